@@ -1,0 +1,76 @@
+// Package backend holds what the proxy knows about one server address: its
+// place in the configuration, its live counters, and whether it is left aside
+// after failed dials.
+//
+// Nothing here reads a clock. Times are int64 nanoseconds of the caller's
+// monotonic clock.
+package backend
+
+import "sync/atomic"
+
+// cacheLine is the line size of amd64 and of most arm64 processors.
+const cacheLine = 64
+
+// Backend is one server address of a pool. It is used by pointer and must not
+// be copied.
+//
+// It fills two cache lines. The configured values, which every loop reads, are
+// on the first and stay shared between CPUs; the counters, which every
+// connection writes, are on the second. Backends allocated one by one are
+// 128-byte aligned, so that neighbours share no line.
+type Backend struct {
+	// Address is the server address as configured.
+	Address string
+	// Pool is the name of the pool it belongs to.
+	Pool string
+	// Weight is its share of the pool's connections, relative to the others.
+	Weight int
+	// Index is its place in its pool, from 0.
+	Index int
+
+	_ [cacheLine - 48]byte
+
+	active      atomic.Int64
+	total       atomic.Uint64
+	dialsOK     atomic.Uint64
+	dialsFailed atomic.Uint64
+	aside       aside
+
+	_ [cacheLine - 48]byte
+}
+
+// Acquire counts one more connection and returns how many there are now.
+func (b *Backend) Acquire() int64 {
+	b.total.Add(1)
+	return b.active.Add(1)
+}
+
+// Release takes back one Acquire and returns how many connections are left.
+// It panics if there was none: a count below zero would attract every new
+// client and never show.
+func (b *Backend) Release() int64 {
+	n := b.active.Add(-1)
+	if n < 0 {
+		panic("backend: Release without Acquire on " + b.Address)
+	}
+	return n
+}
+
+// Active returns the number of connections, those being dialled included.
+func (b *Backend) Active() int64 { return b.active.Load() }
+
+// Total returns how many connections and attempts were ever counted here.
+func (b *Backend) Total() uint64 { return b.total.Load() }
+
+// DialOK counts a dial that was answered.
+func (b *Backend) DialOK() { b.dialsOK.Add(1) }
+
+// DialFailed counts a dial that was refused or timed out. The left-aside state
+// is Fail's.
+func (b *Backend) DialFailed() { b.dialsFailed.Add(1) }
+
+// Dials returns how many dials were answered, and how many were refused or
+// timed out.
+func (b *Backend) Dials() (ok, failed uint64) {
+	return b.dialsOK.Load(), b.dialsFailed.Load()
+}
