@@ -1,0 +1,141 @@
+// Package acl decides by a client's address whether it may connect.
+//
+// A list is an ordered sequence of allow and deny rules; the first rule that
+// holds a matching prefix wins, however long the prefix. How the list is
+// searched is chosen once, when it is built, by its size.
+package acl
+
+import "net/netip"
+
+// Action is what happens to a client that is denied.
+type Action uint8
+
+// The actions, by their words in the configuration.
+const (
+	Message Action = iota // send the deny message, then FIN
+	Close                 // FIN
+	Reset                 // RST
+)
+
+// String returns the word of the configuration for a.
+func (a Action) String() string {
+	switch a {
+	case Message:
+		return "message"
+	case Close:
+		return "close"
+	case Reset:
+		return "reset"
+	}
+	return "unknown"
+}
+
+// Rule allows or denies the clients of some prefixes.
+type Rule struct {
+	// Name stands for the rule in logs and metrics.
+	Name string
+	// Allow tells whether matching clients are allowed or denied.
+	Allow bool
+	// Prefixes are what the rule matches. IPv4-mapped ones (::ffff:0:0/96 and
+	// longer) mean the IPv4 prefix. An invalid prefix matches nothing. Like
+	// everywhere, ::/0 does not match IPv4 clients.
+	Prefixes []netip.Prefix
+	// Action is what happens to matching clients of a denying rule.
+	Action Action
+}
+
+const (
+	// DefaultRule is Decision.Rule when no rule matched.
+	DefaultRule = -1
+	// DefaultName is Decision.Name when no rule matched.
+	DefaultName = "default"
+)
+
+// Decision is what a list says about one client.
+type Decision struct {
+	// Allow tells whether the client may connect.
+	Allow bool
+	// Action is what happens to it otherwise.
+	Action Action
+	// Rule is the index of the rule that decided, or DefaultRule.
+	Rule int
+	// Name is that rule's name, or DefaultName.
+	Name string
+}
+
+// List is an access control list. It is immutable and safe for concurrent use.
+// A nil *List allows everyone.
+type List struct {
+	matcher   matcher
+	decisions []Decision // [0] is the default, [i+1] that of rule i
+}
+
+// matcher finds the first rule that matches an address (without a zone, not
+// IPv4-mapped), or DefaultRule.
+type matcher interface {
+	match(addr netip.Addr) int32
+}
+
+// Build makes a list of rules, of which the first that matches wins. Without a
+// match a client is allowed if defaultAllow is set, and denied with Message
+// otherwise. The rules are not kept.
+func Build(rules []Rule, defaultAllow bool) *List {
+	decisions := make([]Decision, 0, len(rules)+1)
+	decisions = append(decisions, Decision{Allow: defaultAllow, Rule: DefaultRule, Name: DefaultName})
+	for i, r := range rules {
+		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Rule: i, Name: r.Name})
+	}
+	entries := flatten(rules)
+	l := &List{decisions: decisions}
+	if len(entries) <= scanLimit {
+		l.matcher = scan(entries)
+	} else {
+		l.matcher = newTable(entries)
+	}
+	return l
+}
+
+// Decide returns what the list says about a client. Neither a zone
+// (fe80::1%eth0) nor the IPv4-mapped form of an address makes a difference.
+//
+// A client without an address (of a Unix socket) is the zero Addr. No prefix
+// matches it, not even ::/0, so that the default decides: a list of allowed
+// networks keeps it out, a list of denied ones lets it in.
+func (l *List) Decide(addr netip.Addr) Decision {
+	if l == nil {
+		return Decision{Allow: true, Rule: DefaultRule, Name: DefaultName}
+	}
+	return l.decisions[l.matcher.match(addr.Unmap().WithZone(""))+1]
+}
+
+// entry is one prefix and the index of its rule.
+type entry struct {
+	prefix netip.Prefix
+	rule   int32
+}
+
+// flatten returns the rules' valid prefixes in the order of the rules, masked
+// and unmapped.
+func flatten(rules []Rule) []entry {
+	n := 0
+	for _, r := range rules {
+		n += len(r.Prefixes)
+	}
+	entries := make([]entry, 0, n)
+	for i, r := range rules {
+		for _, p := range r.Prefixes {
+			if p = canonical(p); p.IsValid() {
+				entries = append(entries, entry{p, int32(i)})
+			}
+		}
+	}
+	return entries
+}
+
+// canonical masks p and turns an IPv4-mapped prefix into the IPv4 one.
+func canonical(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}

@@ -1,0 +1,79 @@
+package acl
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+)
+
+// scanLimit is the number of prefixes up to which a scan is used. With IPv4 the
+// last match then takes about as long as the table, with IPv6 less
+// (BenchmarkMatchers).
+const scanLimit = 8
+
+// scan is a few entries in the order of their rules: the first match is the
+// answer.
+type scan []entry
+
+func (s scan) match(addr netip.Addr) int32 {
+	for i := range s {
+		if s[i].prefix.Contains(addr) {
+			return s[i].rule
+		}
+	}
+	return DefaultRule
+}
+
+// table answers with the longest matching prefix. It gives the first matching
+// rule nevertheless, because each prefix holds the lowest rule among its own
+// and those of all prefixes that cover it.
+//
+// bart.Fast takes a third more memory than bart.Table (103 MiB against 78 for a
+// million IPv6 prefixes) and 0.5 to 0.8 of its time. That it changes more slowly
+// does not matter to what is built once.
+type table struct {
+	prefixes bart.Fast[int32]
+}
+
+func (t *table) match(addr netip.Addr) int32 {
+	if rule, ok := t.prefixes.Lookup(addr); ok {
+		return rule
+	}
+	return DefaultRule
+}
+
+// newTable reorders entries.
+func newTable(entries []entry) *table {
+	// A prefix comes before all that it covers, and these follow it in one
+	// run: one pass with a stack of the prefixes that are still open sees
+	// every cover.
+	slices.SortFunc(entries, func(a, b entry) int {
+		if c := a.prefix.Compare(b.prefix); c != 0 {
+			return c
+		}
+		return int(a.rule - b.rule)
+	})
+	t := new(table)
+	var covers []entry
+	for _, e := range entries {
+		for len(covers) > 0 && !contains(covers[len(covers)-1].prefix, e.prefix) {
+			covers = covers[:len(covers)-1]
+		}
+		// The innermost cover has the lowest rule of them all, since one
+		// with a higher rule than its own cover is left out here: it could
+		// never decide. So is a repeated prefix.
+		if len(covers) > 0 && covers[len(covers)-1].rule <= e.rule {
+			continue
+		}
+		covers = append(covers, e)
+		t.prefixes.Insert(e.prefix, e.rule)
+	}
+	return t
+}
+
+// contains reports whether p covers q. q is masked, and not shorter than p if
+// p contains its address, by the order of newTable.
+func contains(p, q netip.Prefix) bool {
+	return p.Contains(q.Addr())
+}
