@@ -1,0 +1,81 @@
+package balancer
+
+import "l4proxy/backend"
+
+// roundRobin is smooth weighted round robin. A backend of weight w has one turn
+// in each of w equal parts of a cycle of virtual time. Going through all turns
+// in the order of time gives each backend exactly its weight in a cycle, in
+// O(log n) a pick and without a table as long as the sum of the weights.
+//
+// Where in their parts the turns are spreads the backends of one weight evenly:
+// were all in the middle, a hundred backends of weight 1 would come in a row.
+type roundRobin struct {
+	heap  *indexHeap // by the time of the next turn, then by the last pick
+	turn  []uint32   // the part of its cycle in which each one's next turn is
+	phase []uint32   // the place of its turns in their parts, of 2^32
+	now   uint64     // the virtual time of the last pick
+	picks uint64
+}
+
+// Virtual time counts 2^32 a cycle, and wraps around.
+const cycle = 1 << 32
+
+func newRoundRobin(backends []*backend.Backend, _ uint64) chooser {
+	c := &roundRobin{
+		heap:  newIndexHeap(backends),
+		turn:  make([]uint32, len(backends)),
+		phase: phases(backends),
+	}
+	for i := range backends {
+		c.add(i)
+	}
+	return c
+}
+
+// phases spreads the backends of each weight over a part, in their order.
+func phases(backends []*backend.Backend) []uint32 {
+	count := make(map[int]uint64)
+	for _, b := range backends {
+		count[b.Weight]++
+	}
+	rank := make(map[int]uint64)
+	phases := make([]uint32, len(backends))
+	for i, b := range backends {
+		phases[i] = uint32((2*rank[b.Weight] + 1) * (cycle / 2) / count[b.Weight])
+		rank[b.Weight]++
+	}
+	return phases
+}
+
+func (c *roundRobin) next(tried []*backend.Backend) int {
+	return c.heap.minExcept(tried)
+}
+
+func (c *roundRobin) picked(i int) {
+	c.now = c.heap.key(i)
+	c.schedule(i, c.now-c.now%cycle, uint64(c.turn[i])+1)
+}
+
+// add gives i its first turn that is not over yet. It has no claim to those
+// that it missed: all new connections would go to it until it had them.
+func (c *roundRobin) add(i int) {
+	into := c.now % cycle
+	weight := uint64(c.heap.backends[i].Weight)
+	turn := (into*weight + cycle - 1 - uint64(c.phase[i])) / cycle // rounded up
+	c.schedule(i, c.now-into, turn)
+}
+
+func (c *roundRobin) remove(i int) { c.heap.remove(i) }
+
+// schedule puts i at a turn of the cycle that begins at start; the turn after
+// the last one is the first of the next cycle.
+func (c *roundRobin) schedule(i int, start, turn uint64) {
+	weight := uint64(c.heap.backends[i].Weight)
+	if turn == weight {
+		turn = 0
+		start += cycle
+	}
+	c.turn[i] = uint32(turn)
+	c.picks++
+	c.heap.set(i, start+(turn*cycle+uint64(c.phase[i]))/weight, c.picks)
+}
