@@ -1,0 +1,201 @@
+// Package config reads what the user wrote: a JSON or YAML file in the simple
+// or the full form, and the environment variables that override it. It returns
+// the effective configuration with every default filled in, or all problems
+// with their positions. It opens no socket and resolves no name.
+package config
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is the effective configuration: validated, all defaults filled in.
+type Config struct {
+	// File is the name the configuration was read from, "" when it came from
+	// environment variables alone.
+	File string
+	// Simple tells that the simple form was used (LISTENER_PORT and so on).
+	Simple bool
+	Log    Log
+	// Workers is the number of event loops; 0 means one for each CPU that the
+	// process may use.
+	Workers int
+	// Engine is "auto", "io_uring" or "epoll".
+	Engine string
+	// MaxConnections bounds the connections of the whole process; 0 means
+	// derived from RLIMIT_NOFILE.
+	MaxConnections int
+	Drain          Drain
+	// Listeners and Pools are in file order; names are unique.
+	Listeners []Listener
+	Pools     []Pool
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Level is "debug", "info", "warn" or "error".
+	Level string
+	// Format is "auto" (text on a terminal, JSON otherwise), "text" or "json".
+	Format string
+	// Connections asks for one line for each finished connection.
+	Connections bool
+}
+
+// Drain bounds a graceful stop.
+type Drain struct {
+	// Delay is how long the proxy keeps accepting after it has been told to
+	// stop.
+	Delay time.Duration
+	// Timeout is how long live connections may go on after that; 0 closes
+	// them at once.
+	Timeout time.Duration
+}
+
+// Listener is one set of addresses that clients connect to.
+type Listener struct {
+	Name  string
+	Binds []Bind
+	// Pool is the name of an entry of Config.Pools.
+	Pool string
+	// ACL is nil when there is none: everyone is allowed.
+	ACL *ACL
+	// DenyMessage is sent by rules (and by the default) that deny with
+	// "message".
+	DenyMessage string
+	// MaxConnections bounds this listener; 0 means only the bound of the
+	// process holds.
+	MaxConnections int
+	Timeouts       Timeouts
+	Pos            Position
+}
+
+// Timeouts of a relayed connection.
+type Timeouts struct {
+	// Idle ends a connection on which nothing moved for so long; 0 is off.
+	Idle time.Duration
+	// HalfClose ends a connection of which one side has finished sending and
+	// the other has been silent for so long; 0 is off.
+	HalfClose time.Duration
+}
+
+// Bind is one address to listen on. Port ranges are already expanded.
+type Bind struct {
+	// Network is "tcp" or "unix".
+	Network string
+	// Host is an IP address (without brackets), a host name, or "" for every
+	// address of the machine, IPv4 and IPv6. Empty for unix.
+	Host string
+	// Port 0 lets the kernel choose.
+	Port uint16
+	// Path is the socket's absolute path, for unix.
+	Path string
+}
+
+// String returns the address as it is written in a file: "host:port" with
+// brackets around IPv6, or "unix:/path".
+func (b Bind) String() string {
+	return formatAddress(b.Network, b.Host, b.Port, b.Path)
+}
+
+func formatAddress(network, host string, port uint16, path string) string {
+	if network == "unix" {
+		return "unix:" + path
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// ACL is an ordered list of rules; the first that matches decides.
+type ACL struct {
+	Rules []Rule
+}
+
+// DefaultRule is the name to log and count under when no rule of an ACL
+// matched and its default decided.
+const DefaultRule = "default"
+
+// DefaultAllow reports what happens to an address that no rule matches: a list
+// with at least one allow rule denies it (with the message), any other list,
+// and no list at all (nil), allows it.
+func (a *ACL) DefaultAllow() bool {
+	if a == nil {
+		return true
+	}
+	for i := range a.Rules {
+		if a.Rules[i].Allow {
+			return false
+		}
+	}
+	return true
+}
+
+// Rule is one entry of an ACL.
+type Rule struct {
+	Allow bool
+	// Prefixes are masked; IPv4-mapped IPv6 is written as IPv4; a single
+	// address is a /32 or a /128. They may repeat and overlap. An empty list
+	// matches nobody. The slice may be shared between rules that read the
+	// same file: do not write to it.
+	Prefixes []netip.Prefix
+	// With is what a denied client sees: "message", "close" or "reset". Empty
+	// for allow rules.
+	With string
+	// Name is a short label for logs and metrics: the kind and the place in
+	// the list, counted from 0 ("deny[0]", "allow[1]").
+	Name string
+	Pos  Position
+}
+
+// Pool is a set of backends that serve the same thing.
+type Pool struct {
+	Name string
+	// Policy is "least_conn", "round_robin" or "random".
+	Policy   string
+	Backends []Backend
+	Connect  Connect
+	Pos      Position
+}
+
+// Backend is one server address of a pool.
+type Backend struct {
+	// Address is the canonical text ("10.0.0.5:80", "[::1]:80",
+	// "db.example.com:80", "unix:/run/db.sock"), unique in its pool.
+	Address string
+	// Network is "tcp" or "unix".
+	Network string
+	// Host is an IP address (without brackets) or a host name. Empty for unix.
+	Host string
+	// Port is never 0 for tcp.
+	Port uint16
+	// Path is the socket's absolute path, for unix.
+	Path string
+	// Weight is from 1 to 1000.
+	Weight int
+	Pos    Position
+}
+
+// Connect bounds the dialling of a pool's backends.
+type Connect struct {
+	// Timeout bounds one attempt; never 0.
+	Timeout time.Duration
+	// Attempts is how many different backends are tried for one client.
+	Attempts int
+}
+
+// Position is a place in a configuration file. Line and Col count from 1, Col
+// in characters. The zero value means "not from a file".
+type Position struct {
+	File string
+	Line int
+	Col  int
+}
+
+// String returns "FILE:LINE:COL", or "" for the zero value.
+func (p Position) String() string {
+	if p == (Position{}) {
+		return ""
+	}
+	return strings.Join([]string{p.File, strconv.Itoa(p.Line), strconv.Itoa(p.Col)}, ":")
+}

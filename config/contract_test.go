@@ -1,0 +1,90 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The whole example of the configuration language: every key in it is either
+// accepted or refused as not supported yet, with exactly these problems.
+func TestWholeLanguage(t *testing.T) {
+	_, err := Load("testdata/full/contract.yaml", testEnv)
+	var problems Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("error %v, want Problems", err)
+	}
+	var got []string
+	for _, p := range problems {
+		key, ok := strings.CutSuffix(p.Msg, " is not supported yet")
+		if !ok {
+			t.Errorf("neither accepted nor unsupported: %v", p)
+		}
+		got = append(got, key)
+	}
+	want := []string{
+		"admin", "proxy_protocol", "routes", "when_no_backend", "per_client", "timeouts.handshake",
+		"backend max_connections", "backend backup",
+		"health", "outlier", "slow_start", "on_down", "on_removed", "send_proxy",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("not supported yet:\n%q, want\n%q", got, want)
+	}
+}
+
+// What of that example is supported is accepted when the rest is left out, and
+// its values are the defaults where it shows defaults.
+func TestWholeLanguageSupportedPart(t *testing.T) {
+	data, err := os.ReadFile("testdata/full/contract.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Parse("testdata/full/contract.yaml", data, testEnv)
+	var problems Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("error %v, want Problems", err)
+	}
+	root, p := readYAML("contract.yaml", data)
+	if p != nil {
+		t.Fatal(p)
+	}
+	for _, p := range problems {
+		if !removeAt(root, p.Line, p.Col) {
+			t.Fatalf("no key at %v", p)
+		}
+	}
+	d := newDecoder("testdata/full/contract.yaml", testEnv)
+	c, err := d.finish(d.decode(root), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := newDecoder("testdata/full/contract.yaml", testEnv).defaults()
+	if c.Log != want.Log || c.Workers != want.Workers || c.Engine != want.Engine ||
+		c.MaxConnections != want.MaxConnections || c.Drain != want.Drain {
+		t.Errorf("the example has %+v, the defaults are %+v", c, want)
+	}
+	l, wantListener := c.Listeners[0], defaultListener("postgres", Position{})
+	if l.Name != "postgres" || l.DenyMessage != wantListener.DenyMessage || l.Timeouts != wantListener.Timeouts {
+		t.Errorf("the example has %+v, the defaults are %+v", l, wantListener)
+	}
+	p0, wantPool := c.Pools[0], defaultPool("pg", Position{})
+	if p0.Name != "pg" || p0.Policy != wantPool.Policy || p0.Connect != wantPool.Connect {
+		t.Errorf("the example has %+v, the defaults are %+v", p0, wantPool)
+	}
+}
+
+// removeAt takes the key at a position out of the tree.
+func removeAt(n *node, line, col int) bool {
+	for i, m := range n.members {
+		if m.line == line && m.col == col {
+			n.members = slices.Delete(n.members, i, i+1)
+			return true
+		}
+		if removeAt(m.value, line, col) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(n.items, func(item *node) bool { return removeAt(item, line, col) })
+}

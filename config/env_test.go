@@ -1,0 +1,166 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// environment makes a lookup function of a map.
+func environment(vars map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := vars[name]
+		return value, ok
+	}
+}
+
+const simpleFile = `{
+  "LISTENER_PORT": "127.0.0.1:8080",
+  "BACKEND_PORTS": ["127.0.0.1:8081", "127.0.0.1:8082"],
+  "ACCESS_CONTROL_LIST": ["192.168.1.10", "10.0.0.0/8"]
+}`
+
+const fullFile = `
+listeners: {web: {bind: ":8080"}}
+pools: {web: {backends: ["127.0.0.1:8081"]}}
+log: {level: warn, format: text}
+`
+
+// summary is what the simple form can say.
+type summary struct {
+	Bind     string
+	Backends []string
+	Allowed  []string
+	Level    string
+	Format   string
+}
+
+func summarize(c *Config) summary {
+	s := summary{Level: c.Log.Level, Format: c.Log.Format}
+	for _, b := range c.Listeners[0].Binds {
+		s.Bind += b.String()
+	}
+	for _, b := range c.Pools[0].Backends {
+		s.Backends = append(s.Backends, b.Address)
+	}
+	if acl := c.Listeners[0].ACL; acl != nil {
+		for _, p := range acl.Rules[0].Prefixes {
+			s.Allowed = append(s.Allowed, p.String())
+		}
+	}
+	return s
+}
+
+func TestEnvironmentOverrides(t *testing.T) {
+	backends := []string{"127.0.0.1:8081", "127.0.0.1:8082"}
+	allowed := []string{"192.168.1.10/32", "10.0.0.0/8"}
+	for name, tt := range map[string]struct {
+		file string
+		vars map[string]string
+		want summary
+	}{
+		"nothing set": {simpleFile, nil, summary{"127.0.0.1:8080", backends, allowed, "info", "auto"}},
+		"port": {simpleFile, map[string]string{"LISTENER_PORT": ":9090"},
+			summary{":9090", backends, allowed, "info", "auto"}},
+		"backends, with spaces": {simpleFile, map[string]string{"BACKEND_PORTS": " 10.0.0.1:80 , [::1]:81"},
+			summary{"127.0.0.1:8080", []string{"10.0.0.1:80", "[::1]:81"}, allowed, "info", "auto"}},
+		"list": {simpleFile, map[string]string{"ACCESS_CONTROL_LIST": "::ffff:1.2.3.4,::ffff:1.2.3.4/120"},
+			summary{"127.0.0.1:8080", backends, []string{"1.2.3.4/32", "1.2.3.0/24"}, "info", "auto"}},
+		"empty list": {simpleFile, map[string]string{"ACCESS_CONTROL_LIST": ""},
+			summary{"127.0.0.1:8080", backends, nil, "info", "auto"}},
+		"log": {simpleFile, map[string]string{"L4PROXY_LOG_LEVEL": "debug", "L4PROXY_LOG_FORMAT": "json"},
+			summary{"127.0.0.1:8080", backends, allowed, "debug", "json"}},
+		"log of the full form": {fullFile, map[string]string{"L4PROXY_LOG_LEVEL": "error"},
+			summary{":8080", []string{"127.0.0.1:8081"}, nil, "error", "text"}},
+		"empty log variables count as unset": {fullFile, map[string]string{"L4PROXY_LOG_LEVEL": "", "L4PROXY_LOG_FORMAT": ""},
+			summary{":8080", []string{"127.0.0.1:8081"}, nil, "warn", "text"}},
+		"the variable completes the file": {`{"BACKEND_PORTS": ["a:1"], "ACCESS_CONTROL_LIST": []}`, map[string]string{"LISTENER_PORT": ":1"},
+			summary{":1", []string{"a:1"}, nil, "info", "auto"}},
+		"the variable replaces a bad value": {`{"LISTENER_PORT": 5, "BACKEND_PORTS": ["a:1"], "ACCESS_CONTROL_LIST": []}`, map[string]string{"LISTENER_PORT": ":1"},
+			summary{":1", []string{"a:1"}, nil, "info", "auto"}},
+		"an empty object and all variables": {`{}`, map[string]string{"LISTENER_PORT": ":1", "BACKEND_PORTS": "a:1", "ACCESS_CONTROL_LIST": "10.0.0.1"},
+			summary{":1", []string{"a:1"}, []string{"10.0.0.1/32"}, "info", "auto"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Parse("config", []byte(tt.file), environment(tt.vars))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, summarize(c)); diff != "" {
+				t.Errorf("configuration (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEnvironmentAlone(t *testing.T) {
+	c, err := Load("", environment(map[string]string{
+		"LISTENER_PORT": "127.0.0.1:8080", "BACKEND_PORTS": "127.0.0.1:8081", "ACCESS_CONTROL_LIST": "",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Simple || c.File != "" {
+		t.Errorf("Simple %v, File %q; want the simple form of no file", c.Simple, c.File)
+	}
+	want := summary{"127.0.0.1:8080", []string{"127.0.0.1:8081"}, nil, "info", "auto"}
+	if diff := cmp.Diff(want, summarize(c)); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+	if c.Listeners[0].ACL.DefaultAllow() {
+		t.Error("the empty list lets everyone in, want nobody")
+	}
+	if got := len(c.Listeners[0].DenyMessage); got != 40 {
+		t.Errorf("the deny message has %d bytes, want 40", got)
+	}
+}
+
+func TestEnvironmentProblems(t *testing.T) {
+	for name, tt := range map[string]struct {
+		file string
+		vars map[string]string
+		want string
+	}{
+		"none of the three": {"", nil, "" +
+			"$ACCESS_CONTROL_LIST: not set, and there is no configuration file: set it, or write a configuration file\n" +
+			"$BACKEND_PORTS: not set, and there is no configuration file: set it, or write a configuration file\n" +
+			"$LISTENER_PORT: not set, and there is no configuration file: set it, or write a configuration file"},
+		"bad values": {simpleFile, map[string]string{
+			"LISTENER_PORT": "8080", "BACKEND_PORTS": "a:1,,a:1", "ACCESS_CONTROL_LIST": "10.0.0.1,host,",
+			"L4PROXY_LOG_LEVEL": "loud", "L4PROXY_LOG_FORMAT": "JSON",
+		}, "" +
+			"$ACCESS_CONTROL_LIST: \"host\" is not an IP address or a CIDR prefix: write 192.168.1.10, 10.0.0.0/8 or 2001:db8::/32\n" +
+			"$ACCESS_CONTROL_LIST: an empty address: remove it\n" +
+			"$BACKEND_PORTS: the address is empty: write host:port or unix:/path\n" +
+			"$BACKEND_PORTS: the backend a:1 is repeated: remove it\n" +
+			"$L4PROXY_LOG_FORMAT: unknown log format \"JSON\": did you mean \"json\"?\n" +
+			"$L4PROXY_LOG_LEVEL: unknown log level \"loud\": write debug, info, warn or error\n" +
+			"$LISTENER_PORT: \"8080\" is a port without a host: write \":8080\""},
+		"empty values": {simpleFile, map[string]string{"LISTENER_PORT": "", "BACKEND_PORTS": " "}, "" +
+			"$BACKEND_PORTS: there is no backend: write 127.0.0.1:8081, or unset it\n" +
+			"$LISTENER_PORT: the address is empty: write host:port or unix:/path"},
+		"beside the full form": {fullFile, map[string]string{"ACCESS_CONTROL_LIST": ""}, "" +
+			"$ACCESS_CONTROL_LIST: set, but has no effect on config.yaml, which is in the full form: unset it"},
+		"before the file's": {fullFile + "wrkers: 1\n", map[string]string{"L4PROXY_LOG_LEVEL": "x"}, "" +
+			"$L4PROXY_LOG_LEVEL: unknown log level \"x\": write debug, info, warn or error\n" +
+			"config.yaml:5:1: unknown key \"wrkers\": did you mean \"workers\"?"},
+		"beside a file that cannot be read": {"a: [", map[string]string{"L4PROXY_LOG_LEVEL": "x"}, "" +
+			"$L4PROXY_LOG_LEVEL: unknown log level \"x\": write debug, info, warn or error\n" +
+			"config.yaml:1:4: not valid YAML, sequence end token ']' not found: check the indentation, quotes and brackets around it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			if tt.file == "" {
+				_, err = Load("", environment(tt.vars))
+			} else {
+				_, err = Parse("config.yaml", []byte(tt.file), environment(tt.vars))
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if diff := cmp.Diff(tt.want, err.Error()); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,38 @@
+package config
+
+import (
+	"bytes"
+	"net/netip"
+	"unicode/utf8"
+)
+
+// list is the content of a file that an ACL names: one IP address or CIDR
+// prefix a line, with # comments and blank lines.
+type list struct {
+	prefixes []netip.Prefix
+}
+
+// read parses data and reports every bad line.
+func (l *list) read(data []byte, report func(line, col int, f *fault)) {
+	data = bytes.TrimPrefix(data, utf8BOM)
+	l.prefixes = make([]netip.Prefix, 0, bytes.Count(data, []byte("\n"))+1)
+	for number := 1; len(data) > 0; number++ {
+		line, rest, _ := bytes.Cut(data, []byte("\n"))
+		data = rest
+		text, _, _ := bytes.Cut(line, []byte("#"))
+		entry := bytes.TrimSpace(text)
+		if len(entry) == 0 {
+			continue
+		}
+		p, f := parsePrefix(string(entry))
+		if f == nil {
+			l.prefixes = append(l.prefixes, p)
+			continue
+		}
+		if bytes.ContainsAny(entry, " \t,;") {
+			f = faultf("write one a line", "more than one entry on a line: %s", quote(string(entry)))
+		}
+		indent := text[:bytes.Index(text, entry)]
+		report(number, 1+utf8.RuneCount(indent), f)
+	}
+}

@@ -1,0 +1,121 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// atMost fails when f takes longer than limit. The limits are some ten times
+// of what is measured, so that only a change of the order of growth fails.
+func atMost(t *testing.T, limit time.Duration, f func()) {
+	t.Helper()
+	start := time.Now()
+	f()
+	if took := time.Since(start); took > limit {
+		t.Errorf("took %v, want less than %v", took, limit)
+	}
+}
+
+func TestTenThousandBackends(t *testing.T) {
+	const n = 10_000 / slowdown
+	var yaml, json strings.Builder
+	yaml.WriteString("listeners: {web: {bind: \":80\"}}\npools:\n  web:\n    backends:\n")
+	json.WriteString(`{"listeners": {"web": {"bind": ":80"}}, "pools": {"web": {"backends": [`)
+	for i := range n {
+		fmt.Fprintf(&yaml, "      - {address: \"10.0.%d.%d:80\", weight: %d}\n", i/256, i%256, 1+i%1000)
+		if i > 0 {
+			json.WriteString(",")
+		}
+		fmt.Fprintf(&json, `{"address": "10.0.%d.%d:80", "weight": %d}`, i/256, i%256, 1+i%1000)
+	}
+	json.WriteString("]}}}")
+	for name, text := range map[string]string{"many.yaml": yaml.String(), "many.json": json.String()} {
+		t.Run(name, func(t *testing.T) {
+			atMost(t, time.Second, func() {
+				c, err := Parse(name, []byte(text), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := len(c.Pools[0].Backends); got != n {
+					t.Errorf("%d backends, want %d", got, n)
+				}
+			})
+		})
+	}
+}
+
+// Ten thousand listeners that each name a pool that is not there among ten
+// thousand that are: no check may compare each with each.
+func TestTenThousandMistakes(t *testing.T) {
+	const n = 10_000 / slowdown
+	var b strings.Builder
+	b.WriteString("listeners:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  l%d: {bind: \"127.0.0.1:%d\", pool: no%d, wrong: 1}\n", i, 1000+i, i)
+	}
+	b.WriteString("pools:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  p%d: {backends: [\"h:1\"]}\n", i)
+	}
+	atMost(t, 3*time.Second, func() {
+		_, err := Parse("many.yaml", []byte(b.String()), nil)
+		var problems Problems
+		if !errors.As(err, &problems) || len(problems) != maxProblems+1 {
+			t.Fatalf("%d problems, want %d and a count", len(problems), maxProblems)
+		}
+		last, want := problems[maxProblems].Error(), fmt.Sprintf("many.yaml: %d more problems", 2*n-maxProblems)
+		if last != want {
+			t.Errorf("the last is %q, want %q", last, want)
+		}
+	})
+}
+
+func TestMillionAddresses(t *testing.T) {
+	const n = 1_000_000 / slowdown
+	dir := t.TempDir()
+	list := make([]byte, 0, 16*n)
+	for i := range n {
+		list = fmt.Appendf(list, "10.%d.%d.%d/32\n", i>>16, i>>8&255, i&255)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "list.txt"), list, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	main := `{"listeners": {"web": {"bind": ":80", "acl": [{"allow": "file:list.txt"}, {"deny": ["file:list.txt"]}]}},
+		"pools": {"web": {"backends": ["h:1"]}}}`
+	atMost(t, 2*time.Second, func() {
+		c, err := Parse(filepath.Join(dir, "config.json"), []byte(main), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range c.Listeners[0].ACL.Rules {
+			if got := len(r.Prefixes); got != n {
+				t.Errorf("%s has %d prefixes, want %d", r.Name, got, n)
+			}
+		}
+	})
+}
+
+func TestSizeLimits(t *testing.T) {
+	space := strings.Repeat(" ", maxFileSize)
+	var keys strings.Builder
+	for i := range maxYAMLKeys + 1 {
+		fmt.Fprintf(&keys, "k%d: 1\n", i)
+	}
+	for name, tt := range map[string]struct{ data, want string }{
+		"big.json": {"{" + space + "}", `big.json: larger than 64 MiB: move long address lists to files ("file:trusted.txt")`},
+		"big.yaml": {"a: b" + space[:maxYAMLSize], `big.yaml: larger than 8 MiB, the limit for YAML: write it as JSON, or move long address lists to files ("file:trusted.txt")`},
+		"null.yml": {strings.Repeat("-\n", 2000), `null.yml:1001:1: more than 1000 values left out: write the values`},
+		"void.yml": {strings.Repeat("k:\n", 2000), `void.yml:1001:1: more than 1000 values left out: write the values`},
+		"keys.yml": {keys.String(), `keys.yml:20001:1: more than 20000 keys in one YAML mapping: write the file as JSON`},
+	} {
+		_, err := Parse(name, []byte(tt.data), nil)
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%s: error %v, want %s", name, err, tt.want)
+		}
+	}
+}
