@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"l4proxy/config"
+)
+
+// report is what `check --json` prints.
+type report struct {
+	OK bool `json:"ok"`
+	// File is "" when the configuration came from the environment alone.
+	File     string          `json:"file"`
+	Problems config.Problems `json:"problems"`
+}
+
+func newCheckCommand(file *string) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Validate the configuration and print every problem with its place",
+		Long: "Validate the configuration without starting anything: no port is opened and no name resolved.\n" +
+			"Every problem is one line on standard output: FILE:LINE:COL: what is wrong: what to write instead.",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			name := configFile(*file, os.LookupEnv)
+			cfg, err := config.Load(name, os.LookupEnv)
+			var text string
+			switch {
+			case asJSON:
+				text = reportJSON(name, err)
+			case err != nil:
+				text = err.Error() + "\n"
+			default:
+				text = strings.Join(describe(cfg), "\n") + "\n"
+			}
+			if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil {
+				return failure{err}
+			}
+			if err != nil {
+				return errReported
+			}
+			return nil
+		},
+	}
+	addConfigFlag(cmd, file)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+func reportJSON(name string, err error) string {
+	r := report{OK: err == nil, File: name, Problems: config.Problems{}}
+	if err != nil && !errors.As(err, &r.Problems) {
+		r.Problems = config.Problems{{File: name, Msg: err.Error()}}
+	}
+	var b strings.Builder
+	out := json.NewEncoder(&b)
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	_ = out.Encode(r) // strings and numbers into memory
+	return b.String()
+}
+
+// describe says what a configuration means, the access rules' default included: it depends on the rules.
+func describe(cfg *config.Config) []string {
+	lines := []string{source(cfg) + ": ok"}
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		lines = append(lines, fmt.Sprintf("  listener %s on %s -> pool %s; %s",
+			l.Name, describeBinds(l.Binds), l.Pool, describeACL(l.ACL)))
+	}
+	for i := range cfg.Pools {
+		p := &cfg.Pools[i]
+		lines = append(lines, fmt.Sprintf("  pool %s: %s over %s", p.Name, p.Policy, count(len(p.Backends), "backend")))
+	}
+	return lines
+}
+
+// describeBinds names the first few addresses: a range of ports has a thousand.
+func describeBinds(binds []config.Bind) string {
+	const shown = 4
+	var names []string
+	for _, b := range binds[:min(shown, len(binds))] {
+		names = append(names, b.String())
+	}
+	text := strings.Join(names, ", ")
+	if more := len(binds) - shown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+func describeACL(a *config.ACL) string {
+	if a == nil {
+		return "no acl: everyone is allowed"
+	}
+	prefixes := 0
+	for _, r := range a.Rules {
+		prefixes += len(r.Prefixes)
+	}
+	verb := "denied"
+	if a.DefaultAllow() {
+		verb = "allowed"
+	}
+	return fmt.Sprintf("acl of %s and %s; whom none matches is %s",
+		count(len(a.Rules), "rule"), count(prefixes, "prefix"), verb)
+}
+
+// count writes a number with its noun.
+func count(n int, noun string) string {
+	switch {
+	case n == 1:
+	case noun[len(noun)-1] == 'x':
+		noun += "es"
+	default:
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

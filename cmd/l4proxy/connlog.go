@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"l4proxy/proxy"
+)
+
+// connectionLog writes one line for each finished connection.
+type connectionLog struct{ log *slog.Logger }
+
+// finished is called on one goroutine, for each connection.
+func (c connectionLog) finished(r *proxy.Record) {
+	level := levelOf(r.Reason)
+	if !c.log.Enabled(context.Background(), level) {
+		return
+	}
+	client, backend := "unix", ""
+	if r.Client.IsValid() {
+		client = r.Client.String()
+	}
+	if r.Backend != nil {
+		backend = r.Backend.Address
+	}
+	c.log.LogAttrs(context.Background(), level, "connection",
+		slog.String("listener", r.Listener.Name),
+		slog.String("client", client),
+		slog.String("backend", backend),
+		slog.String("pool", r.Listener.Pool.Name),
+		slog.Uint64("bytes_in", r.BytesIn),
+		slog.Uint64("bytes_out", r.BytesOut),
+		seconds("duration", r.Duration),
+		seconds("connect_time", r.Connect),
+		slog.Int("attempts", r.Attempts),
+		slog.String("reason", r.Reason.String()),
+		slog.String("side", r.Side.String()),
+		slog.String("rule", r.Rule),
+		seconds("tcp_rtt", r.RTT),
+		slog.Uint64("retransmits", uint64(r.Retransmits)),
+	)
+}
+
+// seconds is a time in seconds, the unit that the metrics have too, to the microsecond.
+func seconds(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, float64(d.Microseconds())/1e6)
+}
+
+// levelOf is info for what clients and backends do every day, and warn for clients that wanted to be served and were
+// not.
+func levelOf(r proxy.Reason) slog.Level {
+	switch r {
+	case proxy.ReasonNoBackend, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
+		proxy.ReasonLocalPorts, proxy.ReasonLocalResources, proxy.ReasonError:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"l4proxy/cmd/l4proxy/demo"
+	"l4proxy/config"
+	"l4proxy/proxy"
+)
+
+const (
+	demoListen   = "127.0.0.1:8080"
+	demoBackends = 3
+)
+
+// The whole of 127.0.0.0/8 is this machine, so a demo on it can have clients with addresses of their own.
+var (
+	demoDenied  = netip.MustParseAddr("127.0.0.13")
+	demoTraffic = netip.MustParseAddr("127.0.0.20")
+)
+
+func newDemoCommand() *cobra.Command {
+	var listen string
+	var traffic bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the proxy at work, with built-in backends and nothing to set up",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(listen, traffic, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", demoListen, "address to listen on, host:port")
+	cmd.Flags().BoolVar(&traffic, "traffic", false, fmt.Sprintf("make a gentle load of %d connections a second", demo.Rate))
+	return cmd
+}
+
+func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
+	backends, err := demo.Listen(demoBackends)
+	if err != nil {
+		return failure{err}
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for _, b := range backends {
+		running.Go(func() { b.Run(ctx) })
+	}
+	cfg, err := demoConfig(listen, backends)
+	if err != nil {
+		return err
+	}
+
+	// Not SIGHUP: the demo ends with its terminal.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	defer signal.Stop(signals)
+	var report *demo.Report
+	p, err := startUnlessStopped(cfg, stderr, func(r *proxy.Record) { report.Finished(r) })
+	if err != nil {
+		return failure{explainDemo(listen, err)}
+	}
+	addr := p.server.Addrs()[0].Bind.Address
+	fmt.Fprint(stdout, demoWelcome(addr, backends, traffic))
+	report = demo.NewReport(stdout, backends, demoTraffic) // nothing has finished before serve
+	load := demo.NewTraffic(reachable(addr), demoTraffic)
+	if traffic {
+		// It ends with the signal. drain.delay has the proxy go on for longer than that takes.
+		ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+		defer stop()
+		running.Go(func() { load.Run(ctx) })
+	}
+	err = p.serve(signals)
+	report.Close()
+	if sent, failed := load.Counts(); traffic {
+		fmt.Fprintf(stdout, "traffic: %d requests, %d failed\n", sent, failed)
+	}
+	return err
+}
+
+// demoConfig is a configuration as a user could have written it.
+func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error) {
+	if host, port, err := net.SplitHostPort(listen); err != nil || strings.Contains(port, "-") || host == "unix" {
+		return nil, fmt.Errorf("--listen %q: write host:port, such as %s", listen, demoListen)
+	}
+	type object map[string]any
+	var addresses []string
+	for _, b := range backends {
+		addresses = append(addresses, b.Addr())
+	}
+	text, err := json.Marshal(object{
+		"log":   object{"level": "warn", "connections": false},
+		"drain": object{"delay": "100ms", "timeout": "1s"},
+		"listeners": object{"demo": object{
+			"bind": listen,
+			"acl":  []object{{"deny": demoDenied.String()}},
+		}},
+		"pools": object{"demo": object{"backends": addresses}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.Parse("demo.json", text, nil)
+	var problems config.Problems
+	if errors.As(err, &problems) { // what else could be wrong is ours
+		return nil, fmt.Errorf("--listen %q: %s", listen, strings.TrimSuffix(problems[0].Msg+": "+problems[0].Fix, ": "))
+	}
+	return cfg, err
+}
+
+func explainDemo(listen string, err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%s is taken by another program: choose another address, such as --listen 127.0.0.1:0 for a free port", listen)
+	}
+	return err
+}
+
+// reachable is an address at which a client on this machine finds what listens on addr.
+func reachable(addr string) string {
+	at, err := netip.ParseAddrPort(addr)
+	if err == nil && at.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
+	}
+	return addr
+}
+
+func demoWelcome(addr string, backends []*demo.Backend, traffic bool) string {
+	var b strings.Builder
+	var served []string
+	for _, backend := range backends {
+		served = append(served, fmt.Sprintf("%s (%s)", backend.Name(), backend.Addr()))
+	}
+	url := reachable(addr)
+	fmt.Fprintf(&b, "l4proxy listens on %s, in front of %s.\n\n", addr, strings.Join(served, ", "))
+	fmt.Fprintf(&b, "Try in another terminal, each several times:\n")
+	fmt.Fprintf(&b, "  curl %-24s the backends take turns\n", url)
+	fmt.Fprintf(&b, "  curl %-24s the backend that answers refuses connections for %v; nobody is failed\n", url+"/stop", demo.Pause)
+	if strings.HasPrefix(url, "127.") {
+		fmt.Fprintf(&b, "  curl --http0.9 --interface %s %s\n%31s a client whom the access control list denies\n", demoDenied, url, "")
+	}
+	if !traffic {
+		fmt.Fprintf(&b, "\nWith --traffic there is a gentle load beside yours.\n")
+	}
+	fmt.Fprintf(&b, "\nYour own: write config.json, as in README.md, and run l4proxy. Ctrl-C ends the demo.\n\n")
+	return b.String()
+}

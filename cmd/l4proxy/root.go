@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"l4proxy/config"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1 // bad configuration, or a command that failed
+	exitUsage  = 2 // wrong usage
+)
+
+// defaultConfig is read when neither -c nor L4PROXY_CONFIG names a file.
+const defaultConfig = "config.json"
+
+// failure marks an error of a command that was used rightly. What cobra itself complains about is wrong usage.
+type failure struct{ err error }
+
+func (f failure) Error() string { return f.err.Error() }
+func (f failure) Unwrap() error { return f.err }
+
+// failed marks err, nil included.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure{err}
+}
+
+// errReported is a failure whose message has been printed already.
+var errReported = errors.New("reported")
+
+// execute runs the command line and returns the exit code.
+func execute(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	command, err := root.ExecuteC()
+	var failed failure
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errReported):
+		return exitFailed
+	case errors.As(err, &failed):
+		printError(stderr, failed.err)
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "l4proxy: %v\nSee '%s --help'.\n", err, command.CommandPath())
+	return exitUsage
+}
+
+// printError prints an error as lines that begin with the program's name, or, for problems of a configuration, with
+// their place, so that editors find it.
+func printError(w io.Writer, err error) {
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		fmt.Fprintln(w, problems.Error())
+		return
+	}
+	fmt.Fprintf(w, "l4proxy: %v\n", err)
+}
+
+func newRoot() *cobra.Command {
+	var file string
+	root := &cobra.Command{
+		Use:   "l4proxy",
+		Short: "A Layer 4 TCP proxy and load balancer",
+		Long: "l4proxy listens, checks each client's address against an access control list, picks a backend\n" +
+			"and carries bytes both ways.\n\n" +
+			"Without a command it runs the proxy from ./config.json. 'l4proxy demo' shows it at work.",
+		Args:                       noArguments,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, file) },
+	}
+	addConfigFlag(root, &file)
+	root.SetFlagErrorFunc(explainFlagError)
+	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand refuses other shells
+	root.SetHelpCommand(newHelpCommand(root))
+	root.AddCommand(
+		newRunCommand(&file),
+		newCheckCommand(&file),
+		newDemoCommand(),
+		newSchemaCommand(),
+		newVersionCommand(),
+		newCompletionCommand(root),
+	)
+	return root
+}
+
+func addConfigFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "",
+		"configuration file, JSON or YAML (default: $L4PROXY_CONFIG, else ./config.json)")
+}
+
+// noArguments refuses arguments with a word about what was meant, most likely.
+func noArguments(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case cmd.Flags().Lookup("config") != nil && strings.ContainsAny(args[0], "./"):
+		return fmt.Errorf("unexpected argument %q: a configuration file is named with -c %s", args[0], args[0])
+	case cmd.HasParent():
+		return fmt.Errorf("unexpected argument %q", args[0])
+	}
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(similar, " or "))
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// explainFlagError adds the flags that there are: they are few.
+func explainFlagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var flags []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { flags = append(flags, "--"+f.Name) })
+	return fmt.Errorf("%w: %s has %s", err, cmd.CommandPath(), strings.Join(flags, ", "))
+}
+
+// newHelpCommand is cobra's, except that help about what does not exist is wrong usage.
+func newHelpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			if err := noArguments(about, rest); err != nil {
+				return err
+			}
+			return failed(about.Help())
+		},
+	}
+}
+
+func newCompletionCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish",
+		Short: "Print the completion script of a shell",
+		Long: "Print the completion script of a shell. To load it:\n\n" +
+			"  bash: source <(l4proxy completion bash)\n" +
+			"  zsh:  source <(l4proxy completion zsh)\n" +
+			"  fish: l4proxy completion fish | source",
+		ValidArgs:             []string{"bash", "zsh", "fish"},
+		DisableFlagsInUseLine: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name one shell: bash, zsh or fish")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			switch args[0] {
+			case "bash":
+				return failed(root.GenBashCompletionV2(out, true))
+			case "zsh":
+				return failed(root.GenZshCompletion(out))
+			case "fish":
+				return failed(root.GenFishCompletion(out, true))
+			}
+			return fmt.Errorf("no completion for %q: name bash, zsh or fish", args[0])
+		},
+	}
+}
+
+// configFile is the file to read: what -c says, else L4PROXY_CONFIG, else config.json here. It is "" when the simple
+// variables are all set and no file was named: then none is needed.
+func configFile(flag string, env func(string) (string, bool)) string {
+	if flag != "" {
+		return flag
+	}
+	if name, ok := env("L4PROXY_CONFIG"); ok && name != "" {
+		return name
+	}
+	if _, err := os.Stat(defaultConfig); err != nil && simpleFormSet(env) {
+		return ""
+	}
+	return defaultConfig
+}
+
+// simpleFormSet reports whether the environment holds the whole simple form.
+func simpleFormSet(env func(string) (string, bool)) bool {
+	for _, name := range []string{"LISTENER_PORT", "BACKEND_PORTS", "ACCESS_CONTROL_LIST"} {
+		if _, ok := env(name); !ok {
+			return false
+		}
+	}
+	return true
+}

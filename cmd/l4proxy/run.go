@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"l4proxy/config"
+	"l4proxy/control"
+	"l4proxy/eventloop"
+	"l4proxy/logs"
+	"l4proxy/proxy"
+)
+
+func newRunCommand(file *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the proxy (what l4proxy does without a command)",
+		Args:  noArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, *file) },
+	}
+	addConfigFlag(cmd, file)
+	return cmd
+}
+
+// logFlush is how long the last log lines may take when the process ends.
+const logFlush = 2 * time.Second
+
+func runProxy(cmd *cobra.Command, file string) error {
+	cfg, err := config.Load(configFile(file, os.LookupEnv), os.LookupEnv)
+	if err != nil {
+		return failure{err}
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
+	defer signal.Stop(signals)
+	p, err := startUnlessStopped(cfg, cmd.ErrOrStderr(), nil)
+	if err != nil {
+		return failure{err}
+	}
+	return p.serve(signals)
+}
+
+// startUnlessStopped is start, given up at SIGTERM or SIGINT: a name server that does not answer takes its time.
+func startUnlessStopped(cfg *config.Config, stderr io.Writer, finished func(*proxy.Record)) (*process, error) {
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer cancel()
+	p, err := start(ctx, cfg, stderr, finished)
+	if err != nil && ctx.Err() != nil {
+		return nil, errors.New("stopped by a signal while starting")
+	}
+	return p, err
+}
+
+// process is a running proxy with its log.
+type process struct {
+	cfg    *config.Config
+	server *proxy.Server
+	logger *logs.Logger
+	log    *slog.Logger
+}
+
+// start does everything that can fail. When it returns an error, nothing is left open. finished is told of every
+// connection that has ended; nil stands for the log.
+func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished func(*proxy.Record)) (*process, error) {
+	engine, fallback, err := eventloop.Probe(cfg.Engine)
+	if err != nil {
+		return nil, err
+	}
+	fileLimit, err := control.RaiseFileLimit()
+	if err != nil {
+		return nil, err
+	}
+	state, err := control.Build(ctx, cfg, net.DefaultResolver.LookupNetIP)
+	if err != nil {
+		return nil, err
+	}
+	workers := cfg.Workers
+	if workers == 0 {
+		workers = proxy.AvailableCPUs()
+	}
+	connections, err := control.MaxConnections(cfg.MaxConnections, fileLimit, workers, listenSockets(state, workers))
+	if err != nil {
+		return nil, err
+	}
+	logger, err := logs.New(logs.Options{Level: logLevel(cfg.Log.Level), Format: cfg.Log.Format, Out: stderr})
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cfg: cfg, logger: logger, log: logger.Slog()}
+	options := proxy.Options{Engine: engine, Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
+	if finished == nil && cfg.Log.Connections {
+		options.Finished = connectionLog{p.log}.finished
+	}
+	if p.server, err = proxy.Listen(state, options); err != nil {
+		p.closeLog()
+		return nil, err
+	}
+	if fallback != nil {
+		p.log.Warn("io_uring cannot be used here; going on with epoll", "reason", fallback.Error())
+	}
+	p.log.Info("l4proxy started", "version", version, "config", source(cfg), "engine", engine, "workers", workers,
+		"max_connections", connections)
+	for _, a := range p.server.Addrs() {
+		p.log.Info("listening", "listener", a.Listener, "address", a.Bind.String())
+	}
+	return p, nil
+}
+
+func source(cfg *config.Config) string {
+	if cfg.File == "" {
+		return "environment"
+	}
+	return cfg.File
+}
+
+// listenSockets is the number of listening sockets that a state will need: one a worker for TCP, one for a unix socket.
+func listenSockets(state *proxy.State, workers int) int {
+	n := 0
+	for _, l := range state.Listeners {
+		for _, b := range l.Binds {
+			if b.Network == "unix" {
+				n++
+			} else {
+				n += workers
+			}
+		}
+	}
+	return n
+}
+
+func logLevel(name string) slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(name)) // the configuration was validated
+	return level
+}
+
+// serve runs until a signal has stopped the proxy, or until it has failed.
+func (p *process) serve(signals <-chan os.Signal) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		p.obey(ctx, signals)
+		p.server.Stop()
+	}()
+	err := p.server.Run(ctx)
+	cancel()
+	<-stopped
+	var panicked *eventloop.PanicError
+	if errors.As(err, &panicked) {
+		p.log.Error("l4proxy has failed: this is a bug, please report it", "error", panicked.Error(),
+			"stack", string(panicked.Stack))
+	} else if err != nil {
+		p.log.Error("l4proxy has failed", "error", err.Error())
+	}
+	if n := p.server.Dropped(); n > 0 {
+		p.log.Warn("connections were not logged because the log was behind", "count", n)
+	}
+	p.closeLog()
+	if err != nil {
+		return errReported
+	}
+	return nil
+}
+
+func (p *process) closeLog() {
+	ctx, cancel := context.WithTimeout(context.Background(), logFlush)
+	defer cancel()
+	p.logger.Close(ctx)
+}
+
+// obey handles signals until the proxy has been stopped by one, or ctx is done.
+func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			switch s {
+			case unix.SIGHUP:
+				p.log.Warn("SIGHUP: a reload without a restart is not supported yet; the configuration stays as it was")
+			case unix.SIGUSR2:
+				p.log.Warn("SIGUSR2: an upgrade without a restart is not supported yet")
+			default:
+				p.drain(ctx, s, signals)
+				return
+			}
+		}
+	}
+}
+
+// drain stops gracefully: after drain.delay nobody new is accepted, and after drain.timeout those who are still there
+// are closed. Another SIGTERM or SIGINT ends the waiting.
+func (p *process) drain(ctx context.Context, s os.Signal, signals <-chan os.Signal) {
+	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				if s == unix.SIGTERM || s == unix.SIGINT {
+					p.log.Warn("stopping at once", "signal", unix.SignalName(s.(unix.Signal)))
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	p.log.Info("stopping: waiting for connections to end", "signal", unix.SignalName(s.(unix.Signal)),
+		"connections", p.server.Connections(), "delay", p.cfg.Drain.Delay.String(), "timeout", p.cfg.Drain.Timeout.String())
+	select {
+	case <-time.After(p.cfg.Drain.Delay):
+	case <-ctx.Done():
+	}
+	open := p.server.Connections()
+	left := p.server.Drain(ctx, p.cfg.Drain.Timeout)
+	p.log.Info("stopped", "ended_by_themselves", max(0, open-left), "closed", left,
+		seconds("took", time.Since(began)))
+}

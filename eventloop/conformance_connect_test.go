@@ -1,0 +1,154 @@
+package eventloop
+
+import (
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var connectBehaviours = slices.Concat(
+	on("connect/accepted", connectAccepted, "tcp", "tcp6", "unix"),
+	[]behaviour{
+		{"connect/refused", connectRefused},
+		{"connect/no such unix socket", connectNoSuchSocket},
+		{"connect/full queue of a unix socket", connectFullQueue},
+		{"connect/cancelled", connectCancelled},
+		{"connect/receive waits from the start", connectThenReceive},
+	},
+)
+
+func (d *driver) connect(s Slot, addr *Sockaddr) { d.do(func() { d.loop.Connect(s, addr) }) }
+
+func connectAccepted(t *testing.T, d *driver, network string) {
+	listener, addr := listen(t, network, 8)
+	defer unix.Close(listener)
+	to := sockaddr(t, addr)
+	for range 10 {
+		s := d.socketTo(to)
+		d.connect(s, to)
+		d.await(s, OpConnect).expect(t, 0, 0)
+		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.send(s, []byte("ping")).expect(t, 4, 0)
+		buffer := make([]byte, 8)
+		if n, err := unix.Read(fd, buffer); err != nil || string(buffer[:n]) != "ping" {
+			t.Fatalf("the peer read %q, %v", buffer[:n], err)
+		}
+		if _, err := unix.Write(fd, []byte("pong")); err != nil {
+			t.Fatal(err)
+		}
+		if r := d.recv(s); string(r.data) != "pong" {
+			t.Fatalf("received %q, %v", r.data, r.Err)
+		}
+		unix.Close(fd)
+		d.recv(s).expect(t, 0, 0)
+		d.close(s)
+	}
+}
+
+func connectRefused(t *testing.T, d *driver) {
+	fd, addr := listen(t, "tcp", 1)
+	unix.Close(fd) // nobody else is given its port so soon
+	to := sockaddr(t, addr)
+	s := d.socketTo(to)
+	d.connect(s, to)
+	d.await(s, OpConnect).expect(t, 0, unix.ECONNREFUSED)
+	// The error was told once; the socket is one without a connection.
+	d.close(s)
+}
+
+func connectNoSuchSocket(t *testing.T, d *driver) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, c := range []struct {
+		name string
+		want unix.Errno
+	}{{path, unix.ENOENT}, {abstractName(), unix.ECONNREFUSED}} {
+		to, err := UnixSockaddr(c.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := d.socketTo(to)
+		d.connect(s, to)
+		d.await(s, OpConnect).expect(t, 0, c.want)
+	}
+}
+
+// A unix socket's full queue is an error at once: there would be no event when there is room, and a blocking wait
+// for it could not be told from a server that hangs.
+func connectFullQueue(t *testing.T, d *driver) {
+	listener, addr := listen(t, "unix", 1)
+	defer unix.Close(listener)
+	to := sockaddr(t, addr)
+	for range 8 {
+		s := d.socketTo(to)
+		d.connect(s, to)
+		if r := d.await(s, OpConnect); r.Err == unix.EAGAIN {
+			return
+		} else if r.Err != 0 {
+			t.Fatalf("connect: %v", r.Err)
+		}
+	}
+	t.Fatal("8 connections fit into a queue of 1")
+}
+
+// connectCancelled uses a listening socket whose queue is full: Linux drops the SYNs of further connections.
+func connectCancelled(t *testing.T, d *driver) {
+	listener, addr := listen(t, "tcp", 0)
+	defer unix.Close(listener)
+	dial(t, addr)
+	awaitPoll(t, listener, unix.POLLIN)
+	to := sockaddr(t, addr)
+	s := d.socketTo(to)
+	d.connect(s, to)
+	d.do(func() {})
+	d.cancelWrite(s, OpConnect).expect(t, 0, unix.ECANCELED)
+	d.close(s)
+}
+
+// connectThenReceive: an operation on either half may be started before the connection stands.
+func connectThenReceive(t *testing.T, d *driver) {
+	listener, addr := listen(t, "tcp", 1)
+	defer unix.Close(listener)
+	to := sockaddr(t, addr)
+	s := d.socketTo(to)
+	d.connect(s, to)
+	d.await(s, OpConnect).expect(t, 0, 0)
+	d.startRecv(s)
+	fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("welcome")); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.await(s, OpRecv); string(r.data) != "welcome" {
+		t.Fatalf("received %q, %v", r.data, r.Err)
+	}
+}
+
+func TestSockaddr(t *testing.T) {
+	for _, c := range []struct {
+		addr   string
+		family int
+		size   uint32
+	}{
+		{"192.0.2.1:80", unix.AF_INET, unix.SizeofSockaddrInet4},
+		{"[::ffff:192.0.2.1]:80", unix.AF_INET, unix.SizeofSockaddrInet4},
+		{"[2001:db8::1]:80", unix.AF_INET6, unix.SizeofSockaddrInet6},
+	} {
+		if s := InetSockaddr(netip.MustParseAddrPort(c.addr), 0); s.Family() != c.family || s.size != c.size {
+			t.Errorf("%s: family %d, size %d", c.addr, s.Family(), s.size)
+		}
+	}
+	for _, path := range []string{"", string(make([]byte, 108))} {
+		if _, err := UnixSockaddr(path); err == nil {
+			t.Errorf("a unix socket path of %d bytes was taken", len(path))
+		}
+	}
+}

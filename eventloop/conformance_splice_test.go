@@ -1,0 +1,166 @@
+package eventloop
+
+import (
+	"io"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var spliceBehaviours = slices.Concat(
+	[]behaviour{{"splice/256 MiB both ways at once", func(t *testing.T, d *driver) {
+		d.exchange("tcp", 256<<20, always, always)
+	}}},
+	on("splice/both ways", func(_ *testing.T, d *driver, network string) {
+		d.exchange(network, 16<<20, always, always)
+	}, streams...),
+	on("splice/not at all", func(_ *testing.T, d *driver, network string) {
+		d.exchange(network, 16<<20, never, never)
+	}, streams...),
+	on("splice/one way, buffers the other", func(_ *testing.T, d *driver, network string) {
+		d.exchange(network, 16<<20, always, never)
+	}, streams...),
+	on("splice/on and off mid-stream", func(_ *testing.T, d *driver, network string) {
+		d.exchange(network, 16<<20, alternating(300_000), alternating(200_000))
+	}, streams...),
+	on("splice/end of stream", fillEnd, streams...),
+	on("splice/reset", fillReset, "tcp"),
+	on("splice/drain to a peer that is gone", drainAfterReset, streams...),
+	on("splice/drain cancelled half-way", drainCancelled, streams...),
+	on("splice/fill cancelled", fillCancelled, streams...),
+)
+
+func (d *driver) borrowPipe() (p *Pipe) {
+	d.t.Helper()
+	d.do(func() { p = d.loop.BorrowPipe() })
+	if p == nil {
+		d.t.Fatal("no pipe is to be had")
+	}
+	return p
+}
+
+func (d *driver) returnPipe(p *Pipe) { d.do(func() { d.loop.ReturnPipe(p) }) }
+
+func (d *driver) startFill(s Slot, p *Pipe)  { d.do(func() { d.loop.Fill(s, p) }) }
+func (d *driver) startDrain(s Slot, p *Pipe) { d.do(func() { d.loop.Drain(s, p) }) }
+
+func fillEnd(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	d.spliced(s, true)
+	p := d.borrowPipe()
+	d.startFill(s, p)
+	write(t, peer, []byte("hello"))
+	d.await(s, OpFill).expect(t, 5, 0)
+	if p.N != 5 {
+		t.Fatalf("the pipe counts %d bytes", p.N)
+	}
+	d.startDrain(s, p)
+	d.await(s, OpDrain).expect(t, 5, 0)
+	readString(t, peer, "hello")
+	finish(t, peer)
+	for range 2 {
+		d.startFill(s, p)
+		d.await(s, OpFill).expect(t, 0, 0)
+	}
+	d.spliced(s, false)
+	d.recv(s).expect(t, 0, 0)
+	d.returnPipe(p)
+}
+
+func fillReset(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	d.spliced(s, true)
+	p := d.borrowPipe()
+	d.startFill(s, p)
+	d.reset(s, peer)
+	d.await(s, OpFill).expect(t, 0, unix.ECONNRESET)
+	d.returnPipe(p)
+}
+
+func drainAfterReset(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	to, gone := d.pair(network)
+	d.reset(to, gone)
+	d.spliced(s, true)
+	d.spliced(to, true)
+	p := d.borrowPipe()
+	write(t, peer, []byte("hello"))
+	d.startFill(s, p)
+	d.await(s, OpFill).expect(t, 5, 0)
+	d.startDrain(to, p)
+	r := d.await(to, OpDrain)
+	if r.N != 0 || r.Err != unix.EPIPE && r.Err != unix.ECONNRESET {
+		t.Fatalf("drain to a peer that is gone: N %d, %v", r.N, r.Err)
+	}
+	d.returnPipe(p)
+}
+
+// drainCancelled drains into a socket until that takes no more, cancels, and drains the rest when there is room.
+func drainCancelled(t *testing.T, d *driver, network string) {
+	s, source := d.pair(network)
+	to, sink := d.pair(network)
+	d.spliced(s, true)
+	d.spliced(to, true)
+	p := d.borrowPipe()
+	sent := newSum()
+	block := randomBytes(1<<20 + 7)
+	go func() {
+		for {
+			if _, err := source.Write(block); err != nil {
+				return // closed at the end of the test
+			}
+		}
+	}()
+	total := 0
+	for stuck := false; !stuck; {
+		d.startFill(s, p)
+		n := d.await(s, OpFill).N
+		total += n
+		d.startDrain(to, p)
+		d.do(func() {}) // the attempt has been made
+		d.do(func() { stuck = d.loop.Writing(to) == OpDrain && !d.loop.table.at(to).out.ended })
+		if !stuck {
+			d.await(to, OpDrain).expect(t, n, 0)
+			continue
+		}
+		r := d.cancelWrite(to, OpDrain)
+		if r.Err != unix.ECANCELED || r.N+p.N != n {
+			t.Fatalf("cancelled drain: N %d, %v, and %d of %d bytes are in the pipe", r.N, r.Err, p.N, n)
+		}
+	}
+	for left := total; left > 0; left -= min(left, len(block)) {
+		sent.Write(block[:min(left, len(block))])
+	}
+	rest := p.N
+	d.startDrain(to, p)
+	got := newSum()
+	if _, err := io.CopyN(got, sink, int64(total)); err != nil {
+		t.Fatal(err)
+	}
+	d.await(to, OpDrain).expect(t, rest, 0)
+	if *got != *sent {
+		t.Fatalf("the peer read %+v, want %+v", got, sent)
+	}
+	d.returnPipe(p)
+}
+
+func fillCancelled(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	d.spliced(s, true)
+	p := d.borrowPipe()
+	d.startFill(s, p)
+	d.cancelRead(s, OpFill).expect(t, 0, unix.ECANCELED)
+	write(t, peer, []byte("hello"))
+	d.startFill(s, p)
+	d.await(s, OpFill).expect(t, 5, 0)
+	d.startDrain(s, p)
+	d.await(s, OpDrain).expect(t, 5, 0)
+	readString(t, peer, "hello")
+	d.spliced(s, false)
+	write(t, peer, []byte("again"))
+	if r := d.recv(s); string(r.data) != "again" {
+		t.Fatalf("received %q, %v", r.data, r.Err)
+	}
+	d.returnPipe(p)
+}

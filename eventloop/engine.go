@@ -1,0 +1,97 @@
+package eventloop
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The engines, by the names they have in the configuration.
+const (
+	IOUring = "io_uring"
+	Epoll   = "epoll"
+	Auto    = "auto" // IOUring where the kernel allows it, else Epoll
+)
+
+// engine carries out operations. The methods are those of [Loop], which documents them.
+type engine interface {
+	name() string
+	// enable is called once, on the thread that will run the loop, before anything else but attach.
+	enable() error
+	socketFlags() int
+	accept(Slot)
+	connect(Slot, *Sockaddr)
+	recv(Slot)
+	send(Slot, []byte)
+	fill(Slot, *Pipe)
+	drain(Slot, *Pipe)
+	cancelRead(Slot)
+	cancelWrite(Slot)
+	// attached and detached tell the engine of a socket that has come and one that goes (with flagClosing: is closed).
+	attached(Slot)
+	detached(Slot)
+	// spliced tells that the socket is (on) or no longer is used by OpFill or OpDrain.
+	spliced(s Slot, on bool)
+	release(Buffer)
+	bytes(Buffer) []byte
+	// wait submits what is to be submitted, waits up to timeout (negative: for ever; 0: not at all) for something to
+	// complete, reads the loop's clock, and passes what has completed to the handler. With raw, the wait keeps its
+	// processor (see rawsys).
+	// It returns how many completions it passed on.
+	wait(timeout time.Duration, raw bool) (int, error)
+	// wakeUp makes a wait return. It is the only method that another goroutine may call.
+	wakeUp()
+	// quiet is called when nothing has happened for a while: memory that is not needed can go back.
+	quiet()
+	close()
+}
+
+// UnsupportedError says that this machine cannot do what an engine needs.
+type UnsupportedError struct {
+	Engine string // name of the engine
+	Needs  string // what it needs, such as "Linux 6.1"
+	Err    error  // what the kernel said
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("engine %s is not available: it needs %s (%v)", e.Engine, e.Needs, e.Err)
+}
+
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// Probe finds out which engine a configured name stands for on this machine: for Auto, Epoll and the reason why
+// IOUring cannot be had, or IOUring and nil. For a name that is not available here it returns an error.
+func Probe(name string) (engine string, why error, err error) {
+	switch name {
+	case Epoll:
+		return Epoll, nil, nil
+	case IOUring, Auto, "":
+		why = probeIOUring()
+		if why == nil {
+			return IOUring, nil, nil
+		}
+		if name == IOUring {
+			return "", nil, why
+		}
+		return Epoll, why, nil
+	}
+	return "", nil, fmt.Errorf("unknown engine %q: write %q, %q or %q", name, Auto, IOUring, Epoll)
+}
+
+// reasonIOUring turns the errno of io_uring_setup(2) into a sentence for people.
+func reasonIOUring(errno unix.Errno) error {
+	reason := error(errno)
+	switch errno {
+	case unix.ENOSYS:
+		reason = errors.New("the kernel has none, or a seccomp profile such as Docker's default hides it")
+	case unix.EPERM, unix.EACCES:
+		reason = errors.New("forbidden by kernel.io_uring_disabled or a security profile")
+	case unix.EINVAL:
+		reason = errors.New("this kernel is older")
+	case unix.ENOMEM:
+		reason = errors.New("not enough memory that may be locked; raise RLIMIT_MEMLOCK")
+	}
+	return &UnsupportedError{Engine: IOUring, Needs: "Linux 6.1 with io_uring allowed", Err: reason}
+}

@@ -1,0 +1,197 @@
+package eventloop
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
+
+const (
+	// socketEvents: both directions, edge-triggered, so that one epoll_ctl(2) serves a socket for its whole life.
+	// EPOLLRDHUP and EPOLLPRI are for [flagHangup].
+	socketEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
+	// listenerEvents: level-triggered, so that what one batch of accepts leaves is told again. With EPOLLEXCLUSIVE a
+	// connection wakes one of several loops that listen on the same socket.
+	listenerEvents = unix.EPOLLIN | unix.EPOLLEXCLUSIVE
+
+	readEvents  = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	writeEvents = unix.EPOLLOUT | unix.EPOLLHUP | unix.EPOLLERR
+	finalEvents = unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+)
+
+// What stands in an event where the slot would be.
+const (
+	idWakeUp = -1
+	idGone   = -2 // the socket was detached after the event had been fetched
+)
+
+// eventsAtATime bounds a batch, and with it how long timers and messages wait.
+const eventsAtATime = 256
+
+// epoll is the engine on epoll(7). It tries an operation at once when the socket's flags say that it may succeed, and
+// otherwise when an edge has set them. A flag is cleared by EAGAIN, and by a short receive unless flagHangup is set:
+// the man page allows to take that for the end of what there is, but bytes after an urgent mark and a FIN that had
+// come before it make no edge of their own.
+//
+// Receives and sends use MSG_DONTWAIT and so work on sockets in either mode; O_NONBLOCK is set only where accept and
+// splice(2) need it. A socket to be connected has it from birth ([Loop.SocketFlags]).
+type epoll struct {
+	common
+	fd      int
+	event   int // eventfd that wakes the loop
+	precise bool
+	buffers epollBuffers
+	starved []Slot // receives that wait for a buffer
+
+	events      [eventsAtATime]unix.EpollEvent
+	next, count int // of events: the one being handled, and the end of the batch
+}
+
+func newEpoll(l *Loop) (engine, *table, error) {
+	e := &epoll{common: common{loop: l}, precise: rawsys.HasEpollPwait2(), buffers: newEpollBuffers()}
+	var err error
+	if e.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if e.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		rawsys.Close(e.fd)
+		return nil, nil, fmt.Errorf("eventfd: %w", err)
+	}
+	// Edge-triggered, so that nobody has to read it: each write is an edge, and the counter never overflows.
+	if errno := rawsys.EpollAdd(e.fd, e.event, unix.EPOLLIN|unix.EPOLLET&0xffffffff, idWakeUp); errno != 0 {
+		e.close()
+		return nil, nil, fmt.Errorf("epoll_ctl: %w", errno)
+	}
+	return e, &e.table, nil
+}
+
+func (e *epoll) name() string     { return Epoll }
+func (e *epoll) enable() error    { return nil }
+func (e *epoll) socketFlags() int { return unix.SOCK_NONBLOCK }
+
+func (e *epoll) wakeUp() {
+	one := [8]byte{1}
+	_, _ = unix.Write(e.event, one[:])
+}
+
+func (e *epoll) close() {
+	rawsys.Close(e.event)
+	rawsys.Close(e.fd)
+}
+
+// attached leaves the registration to watch: a socket that is sent a refusal and closed needs none, and one that is
+// not connected yet would only report EPOLLHUP.
+func (e *epoll) attached(s Slot) { e.table.at(s).flags |= flagWritable }
+
+func (e *epoll) detached(s Slot) {
+	so := e.table.at(s)
+	if so.flags&flagWatched == 0 {
+		return
+	}
+	if so.flags&flagClosing == 0 { // close(2) ends the registration by itself
+		rawsys.EpollDelete(e.fd, int(so.fd))
+	}
+	so.flags &^= flagWatched
+	for i := e.next; i < e.count; i++ {
+		if e.events[i].Fd == int32(s) {
+			e.events[i].Fd = idGone
+			return
+		}
+	}
+}
+
+// watch registers a socket whose operation has to wait, unless it is registered. The kernel then reports what the
+// socket is ready for already, so nothing can have been missed.
+func (e *epoll) watch(s Slot, so *socket) unix.Errno {
+	if so.flags&flagWatched != 0 {
+		return 0
+	}
+	errno := rawsys.EpollAdd(e.fd, int(so.fd), socketEvents, int32(s))
+	if errno == 0 {
+		so.flags |= flagWatched
+	}
+	return errno
+}
+
+// setNonblock is for the calls that have no MSG_DONTWAIT.
+func (e *epoll) setNonblock(so *socket) {
+	if so.flags&flagNonblock == 0 {
+		rawsys.SetNonblock(int(so.fd), true)
+		so.flags |= flagNonblock
+	}
+}
+
+func (e *epoll) spliced(s Slot, on bool) {
+	so := e.table.at(s)
+	if on {
+		so.spliceUsers++
+		e.setNonblock(so)
+	} else {
+		so.spliceUsers--
+	}
+}
+
+func (e *epoll) bytes(b Buffer) []byte { return e.buffers.bytes(b) }
+
+func (e *epoll) quiet() { e.buffers.trim() }
+
+func (e *epoll) wait(timeout time.Duration, raw bool) (int, error) {
+	if e.anyReady() {
+		timeout = 0
+	}
+	count, errno := rawsys.EpollWait(e.fd, e.events[:], timeout, e.precise, raw)
+	if errno != 0 && errno != unix.EINTR {
+		return 0, fmt.Errorf("epoll_wait: %w", errno)
+	}
+	e.loop.tick()
+	n := 0
+	// e.next points at the event that is being handled, so that detached reaches it too.
+	for e.next, e.count = 0, count; e.next < e.count; e.next++ {
+		n += e.dispatch(&e.events[e.next])
+	}
+	e.count = 0
+	return n + e.deliver(), nil
+}
+
+// dispatch goes on with the operations that were waiting for an event, and returns how many completions that made.
+func (e *epoll) dispatch(event *unix.EpollEvent) int {
+	if event.Fd < 0 {
+		return 0
+	}
+	s := Slot(event.Fd)
+	so := e.table.at(s)
+	if so.in.op == OpAccept {
+		return e.acceptAll(s, so)
+	}
+	if event.Events&readEvents != 0 {
+		so.flags |= flagReadable
+	}
+	if event.Events&finalEvents != 0 {
+		so.flags |= flagHangup
+	}
+	if event.Events&writeEvents != 0 {
+		so.flags |= flagWritable
+	}
+	n := 0
+	if so.flags&flagWritable != 0 && so.out.op != OpNone && !so.out.ended {
+		if errno, ended := e.tryWrite(so); ended {
+			done := Completion{Slot: s, Op: so.out.op, N: int(so.out.done), Err: errno}
+			so.out = writing{}
+			e.pass(done)
+			n++
+		}
+	}
+	// The handler may have closed the socket, and have put another one into its slot.
+	if event.Fd != idGone && so.flags&flagReadable != 0 && so.in.op != OpNone && !so.in.ended {
+		if done, ended := e.tryRead(s, so); ended {
+			done.Slot, done.Op = s, so.in.op
+			so.in = reading{}
+			e.pass(done)
+			n++
+		}
+	}
+	return n
+}

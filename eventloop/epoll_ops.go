@@ -1,0 +1,158 @@
+package eventloop
+
+import (
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
+
+func (e *epoll) recv(s Slot)           { e.startRead(s, e.table.at(s)) }
+func (e *epoll) fill(s Slot, _ *Pipe)  { e.startRead(s, e.table.at(s)) }
+func (e *epoll) send(s Slot, _ []byte) { e.startWrite(s, e.table.at(s)) }
+func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
+
+func (e *epoll) connect(s Slot, addr *Sockaddr) {
+	so := e.table.at(s)
+	so.out.data = unsafe.Slice((*byte)(unsafe.Pointer(&addr.raw)), addr.size)
+	so.flags = so.flags&^(flagReadable|flagHangup) | flagWritable
+	e.startWrite(s, so)
+}
+
+// startRead makes the first attempt at a receive or fill, if it may succeed.
+func (e *epoll) startRead(s Slot, so *socket) {
+	if so.flags&flagReadable != 0 {
+		if done, ended := e.tryRead(s, so); ended {
+			e.endRead(s, so, done)
+			return
+		}
+	}
+	if errno := e.watch(s, so); errno != 0 {
+		e.endRead(s, so, Completion{Err: errno})
+	}
+}
+
+// startWrite makes the first attempt at a connect, send or drain, if it may succeed.
+func (e *epoll) startWrite(s Slot, so *socket) {
+	if so.flags&flagWritable != 0 {
+		if errno, ended := e.tryWrite(so); ended {
+			e.endWrite(s, so, errno)
+			return
+		}
+	}
+	if errno := e.watch(s, so); errno != 0 {
+		e.endWrite(s, so, errno)
+	}
+}
+
+// tryRead attempts the receive or fill in flight and reports whether that ended it.
+func (e *epoll) tryRead(s Slot, so *socket) (Completion, bool) {
+	if so.in.op == OpFill {
+		pipe := so.in.pipe
+		n, errno := rawsys.Splice(int(so.fd), pipe.w, pipeSize)
+		if errno == unix.EAGAIN {
+			so.flags &^= flagReadable
+			return Completion{}, false
+		}
+		pipe.N += n
+		return Completion{N: n, Err: errno}, true
+	}
+	buffer := e.buffers.take()
+	if buffer == 0 {
+		e.starve(s, so)
+		return Completion{}, false
+	}
+	e.fed(s, so)
+	n, errno := rawsys.Recv(int(so.fd), e.buffers.bytes(buffer), unix.MSG_DONTWAIT)
+	if errno == unix.EAGAIN || n > 0 && n < BufferSize && so.flags&flagHangup == 0 {
+		so.flags &^= flagReadable
+	}
+	if n > 0 {
+		return Completion{N: n, Buffer: buffer}, true
+	}
+	e.buffers.giveBack(buffer)
+	return Completion{Err: errno}, errno != unix.EAGAIN
+}
+
+// tryWrite attempts the connect, send or drain in flight and reports whether that ended it. It goes on until the
+// socket takes no more: a short write alone does not promise an edge.
+func (e *epoll) tryWrite(so *socket) (unix.Errno, bool) {
+	errno := unix.Errno(0)
+	out := &so.out
+	switch out.op {
+	case OpConnect:
+		return e.tryConnect(so)
+	case OpSend:
+		for int(out.done) < len(out.data) && errno == 0 {
+			var n int
+			n, errno = rawsys.Send(int(so.fd), out.data[out.done:], unix.MSG_DONTWAIT)
+			out.done += int32(n)
+		}
+	case OpDrain:
+		for out.pipe.N > 0 && errno == 0 {
+			var n int
+			n, errno = rawsys.Splice(out.pipe.r, int(so.fd), out.pipe.N)
+			out.pipe.N -= n
+			out.done += int32(n)
+		}
+	}
+	if errno == unix.EAGAIN {
+		so.flags &^= flagWritable
+		return 0, false
+	}
+	return errno, true
+}
+
+// tryConnect calls connect(2), again after an event: that call tells like SO_ERROR how the attempt has ended, and
+// unlike it whether it has. EAGAIN is a unix socket's full queue, which makes no event when there is room.
+func (e *epoll) tryConnect(so *socket) (unix.Errno, bool) {
+	addr := so.out.data
+	switch errno := rawsys.Connect(int(so.fd), unsafe.Pointer(unsafe.SliceData(addr)), uint32(len(addr))); errno {
+	case unix.EINPROGRESS, unix.EALREADY:
+		so.flags &^= flagWritable
+		return 0, false
+	case unix.EISCONN:
+		return 0, true
+	default:
+		return errno, true
+	}
+}
+
+func (e *epoll) cancelRead(s Slot) {
+	so := e.table.at(s)
+	if so.in.op == OpAccept {
+		e.stopListening(so)
+	}
+	e.fed(s, so)
+	e.endRead(s, so, Completion{Err: unix.ECANCELED})
+}
+
+func (e *epoll) cancelWrite(s Slot) { e.endWrite(s, e.table.at(s), unix.ECANCELED) }
+
+// starve notes that a receive has found no buffer; release lets it try again.
+func (e *epoll) starve(s Slot, so *socket) {
+	if so.flags&flagStarved == 0 {
+		so.flags |= flagStarved
+		e.starved = append(e.starved, s)
+	}
+}
+
+// fed takes a receive out of those that wait for a buffer, if it is one.
+func (e *epoll) fed(s Slot, so *socket) {
+	if so.flags&flagStarved != 0 {
+		so.flags &^= flagStarved
+		e.starved = slices.DeleteFunc(e.starved, func(waiting Slot) bool { return waiting == s })
+	}
+}
+
+func (e *epoll) release(b Buffer) {
+	e.buffers.giveBack(b)
+	for len(e.starved) > 0 && len(e.buffers.free) > 0 {
+		s := e.starved[0]
+		so := e.table.at(s)
+		e.fed(s, so)
+		e.startRead(s, so)
+	}
+}

@@ -1,0 +1,165 @@
+package eventloop
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// limitBuffers bounds the buffers of a driver on the epoll engine.
+func (d *driver) limitBuffers(n int) *epollBuffers {
+	b := &d.loop.engine.(*epoll).buffers
+	d.do(func() { b.limit = n })
+	return b
+}
+
+// A receive for which there is no buffer waits for one, however many wait and whichever are cancelled.
+func TestEpollWaitsForBuffers(t *testing.T) {
+	d := start(t, Epoll)
+	d.limitBuffers(2)
+	d.do(func() { d.keep = true })
+	const sockets = 8
+	var slots [sockets]Slot
+	for i := range slots {
+		s, peer := d.pair("unix")
+		slots[i] = s
+		d.startRecv(s)
+		write(t, peer, []byte{byte(i)})
+		awaitPoll(t, d.loop.FD(s), unix.POLLHUP|unix.POLLOUT)
+	}
+	held := []result{d.await(slots[0], OpRecv), d.await(slots[1], OpRecv)}
+	d.cancelRead(slots[3], OpRecv).expect(t, 0, unix.ECANCELED)
+	d.startRecv(slots[3]) // goes to the end of the queue
+	for _, i := range []int{2, 4, 5, 6, 7, 3} {
+		d.do(func() { d.loop.Release(held[0].Buffer) })
+		r := d.await(slots[i], OpRecv)
+		if r.N != 1 || r.data[0] != byte(i) || r.Err != 0 {
+			t.Fatalf("socket %d: received %v, %v", i, r.data, r.Err)
+		}
+		held = append(held[1:], r)
+	}
+	d.do(func() {
+		for _, r := range held {
+			d.loop.Release(r.Buffer)
+		}
+	})
+}
+
+func TestEpollBuffers(t *testing.T) {
+	d := start(t, Epoll)
+	b := d.limitBuffers(100)
+	s, peer := d.pair("tcp")
+	d.startRecv(s)
+	for range 20 {
+		write(t, peer, []byte("hello"))
+		d.await(s, OpRecv)
+		d.startRecv(s)
+	}
+	d.do(func() {
+		if len(b.memory) != 1 || len(b.free) != 1 {
+			t.Errorf("20 receives, one after another, used %d buffers and hold %d", len(b.memory), 1-len(b.free))
+		}
+	})
+}
+
+func TestEpollBuffersTrim(t *testing.T) {
+	b := newEpollBuffers()
+	var held []Buffer
+	for range 50 {
+		held = append(held, b.take())
+	}
+	b.bytes(held[0])[0] = 42
+	for _, id := range held[1:] {
+		b.giveBack(id)
+	}
+	b.trim()
+	withMemory := 0
+	for _, m := range b.memory {
+		if m != nil {
+			withMemory++
+		}
+	}
+	if withMemory != buffersKept+1 || b.bytes(held[0])[0] != 42 {
+		t.Errorf("%d buffers have memory, want %d kept and the one in use", withMemory, buffersKept)
+	}
+	seen := map[Buffer]bool{held[0]: true}
+	for range 49 {
+		id := b.take()
+		if seen[id] {
+			t.Fatalf("buffer %d was given out twice", id)
+		}
+		seen[id] = true
+		b.bytes(id)[BufferSize-1] = 1
+	}
+	if len(b.memory) != 50 {
+		t.Errorf("%d buffers for 50 in use", len(b.memory))
+	}
+}
+
+// Without epoll_pwait2(2), timers still fire, and none of them early.
+func TestEpollOldKernel(t *testing.T) {
+	d := start(t, Epoll)
+	d.do(func() { d.loop.engine.(*epoll).precise = false })
+	for range 3 {
+		var at int64
+		d.do(func() {
+			at = d.loop.Now() + int64(2*spinDown)
+			d.loop.SetTimer(1, at)
+		})
+		<-d.expired
+		if early := at - Clock(); early > 0 {
+			t.Fatalf("a timer expired %v early", time.Duration(early))
+		}
+	}
+	s, peer := d.pair("tcp")
+	d.startRecv(s)
+	write(t, peer, []byte("hello"))
+	d.await(s, OpRecv).expect(t, 5, 0)
+}
+
+// A denied client is answered and closed: that has to work without epoll_ctl(2).
+func TestEpollRegistersWhenItWaits(t *testing.T) {
+	d := start(t, Epoll)
+	s, peer := d.pair("tcp")
+	d.send(s, []byte("denied")).expect(t, 6, 0)
+	d.do(func() {
+		if d.loop.table.at(s).flags&flagWatched != 0 {
+			t.Error("a socket that never waited is registered")
+		}
+	})
+	readString(t, peer, "denied")
+}
+
+// An event that was fetched before its socket was closed must not reach the socket that took the slot.
+func TestEpollForgetsEventsOfClosed(t *testing.T) {
+	d := start(t, Epoll)
+	first, peer := d.pair("unix")
+	second, gone := d.pair("unix")
+	for _, s := range []Slot{first, second} { // registers both
+		d.startRecv(s)
+		d.cancelRead(s, OpRecv).expect(t, 0, unix.ECANCELED)
+	}
+	d.do(func() {})
+	fresh, _ := rawPair(t, "unix", unix.SOCK_NONBLOCK)
+	closed := make(chan struct{})
+	d.do(func() {
+		d.hooks[first] = func(c *Completion) {
+			delete(d.hooks, first)
+			d.loop.Release(c.Buffer)
+			d.loop.Close(second)
+			d.loop.Attach(second, fresh)
+			close(closed)
+		}
+		d.loop.Recv(first)
+		// Both events come with the next wait, in this order.
+		peer.Write([]byte("x"))
+		gone.Close()
+	})
+	<-closed
+	d.do(func() {
+		if flags := d.loop.table.at(second).flags; flags&(flagReadable|flagHangup|flagWatched) != 0 {
+			t.Errorf("the new socket has flags %#x of the old one's event", flags)
+		}
+	})
+}

@@ -1,0 +1,342 @@
+package eventloop
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
+
+// spinDown is how long a loop with nothing to do keeps its processor before it waits in the way that the Go
+// scheduler likes. Until then a wait that is about to end anyway costs no futex; after it, an idle loop costs nothing.
+const spinDown = 3 * time.Millisecond
+
+// quietAfter is how long a loop must have had nothing to do before it gives memory back.
+const quietAfter = time.Second
+
+// PipesPerLoop is the greatest number of pipes, two descriptors each, that a loop opens for bulk.
+const PipesPerLoop = pipesPerLoop
+
+// A Loop runs sockets for one [Handler]. Post may be called from any goroutine; all other methods only before Run, or
+// on the loop's own thread, which is to say from the handler.
+type Loop struct {
+	handler Handler
+	engine  engine
+	table   *table
+	timers  wheel
+	mailbox mailbox
+	pipes   pipePool
+	expire  func(id uint32) // handler.Expire, bound once
+	message func(any)       // handler.Message, bound once
+
+	epoch      time.Time
+	now        int64 // since epoch, ns
+	lastActive int64
+	trimmed    bool // quiet was called since the last activity
+	quit       bool
+
+	// ending guards the engine's wake-up descriptor: after ended, it is closed and its number may be another file's.
+	ending sync.Mutex
+	ended  bool
+}
+
+// epoch makes the clocks of all loops the same.
+var epoch = time.Now()
+
+// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The handler is called only from Run.
+func New(engineName string, handler Handler) (*Loop, error) {
+	l := &Loop{handler: handler, epoch: epoch}
+	l.expire, l.message = handler.Expire, handler.Message
+	l.now = int64(time.Since(l.epoch))
+	l.timers.tick = l.now >> tickShift
+	var err error
+	switch engineName {
+	case IOUring:
+		l.engine, l.table, err = newIOUring(l)
+	case Epoll:
+		l.engine, l.table, err = newEpoll(l)
+	default:
+		err = fmt.Errorf("unknown engine %q", engineName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Run runs the loop until Quit, on a thread of its own; cpu >= 0 binds that thread to one CPU. A panic of the
+// handler ends Run with a [PanicError]. All sockets still attached are left open: they are the handler's.
+func (l *Loop) Run(cpu int) (err error) {
+	runtime.LockOSThread() // never unlocked: with its affinity changed, the thread must end with the goroutine
+	if cpu >= 0 {
+		var set unix.CPUSet
+		set.Set(cpu)
+		// Refused where another CPU set is enforced; the loop then runs wherever the kernel puts it.
+		_ = unix.SchedSetaffinity(0, &set)
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		}
+		l.ending.Lock()
+		l.ended = true
+		l.pipes.trim(0)
+		l.engine.close()
+		l.ending.Unlock()
+	}()
+	if err := l.engine.enable(); err != nil {
+		return err
+	}
+	l.tick()
+	l.lastActive = l.now
+	for !l.quit {
+		l.mailbox.takeAll(l.message)
+		l.timers.expire(l.now, l.expire)
+		l.handler.BatchEnd()
+		if l.quit {
+			break
+		}
+		n, err := l.wait()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			l.lastActive, l.trimmed = l.now, false
+		}
+	}
+	return nil
+}
+
+// wait waits in the way that suits how busy the loop has been.
+func (l *Loop) wait() (int, error) {
+	timeout := time.Duration(-1)
+	if due, ok := l.timers.next(); ok {
+		timeout = max(0, time.Duration(due-l.now))
+	}
+	idle := time.Duration(l.now - l.lastActive)
+	if idle < spinDown {
+		if left := spinDown - idle; timeout < 0 || left < timeout {
+			timeout = left
+		}
+		return l.engine.wait(timeout, true)
+	}
+	if !l.trimmed {
+		if idle >= quietAfter {
+			l.trimmed = true
+			l.pipes.trim(pipesKept)
+			l.engine.quiet()
+		} else if left := quietAfter - idle; timeout < 0 || left < timeout {
+			timeout = left
+		}
+	}
+	return l.engine.wait(timeout, false)
+}
+
+// tick reads the clock, after each wait.
+func (l *Loop) tick() { l.now = int64(time.Since(l.epoch)) }
+
+// PanicError is a panic of a handler, caught at the loop's edge.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic in an event loop: %v", e.Value) }
+
+// Engine is the name of the loop's engine.
+func (l *Loop) Engine() string { return l.engine.name() }
+
+// Now is the loop's clock: nanoseconds since an epoch that all loops of the process share, read once a batch.
+func (l *Loop) Now() int64 { return l.now }
+
+// Clock reads the clock of [Loop.Now] anew, from any goroutine.
+func Clock() int64 { return int64(time.Since(epoch)) }
+
+// Post gives the handler a value, from any goroutine. It reports false when the loop has ended; a value posted while
+// the loop is ending may be lost all the same.
+func (l *Loop) Post(value any) bool {
+	l.ending.Lock()
+	defer l.ending.Unlock()
+	if !l.ended && l.mailbox.post(value) {
+		l.engine.wakeUp()
+	}
+	return !l.ended
+}
+
+// Discard frees a loop that was never run. After Run, it does nothing.
+func (l *Loop) Discard() {
+	l.ending.Lock()
+	defer l.ending.Unlock()
+	if !l.ended {
+		l.ended = true
+		l.engine.close()
+	}
+}
+
+// Quit makes Run return after the present batch.
+func (l *Loop) Quit() { l.quit = true }
+
+// SocketFlags are what the engine wants in the type argument of socket(2), SOCK_NONBLOCK or nothing, so that a socket
+// made for Connect needs no further call.
+func (l *Loop) SocketFlags() int { return l.engine.socketFlags() }
+
+// Attach puts a socket into the table: one made with SocketFlags, one that Accept delivered, or any other, whatever its
+// mode (blocking or not), that is not to be connected. The slot must be free.
+func (l *Loop) Attach(s Slot, fd int) {
+	l.table.grow(s)
+	so := l.table.at(s)
+	*so = socket{fd: int32(fd)}
+	l.engine.attached(s)
+}
+
+// FD is the descriptor in slot s.
+func (l *Loop) FD(s Slot) int { return int(l.table.at(s).fd) }
+
+// Reading is the operation in flight on the reading half of s, OpNone if there is none.
+func (l *Loop) Reading(s Slot) Op { return l.table.at(s).in.op }
+
+// Writing is the operation in flight on the writing half of s, OpNone if there is none.
+func (l *Loop) Writing(s Slot) Op { return l.table.at(s).out.op }
+
+// Busy tells whether an operation is in flight on s.
+func (l *Loop) Busy(s Slot) bool {
+	so := l.table.at(s)
+	return so.in.op != OpNone || so.out.op != OpNone
+}
+
+// Accept accepts connections on the listening socket in s, one completion each, until one comes without More.
+func (l *Loop) Accept(s Slot) {
+	l.startRead(s, OpAccept).flags |= flagListening
+	l.engine.accept(s)
+}
+
+// Connect connects the socket in s. addr must stay as it is until the completion.
+func (l *Loop) Connect(s Slot, addr *Sockaddr) {
+	l.startWrite(s, OpConnect)
+	l.engine.connect(s, addr)
+}
+
+// Recv receives once, as soon as there is something, into a buffer of the loop. While nothing comes, no buffer is held.
+func (l *Loop) Recv(s Slot) {
+	l.startRead(s, OpRecv)
+	l.engine.recv(s)
+}
+
+// Send sends all of data, which must stay as it is until the completion. len(data) must be positive.
+func (l *Loop) Send(s Slot, data []byte) {
+	l.startWrite(s, OpSend).out.data = data
+	l.engine.send(s, data)
+}
+
+// Fill moves bytes from the socket in s into the pipe, which must be empty, as soon as there are some. s must have
+// been marked with Spliced.
+func (l *Loop) Fill(s Slot, p *Pipe) {
+	l.startRead(s, OpFill).in.pipe = p
+	l.engine.fill(s, p)
+}
+
+// Drain moves all bytes of the pipe to the socket in s, which must have been marked with Spliced.
+func (l *Loop) Drain(s Slot, p *Pipe) {
+	l.startWrite(s, OpDrain).out.pipe = p
+	l.engine.drain(s, p)
+}
+
+// Spliced prepares the socket in s for Fill and Drain (on), or ends that. Calls nest; every on has its off.
+// All operations work in either state, but Recv and Send are cheaper without.
+func (l *Loop) Spliced(s Slot, on bool) { l.engine.spliced(s, on) }
+
+// CancelRead ends the operation in flight on the reading half of s, if there is one. It still completes: with
+// ECANCELED, or with what had happened before the cancel took effect.
+func (l *Loop) CancelRead(s Slot) {
+	if so := l.table.at(s); so.in.op != OpNone && !so.in.ended && !so.in.cancelled {
+		so.in.cancelled = true
+		l.engine.cancelRead(s)
+	}
+}
+
+// CancelWrite is CancelRead for the writing half.
+func (l *Loop) CancelWrite(s Slot) {
+	if so := l.table.at(s); so.out.op != OpNone && !so.out.ended && !so.out.cancelled {
+		so.out.cancelled = true
+		l.engine.cancelWrite(s)
+	}
+}
+
+// Shutdown sends a FIN after the bytes that were sent: shutdown(2) of the writing half.
+func (l *Loop) Shutdown(s Slot) unix.Errno { return rawsys.Shutdown(l.FD(s), unix.SHUT_WR) }
+
+// Detach takes the socket out of the table and returns its descriptor, which is the caller's from then on. No
+// operation may be in flight.
+func (l *Loop) Detach(s Slot) int {
+	so := l.table.at(s)
+	if so.in.op != OpNone || so.out.op != OpNone {
+		panic(fmt.Sprintf("eventloop: detach of slot %d with %v and %v in flight", s, so.in.op, so.out.op))
+	}
+	l.engine.detached(s)
+	fd := int(so.fd)
+	so.fd = -1
+	return fd
+}
+
+// Close closes the socket in s. No operation may be in flight.
+func (l *Loop) Close(s Slot) { rawsys.Close(l.detachToClose(s)) }
+
+// Reset closes the socket in s with a reset instead of a FIN; bytes not yet delivered are thrown away.
+func (l *Loop) Reset(s Slot) {
+	fd := l.detachToClose(s)
+	rawsys.SetLinger(fd, 1, 0)
+	rawsys.Close(fd)
+}
+
+func (l *Loop) detachToClose(s Slot) int {
+	l.table.at(s).flags |= flagClosing
+	return l.Detach(s)
+}
+
+// A Buffer names a buffer of the loop that a receive has filled. The zero value is no buffer.
+type Buffer uint16
+
+// BufferSize is the size of every buffer of a loop, in bytes.
+const BufferSize = 16 << 10
+
+// Bytes is the memory of b, all of it; how much was received is in the completion.
+func (l *Loop) Bytes(b Buffer) []byte { return l.engine.bytes(b) }
+
+// Release gives b back to the loop.
+func (l *Loop) Release(b Buffer) { l.engine.release(b) }
+
+// BorrowPipe returns an empty pipe, or nil when none is to be had; the caller then goes on with Recv and Send.
+func (l *Loop) BorrowPipe() *Pipe { return l.pipes.borrow() }
+
+// ReturnPipe gives a pipe back, empty or not.
+func (l *Loop) ReturnPipe(p *Pipe) { l.pipes.giveBack(p) }
+
+// SetTimer has Handler.Expire called with id at the given time of the loop's clock, up to 17 ms late. A timer that
+// was set for the same id before is replaced. Ids are small numbers: the table grows to the largest.
+func (l *Loop) SetTimer(id uint32, at int64) { l.timers.set(id, at) }
+
+// StopTimer forgets the timer of id, if there is one.
+func (l *Loop) StopTimer(id uint32) { l.timers.stop(id) }
+
+func (l *Loop) startRead(s Slot, op Op) *socket {
+	so := l.table.at(s)
+	if so.in.op != OpNone {
+		panic(fmt.Sprintf("eventloop: %v on slot %d while %v is in flight", op, s, so.in.op))
+	}
+	so.in.op = op
+	return so
+}
+
+func (l *Loop) startWrite(s Slot, op Op) *socket {
+	so := l.table.at(s)
+	if so.out.op != OpNone {
+		panic(fmt.Sprintf("eventloop: %v on slot %d while %v is in flight", op, s, so.out.op))
+	}
+	so.out.op = op
+	return so
+}

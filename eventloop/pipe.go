@@ -1,0 +1,71 @@
+package eventloop
+
+import (
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
+
+// Pipes carry bulk between two sockets inside the kernel. They are borrowed for as long as bytes are in them: two
+// more descriptors and up to pipeSize of kernel memory a connection are too much to hold on to.
+const (
+	pipeSize = 256 << 10
+	// pipesPerLoop bounds what slow readers can hold. Beyond it, connections copy through buffers instead.
+	pipesPerLoop = 32
+	pipesKept    = 4 // when the loop is quiet
+)
+
+// A Pipe is a pipe(7) with N bytes in it.
+type Pipe struct {
+	r, w int
+	// N is the number of bytes in the pipe.
+	N int
+}
+
+type pipePool struct {
+	free []*Pipe
+	made int
+}
+
+// borrow returns an empty pipe, or nil when there are none to be had.
+func (p *pipePool) borrow() *Pipe {
+	if n := len(p.free); n > 0 {
+		pipe := p.free[n-1]
+		p.free = p.free[:n-1]
+		return pipe
+	}
+	if p.made >= pipesPerLoop {
+		return nil
+	}
+	var fds [2]int
+	if unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC) != nil {
+		return nil
+	}
+	// Refused for an ordinary user who has many pipes already (pipe-user-pages-soft, pipe(7)): a small pipe works too.
+	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
+	p.made++
+	return &Pipe{r: fds[0], w: fds[1]}
+}
+
+// giveBack takes a pipe back. One that still holds bytes is closed: they were for a connection that is gone.
+func (p *pipePool) giveBack(pipe *Pipe) {
+	if pipe.N > 0 {
+		p.close(pipe)
+		return
+	}
+	p.free = append(p.free, pipe)
+}
+
+func (p *pipePool) trim(keep int) {
+	for len(p.free) > keep {
+		last := p.free[len(p.free)-1]
+		p.free = p.free[:len(p.free)-1]
+		p.close(last)
+	}
+}
+
+func (p *pipePool) close(pipe *Pipe) {
+	rawsys.Close(pipe.r)
+	rawsys.Close(pipe.w)
+	p.made--
+}

@@ -1,0 +1,75 @@
+package rawsys
+
+import (
+	"math"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// EpollAdd registers fd for events (EPOLLIN and so on); id comes back in the Fd field of each of its events.
+func EpollAdd(epoll, fd int, events uint32, id int32) unix.Errno {
+	event := unix.EpollEvent{Events: events, Fd: id}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), unix.EPOLL_CTL_ADD, uintptr(fd),
+		uintptr(unsafe.Pointer(&event)), 0, 0)
+	return errno
+}
+
+// EpollDelete ends the registration of fd.
+func EpollDelete(epoll, fd int) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0)
+	return errno
+}
+
+// HasEpollPwait2 tells whether there is epoll_pwait2(2): from Linux 5.11, unless a seccomp profile hides it.
+func HasEpollPwait2() bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, ^uintptr(0), 0, 0, 0, 0, 0)
+	return errno != unix.ENOSYS && errno != unix.EPERM
+}
+
+// timespec is struct __kernel_timespec: 64 bits a field on every machine.
+type timespec struct{ sec, nsec int64 }
+
+// EpollWait is epoll_pwait2(2) when precise is set, else epoll_pwait(2) with the timeout rounded up to a millisecond.
+// A negative timeout waits for ever. It is the one call of this package that may wait: with keep, the thread keeps
+// its P all the while (the runtime's preemption signal then ends the wait with EINTR); without, it is an ordinary Go
+// system call.
+func EpollWait(epoll int, events []unix.EpollEvent, timeout time.Duration, precise, keep bool) (int, unix.Errno) {
+	buffer, size := uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events))
+	var n uintptr
+	var errno unix.Errno
+	if precise {
+		ts := timespec{int64(timeout / time.Second), int64(timeout % time.Second)}
+		limit := &ts
+		if timeout < 0 {
+			limit = nil
+		}
+		if keep || timeout == 0 {
+			n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), buffer, size,
+				uintptr(unsafe.Pointer(limit)), 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), buffer, size,
+				uintptr(unsafe.Pointer(limit)), 0, 0)
+		}
+	} else {
+		ms := uintptr(milliseconds(timeout))
+		if keep || timeout == 0 {
+			n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), buffer, size, ms, 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), buffer, size, ms, 0, 0)
+		}
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// milliseconds rounds up: a timer that is due in half a millisecond must not make the loop spin until then.
+func milliseconds(timeout time.Duration) int {
+	if timeout < 0 {
+		return -1
+	}
+	return int(min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
+}

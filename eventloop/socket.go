@@ -1,0 +1,133 @@
+package eventloop
+
+import "golang.org/x/sys/unix"
+
+// socket is what an engine keeps for one slot.
+type socket struct {
+	fd    int32
+	flags socketFlags
+	// spliceUsers counts the directions of a connection that use this socket through splice(2).
+	spliceUsers uint8
+	in          reading
+	out         writing
+}
+
+type socketFlags uint16
+
+const (
+	flagListening socketFlags = 1 << iota // made by accept: a listening socket
+	flagDrained                           // io_uring: the last receive took all there was
+	flagReadable                          // epoll: reading may succeed
+	flagWritable                          // epoll: writing may succeed
+	flagHangup                            // epoll: FIN, error or urgent data were seen; a short read may not be the last
+	flagWatched                           // epoll: registered with the epoll instance
+	flagNonblock                          // epoll: O_NONBLOCK is known to be set
+	flagStarved                           // the receive waits for a buffer
+	flagClosing                           // the descriptor is closed right after detached
+)
+
+// reading is the operation in flight on a socket's reading half.
+type reading struct {
+	op        Op
+	ended     bool // the completion waits in common.ready
+	cancelled bool
+	polling   bool // io_uring: what the kernel has is a poll; the operation itself is tried after it
+	pipe      *Pipe
+}
+
+// writing is the operation in flight on a socket's writing half.
+type writing struct {
+	op        Op
+	ended     bool
+	cancelled bool
+	polling   bool
+	done      int32  // bytes already taken
+	data      []byte // of OpSend, all of it; epoll: of OpConnect, the address
+	pipe      *Pipe
+}
+
+// socketChunk sockets are allocated at a time: a table that grows must not copy sockets whose address is in use.
+const socketChunk = 256
+
+// table finds sockets by slot.
+type table struct {
+	chunks []*[socketChunk]socket
+}
+
+func (t *table) at(s Slot) *socket { return &t.chunks[s/socketChunk][s%socketChunk] }
+
+// grow makes room for slot s.
+func (t *table) grow(s Slot) {
+	for int(s/socketChunk) >= len(t.chunks) {
+		t.chunks = append(t.chunks, new([socketChunk]socket))
+	}
+}
+
+// common is what both engines share: the sockets, and completions that are known without waiting.
+type common struct {
+	loop  *Loop
+	table table
+	// ready holds completions of operations that ended at once. They are not delivered from within the call that
+	// started the operation: a handler would be re-entered, and a fast connection would keep the loop to itself.
+	ready     []Completion
+	delivered int // how many of ready have been passed on
+	passed    Completion
+}
+
+func (c *common) complete(done Completion) { c.ready = append(c.ready, done) }
+
+// pass calls the handler. The completion lies in c because an argument of an interface's method escapes: one of its
+// own would be allocated for each event.
+func (c *common) pass(done Completion) {
+	c.passed = done
+	c.loop.handler.Complete(&c.passed)
+}
+
+// deliver passes on the completions that are ready now, and no more than one round of those that they lead to: a
+// splice between two fast peers would go on for ever.
+func (c *common) deliver() int {
+	const rounds = 3
+	total := 0
+	for range rounds {
+		end := len(c.ready)
+		if c.delivered == end {
+			break
+		}
+		for ; c.delivered < end; c.delivered++ {
+			done := c.ready[c.delivered] // a copy: the handler may make ready grow
+			so := c.table.at(done.Slot)
+			switch done.Op {
+			case OpAccept, OpRecv, OpFill:
+				so.in = reading{}
+			case OpConnect, OpSend, OpDrain:
+				so.out = writing{}
+			}
+			c.pass(done)
+			total++
+		}
+	}
+	if c.delivered == len(c.ready) {
+		c.ready, c.delivered = c.ready[:0], 0
+	} else if c.delivered > 1024 {
+		c.ready = append(c.ready[:0], c.ready[c.delivered:]...)
+		c.delivered = 0
+	}
+	return total
+}
+
+func (c *common) anyReady() bool { return c.delivered < len(c.ready) }
+
+// endRead ends the operation on the reading half. Its completion is delivered later, and until then the operation
+// counts as in flight: a handler that closed the socket in between would meet the completion under a slot that is
+// free, or another socket's.
+func (c *common) endRead(s Slot, so *socket, done Completion) {
+	done.Slot, done.Op = s, so.in.op
+	so.in.ended = true
+	c.complete(done)
+}
+
+// endWrite ends the operation on the writing half, with the bytes taken so far; see endRead.
+func (c *common) endWrite(s Slot, so *socket, errno unix.Errno) {
+	so.out.ended = true
+	c.complete(Completion{Slot: s, Op: so.out.op, N: int(so.out.done), Err: errno})
+}

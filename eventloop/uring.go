@@ -1,0 +1,257 @@
+package eventloop
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
+
+// What a completion of the kernel belongs to: the upper half of its user data; the lower half is the slot.
+const (
+	forIgnored = iota // a cancel request: what counts is how the cancelled operation ends
+	forWake
+	forRead      // the operation of a socket's reading half
+	forWrite     // the operation of a socket's writing half
+	forReadPoll  // a poll, after which the reading half's operation is tried again
+	forWritePoll // a poll, after which the writing half's operation is tried again
+)
+
+func userData(purpose uint64, s Slot) uint64 { return purpose<<32 | uint64(s) }
+
+// uring is the engine on io_uring. Its sockets are blocking ones, so that an operation waits inside the kernel; those
+// in use by splice(2), which io_uring would hand to worker threads, are made non-blocking for that time, and what then
+// answers EAGAIN is tried again after a poll.
+type uring struct {
+	common
+	ring
+	buffers uringBuffers
+	starved []Slot // receives that wait for a buffer
+	event   int    // eventfd that wakes the loop
+	woken   uint64 // what is read from it
+}
+
+func newIOUring(l *Loop) (engine, *table, error) {
+	u := &uring{common: common{loop: l}, event: -1}
+	if errno := u.setup(); errno != 0 {
+		return nil, nil, reasonIOUring(errno)
+	}
+	errno := u.buffers.setup(&u.ring)
+	if errno == 0 {
+		var err error
+		if u.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+			errno = toErrno(err)
+		}
+	}
+	if errno != 0 {
+		u.close()
+		return nil, nil, reasonIOUring(errno)
+	}
+	return u, &u.table, nil
+}
+
+// probeIOUring tries to make a ring, which is the only reliable question.
+func probeIOUring() error {
+	e, _, err := newIOUring(nil)
+	if err == nil {
+		e.close()
+	}
+	return err
+}
+
+func (u *uring) name() string     { return IOUring }
+func (u *uring) socketFlags() int { return 0 }
+
+func (u *uring) enable() error {
+	if errno := u.register(registerEnableRings, nil, 0); errno != 0 {
+		return reasonIOUring(errno)
+	}
+	u.listenForWakeUps()
+	return nil
+}
+
+func (u *uring) listenForWakeUps() {
+	e := u.submission()
+	e.opcode, e.fd, e.userData = opRead, int32(u.event), userData(forWake, 0)
+	e.addr, e.len = uint64(uintptr(unsafe.Pointer(&u.woken))), 8
+}
+
+func (u *uring) wakeUp() {
+	one := [8]byte{1}
+	_, _ = unix.Write(u.event, one[:])
+}
+
+func (u *uring) close() {
+	u.unmap()
+	u.buffers.unmap()
+	if u.event >= 0 {
+		_ = unix.Close(u.event)
+	}
+}
+
+func (u *uring) attached(Slot) {}
+func (u *uring) detached(Slot) {}
+
+func (u *uring) quiet() { u.buffers.trim() }
+
+func (u *uring) bytes(b Buffer) []byte { return u.buffers.bytes(b) }
+
+func (u *uring) release(b Buffer) {
+	u.buffers.release(b)
+	if len(u.starved) > 0 {
+		u.feed()
+	}
+}
+
+func (u *uring) wait(timeout time.Duration, raw bool) (int, error) {
+	if u.anyReady() {
+		timeout = 0
+	}
+	if err := u.enter(timeout, raw); err != nil {
+		return 0, err
+	}
+	u.loop.tick()
+	n := 0
+	head := *u.cqHead
+	for tail := atomic.LoadUint32(u.cqTail); head != tail; head++ {
+		e := u.cqes[head&u.cqMask]
+		// Told to the kernel at once: the handler may lead to a flush, for which the kernel may need the room.
+		atomic.StoreUint32(u.cqHead, head+1)
+		n += u.completed(&e)
+	}
+	return n + u.deliver(), nil
+}
+
+// completed handles one completion of the kernel and returns how many it passed on to the handler.
+func (u *uring) completed(e *cqe) int {
+	s := Slot(e.userData)
+	switch e.userData >> 32 {
+	case forRead:
+		return u.readDone(s, e)
+	case forWrite:
+		return u.writeDone(s, e)
+	case forReadPoll:
+		so := u.table.at(s)
+		so.in.polling = false
+		if so.in.cancelled || e.res == -int32(unix.ECANCELED) {
+			u.endRead(s, so, Completion{Err: unix.ECANCELED})
+		} else {
+			u.tryRead(s, so)
+		}
+	case forWritePoll:
+		so := u.table.at(s)
+		so.out.polling = false
+		if so.out.cancelled || e.res == -int32(unix.ECANCELED) {
+			u.endWrite(s, so, unix.ECANCELED)
+		} else {
+			u.tryWrite(s, so)
+		}
+	case forWake:
+		u.listenForWakeUps()
+	}
+	return 0
+}
+
+// readDone handles what the kernel says of an accept or a receive.
+func (u *uring) readDone(s Slot, e *cqe) int {
+	so := u.table.at(s)
+	done := Completion{Slot: s, Op: so.in.op, More: e.flags&cqeMore != 0}
+	switch {
+	case so.in.op == OpAccept:
+		if e.res >= 0 {
+			done.FD = int(e.res)
+			var errno unix.Errno
+			if done.Peer, errno = rawsys.PeerAddr(done.FD); errno != 0 { // reset before it was looked at
+				rawsys.Close(done.FD)
+				done.FD, done.Err = -1, unix.ECONNABORTED
+			}
+		} else {
+			done.FD, done.Err = -1, unix.Errno(-e.res)
+		}
+		if done.Err != 0 && ofConnection(done.Err) && !so.in.cancelled {
+			if !done.More {
+				u.accept(s)
+			}
+			return 0
+		}
+	case e.res > 0:
+		done.N, done.Buffer = int(e.res), u.buffers.taken(e.flags)
+		so.flags &^= flagDrained
+		if e.flags&cqeSockNonempty == 0 {
+			so.flags |= flagDrained
+		}
+	default:
+		if e.flags&cqeBuffer != 0 { // the kernel took a buffer and had nothing to put into it
+			u.buffers.release(u.buffers.taken(e.flags))
+		}
+		if e.res < 0 {
+			done.Err = unix.Errno(-e.res)
+		}
+		if so.in.cancelled && inconclusive(done.Err) {
+			done.Err = unix.ECANCELED
+		} else if u.again(s, so, done.Err) {
+			return 0
+		}
+		so.flags &^= flagDrained
+	}
+	if !done.More {
+		so.in = reading{}
+	}
+	u.pass(done)
+	return 1
+}
+
+// inconclusive tells whether an errno leaves open how the operation would have ended.
+func inconclusive(errno unix.Errno) bool {
+	return errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ENOBUFS
+}
+
+// again tries a receive once more if errno does not end it.
+func (u *uring) again(s Slot, so *socket, errno unix.Errno) bool {
+	switch errno {
+	case unix.ENOBUFS:
+		u.starve(s, so)
+	case unix.EAGAIN:
+		u.pollRead(s, so)
+	case unix.EINTR:
+		u.tryRead(s, so)
+	default:
+		return false
+	}
+	return true
+}
+
+// writeDone handles what the kernel says of a connect or a send.
+func (u *uring) writeDone(s Slot, e *cqe) int {
+	so := u.table.at(s)
+	var errno unix.Errno
+	if e.res < 0 {
+		errno = unix.Errno(-e.res)
+	} else if so.out.op == OpSend {
+		so.out.done += e.res
+	}
+	retry := errno == unix.EAGAIN || errno == unix.EINTR
+	if so.out.op == OpSend && (retry || errno == 0) && int(so.out.done) < len(so.out.data) {
+		// MSG_WAITALL makes a short send an exception: a signal, or a non-blocking socket.
+		switch {
+		case so.out.cancelled:
+			errno = unix.ECANCELED
+		case errno == unix.EAGAIN:
+			u.pollWrite(s, so)
+			return 0
+		default:
+			u.tryWrite(s, so)
+			return 0
+		}
+	}
+	if so.out.cancelled && inconclusive(errno) {
+		errno = unix.ECANCELED
+	}
+	done := Completion{Slot: s, Op: so.out.op, N: int(so.out.done), Err: errno}
+	so.out = writing{}
+	u.pass(done)
+	return 1
+}

@@ -1,0 +1,172 @@
+package eventloop
+
+import (
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
+
+func (u *uring) accept(s Slot) {
+	e := u.submission()
+	e.opcode, e.fd, e.userData = opAccept, u.table.at(s).fd, userData(forRead, s)
+	e.ioprio, e.opFlags = acceptMultishot, unix.SOCK_CLOEXEC
+}
+
+func (u *uring) connect(s Slot, addr *Sockaddr) {
+	if addr.family == unix.AF_UNIX {
+		// Known at once, unless the queue is full: io_uring would then keep a worker thread waiting for room, where
+		// connect(2) on a non-blocking socket answers EAGAIN.
+		so := u.table.at(s)
+		rawsys.SetNonblock(int(so.fd), true)
+		errno := rawsys.Connect(int(so.fd), unsafe.Pointer(&addr.raw), addr.size)
+		rawsys.SetNonblock(int(so.fd), false)
+		u.endWrite(s, so, errno)
+		return
+	}
+	e := u.submission()
+	e.opcode, e.fd, e.userData = opConnect, u.table.at(s).fd, userData(forWrite, s)
+	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&addr.raw))), uint64(addr.size)
+}
+
+func (u *uring) recv(s Slot)              { u.tryRead(s, u.table.at(s)) }
+func (u *uring) fill(s Slot, _ *Pipe)     { u.tryRead(s, u.table.at(s)) }
+func (u *uring) send(s Slot, data []byte) { u.submitSend(s, u.table.at(s), data) }
+func (u *uring) drain(s Slot, _ *Pipe)    { u.tryWrite(s, u.table.at(s)) }
+
+// tryRead makes an attempt at the receive or fill in flight.
+func (u *uring) tryRead(s Slot, so *socket) {
+	if so.in.op == OpFill {
+		pipe := so.in.pipe
+		n, errno := rawsys.Splice(int(so.fd), pipe.w, pipeSize)
+		switch errno {
+		case unix.EAGAIN, unix.EINTR:
+			u.pollRead(s, so)
+		default:
+			pipe.N += n
+			u.endRead(s, so, Completion{N: n, Err: errno})
+		}
+		return
+	}
+	e := u.submission()
+	e.opcode, e.fd, e.userData = opRecv, so.fd, userData(forRead, s)
+	e.flags, e.bufGroup = sqeBufferSelect, bufferGroup
+	// The receive before took everything: an attempt now would most likely find nothing. Only where the operation may
+	// wait: on a non-blocking socket POLL_FIRST answers EAGAIN at once.
+	if so.flags&flagDrained != 0 && so.spliceUsers == 0 {
+		e.ioprio = recvsendPollFirst
+	}
+}
+
+// tryWrite makes an attempt at what is left of the send or drain in flight.
+func (u *uring) tryWrite(s Slot, so *socket) {
+	if so.out.op == OpSend {
+		u.submitSend(s, so, so.out.data[so.out.done:])
+		return
+	}
+	pipe := so.out.pipe
+	for pipe.N > 0 {
+		n, errno := rawsys.Splice(pipe.r, int(so.fd), pipe.N)
+		pipe.N -= n
+		so.out.done += int32(n)
+		if errno == unix.EAGAIN || errno == unix.EINTR {
+			u.pollWrite(s, so)
+			return
+		}
+		if errno != 0 {
+			u.endWrite(s, so, errno)
+			return
+		}
+	}
+	u.endWrite(s, so, 0)
+}
+
+func (u *uring) submitSend(s Slot, so *socket, data []byte) {
+	e := u.submission()
+	e.opcode, e.fd, e.userData = opSend, so.fd, userData(forWrite, s)
+	e.addr, e.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))), uint32(len(data))
+	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
+}
+
+func (u *uring) pollRead(s Slot, so *socket) {
+	so.in.polling = true
+	u.poll(so.fd, unix.POLLIN|unix.POLLRDHUP, userData(forReadPoll, s))
+}
+
+func (u *uring) pollWrite(s Slot, so *socket) {
+	so.out.polling = true
+	u.poll(so.fd, unix.POLLOUT, userData(forWritePoll, s))
+}
+
+func (u *uring) poll(fd int32, events uint32, data uint64) {
+	e := u.submission()
+	// poll32_events: the header asks big-endian machines to swap its halves; Linux on Go's big-endian ports is s390x
+	// and ppc64, on which this engine has never run.
+	e.opcode, e.fd, e.opFlags, e.userData = opPollAdd, fd, events, data
+}
+
+func (u *uring) cancelRead(s Slot) {
+	so := u.table.at(s)
+	switch {
+	case so.flags&flagStarved != 0:
+		so.flags &^= flagStarved
+		u.starved = slices.DeleteFunc(u.starved, func(waiting Slot) bool { return waiting == s })
+		u.endRead(s, so, Completion{Err: unix.ECANCELED})
+	case so.in.polling:
+		u.cancel(userData(forReadPoll, s))
+	default:
+		u.cancel(userData(forRead, s))
+	}
+}
+
+func (u *uring) cancelWrite(s Slot) {
+	if u.table.at(s).out.polling {
+		u.cancel(userData(forWritePoll, s))
+	} else {
+		u.cancel(userData(forWrite, s))
+	}
+}
+
+// cancel asks the kernel to end the operation with this user data. If that has ended meanwhile, its own completion
+// tells how.
+func (u *uring) cancel(data uint64) {
+	e := u.submission()
+	e.opcode, e.fd, e.addr, e.userData = opAsyncCancel, -1, data, userData(forIgnored, 0)
+}
+
+// spliced switches O_NONBLOCK, which splice(2) on a socket obeys instead of its own flag.
+func (u *uring) spliced(s Slot, on bool) {
+	so := u.table.at(s)
+	if on {
+		so.spliceUsers++
+		if so.spliceUsers == 1 {
+			rawsys.SetNonblock(int(so.fd), true)
+		}
+		return
+	}
+	so.spliceUsers--
+	if so.spliceUsers == 0 {
+		rawsys.SetNonblock(int(so.fd), false)
+	}
+}
+
+// starve handles a receive that found no buffer: more are given to the kernel, or it waits for one to come back.
+func (u *uring) starve(s Slot, so *socket) {
+	if u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
+		u.tryRead(s, so)
+		return
+	}
+	so.flags |= flagStarved
+	u.starved = append(u.starved, s)
+}
+
+// feed lets the receive that has waited longest try again.
+func (u *uring) feed() {
+	s := u.starved[0]
+	u.starved = slices.Delete(u.starved, 0, 1)
+	so := u.table.at(s)
+	so.flags &^= flagStarved
+	u.tryRead(s, so)
+}

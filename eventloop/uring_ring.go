@@ -1,0 +1,152 @@
+package eventloop
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	submissions = 1024
+	// completions that wait to be read. The kernel keeps those that do not fit (IORING_FEAT_NODROP), so this bounds
+	// no number of connections.
+	completionQueue = 8192
+)
+
+// ring is the pair of queues shared with the kernel. Only the loop's thread touches it.
+type ring struct {
+	fd     int
+	shared []byte // the mapping that holds both queues' heads and tails, and the completions
+	sqeMap []byte // the mapping that holds the submissions
+
+	sqHead, sqTail *uint32
+	sqMask         uint32
+	sqes           []submission
+	tail           uint32 // of the submissions, not yet told to the kernel
+
+	cqHead, cqTail *uint32
+	cqMask         uint32
+	cqes           []cqe
+
+	// arguments of a wait; here because they must not move or be allocated for each
+	timeout unix.Timespec
+	arg     geteventsArg
+}
+
+// setup makes a ring that is disabled until enable, on the thread that will use it.
+func (r *ring) setup() unix.Errno {
+	p := setupParams{
+		flags:     setupSingleIssuer | setupDeferTaskrun | setupCQSize | setupRDisabled,
+		cqEntries: completionQueue,
+	}
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, submissions, uintptr(unsafe.Pointer(&p)), 0)
+	if errno != 0 {
+		return errno
+	}
+	r.fd = int(fd)
+	size := max(int(p.sq.array+p.sqEntries*4), int(p.cq.cqes)+int(p.cqEntries)*int(unsafe.Sizeof(cqe{})))
+	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_SHARED
+	var err error
+	if r.shared, err = unix.Mmap(r.fd, offSQRing, size, protection, flags); err != nil {
+		r.unmap()
+		return toErrno(err)
+	}
+	if r.sqeMap, err = unix.Mmap(r.fd, offSQEs, int(p.sqEntries)*int(unsafe.Sizeof(submission{})), protection, flags); err != nil {
+		r.unmap()
+		return toErrno(err)
+	}
+	at := func(offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.shared[offset])) }
+	r.sqHead, r.sqTail, r.sqMask = at(p.sq.head), at(p.sq.tail), *at(p.sq.ringMask)
+	r.cqHead, r.cqTail, r.cqMask = at(p.cq.head), at(p.cq.tail), *at(p.cq.ringMask)
+	r.sqes = unsafe.Slice((*submission)(unsafe.Pointer(&r.sqeMap[0])), p.sqEntries)
+	r.cqes = unsafe.Slice((*cqe)(unsafe.Pointer(&r.shared[p.cq.cqes])), p.cqEntries)
+	// Submission i always stands in place i: the indirection through the array is set once and for all.
+	array := unsafe.Slice(at(p.sq.array), p.sqEntries)
+	for i := range array {
+		array[i] = uint32(i)
+	}
+	return 0
+}
+
+func toErrno(err error) unix.Errno {
+	if errno, ok := err.(unix.Errno); ok {
+		return errno
+	}
+	return unix.EINVAL
+}
+
+func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) unix.Errno {
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), op, uintptr(arg), n, 0, 0)
+	return errno
+}
+
+// submission returns the next free submission, zeroed. It submits what is queued when the queue is full.
+func (r *ring) submission() *submission {
+	if r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) {
+		r.flush()
+	}
+	s := &r.sqes[r.tail&r.sqMask]
+	*s = submission{}
+	r.tail++
+	return s
+}
+
+// flush submits without waiting, until there is room.
+func (r *ring) flush() {
+	atomic.StoreUint32(r.sqTail, r.tail)
+	for r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) {
+		_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(len(r.sqes)), 0, 0, 0, 0)
+		switch errno {
+		case 0, unix.EINTR:
+		case unix.EAGAIN, unix.EBUSY:
+			// The kernel is short of memory, or of room for completions that we have not taken yet. The latter cannot
+			// be mended from in here, but taking part of it does: it runs the deferred work.
+			unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 0, enterGetEvents, 0, 0)
+		default:
+			panic(fmt.Sprintf("io_uring_enter: %v", errno))
+		}
+	}
+}
+
+// enter submits what is queued and waits for one completion (timeout negative: for ever; 0: not at all).
+func (r *ring) enter(timeout time.Duration, raw bool) error {
+	atomic.StoreUint32(r.sqTail, r.tail)
+	submit := uintptr(r.tail - atomic.LoadUint32(r.sqHead))
+	var want, arg, size uintptr
+	flags := uintptr(enterGetEvents)
+	if timeout != 0 && *r.cqHead == atomic.LoadUint32(r.cqTail) {
+		want = 1
+		if timeout > 0 {
+			r.timeout = unix.NsecToTimespec(int64(timeout))
+			r.arg = geteventsArg{ts: uint64(uintptr(unsafe.Pointer(&r.timeout)))}
+			flags |= enterExtArg
+			arg, size = uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg)
+		}
+	}
+	var errno unix.Errno
+	if raw || want == 0 {
+		_, _, errno = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), submit, want, flags, arg, size)
+	} else {
+		_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), submit, want, flags, arg, size)
+	}
+	switch errno {
+	// ETIME: the wait timed out. EINTR: a signal, most often the runtime's own. EAGAIN, EBUSY: the kernel wants its
+	// completions taken first; what was not submitted stays queued.
+	case 0, unix.ETIME, unix.EINTR, unix.EAGAIN, unix.EBUSY:
+		return nil
+	}
+	return fmt.Errorf("io_uring_enter: %w", errno)
+}
+
+func (r *ring) unmap() {
+	if r.sqeMap != nil {
+		_ = unix.Munmap(r.sqeMap)
+	}
+	if r.shared != nil {
+		_ = unix.Munmap(r.shared)
+	}
+	_ = unix.Close(r.fd)
+}

@@ -1,0 +1,143 @@
+// Package logs builds the process's *slog.Logger on an output that may block
+// or fail without anybody waiting for it: a pipe that nobody reads, a full
+// disk. Lines wait in a bounded queue; what does not fit is dropped, counted,
+// and told in a line of its own once the output takes lines again.
+package logs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options say what is logged, how and where to.
+type Options struct {
+	// Level is the least level that is logged; nil is slog.LevelInfo. A
+	// *slog.LevelVar changes it later.
+	Level slog.Leveler
+	// Format is "text", "json", or "auto", which is text on a terminal and
+	// JSON elsewhere. Empty is "auto".
+	Format string
+	// Out takes the lines; nil is os.Stderr.
+	Out io.Writer
+	// QueueBytes bounds the lines that wait for Out; 0 is 4 MiB.
+	QueueBytes int
+}
+
+const defaultQueueBytes = 4 << 20
+
+// Logger owns the queue between the process's *slog.Logger and its output.
+type Logger struct {
+	slog   *slog.Logger
+	queue  *queue
+	writer *writer
+}
+
+// New starts a logger, whose Close ends it. It fails for an unknown format, and
+// when no descriptor is left for Out.
+func New(options Options) (*Logger, error) {
+	out := options.Out
+	if out == nil {
+		out = os.Stderr
+	}
+	file, isFile := out.(*os.File)
+	terminal := isFile && isTerminal(file)
+	asText, err := textFormat(options.Format, terminal)
+	if err != nil {
+		return nil, err
+	}
+	if isFile {
+		own, err := duplicate(file)
+		if err != nil {
+			return nil, fmt.Errorf("log output %s: %w", file.Name(), err)
+		}
+		out = ownFile{own}
+	}
+
+	format := newFormat(asText, terminal, options.Level)
+	limit := options.QueueBytes
+	if limit == 0 {
+		limit = defaultQueueBytes
+	}
+	q := newQueue(limit, dropNotice(format))
+	w := newWriter(q, out)
+	go w.run()
+	return &Logger{slog: slog.New(format(q)), queue: q, writer: w}, nil
+}
+
+// Slog returns the logger to log with. Its calls never wait for the output.
+func (l *Logger) Slog() *slog.Logger { return l.slog }
+
+// Dropped returns how many lines were dropped since New.
+func (l *Logger) Dropped() uint64 { return l.queue.droppedLines() }
+
+// Close writes what is queued and ends the logger. It gives up when ctx is done
+// or the output fails, and returns how many lines were not written. Lines
+// logged from now on are dropped. Where the output is a descriptor in blocking
+// mode that takes nothing, one goroutine stays behind in its write(2).
+func (l *Logger) Close(ctx context.Context) (lost uint64) { return l.writer.close(ctx) }
+
+// ownFile marks an output that the logger closes.
+type ownFile struct{ *os.File }
+
+// duplicate opens file's descriptor once more. A write to a broken pipe through
+// the descriptors 1 and 2 ends a Go program (os/signal, "SIGPIPE"); through a
+// copy it is an error like any other. Close also needs a file of its own.
+func duplicate(file *os.File) (*os.File, error) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var (
+		copied  int
+		copyErr error
+	)
+	err = conn.Control(func(fd uintptr) {
+		copied, copyErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if copyErr != nil {
+		return nil, os.NewSyscallError("fcntl", copyErr)
+	}
+	return os.NewFile(uintptr(copied), file.Name()), nil
+}
+
+func isTerminal(file *os.File) bool {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var termErr error
+	err = conn.Control(func(fd uintptr) {
+		_, termErr = unix.IoctlGetTermios(int(fd), unix.TCGETS)
+	})
+	return err == nil && termErr == nil
+}
+
+// dropNotice returns the function that formats the line about lines dropped.
+func dropNotice(format func(io.Writer) slog.Handler) func(lines uint64) []byte {
+	var line sliceWriter
+	handler := format(&line)
+	return func(lines uint64) []byte {
+		line = line[:0]
+		record := slog.NewRecord(time.Now(), slog.LevelWarn, "dropped log lines: the output did not take them", 0)
+		record.AddAttrs(slog.Uint64("lines", lines))
+		// A sliceWriter takes every line.
+		_ = handler.Handle(context.Background(), record)
+		return line
+	}
+}
+
+type sliceWriter []byte
+
+func (s *sliceWriter) Write(p []byte) (int, error) {
+	*s = append(*s, p...)
+	return len(p), nil
+}

@@ -1,0 +1,140 @@
+package logs
+
+import (
+	"bytes"
+	"sync"
+)
+
+// keepCapacity is how large an emptied buffer may be and still be kept for the
+// next lines: a burst must not hold its memory for ever.
+const keepCapacity = 256 << 10
+
+// queue holds formatted lines, each with its '\n', until the writer takes them.
+// slog's handlers escape a '\n' within a line, so counting them counts lines.
+type queue struct {
+	limit  int                       // bytes in waiting and taken together
+	notice func(lines uint64) []byte // formats the line about lines dropped
+
+	mu      sync.Mutex
+	waiting []byte // lines since the last take, in order
+	taken   []byte // what the writer has but did not write yet
+	spare   []byte // empty; becomes waiting at the next take
+	missed  uint64 // lines dropped since the last notice
+	dropped uint64 // lines dropped ever
+	closed  bool   // further lines are dropped
+	// abandoned is true once nobody waits for the writer any more.
+	abandoned bool
+	// noticeTaken is true while taken is not lines but the notice.
+	noticeTaken bool
+
+	// wake has room for one token: that there is something to take.
+	wake chan struct{}
+}
+
+func newQueue(limit int, notice func(uint64) []byte) *queue {
+	return &queue{limit: limit, notice: notice, wake: make(chan struct{}, 1)}
+}
+
+// Write queues one line or drops it. It never blocks and never fails: slog
+// ignores the error, and the count says more.
+func (q *queue) Write(line []byte) (int, error) {
+	if !q.add(line) {
+		return len(line), nil
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return len(line), nil
+}
+
+// add drops lines from the first one that finds no room until the queue has run
+// empty and the notice is told, so that each gap is one gap and the notice
+// stands in its place. An output that is a little too slow would otherwise get
+// a notice between every few lines.
+func (q *queue) add(line []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		q.dropped++
+		return false
+	}
+	if q.missed > 0 || len(q.waiting)+len(q.taken)+len(line) > q.limit {
+		q.missed++
+		q.dropped++
+		return false
+	}
+	q.waiting = append(q.waiting, line...)
+	return true
+}
+
+// take hands all waiting lines to the writer, or the notice that is due, or nil.
+// The writer has written everything it took before.
+func (q *queue) take() []byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case len(q.waiting) > 0:
+		q.taken, q.waiting, q.spare = q.waiting, q.spare, nil
+	case q.missed > 0:
+		q.taken = bytes.Clone(q.notice(q.missed))
+		q.missed = 0
+		q.noticeTaken = true
+	default:
+		return nil
+	}
+	return q.taken
+}
+
+// wrote takes the first n bytes off what the writer took; false says that the
+// queue was abandoned meanwhile and the writer has to end.
+func (q *queue) wrote(n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.abandoned {
+		return false
+	}
+	q.taken = q.taken[n:]
+	return true
+}
+
+// recycle gives back the buffer that take returned, when all of it is written.
+func (q *queue) recycle(buffer []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken, q.noticeTaken = nil, false
+	if cap(buffer) <= keepCapacity {
+		q.spare = buffer[:0]
+	}
+}
+
+// close makes the queue drop every further line.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+}
+
+// abandon drops what is not written and returns how many lines that are; a line
+// written in part is one of them. The bytes stay as they are for the writer
+// that may still be in its write(2).
+func (q *queue) abandon() (lost uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lines := bytes.Count(q.waiting, newline)
+	if !q.noticeTaken {
+		lines += bytes.Count(q.taken, newline)
+	}
+	q.waiting, q.taken = nil, nil
+	q.abandoned = true
+	q.dropped += uint64(lines)
+	return uint64(lines)
+}
+
+func (q *queue) droppedLines() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped
+}
+
+var newline = []byte{'\n'}

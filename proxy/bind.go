@@ -1,0 +1,231 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+// backlog of listening sockets; the kernel lowers it to net.core.somaxconn.
+const backlog = 65535
+
+// boundListener is one address of a listener, with its listening sockets: for TCP one per worker, between which the
+// kernel spreads new clients (SO_REUSEPORT, socket(7)); for a unix socket, which has no such thing, one.
+type boundListener struct {
+	listener *Listener
+	bind     Bind // with the port that is in use
+	fds      []int
+}
+
+// take returns the listening socket for worker i, which is the worker's from then on; -1 when there is none.
+func (b *boundListener) take(i int) int {
+	if i >= len(b.fds) {
+		return -1
+	}
+	fd := b.fds[i]
+	b.fds[i] = -1
+	return fd
+}
+
+// close closes the sockets that no worker has taken, and removes a unix socket from the file system.
+func (b *boundListener) close() {
+	for _, fd := range b.fds {
+		if fd >= 0 {
+			rawsys.Close(fd)
+		}
+	}
+	if b.bind.Network == "unix" && b.bind.Address[0] != '@' {
+		_ = os.Remove(b.bind.Address)
+	}
+}
+
+// bindAll opens the listening sockets of all listeners.
+func (s *Server) bindAll() error {
+	for _, l := range s.state.Listeners {
+		for _, bind := range l.Binds {
+			b, err := s.bind(bind)
+			if err != nil {
+				return fmt.Errorf("listener %s: cannot listen on %s: %w", l.Name, bind, explainBind(err))
+			}
+			b.listener = l
+			s.bound = append(s.bound, b)
+		}
+	}
+	return nil
+}
+
+// explainBind adds what to do about the usual errors of bind(2).
+func explainBind(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("%w: another program listens there; stop it or choose another address", err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: ports below 1024 and other users' directories need root or the capability for it", err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine has no such address; write one it has, or none for all", err)
+	}
+	return err
+}
+
+func (s *Server) bind(bind Bind) (boundListener, error) {
+	if bind.Network == "unix" {
+		fd, err := s.bindUnix(bind.Address)
+		return boundListener{bind: bind, fds: []int{fd}}, err
+	}
+	return s.bindTCP(bind)
+}
+
+// bindTCP opens a listening socket for each worker.
+func (s *Server) bindTCP(bind Bind) (boundListener, error) {
+	addr, everywhere, err := parseBind(bind.Address)
+	if err != nil {
+		return boundListener{}, err
+	}
+	// SO_REUSEPORT would let a second l4proxy of the same user share the port unnoticed. A socket without it, bound
+	// for a moment, finds that out, and the port where the kernel is to choose one.
+	probe, err := s.listenTCP(addr, everywhere, false)
+	if err != nil {
+		return boundListener{}, err
+	}
+	port, err := localPort(probe)
+	rawsys.Close(probe)
+	if err != nil {
+		return boundListener{}, err
+	}
+	addr = netip.AddrPortFrom(addr.Addr(), port)
+	b := boundListener{bind: Bind{"tcp", addr.String()}}
+	for range s.workers {
+		fd, err := s.listenTCP(addr, everywhere, true)
+		if err != nil {
+			b.close()
+			return boundListener{}, err
+		}
+		b.fds = append(b.fds, fd)
+	}
+	return b, nil
+}
+
+// parseBind reads host:port with a numeric host. No host means every address of the machine, of both families.
+func parseBind(address string) (addr netip.AddrPort, everywhere bool, err error) {
+	if len(address) > 0 && address[0] == ':' {
+		port, err := strconv.ParseUint(address[1:], 10, 16)
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), true, err
+	}
+	addr, err = netip.ParseAddrPort(address)
+	return addr, false, err
+}
+
+// listenTCP makes a TCP socket bound to addr; with shared, a listening one with SO_REUSEPORT.
+func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (fd int, err error) {
+	sa := eventloop.InetSockaddr(addr, 0)
+	fd, errno := rawsys.Socket(sa.Family(), unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
+	if errno == unix.EAFNOSUPPORT && everywhere { // a machine without IPv6
+		sa = eventloop.InetSockaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), 0)
+		fd, errno = rawsys.Socket(sa.Family(), unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
+	}
+	if errno != 0 {
+		return -1, errno
+	}
+	defer func() {
+		if err != nil {
+			rawsys.Close(fd)
+		}
+	}()
+	if sa.Family() == unix.AF_INET6 {
+		v6only := 0
+		if s.alsoIPv4(addr) {
+			v6only = 1
+		}
+		rawsys.SetInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
+	}
+	if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); errno != 0 {
+		return -1, errno
+	}
+	if shared {
+		if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); errno != 0 {
+			return -1, errno
+		}
+	}
+	setTCPOptions(fd, s.keepAlive)
+	if errno := sa.Bind(fd); errno != 0 {
+		return -1, errno
+	}
+	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but not listen.
+	if err := unix.Listen(fd, backlog); err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// alsoIPv4 reports whether the state listens on 0.0.0.0 at the port of addr too: then [::] is for IPv6 alone.
+func (s *Server) alsoIPv4(addr netip.AddrPort) bool {
+	for _, l := range s.state.Listeners {
+		for _, b := range l.Binds {
+			other, _, err := parseBind(b.Address)
+			if b.Network == "tcp" && err == nil && other.Addr() == netip.IPv4Unspecified() && other.Port() == addr.Port() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func localPort(fd int) (uint16, error) {
+	sa, err := unix.Getsockname(fd)
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(sa.Port), nil
+	case *unix.SockaddrInet6:
+		return uint16(sa.Port), nil
+	}
+	return 0, err
+}
+
+// bindUnix makes a listening unix socket. A file left behind by a process that was killed is replaced; one on which
+// somebody listens is not.
+func (s *Server) bindUnix(path string) (int, error) {
+	sa, err := eventloop.UnixSockaddr(path)
+	if err != nil {
+		return -1, err
+	}
+	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	errno = sa.Bind(fd)
+	if errno == unix.EADDRINUSE && stale(sa, path) {
+		if err := os.Remove(path); err == nil {
+			errno = sa.Bind(fd)
+		}
+	}
+	if errno != 0 {
+		rawsys.Close(fd)
+		return -1, errno
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		rawsys.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// stale reports whether path is a unix socket on which nobody listens.
+func stale(sa *eventloop.Sockaddr, path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if errno != 0 {
+		return false
+	}
+	defer rawsys.Close(fd)
+	return sa.Connect(fd) == unix.ECONNREFUSED
+}

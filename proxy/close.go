@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+const (
+	// flushEvery and flushMost: how often it is looked whether sent bytes have arrived before a reset, and for how long.
+	flushEvery = 10 * time.Millisecond
+	flushMost  = 2 * time.Second
+)
+
+// end ends a connection with outcome o. What is in flight is cancelled first; bytes that have not been passed on by
+// now are lost, which is why streams that end by themselves get here only after their last byte was sent.
+func (w *worker) end(index uint32, c *conn, o Outcome) {
+	if c.state == stateDenying {
+		w.denying--
+	}
+	c.outcome = o
+	c.state = stateClosing
+	w.loop.StopTimer(index)
+	busy := false
+	for e := range 2 {
+		if c.flags&(flagClient<<e) != 0 {
+			slot := slotOf(index, e)
+			w.loop.CancelRead(slot)
+			w.loop.CancelWrite(slot)
+			busy = busy || w.loop.Busy(slot)
+		}
+	}
+	if !busy {
+		w.ended(index, c)
+	}
+}
+
+// closeDone takes note of how a cancelled operation ended.
+func (w *worker) closeDone(index uint32, c *conn, done *eventloop.Completion) {
+	switch done.Op {
+	case eventloop.OpSend, eventloop.OpDrain:
+		c.flow[1-int(done.Slot)%2].bytes += uint64(done.N)
+	case eventloop.OpRecv:
+		if done.Buffer != 0 {
+			w.loop.Release(done.Buffer)
+		}
+	}
+	if !w.busy(index, c) {
+		w.ended(index, c)
+	}
+}
+
+func (w *worker) busy(index uint32, c *conn) bool {
+	return c.flags&flagClient != 0 && w.loop.Busy(slotOf(index, client)) ||
+		c.flags&flagBackend != 0 && w.loop.Busy(slotOf(index, server))
+}
+
+// ended is reached when nothing is in flight any more.
+func (w *worker) ended(index uint32, c *conn) {
+	for e := range c.flow {
+		w.drop(&c.flow[e], nil)
+	}
+	if c.flags&flagResetOut != 0 && w.unsent(index, c) {
+		c.state = stateFlushing
+		c.lastActive = w.loop.Now()
+		w.loop.SetTimer(index, w.loop.Now()+int64(flushEvery))
+		return
+	}
+	w.finish(index, c)
+}
+
+// flush waits until what was sent before a reset has arrived: a reset makes the kernel throw away what has not.
+func (w *worker) flush(index uint32, c *conn) {
+	now := w.loop.Now()
+	if now-c.lastActive < int64(flushMost) && w.unsent(index, c) {
+		w.loop.SetTimer(index, now+int64(flushEvery))
+		return
+	}
+	w.finish(index, c)
+}
+
+// unsent reports whether an end that has not failed has yet to take bytes that were sent to it.
+func (w *worker) unsent(index uint32, c *conn) bool {
+	for e := range 2 {
+		if c.flags&(flagClient<<e) != 0 && c.flow[1-e].ended != flowDead && rawsys.Unsent(w.loop.FD(slotOf(index, e))) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// finish closes what is open, writes the record and frees the place.
+func (w *worker) finish(index uint32, c *conn) {
+	w.record(c, w.loop.FD(slotOf(index, client)))
+	for e := range 2 {
+		if c.flags&(flagClient<<e) == 0 {
+			continue
+		}
+		if c.flags&flagResetOut != 0 {
+			w.loop.Reset(slotOf(index, e))
+		} else {
+			w.loop.Close(slotOf(index, e))
+		}
+	}
+	w.uncount(c)
+	listener := c.listener
+	w.freeConn(index, c)
+	w.load.Add(-1)
+	w.givePlace(listener)
+}
+
+// endAll ends every connection of this worker.
+func (w *worker) endAll(o Outcome) {
+	for _, a := range w.parked {
+		rawsys.Close(a.fd)
+	}
+	w.parked = nil
+	for chunk := range w.conns {
+		for i := range w.conns[chunk] {
+			c := &w.conns[chunk][i]
+			index := uint32(chunk*connChunk + i)
+			switch c.state {
+			case stateFree, stateListening, stateClosing:
+			case stateFlushing:
+				w.loop.StopTimer(index)
+				w.finish(index, c)
+			default:
+				w.end(index, c, o)
+			}
+		}
+	}
+}
+
+// record tells the log and the metrics about a finished connection. fd is the client's socket, -1 if it is closed.
+func (w *worker) record(c *conn, fd int) {
+	if !w.server.recording {
+		return
+	}
+	r := w.records.next()
+	if r == nil {
+		return // the log is behind; that is counted
+	}
+	*r = Record{
+		Outcome:  c.outcome,
+		Listener: c.listener,
+		Client:   c.peer,
+		Backend:  c.backend,
+		Rule:     c.rule,
+		BytesIn:  c.flow[client].bytes,
+		BytesOut: c.flow[server].bytes,
+		Accepted: time.Duration(c.accepted),
+		Duration: time.Duration(w.loop.Now() - c.accepted),
+		Attempts: int(c.attempts),
+	}
+	if c.connected != 0 {
+		r.Connect = time.Duration(c.connected - c.dialled)
+	}
+	if fd >= 0 && c.peer.IsValid() {
+		var info unix.TCPInfo
+		if rawsys.TCPInfo(fd, &info) == 0 {
+			r.RTT = time.Duration(info.Rtt) * time.Microsecond
+			r.Retransmits = info.Total_retrans
+		}
+	}
+}

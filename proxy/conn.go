@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"l4proxy/backend"
+	"l4proxy/eventloop"
+)
+
+// A connection's life, in the order of time:
+//
+//	accepted   a descriptor has come from a listener; a place is taken; the ACL is asked   (listener.go)
+//	denying    the ACL said no: the message is sent and the client's bytes are thrown away (deny.go)
+//	dialling   a backend was picked and is being connected; if it refuses, the next one    (dial.go)
+//	waiting    the dial lacks a descriptor of the process: it is tried again shortly       (dial.go)
+//	relaying   bytes go both ways until both streams have ended                            (relay.go)
+//	closing    the outcome is known; operations in flight are being cancelled              (close.go)
+//	flushing   bytes already sent are given a moment to arrive before a reset              (close.go)
+//
+// Every way out of it sets one Outcome and ends in worker.finish.
+type connState uint8
+
+const (
+	stateFree connState = iota
+	stateListening
+	stateDenying
+	stateDialling
+	stateWaiting
+	stateRelaying
+	stateClosing
+	stateFlushing
+)
+
+// A conn is one client connection together with its backend connection. It is plain data: operations in flight are
+// known to the loop by slot, so that a connection can be stopped, told and taken up elsewhere.
+//
+// The conn at index i of its worker owns the slots 2i (client) and 2i+1 (backend) of the loop, and timer i. A listening
+// socket is a conn too, in slot 2i.
+type conn struct {
+	state    connState
+	outcome  Outcome
+	attempts uint8
+	flags    connFlags
+	listener *Listener
+	socket   *listenSocket // stateListening only
+	backend  *backend.Backend
+	tried    []*backend.Backend // backends that failed for this client; nil for nearly all
+	peer     netip.AddrPort
+	rule     string // that denied
+
+	accepted   int64 // loop clock, ns
+	dialled    int64 // the present dial, or the successful one
+	connected  int64
+	lastActive int64 // the last byte moved
+
+	flow [2]flow
+}
+
+type connFlags uint8
+
+const (
+	flagClient      connFlags = 1 << iota // the client's socket is open
+	flagBackend                           // the backend's socket is open
+	flagCounted                           // the policy counts this connection on its backend
+	flagHalfClosed                        // one stream has ended
+	flagSpeaksLater                       // the client had sent nothing yet when its backend was dialled
+	flagResetOut                          // at the close, the surviving side gets a reset
+)
+
+// The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.
+const (
+	client = 0
+	server = 1
+)
+
+// A flow is one direction: bytes are read from one end, held by this flow alone, and written to the other end before
+// more are read. So a slow reader holds back a fast writer, at the price of one buffer or one pipe.
+type flow struct {
+	bytes uint64 // delivered to the kernel of the reading side
+	pipe  *eventloop.Pipe
+	// held is a buffer on its way, and count the bytes in it.
+	held  eventloop.Buffer
+	count uint16
+	// streak counts reads in a row that were large (while copying) or small (while splicing): when to change the way.
+	streak  uint8
+	spliced bool
+	ended   flowEnd
+}
+
+// flowEnd says whether and how a flow is over.
+type flowEnd uint8
+
+const (
+	flowOpen  flowEnd = iota
+	flowFIN           // FIN received, and passed on after all bytes
+	flowReset         // its source was reset, or failed
+	flowDead          // its destination was reset, or failed: what comes is thrown away
+)
+
+func (c *conn) limit() int64 {
+	idle := int64(c.listener.Idle)
+	if half := int64(c.listener.HalfClose); c.flags&flagHalfClosed != 0 && half > 0 && (idle == 0 || half < idle) {
+		return half
+	}
+	return idle
+}
+
+func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }
+
+// sideOf names an end.
+func sideOf(end int) Side { return SideClient + Side(end) }

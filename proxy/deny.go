@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/acl"
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+const (
+	// denyLinger bounds how long a denied client has to take its message and close.
+	denyLinger = 2 * time.Second
+	// denyDiscard bounds what a denied client may send meanwhile.
+	denyDiscard = 256 << 10
+	// denyingMost bounds the denied clients that linger on one loop. Beyond it they are closed at once.
+	denyingMost = 1024
+)
+
+// turnAway ends a denied client without a word.
+func (w *worker) turnAway(a arrival, decision acl.Decision) {
+	if decision.Action == acl.Reset {
+		rawsys.SetLinger(a.fd, 1, 0)
+	}
+	rawsys.Close(a.fd)
+	w.record(&conn{
+		listener: a.listener, peer: a.peer, rule: decision.Name, accepted: a.at,
+		outcome: Outcome{SideProxy, ReasonDenied},
+	}, -1)
+	w.givePlace(a.listener)
+}
+
+// deny tells a client that it may not connect: message, FIN, and then its bytes are read and thrown away until it
+// closes. Closing at once would answer bytes that the client has sent already with a reset, and that would eat the
+// message (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1).
+func (w *worker) deny(index uint32, c *conn, decision acl.Decision) {
+	slot := slotOf(index, client)
+	c.state = stateDenying
+	c.rule = decision.Name
+	c.outcome = Outcome{SideProxy, ReasonDenied}
+	w.denying++
+	// The socket is new: its send buffer takes the message whole. A client that has gone meanwhile needs none.
+	rawsys.Send(w.loop.FD(slot), c.listener.DenyMessage, unix.MSG_DONTWAIT)
+	if w.loop.Shutdown(slot) != 0 || w.denying > denyingMost {
+		w.end(index, c, c.outcome)
+		return
+	}
+	w.loop.SetTimer(index, w.loop.Now()+int64(denyLinger))
+	w.loop.Recv(slot)
+}
+
+// denyDone throws away what a denied client sends.
+func (w *worker) denyDone(index uint32, c *conn, done *eventloop.Completion) {
+	if done.Buffer != 0 {
+		w.loop.Release(done.Buffer)
+	}
+	thrownAway := &c.flow[client].bytes
+	*thrownAway += uint64(done.N)
+	if done.N == 0 || *thrownAway > denyDiscard {
+		*thrownAway = 0 // none of it went to a backend
+		w.end(index, c, c.outcome)
+		return
+	}
+	w.loop.Recv(done.Slot)
+}

@@ -1,0 +1,242 @@
+package proxy_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"l4proxy/acl"
+	"l4proxy/backend"
+	"l4proxy/balancer"
+	"l4proxy/eventloop"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+const denyText = "Access Denied: Your IP is not authorized"
+
+// engines runs a test with each engine, and holds it to leaving no descriptor behind.
+func engines(t *testing.T, test func(t *testing.T, engine string)) {
+	t.Helper()
+	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
+		t.Run(engine, func(t *testing.T) {
+			if _, _, err := eventloop.Probe(engine); err != nil {
+				t.Skip(err)
+			}
+			testnet.SameFiles(t)
+			test(t, engine)
+		})
+	}
+}
+
+// setup is what a test asks of a proxy: the state of one listener and one pool, and the options.
+type setup struct {
+	listener proxy.Listener
+	policy   string
+	weights  []int
+	backends []string // host:port, or the path of a unix socket
+	timeout  time.Duration
+	attempts int
+	more     []*proxy.Listener // beside the first, with the same pool
+	options  proxy.Options
+}
+
+// running is a proxy at work.
+type running struct {
+	t        testing.TB
+	server   *proxy.Server
+	state    *proxy.State
+	pool     *proxy.Pool
+	records  *recorder
+	addr     string // of the first bind
+	stopOnce sync.Once
+	cancel   context.CancelFunc
+	done     chan struct{}
+	err      error // of Run, after done
+}
+
+// start runs a proxy in front of backends until the end of the test.
+func start(t testing.TB, engine string, backends []string, change ...func(*setup)) *running {
+	t.Helper()
+	s, err := listen(t, engine, backends, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// listen is start for a test that expects an error.
+func listen(t testing.TB, engine string, backends []string, change ...func(*setup)) (*running, error) {
+	t.Helper()
+	s := &setup{
+		listener: proxy.Listener{
+			Name:        "front",
+			Binds:       []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+			DenyMessage: []byte(denyText),
+		},
+		policy:   "least_conn",
+		backends: backends,
+		timeout:  testnet.Patience,
+		attempts: 3,
+		options:  proxy.Options{Engine: engine, Workers: 2, Log: slog.New(slog.NewTextHandler(io.Discard, nil))},
+	}
+	r := &running{t: t, records: new(recorder), done: make(chan struct{})}
+	s.options.Finished = r.records.add
+	for _, f := range change {
+		f(s)
+	}
+	r.pool = s.pool(t)
+	r.state = &proxy.State{Listeners: append([]*proxy.Listener{&s.listener}, s.more...)}
+	for _, l := range r.state.Listeners {
+		l.Pool = r.pool
+	}
+	var err error
+	if r.server, err = proxy.Listen(r.state, s.options); err != nil {
+		return nil, err
+	}
+	r.addr = r.server.Addrs()[0].Bind.Address
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() {
+		defer close(r.done)
+		r.err = r.server.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		r.server.Stop()
+		if err := r.wait(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		cancel()
+	})
+	return r, nil
+}
+
+// pool makes the pool of a setup.
+func (s *setup) pool(t testing.TB) *proxy.Pool {
+	t.Helper()
+	p := &proxy.Pool{Name: "back", ConnectTimeout: s.timeout, Attempts: s.attempts}
+	for i, address := range s.backends {
+		b := &backend.Backend{Address: address, Pool: p.Name, Weight: 1, Index: i}
+		if s.weights != nil {
+			b.Weight = s.weights[i]
+		}
+		addr, err := sockaddr(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Backends, p.Addrs = append(p.Backends, b), append(p.Addrs, addr)
+	}
+	policy, err := balancer.New(s.policy, p.Backends, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Policy = policy
+	return p
+}
+
+func sockaddr(address string) (*eventloop.Sockaddr, error) {
+	if addr, err := netip.ParseAddrPort(address); err == nil {
+		return eventloop.InetSockaddr(addr, 0), nil
+	}
+	return eventloop.UnixSockaddr(address)
+}
+
+// wait waits for the end of Run and returns its error.
+func (r *running) wait() error {
+	r.t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(testnet.Patience):
+		r.t.Fatal("Run does not return")
+		return nil
+	}
+}
+
+// dial connects a client to the first bind.
+func (r *running) dial() testnet.Conn {
+	r.t.Helper()
+	return testnet.Dial(r.t, "tcp", r.addr)
+}
+
+// recorder keeps the records of finished connections.
+type recorder struct {
+	mu      sync.Mutex
+	records []proxy.Record
+}
+
+func (k *recorder) add(r *proxy.Record) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.records = append(k.records, *r)
+}
+
+func (k *recorder) all() []proxy.Record {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append([]proxy.Record(nil), k.records...)
+}
+
+// ended waits for n records and returns them.
+func (r *running) ended(n int) []proxy.Record {
+	r.t.Helper()
+	if !testnet.Within(testnet.Patience, func() bool { return len(r.records.all()) >= n }) {
+		r.t.Fatalf("%d connections have ended, not %d", len(r.records.all()), n)
+	}
+	records := r.records.all()
+	if len(records) > n {
+		r.t.Fatalf("%d connections have ended, not %d", len(records), n)
+	}
+	return records
+}
+
+// endedOne waits for the only record and compares what is always known of it.
+func (r *running) endedOne(side proxy.Side, reason proxy.Reason, in, out int64) proxy.Record {
+	r.t.Helper()
+	record := r.ended(1)[0]
+	r.expect(record, side, reason, in, out)
+	return record
+}
+
+func (r *running) expect(record proxy.Record, side proxy.Side, reason proxy.Reason, in, out int64) {
+	r.t.Helper()
+	if want := (proxy.Outcome{Side: side, Reason: reason}); record.Outcome != want {
+		r.t.Errorf("outcome = %v %v, want %v %v", record.Side, record.Reason, side, reason)
+	}
+	if record.BytesIn != uint64(in) || record.BytesOut != uint64(out) {
+		r.t.Errorf("bytes in, out = %d, %d, want %d, %d", record.BytesIn, record.BytesOut, in, out)
+	}
+}
+
+// addresses are those of backends.
+func addresses(backends ...*testnet.Backend) []string {
+	var all []string
+	for _, b := range backends {
+		all = append(all, b.Addr)
+	}
+	return all
+}
+
+// rules makes an ACL of one rule.
+func rules(defaultAllow bool, rules ...acl.Rule) func(*setup) {
+	return func(s *setup) { s.listener.ACL = acl.Build(rules, defaultAllow) }
+}
+
+// both waits for two goroutines' errors.
+func both(t testing.TB, first, second func() error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var errs [2]error
+	wg.Go(func() { errs[0] = first() })
+	wg.Go(func() { errs[1] = second() })
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}

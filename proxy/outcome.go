@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/backend"
+)
+
+// A Side is who ended a connection first.
+type Side uint8
+
+// The sides.
+const (
+	SideNone Side = iota
+	SideClient
+	SideBackend
+	SideProxy
+)
+
+func (s Side) String() string { return [...]string{"none", "client", "backend", "proxy"}[s] }
+
+// A Reason is why a connection ended, from a closed list: the same words stand in log, metrics and documentation.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonNone               Reason = iota
+	ReasonClosed                    // both streams ended; Side ended first
+	ReasonReset                     // Side sent a reset
+	ReasonVanished                  // Side no longer answers: keepalive or unacknowledged bytes timed out
+	ReasonDenied                    // the access control list said no
+	ReasonNoBackend                 // the pool had no backend left to try
+	ReasonConnectRefused            // the last backend tried refused
+	ReasonConnectTimeout            // the last backend tried did not answer
+	ReasonConnectUnreachable        // there was no route to the last backend tried
+	ReasonLocalPorts                // the proxy has no source port left towards the backend
+	ReasonLocalResources            // the proxy ran out of descriptors or memory
+	ReasonIdleTimeout               // no byte moved for timeouts.idle
+	ReasonHalfCloseTimeout          // one stream had ended, and no byte moved for timeouts.half_close
+	ReasonDrainTimeout              // the proxy is stopping, and drain.timeout is over
+	ReasonStopped                   // the proxy was told to stop at once
+	ReasonError                     // an error that has no word of its own
+	reasons
+)
+
+var reasonNames = [reasons]string{
+	"none", "closed", "reset", "vanished", "denied", "no_backend", "connect_refused", "connect_timeout",
+	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout", "drain_timeout",
+	"stopped", "error",
+}
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// Outcome is how a connection ended.
+type Outcome struct {
+	Side   Side
+	Reason Reason
+}
+
+// outcomeOf says what an error of an established socket means.
+func outcomeOf(side Side, errno unix.Errno) Outcome {
+	switch errno {
+	case unix.ECONNRESET, unix.EPIPE:
+		return Outcome{side, ReasonReset}
+	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN:
+		return Outcome{side, ReasonVanished}
+	case unix.ENOMEM, unix.ENOBUFS:
+		return Outcome{SideProxy, ReasonLocalResources}
+	}
+	return Outcome{side, ReasonError}
+}
+
+// Record is a finished connection, for the log and the metrics.
+type Record struct {
+	Outcome
+	Listener *Listener
+	Client   netip.AddrPort   // the zero value for a client on a unix socket
+	Backend  *backend.Backend // nil when none was chosen; the last one tried otherwise
+	Rule     string           // name of the ACL rule that denied, "" otherwise
+	BytesIn  uint64           // client to backend
+	BytesOut uint64           // backend to client
+	Accepted time.Duration    // on the loops' clock
+	Duration time.Duration    // accept to close
+	Connect  time.Duration    // of the dial that succeeded
+	Attempts int              // dials
+	// RTT and Retransmits are the kernel's view of the client's side (tcp(7), TCP_INFO); 0 when unknown.
+	RTT         time.Duration
+	Retransmits uint32
+}

@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"l4proxy/eventloop"
+)
+
+// recorderPause lets records gather, so that the recorder wakes at most 100 times a second.
+const recorderPause = 10 * time.Millisecond
+
+// runRecorder passes records to Finished until done is closed, and then those that are left.
+func (s *Server) runRecorder(done <-chan struct{}) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		for s.drainRecords() {
+		}
+		s.asleep.Store(true)
+		if s.drainRecords() { // published between the look above and falling asleep
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-done:
+			for s.drainRecords() {
+			}
+			return
+		}
+		pause.Reset(recorderPause)
+		select {
+		case <-pause.C:
+		case <-done:
+		}
+	}
+}
+
+func (s *Server) drainRecords() (any bool) {
+	for _, w := range s.workers {
+		any = w.records.drain(s.finished) || any
+	}
+	return any
+}
+
+// wakeRecorder is called by loops.
+func (s *Server) wakeRecorder() {
+	if s.asleep.Load() && s.asleep.CompareAndSwap(true, false) {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// waitLog keeps the log line about a reached limit from being written for every client.
+type waitLog struct {
+	next  atomic.Int64 // loop clock
+	count atomic.Uint64
+}
+
+// limitEvery is how often a limit that stays reached is logged.
+const limitEvery = 10 * time.Second
+
+// limitReached notes that new clients of l have to wait for a place.
+func (s *Server) limitReached(l *Listener) {
+	s.waits.count.Add(1)
+	now := eventloop.Clock()
+	next := s.waits.next.Load()
+	if now < next || !s.waits.next.CompareAndSwap(next, now+int64(limitEvery)) {
+		return
+	}
+	if l.Limit.Full() {
+		s.log.Warn("max_connections of the listener is reached: new clients wait until others have left",
+			"listener", l.Name, "limit", l.Limit.Max)
+		return
+	}
+	s.log.Warn("max_connections is reached: new clients wait until others have left", "limit", s.limit.Max)
+}

@@ -1,0 +1,206 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+)
+
+const (
+	// spliceAfter reads in a row that filled a buffer make a flow go through a pipe.
+	spliceAfter = 4
+	// copyAfter splices in a row that would have fitted a buffer make it go through buffers again.
+	copyAfter = 8
+)
+
+// relay starts both flows of a connection whose backend has answered.
+func (w *worker) relay(index uint32, c *conn) {
+	c.state = stateRelaying
+	c.outcome = Outcome{}
+	c.tried = nil
+	now := w.loop.Now()
+	c.connected, c.lastActive = now, now
+	w.watchIdle(index, c)
+	w.read(index, c, client)
+	w.read(index, c, server)
+}
+
+// watchIdle sets the timer for the time at which the connection will have been idle for too long, if it stays so.
+// Bytes do not set it anew: when it expires, lastActive is looked at.
+func (w *worker) watchIdle(index uint32, c *conn) {
+	if limit := c.limit(); limit > 0 {
+		w.loop.SetTimer(index, c.lastActive+limit)
+	} else {
+		w.loop.StopTimer(index)
+	}
+}
+
+func (w *worker) relayExpired(index uint32, c *conn) {
+	limit := c.limit()
+	if limit == 0 || c.lastActive+limit > w.loop.Now() {
+		w.watchIdle(index, c)
+		return
+	}
+	reason := ReasonIdleTimeout
+	if c.flags&flagHalfClosed != 0 && limit == int64(c.listener.HalfClose) {
+		reason = ReasonHalfCloseTimeout
+	}
+	w.end(index, c, Outcome{SideProxy, reason})
+}
+
+// read starts the next read of the flow from end.
+func (w *worker) read(index uint32, c *conn, end int) {
+	f := &c.flow[end]
+	if f.ended != flowOpen {
+		return
+	}
+	slot := slotOf(index, end)
+	if f.spliced {
+		if f.pipe == nil {
+			f.pipe = w.loop.BorrowPipe()
+		}
+		if f.pipe != nil {
+			w.loop.Fill(slot, f.pipe)
+			return
+		}
+		w.splice(index, f, false) // no pipe to be had
+	}
+	w.loop.Recv(slot)
+}
+
+// relayDone takes the flow from end one step on, or the one to end if a write has ended.
+func (w *worker) relayDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+	switch done.Op {
+	case eventloop.OpRecv, eventloop.OpFill:
+		w.readDone(index, c, end, done)
+	case eventloop.OpSend, eventloop.OpDrain:
+		w.writeDone(index, c, 1-end, done)
+	}
+	if c.flow[client].ended != flowOpen && c.flow[server].ended != flowOpen {
+		w.end(index, c, c.outcome)
+	}
+}
+
+// readDone passes on what was read from end, or the end of its stream.
+func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+	f := &c.flow[end]
+	other := slotOf(index, 1-end)
+	switch {
+	case done.N > 0 && f.ended == flowDead: // read before it was known that nobody takes it
+		w.drop(f, done)
+	case done.N > 0:
+		c.lastActive = w.loop.Now()
+		w.adapt(index, f, done.N)
+		if done.Op == eventloop.OpFill {
+			w.loop.Drain(other, f.pipe)
+		} else {
+			f.held, f.count = done.Buffer, uint16(done.N)
+			w.loop.Send(other, w.loop.Bytes(f.held)[:done.N])
+		}
+	case done.Err == 0:
+		w.streamEnded(index, c, end)
+	case done.Err == unix.ECANCELED: // the other end is gone; see broken
+		w.drop(f, done)
+	default:
+		w.broken(index, c, end, done.Err)
+		if f.ended == flowOpen {
+			f.ended = flowReset
+		}
+	}
+}
+
+// writeDone goes on reading for the flow from end after its bytes were taken by the other one.
+func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+	f := &c.flow[end]
+	f.bytes += uint64(done.N)
+	c.lastActive = w.loop.Now()
+	if done.Op == eventloop.OpSend {
+		w.loop.Release(f.held)
+		f.held = 0
+	} else if done.Err == 0 {
+		w.loop.ReturnPipe(f.pipe)
+		f.pipe = nil
+	}
+	if done.Err != 0 {
+		w.drop(f, nil)
+		if f.ended == flowOpen {
+			f.ended = flowDead
+		}
+		if done.Err != unix.ECANCELED {
+			w.broken(index, c, 1-end, done.Err)
+		}
+		return
+	}
+	w.read(index, c, end)
+}
+
+// adapt changes between buffers and a pipe. One large message is cheaper through buffers; a long one is not, and
+// changing the way costs system calls, so it takes a few reads of a kind in a row.
+func (w *worker) adapt(index uint32, f *flow, n int) {
+	large := n >= eventloop.BufferSize
+	if large == f.spliced {
+		f.streak = 0
+		return
+	}
+	f.streak++
+	if !f.spliced && f.streak >= spliceAfter {
+		w.splice(index, f, true)
+	} else if f.spliced && f.streak >= copyAfter {
+		w.splice(index, f, false)
+	}
+}
+
+// splice sets the way in which the next read of a flow is made.
+func (w *worker) splice(index uint32, f *flow, on bool) {
+	f.spliced, f.streak = on, 0
+	w.loop.Spliced(slotOf(index, client), on)
+	w.loop.Spliced(slotOf(index, server), on)
+}
+
+// streamEnded passes a FIN on. All bytes before it have been sent: a flow reads only when it holds nothing.
+func (w *worker) streamEnded(index uint32, c *conn, end int) {
+	f := &c.flow[end]
+	if c.outcome.Reason == ReasonNone {
+		c.outcome = Outcome{sideOf(end), ReasonClosed}
+	}
+	w.drop(f, nil)
+	f.ended = flowFIN
+	if c.flow[1-end].ended != flowOpen {
+		return // both are over, and closing the sockets sends the FIN
+	}
+	w.loop.Shutdown(slotOf(index, 1-end))
+	c.flags |= flagHalfClosed
+	c.lastActive = w.loop.Now()
+	w.watchIdle(index, c)
+}
+
+// broken notes that one end has failed: nothing can be sent to it any more. What it had sent before is still read and
+// delivered; then the other end gets a reset too.
+func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
+	if c.flags&flagResetOut == 0 {
+		c.flags |= flagResetOut
+		c.outcome = outcomeOf(sideOf(end), errno)
+	}
+	towards := &c.flow[1-end] // from the other end to this one
+	if towards.ended != flowOpen {
+		return
+	}
+	towards.ended = flowDead
+	w.loop.CancelRead(slotOf(index, 1-end))
+	w.loop.CancelWrite(slotOf(index, end))
+}
+
+// drop lets go of what a flow holds, and of a buffer that has just come.
+func (w *worker) drop(f *flow, done *eventloop.Completion) {
+	if done != nil && done.Buffer != 0 {
+		w.loop.Release(done.Buffer)
+	}
+	if f.held != 0 {
+		w.loop.Release(f.held)
+		f.held = 0
+	}
+	if f.pipe != nil {
+		w.loop.ReturnPipe(f.pipe)
+		f.pipe = nil
+	}
+}

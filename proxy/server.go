@@ -1,0 +1,291 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+// Options are what a Server needs beside its State.
+type Options struct {
+	// Engine is eventloop.IOUring or eventloop.Epoll; see eventloop.Probe.
+	Engine string
+	// Workers is the number of event loops; 0 means one per CPU that the process may use.
+	Workers int
+	// MaxConnections bounds the connections of all listeners; 0 means no bound.
+	MaxConnections int
+	// KeepAlive: the zero value means DefaultKeepAlive.
+	KeepAlive KeepAlive
+	// Log takes what concerns the server as a whole; nil means slog.Default.
+	Log *slog.Logger
+	// Finished is told of every connection that has ended, on one goroutine, in bursts. The Record is valid only
+	// during the call. A slow Finished loses records (they are counted), and never holds up a connection. nil: no
+	// records are made.
+	Finished func(*Record)
+}
+
+// Server is the data plane as a whole. Make one with [Listen], run it with Run; the other methods may be called from
+// any goroutine.
+type Server struct {
+	state     *State
+	log       *slog.Logger
+	keepAlive KeepAlive
+	workers   []*worker
+	bound     []boundListener
+	limit     Limit
+	finished  func(*Record)
+	recording bool
+
+	listening  atomic.Int64 // listening sockets that are open
+	turnedAway atomic.Uint64
+	waits      waitLog
+	wake       chan struct{} // tells the recorder that there are records
+	asleep     atomic.Bool   // the recorder wants to be told
+	stop       chan struct{} // closed by Stop
+	stopOnce   sync.Once
+}
+
+// Listen opens all listening sockets of the state and makes the event loops. When one thing fails, nothing is left
+// open.
+func Listen(state *State, o Options) (*Server, error) {
+	s := &Server{
+		state:     state,
+		log:       o.Log,
+		keepAlive: o.KeepAlive,
+		finished:  o.Finished,
+		recording: o.Finished != nil,
+		wake:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+	}
+	s.limit.Max = int64(o.MaxConnections)
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.keepAlive == (KeepAlive{}) {
+		s.keepAlive = DefaultKeepAlive
+	}
+	workers := o.Workers
+	if workers <= 0 {
+		workers = AvailableCPUs()
+	}
+	for i := range workers {
+		w := &worker{server: s, number: i}
+		loop, err := eventloop.New(o.Engine, w)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("event loop %d: %w", i, err), s.closeAll())
+		}
+		w.loop = loop
+		s.workers = append(s.workers, w)
+	}
+	if err := s.bindAll(); err != nil {
+		return nil, errors.Join(err, s.closeAll())
+	}
+	return s, nil
+}
+
+// AvailableCPUs is the number of CPUs the process may use: those of its affinity mask, or fewer under a CPU quota of
+// its cgroup. It has to be asked before Run, which raises GOMAXPROCS.
+func AvailableCPUs() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
+
+// Addrs are the addresses that are listened on, with the ports that the kernel chose where 0 was asked for.
+func (s *Server) Addrs() []ListenAddr {
+	addrs := make([]ListenAddr, 0, len(s.bound))
+	for _, b := range s.bound {
+		addrs = append(addrs, ListenAddr{Listener: b.listener.Name, Bind: b.bind})
+	}
+	return addrs
+}
+
+// ListenAddr is an address on which a listener listens.
+type ListenAddr struct {
+	Listener string
+	Bind     Bind
+}
+
+// Workers is the number of event loops.
+func (s *Server) Workers() int { return len(s.workers) }
+
+// Connections is the number of connections there are now, those being dialled or turned away included.
+func (s *Server) Connections() int { return int(s.limit.Used()) }
+
+// Dropped is the number of records that were lost because Finished was slow.
+func (s *Server) Dropped() uint64 {
+	n := uint64(0)
+	for _, w := range s.workers {
+		n += w.records.dropped.Load()
+	}
+	return n
+}
+
+// Run serves until Stop, or until ctx is done, which ends all connections at once. It returns when everything that it
+// started has ended. An error is one that no loop should ever meet; all connections are gone then.
+func (s *Server) Run(ctx context.Context) error {
+	// The raw waits of the loops keep their processors; the control plane needs some of its own.
+	if want := len(s.workers) + 2; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
+	cpus := s.placement()
+	var loops sync.WaitGroup
+	failed := make(chan error, len(s.workers))
+	for i, w := range s.workers {
+		for _, b := range s.bound {
+			if fd := b.take(i); fd >= 0 {
+				s.listening.Add(1)
+				w.listen(fd, b.listener)
+			}
+		}
+		loops.Go(func() {
+			if err := w.loop.Run(cpus[i]); err != nil {
+				failed <- fmt.Errorf("event loop %d: %w", i, err)
+			}
+		})
+	}
+	recorderDone := make(chan struct{})
+	var recorder sync.WaitGroup
+	if s.recording {
+		recorder.Go(func() { s.runRecorder(recorderDone) })
+	}
+
+	var err error
+	select {
+	case err = <-failed:
+	case <-s.stop:
+	case <-ctx.Done():
+		s.EndAll(ReasonStopped)
+	}
+	for _, w := range s.workers {
+		w.loop.Post(quit{})
+	}
+	loops.Wait()
+	close(recorderDone)
+	recorder.Wait()
+	return errors.Join(err, s.closeAll())
+}
+
+// placement is the CPU for each worker, -1 for any. Loops are bound to CPUs only when there is one for each.
+func (s *Server) placement() []int {
+	cpus := make([]int, len(s.workers))
+	for i := range cpus {
+		cpus[i] = -1
+	}
+	var set unix.CPUSet
+	if unix.SchedGetaffinity(0, &set) != nil || set.Count() != len(cpus) {
+		return cpus
+	}
+	for cpu, i := 0, 0; i < len(cpus); cpu++ {
+		if set.IsSet(cpu) {
+			cpus[i] = cpu
+			i++
+		}
+	}
+	return cpus
+}
+
+// Stop makes Run return. Connections that are still open are closed.
+func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stop) }) }
+
+// StopAccepting closes the listening sockets, after clients that already wait in their queues were taken.
+func (s *Server) StopAccepting() {
+	for _, w := range s.workers {
+		w.loop.Post(stopAccepting{})
+	}
+}
+
+// EndAll ends every connection, with the proxy as the side that did it.
+func (s *Server) EndAll(reason Reason) {
+	for _, w := range s.workers {
+		w.loop.Post(endAll{Outcome{SideProxy, reason}})
+	}
+}
+
+// Drain stops accepting and waits until all connections have ended by themselves. When the timeout is over, or ctx is
+// done, it ends those that are left, and returns how many these were.
+func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
+	s.StopAccepting()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if s.wait(ctx) {
+		return 0
+	}
+	left = s.Connections()
+	reason := ReasonDrainTimeout
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		reason = ReasonStopped
+	}
+	s.EndAll(reason)
+	ctx, cancel = context.WithTimeout(context.Background(), flushMost+time.Second)
+	defer cancel()
+	s.wait(ctx)
+	return left
+}
+
+// wait waits until nobody is listening and no connection is left.
+func (s *Server) wait(ctx context.Context) bool {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for s.listening.Load() > 0 || s.Connections() > 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
+	}
+	return true
+}
+
+func (s *Server) listenerClosed() { s.listening.Add(-1) }
+
+// roomier returns a worker that has clearly fewer connections than w, nil when there is none. SO_REUSEPORT spreads
+// by a hash of the addresses: over a few long connections, that is not even.
+func (s *Server) roomier(w *worker) *worker {
+	var emptiest *worker
+	least := int64(math.MaxInt64)
+	for _, other := range s.workers {
+		if n := other.load.Load(); n < least {
+			emptiest, least = other, n
+		}
+	}
+	if emptiest == w || w.load.Load() < least+2+least/4 {
+		return nil
+	}
+	return emptiest
+}
+
+// closeAll closes whatever descriptors are left. The loops are not running.
+func (s *Server) closeAll() error {
+	for _, w := range s.workers {
+		for _, socket := range w.sockets {
+			rawsys.Close(socket.fd)
+		}
+		for _, a := range w.parked {
+			rawsys.Close(a.fd)
+		}
+		for chunk := range w.conns {
+			for i := range w.conns[chunk] {
+				c := &w.conns[chunk][i]
+				for e := range 2 {
+					if c.flags&(flagClient<<e) != 0 {
+						rawsys.Close(w.loop.FD(slotOf(uint32(chunk*connChunk+i), e)))
+					}
+				}
+			}
+		}
+		w.conns, w.sockets, w.parked = nil, nil, nil
+		w.loop.Discard()
+	}
+	for _, b := range s.bound {
+		b.close()
+	}
+	return nil
+}

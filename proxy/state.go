@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"l4proxy/acl"
+	"l4proxy/backend"
+	"l4proxy/balancer"
+	"l4proxy/eventloop"
+)
+
+// State is all that the data plane knows about what it should do. It is built by the control plane and never changed.
+type State struct {
+	Listeners []*Listener
+}
+
+// Listener is one address, or several, where clients connect, and what happens to them.
+type Listener struct {
+	Name  string
+	Binds []Bind
+	Pool  *Pool
+
+	// ACL decides who may connect; nil allows everyone.
+	ACL *acl.List
+	// DenyMessage is what a denied client is told when the rule says acl.Message.
+	DenyMessage []byte
+
+	// Idle ends a connection on which no byte has moved for so long; 0 never does.
+	Idle time.Duration
+	// HalfClose is Idle for a connection of which one side has ended its stream; 0 means Idle.
+	HalfClose time.Duration
+	// Limit is the listener's own max_connections.
+	Limit Limit
+}
+
+// Bind is an address to listen on.
+type Bind struct {
+	Network string // "tcp" or "unix"
+	Address string // host:port with a numeric host or none, or the path of a unix socket
+}
+
+func (b Bind) String() string {
+	if b.Network == "unix" {
+		return "unix:" + b.Address
+	}
+	return b.Address
+}
+
+// Pool is a set of backends that serve the same thing.
+type Pool struct {
+	Name     string
+	Policy   balancer.Policy
+	Backends []*backend.Backend
+	// Addrs are the backends' addresses, by Backend.Index.
+	Addrs []*eventloop.Sockaddr
+	// ConnectTimeout bounds one dial.
+	ConnectTimeout time.Duration
+	// Attempts is the most backends that are dialled for one client.
+	Attempts int
+}
+
+// Limit is a bound on a number of connections. The zero value has none.
+type Limit struct {
+	Max  int64 // 0: no limit
+	used atomic.Int64
+}
+
+// Take takes a place and reports whether there was one.
+func (l *Limit) Take() bool {
+	if n := l.used.Add(1); l.Max > 0 && n > l.Max {
+		l.used.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Give gives a place back.
+func (l *Limit) Give() { l.used.Add(-1) }
+
+// Full reports whether Take would fail.
+func (l *Limit) Full() bool { return l.Max > 0 && l.used.Load() >= l.Max }
+
+// Used is the number of places taken.
+func (l *Limit) Used() int64 { return l.used.Load() }
+
+// KeepAlive is how a peer that has vanished is found out: the socket options of tcp(7), on both sides of every
+// connection. The zero value stands for [DefaultKeepAlive].
+type KeepAlive struct {
+	Idle     time.Duration // TCP_KEEPIDLE: the first probe, after so long without a byte
+	Interval time.Duration // TCP_KEEPINTVL: between probes
+	// Timeout is TCP_USER_TIMEOUT: how long bytes, or probes, may stay without an acknowledgement.
+	Timeout time.Duration
+}
+
+// DefaultKeepAlive probes well below 350 s, after which the strictest of the large clouds forgets an idle flow, and
+// has found out a dead peer after two minutes.
+var DefaultKeepAlive = KeepAlive{Idle: time.Minute, Interval: 15 * time.Second, Timeout: 2 * time.Minute}
