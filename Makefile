@@ -1,0 +1,40 @@
+# `make` lists the targets; the scripts behind them are in scripts/.
+
+FUZZTIME  ?= 30s
+BENCHARGS ?= -scenario reqresp,conns,bulk,idle -rounds 5
+
+.PHONY: help build test race fuzz bench peers faults lint fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' Makefile
+
+build: ## build ./l4proxy
+	CGO_ENABLED=0 go build -trimpath -o l4proxy ./cmd/l4proxy
+
+test: ## install what the tests need where that is allowed, then run the fast suite
+	@scripts/setup-test-tools.sh
+	go test -vet=off -timeout 3m ./...
+
+race: ## run the fast suite under the race detector
+	go test -vet=off -race -timeout 5m ./...
+
+fuzz: ## fuzz each target for FUZZTIME (30s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+bench: build ## compare with HAProxy and nginx; BENCHARGS chooses scenarios and rounds
+	go run ./bench -l4proxy ./l4proxy $(BENCHARGS)
+
+peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy
+	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...
+
+faults: ## run the fault suite (root: namespaces, packet loss, killed sockets)
+	L4PROXY_SUITE=faults go test -vet=off -count=1 -timeout 6m -run '^TestFault' ./...
+
+lint: ## run golangci-lint, built on first use
+	scripts/lint.sh
+
+fmt: ## format the Go files
+	gofmt -w .
+
+clean: ## remove what builds, tests and benchmarks left
+	rm -rf l4proxy bench/out coverage.out .tools

@@ -1,0 +1,200 @@
+// Package archtest holds the table of who may import whom.
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "l4proxy"
+
+// dataPlane are the rooms of which the loops are made.
+var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "metrics", "proxyproto", "sni"}
+
+// anything marks a room that wires the others.
+var anything = []string{"*"}
+
+// rooms says for each room which others its code may import. A room is a
+// package and what lies in folders below it, unless those have a row of their
+// own. A new package needs a row here, and a reason.
+var rooms = map[string][]string{
+	// Values and mechanisms: they know nobody.
+	"acl":        {},
+	"backend":    {},
+	"config":     {},
+	"eventloop":  {},
+	"logs":       {},
+	"metrics":    {},
+	"proxyproto": {},
+	"sni":        {},
+
+	// Who picks backends, or finds and judges them.
+	"balancer":  {"backend", "metrics"},
+	"discovery": {"backend", "metrics"},
+	"health":    {"backend", "metrics"},
+
+	// The data plane never sees what decides about it: it is handed a State.
+	"proxy": dataPlane,
+
+	// The control plane builds that State.
+	"control": append([]string{"config", "discovery", "health", "proxy"}, dataPlane...),
+	"admin":   {"metrics"}, // declares the View it needs
+	"upgrade": append([]string{"proxy"}, dataPlane...),
+
+	"cmd": anything,
+
+	// Drives binaries from outside, as it does its peers.
+	"bench": {},
+
+	"internal/archtest": {},
+	"internal/testenv":  {},
+	"internal/testnet":  {},
+	"internal/e2e":      anything,
+}
+
+// testHelpers are imported by tests, and by each other, only.
+var testHelpers = []string{"internal/testenv", "internal/testnet"}
+
+// pkg is the part of what "go list -json" prints that matters here.
+type pkg struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		for _, fault := range faults(p) {
+			t.Errorf("%s: %s", name, fault)
+		}
+	}
+}
+
+// faults names every import of p that the table does not allow.
+func faults(p pkg) []string {
+	room, known := roomOf(p.ImportPath)
+	if !known {
+		return []string{"is not in the table of rooms: add a row to internal/archtest that says what it may import"}
+	}
+	var found []string
+	check := func(imports []string, allowed []string, what string) {
+		for _, path := range imports {
+			if path != module && !strings.HasPrefix(path, module+"/") {
+				continue
+			}
+			target, known := roomOf(path)
+			ok := known && (target == room || slices.Contains(allowed, target) ||
+				slices.Contains(allowed, "*") && !slices.Contains(testHelpers, target))
+			if !ok {
+				found = append(found, what+" may not import "+strings.TrimPrefix(path, module+"/"))
+			}
+		}
+	}
+	code := rooms[room]
+	if slices.Contains(testHelpers, room) {
+		code = testHelpers
+	}
+	check(p.Imports, code, "its code")
+	check(p.TestImports, slices.Concat(code, testHelpers), "its tests")
+	check(p.XTestImports, slices.Concat(code, testHelpers), "its external tests")
+	return found
+}
+
+// roomOf returns the row for a package of this module: the longest one that is
+// the package or a folder above it.
+func roomOf(importPath string) (room string, known bool) {
+	name := strings.TrimPrefix(importPath, module+"/")
+	for {
+		if _, ok := rooms[name]; ok {
+			return name, true
+		}
+		cut := strings.LastIndexByte(name, '/')
+		if cut < 0 {
+			return "", false
+		}
+		name = name[:cut]
+	}
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", module+"/...")
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []pkg
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages = append(packages, p)
+	}
+	if !slices.ContainsFunc(packages, func(p pkg) bool { return p.ImportPath == module+"/internal/archtest" }) {
+		t.Fatalf("go list did not find this package among %d", len(packages))
+	}
+	return packages
+}
+
+func TestForbiddenImportsAreFound(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		pkg  pkg
+		want []string
+	}{
+		{
+			"allowed",
+			pkg{ImportPath: "l4proxy/proxy", Imports: []string{"net/netip", "l4proxy/acl", "l4proxy/proxy/internal/relay"}},
+			nil,
+		},
+		{
+			"forbidden",
+			pkg{ImportPath: "l4proxy/proxy", Imports: []string{"l4proxy/config"}},
+			[]string{"its code may not import config"},
+		},
+		{
+			"forbidden below a room",
+			pkg{ImportPath: "l4proxy/acl/internal/scan", Imports: []string{"l4proxy/backend"}},
+			[]string{"its code may not import backend"},
+		},
+		{
+			"test helper in a test",
+			pkg{ImportPath: "l4proxy/acl", TestImports: []string{"l4proxy/internal/testnet"}},
+			nil,
+		},
+		{
+			"test helper in code",
+			pkg{ImportPath: "l4proxy/cmd/l4proxy", Imports: []string{"l4proxy/internal/testnet"}},
+			[]string{"its code may not import internal/testnet"},
+		},
+		{
+			"forbidden in a test",
+			pkg{ImportPath: "l4proxy/bench", XTestImports: []string{"l4proxy/metrics"}},
+			[]string{"its external tests may not import metrics"},
+		},
+		{
+			"no row",
+			pkg{ImportPath: "l4proxy/attic"},
+			[]string{"is not in the table of rooms: add a row to internal/archtest that says what it may import"},
+		},
+	} {
+		if got := faults(test.pkg); !slices.Equal(got, test.want) {
+			t.Errorf("%s: faults = %q, want %q", test.name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Installs what the tests use from Debian's packages: a C compiler for the race
+# detector, the peers (HAProxy, nginx, Redis, PostgreSQL, ...) and the tools
+# that make faults. It never fails: what it cannot install it names, and the
+# tests that need it skip with that reason (or fail, where CI=true).
+#
+# L4PROXY_NO_APT=1 leaves the machine as it is.
+set -euo pipefail
+
+# command[|file glob] package: the package is wanted when neither is there.
+wanted='
+make                                              make
+gcc                                               gcc
+|/usr/include/stdio.h                             libc6-dev
+haproxy|/usr/sbin/haproxy                         haproxy
+nginx|/usr/sbin/nginx                             nginx-light
+|/usr/lib/nginx/modules/ngx_stream_module.so      libnginx-mod-stream
+wrk                                               wrk
+iperf3                                            iperf3
+redis-server                                      redis-server
+redis-benchmark                                   redis-tools
+initdb|/usr/lib/postgresql/*/bin/initdb           postgresql
+pgbench|/usr/lib/postgresql/*/bin/pgbench         postgresql
+sshd|/usr/sbin/sshd                               openssh-server
+ssh                                               openssh-client
+ip|/usr/sbin/ip                                   iproute2
+nft|/usr/sbin/nft                                 nftables
+prlimit                                           util-linux
+'
+
+missing() {
+	local names command glob package
+	while read -r names package; do
+		[ -n "$names" ] || continue
+		command=${names%%|*}
+		glob=${names#"$command"}
+		glob=${glob#|}
+		if [ -n "$command" ] && command -v "$command" >/dev/null; then
+			continue
+		fi
+		if [ -n "$glob" ] && compgen -G "$glob" >/dev/null; then
+			continue
+		fi
+		echo "$package"
+	done <<<"$wanted" | sort -u
+}
+
+# Debian's packages start their daemons when they are installed. The tests
+# start their own, so a policy forbids it meanwhile (invoke-rc.d(8)).
+without_daemons() {
+	local policy=/usr/sbin/policy-rc.d
+	if [ -e "$policy" ]; then
+		"$@"
+		return
+	fi
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+	local status=0
+	"$@" || status=$?
+	rm -f "$policy"
+	return "$status"
+}
+
+install() {
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" </dev/null
+}
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+# shellcheck disable=SC2086 # a list of words
+set -- $packages
+
+if [ "${L4PROXY_NO_APT:-}" = 1 ] || ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+	echo "test tools: not installed: $*" >&2
+	echo "test tools: as root on Debian: apt-get install --no-install-recommends $*" >&2
+	exit 0
+fi
+
+echo "test tools: installing $*" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt-get update --quiet </dev/null >"$log" 2>&1 || true
+if ! without_daemons install "$@" >>"$log" 2>&1; then
+	# One package that cannot be had must not keep the others away.
+	for package in "$@"; do
+		without_daemons install "$package" >>"$log" 2>&1 || true
+	done
+fi
+
+packages=$(missing)
+if [ -n "$packages" ]; then
+	tail -n 20 "$log" >&2
+	echo "test tools: could not install:" $packages >&2
+fi
