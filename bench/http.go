@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// reqresp is HTTP on kept connections: wrk against nginx.
+func reqresp(connections int) scenario {
+	return scenario{
+		about: fmt.Sprintf("Small HTTP requests on %d kept connections (wrk, 1 thread, closed loop; origin nginx).", connections),
+		metrics: []metric{
+			{name: "requests/s", higher: true},
+			{name: "p50 ms", digits: 2},
+			{name: "p99 ms", digits: 2},
+			{name: "CPU µs/request", digits: 1},
+			{name: "user µs/request", digits: 1},
+			{name: "system µs/request", digits: 1},
+			{name: "machine CPU µs/request", digits: 1},
+		},
+		origin: startHTTPOrigin,
+		run: func(ctx context.Context, b bench) (figures, error) {
+			return runWrk(ctx, b, "request", "-c", strconv.Itoa(connections))
+		},
+	}
+}
+
+// conns is a connection a request.
+func conns() scenario {
+	return scenario{
+		about: "A new connection for each small HTTP request, 64 at a time (wrk, 1 thread, closed loop; origin nginx).",
+		metrics: []metric{
+			{name: "connections/s", higher: true},
+			{name: "p50 ms", digits: 2},
+			{name: "p99 ms", digits: 2},
+			{name: "CPU µs/connection", digits: 1},
+			{name: "user µs/connection", digits: 1},
+			{name: "system µs/connection", digits: 1},
+			{name: "machine CPU µs/connection", digits: 1},
+		},
+		origin: startHTTPOrigin,
+		run: func(ctx context.Context, b bench) (figures, error) {
+			return runWrk(ctx, b, "connection", "-c", "64", "-H", "Connection: close")
+		},
+	}
+}
+
+func startHTTPOrigin(s setup) (*process, error) {
+	binary, err := findBinary("NGINX_BIN", "nginx")
+	if err != nil {
+		return nil, err
+	}
+	config, err := configure("origins/nginx.conf.tmpl", s)
+	if err != nil {
+		return nil, err
+	}
+	return start("the HTTP origin", s.Dir, binary, "-p", s.Dir, "-e", "stderr", "-c", config)
+}
+
+// wrkResult is the line that load/report.lua prints.
+type wrkResult struct {
+	Requests, Duration float64
+	P50, P99           float64
+
+	Connect, Read, Write, Status, Timeout int
+}
+
+// runWrk puts load on b with wrk's arguments; unit names what it counts.
+func runWrk(ctx context.Context, b bench, unit string, args ...string) (figures, error) {
+	wrk, err := exec.LookPath("wrk")
+	if err != nil {
+		return nil, err
+	}
+	script := filepath.Join(b.dir, "report.lua")
+	source, err := files.ReadFile("load/report.lua")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(script, source, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	argv := append([]string{"-t", "1", "-d", fmt.Sprintf("%.0fs", b.duration.Seconds()), "--timeout", "10s", "-s", script}, args...)
+	argv = append(argv, "http://"+b.target+"/")
+
+	clock, err := startClock(b.pid)
+	if err != nil {
+		return nil, err
+	}
+	output, err := exec.CommandContext(ctx, wrk, argv...).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("wrk: %w: %s", err, output)
+	}
+	used, err := clock.stop()
+	if err != nil {
+		return nil, err
+	}
+	result, err := parseWrk(output)
+	if err != nil {
+		return nil, err
+	}
+	f := figures{
+		unit + "s/s": result.Requests / (result.Duration / 1e6),
+		"p50 ms":     result.P50 / 1e3,
+		"p99 ms":     result.P99 / 1e3,
+	}
+	used.add(f, unit, result.Requests)
+	return f, nil
+}
+
+// parseWrk reads the last line of wrk's output. Any failed request fails the
+// measurement: a proxy that errs is not fast.
+func parseWrk(output []byte) (wrkResult, error) {
+	lines := bytes.Split(bytes.TrimSpace(output), []byte{'\n'})
+	var r wrkResult
+	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {
+		return r, fmt.Errorf("wrk's output: %w: %s", err, output)
+	}
+	if r.Requests == 0 || r.Duration == 0 {
+		return r, errors.New("wrk: no request was answered")
+	}
+	if r.Connect+r.Read+r.Write+r.Status+r.Timeout > 0 {
+		return r, fmt.Errorf("wrk: errors: %d connect, %d read, %d write, %d status, %d timeout",
+			r.Connect, r.Read, r.Write, r.Status, r.Timeout)
+	}
+	return r, nil
+}

@@ -1,0 +1,139 @@
+// Command bench compares l4proxy with HAProxy and nginx on the same work.
+//
+// It drives binaries from outside and imports nothing of l4proxy: each peer is
+// a process with a configuration file written from a template in peers/, with
+// the same number of workers and nothing logged. See README.md for the method
+// and for what the figures do not show.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are what the command line says.
+type options struct {
+	scenarios []string
+	peers     []string
+	engines   []string
+	l4proxy   string
+	rounds    int
+	workers   int
+	duration  time.Duration
+	noise     float64
+	out       string
+}
+
+func parseOptions(args []string, output io.Writer) (options, error) {
+	var (
+		o                         options
+		scenarios, peers, engines string
+	)
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&scenarios, "scenario", "reqresp", "comma-separated, or all: "+strings.Join(scenarioNames(), ", "))
+	flags.StringVar(&peers, "peers", "direct,haproxy,nginx,l4proxy", "comma-separated")
+	flags.StringVar(&engines, "engine", "io_uring,epoll", "comma-separated engines of l4proxy, each a peer")
+	flags.StringVar(&o.l4proxy, "l4proxy", "./l4proxy", "the `binary` to measure")
+	flags.IntVar(&o.rounds, "rounds", 5, "measurements of each peer")
+	flags.IntVar(&o.workers, "workers", runtime.NumCPU(), "event loops, threads or processes of each peer")
+	flags.DurationVar(&o.duration, "duration", 5*time.Second, "length of one measurement")
+	flags.Float64Var(&o.noise, "noise", 0.4, "spread (max-min)/median above which a figure is withheld as too noisy")
+	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for report.md and report.json")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.rounds < 1 || o.workers < 1 || o.duration < time.Second {
+		return o, fmt.Errorf("at least 1 round, 1 worker and 1s")
+	}
+	o.scenarios = strings.Split(scenarios, ",")
+	if scenarios == "all" {
+		o.scenarios = scenarioNames()
+	}
+	o.peers = strings.Split(peers, ",")
+	o.engines = strings.Split(engines, ",")
+	return o, nil
+}
+
+func main() {
+	o, err := parseOptions(os.Args[1:], os.Stderr)
+	if err == flag.ErrHelp {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	if err := raiseFileLimit(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "l4proxy-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}()
+
+	lab, err := newLab(dir, o)
+	if err != nil {
+		return err
+	}
+	peers, missing, err := findPeers(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, line := range missing {
+		fmt.Fprintln(os.Stderr, "left out:", line)
+	}
+	report := report{Machine: describeMachine(ctx, o), Missing: missing, NoiseLimit: o.noise}
+	for _, p := range peers {
+		report.Peers = append(report.Peers, peerVersion{p.name, p.version})
+	}
+	for _, name := range o.scenarios {
+		s, ok := scenarios[name]
+		if !ok {
+			return fmt.Errorf("no scenario %q: there are %s", name, strings.Join(scenarioNames(), ", "))
+		}
+		result, err := measureRounds(ctx, lab, name, s, peers, o.rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		report.Results = append(report.Results, result)
+	}
+	return report.write(o.out, os.Stdout)
+}
+
+// raiseFileLimit lifts the soft limit of open files to the hard one, for this
+// process and, unlike what the runtime does at start, for its children.
+func raiseFileLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return os.NewSyscallError("getrlimit", err)
+	}
+	limit.Cur = limit.Max
+	return os.NewSyscallError("setrlimit", syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+}

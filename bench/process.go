@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	startTimeout = 10 * time.Second
+	stopTimeout  = 3 * time.Second
+)
+
+// process is a server that the driver started and will end.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	log  string        // the file with its stdout and stderr
+	done chan struct{} // closed when it has been waited for
+
+	stopOnce sync.Once
+}
+
+// start runs a command in a process group of its own, so that what it forks can
+// be ended with it, with its output in a file of dir.
+func start(name, dir string, argv ...string) (*process, error) {
+	p := &process{name: name, log: filepath.Join(dir, "output.log"), done: make(chan struct{})}
+	output, err := os.Create(p.log)
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close()
+	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd.Dir = dir
+	p.cmd.Stdout, p.cmd.Stderr = output, output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		defer close(p.done)
+		// How it ended is read from its log, when it matters.
+		_ = p.cmd.Wait()
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// awaitListening returns when somebody listens on port, and fails when the
+// process ends before that. It asks the kernel and not the port: iperf3 takes
+// any connection for the beginning of a test.
+func (p *process) awaitListening(ctx context.Context, port int) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		up, err := listening(port)
+		if up || err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-p.done:
+			return fmt.Errorf("%s ended at start: %s", p.name, p.lastOutput())
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not listen on port %d: %s", p.name, port, p.lastOutput())
+		}
+	}
+}
+
+// stop ends the process: asked first, then killed with all it forked. When it
+// returns their ports are free again.
+func (p *process) stop() { p.stopOnce.Do(p.end) }
+
+func (p *process) end() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(stopTimeout):
+	}
+	// The group is still there when workers outlived their master.
+	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); {
+		if err := syscall.Kill(-p.pid(), syscall.SIGKILL); errors.Is(err, syscall.ESRCH) {
+			break
+		}
+		<-time.After(time.Millisecond)
+	}
+	<-p.done
+}
+
+// lastOutput returns the end of what the process printed.
+func (p *process) lastOutput() string {
+	output, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	output = bytes.TrimSpace(output)
+	const most = 1000
+	if len(output) > most {
+		output = output[len(output)-most:]
+	}
+	if len(output) == 0 {
+		return "it printed nothing"
+	}
+	return string(output)
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// report is all that a run found.
+type report struct {
+	Machine    machine       `json:"machine"`
+	Peers      []peerVersion `json:"peers"`
+	Missing    []string      `json:"missing,omitempty"`
+	NoiseLimit float64       `json:"noise_limit"`
+	Results    []result      `json:"results"`
+}
+
+type peerVersion struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+}
+
+// write writes report.md and report.json to dir and the former to w too. It
+// fails, after that, when a peer failed.
+func (r report) write(dir string, w io.Writer) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	text := r.markdown()
+	if err := os.WriteFile(filepath.Join(dir, "report.md"), []byte(text), 0o644); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return err
+	}
+	for _, result := range r.Results {
+		for _, row := range result.Rows {
+			if row.Failed != "" {
+				return fmt.Errorf("%s: %s failed", result.Scenario, row.Peer)
+			}
+		}
+	}
+	return nil
+}
+
+func (r report) markdown() string {
+	var b strings.Builder
+	b.WriteString("# l4proxy and its peers\n\n")
+	for _, line := range r.Machine.lines() {
+		fmt.Fprintf(&b, "- %s\n", line)
+	}
+	for _, p := range r.Peers {
+		if p.Version != "" {
+			fmt.Fprintf(&b, "- %s: %s\n", p.Name, p.Version)
+		}
+	}
+	for _, line := range r.Missing {
+		fmt.Fprintf(&b, "- left out: %s\n", line)
+	}
+	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (min–max). Ratios are to the better of the rivals, "+
+		"round by round, then the median; for all but rates less is better. "+
+		"Where (max-min)/median is above %g, \"too noisy\" stands instead of the figure.\n", r.NoiseLimit)
+	for _, result := range r.Results {
+		result.markdown(&b, r.NoiseLimit)
+	}
+	return b.String()
+}
+
+func (r result) markdown(b *strings.Builder, limit float64) {
+	fmt.Fprintf(b, "\n## %s\n\n%s\n\n| peer |", r.Scenario, r.About)
+	for _, m := range r.metrics {
+		fmt.Fprintf(b, " %s |", m.name)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(r.metrics)) + "\n")
+	for _, row := range r.Rows {
+		fmt.Fprintf(b, "| %s |", row.Peer)
+		if row.Failed != "" {
+			reason := strings.ReplaceAll(strings.ReplaceAll(row.Failed, "\n", " "), "|", "/")
+			fmt.Fprintf(b, " failed: %s |%s\n", reason, strings.Repeat(" |", len(r.metrics)-1))
+			continue
+		}
+		for _, m := range r.metrics {
+			fmt.Fprintf(b, " %s |", row.cell(m, limit))
+		}
+		b.WriteString("\n")
+		if len(row.Ratios) > 0 {
+			fmt.Fprintf(b, "| %s ÷ best rival |", row.Peer)
+			for _, m := range r.metrics {
+				ratio, ok := row.Ratios[m.name]
+				fmt.Fprintf(b, " %s |", cell(ratio, ok, 2, limit))
+			}
+			b.WriteString("\n")
+		}
+	}
+}
+
+func (r row) cell(m metric, limit float64) string {
+	var samples []float64
+	for _, f := range r.Samples {
+		if value, ok := f[m.name]; ok {
+			samples = append(samples, value)
+		}
+	}
+	if len(samples) == 0 {
+		return "–"
+	}
+	return cell(summarize(samples), true, m.digits, limit)
+}
+
+// cell formats a figure, withholding one that is too noisy. What is 0 but for
+// the last digit shown has no noise to speak of.
+func cell(s summary, ok bool, digits int, limit float64) string {
+	if !ok {
+		return "–"
+	}
+	spread := fmt.Sprintf("(%.*f–%.*f)", digits, s.Min, digits, s.Max)
+	if s.spread() > limit && s.Max-s.Min > lastDigit(digits) {
+		return "too noisy " + spread
+	}
+	return fmt.Sprintf("%.*f %s", digits, s.Median, spread)
+}
+
+// lastDigit returns the value of the last of so many digits after the point.
+func lastDigit(digits int) float64 {
+	value := 1.0
+	for range digits {
+		value /= 10
+	}
+	return value
+}

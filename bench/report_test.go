@@ -1,0 +1,104 @@
+package main
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestOrder(t *testing.T) {
+	for round, want := range [][]int{{0, 1, 2}, {2, 1, 0}, {0, 1, 2}} {
+		if got := order(3, round); !slices.Equal(got, want) {
+			t.Errorf("round %d: %v, want %v", round, got, want)
+		}
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	for _, test := range []struct {
+		samples []float64
+		want    summary
+		spread  float64
+	}{
+		{[]float64{5}, summary{5, 5, 5}, 0},
+		{[]float64{3, 1, 2}, summary{2, 1, 3}, 1},
+		{[]float64{4, 1, 2, 3}, summary{2.5, 1, 4}, 1.2},
+		{[]float64{0, 0}, summary{0, 0, 0}, 0},
+	} {
+		got := summarize(test.samples)
+		if got != test.want || math.Abs(got.spread()-test.spread) > 1e-9 {
+			t.Errorf("%v: %+v with spread %v, want %+v with %v", test.samples, got, got.spread(), test.want, test.spread)
+		}
+	}
+}
+
+// twoRounds is a scenario in which the rivals take turns at being better.
+func twoRounds() result {
+	r := result{
+		Scenario: "made-up",
+		About:    "About it.",
+		metrics:  []metric{{name: "rate", higher: true}, {name: "cost", digits: 1}, {name: "share", digits: 1, uncompared: true}},
+		Rows: []row{
+			{Peer: "direct", role: ceiling, Samples: []figures{{"rate": 1000}, {"rate": 1000}}},
+			{Peer: "a", role: rival, Samples: []figures{{"rate": 100, "cost": 4, "share": 4}, {"rate": 120, "cost": 5, "share": 5}}},
+			{Peer: "b", role: rival, Samples: []figures{{"rate": 110, "cost": 8}, {"rate": 100, "cost": 4}}},
+			{Peer: "c", role: rival, Failed: "no\nluck | at all"},
+			{Peer: "l4proxy", role: ours, Samples: []figures{{"rate": 121, "cost": 2, "share": 1}, {"rate": 120, "cost": 3, "share": 1}}},
+		},
+	}
+	compare(&r)
+	return r
+}
+
+func TestCompareWithTheBetterRivalOfTheRound(t *testing.T) {
+	r := twoRounds()
+	for name, want := range map[string][2]float64{
+		"rate": {1, 1.1},    // 120/120 and 121/110
+		"cost": {0.5, 0.75}, // 2/4 and 3/4
+	} {
+		got := r.Rows[4].Ratios[name]
+		if math.Abs(got.Min-want[0]) > 1e-9 || math.Abs(got.Max-want[1]) > 1e-9 {
+			t.Errorf("%s: %v to %v, want %v", name, got.Min, got.Max, want)
+		}
+	}
+	for _, row := range r.Rows[:4] {
+		if row.Ratios != nil {
+			t.Errorf("%s has ratios", row.Peer)
+		}
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	var b strings.Builder
+	twoRounds().markdown(&b, 0.4)
+	want := `
+## made-up
+
+About it.
+
+| peer | rate | cost | share |
+|---|---|---|---|
+| direct | 1000 (1000–1000) | – | – |
+| a | 110 (100–120) | 4.5 (4.0–5.0) | 4.5 (4.0–5.0) |
+| b | 105 (100–110) | too noisy (4.0–8.0) | – |
+| c | failed: no luck / at all | | |
+| l4proxy | 120 (120–121) | 2.5 (2.0–3.0) | 1.0 (1.0–1.0) |
+| l4proxy ÷ best rival | 1.05 (1.00–1.10) | 0.62 (0.50–0.75) | – |
+`
+	if got := b.String(); got != want {
+		t.Errorf("got:%s\nwant:%s", got, want)
+	}
+}
+
+func TestReportFailsWithAPeer(t *testing.T) {
+	var b strings.Builder
+	r := report{NoiseLimit: 0.4, Missing: []string{"nginx: not found"}, Results: []result{twoRounds()}}
+	err := r.write(t.TempDir(), &b)
+	if want := "made-up: c failed"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if !strings.Contains(b.String(), "- left out: nginx: not found\n") {
+		t.Errorf("the report does not name what is missing:\n%s", b.String())
+	}
+}
