@@ -20,7 +20,7 @@ const (
 	OpConnect    // until the peer answered
 	OpRecv       // socket -> one buffer of the loop
 	OpSend       // memory -> socket, all of it
-	OpFill       // socket -> empty pipe, splice(2)
+	OpFill       // socket -> pipe, splice(2)
 	OpDrain      // pipe -> socket, splice(2), until the pipe is empty
 )
 
@@ -42,6 +42,9 @@ type Completion struct {
 	N int
 	// Buffer holds the N bytes of an OpRecv. It belongs to the handler until [Loop.Release].
 	Buffer Buffer
+	// Pipe holds the N bytes of an OpFill; or Buffer does, if no pipe was to be had. It belongs to the handler until
+	// [Loop.ReturnPipe].
+	Pipe *Pipe
 	// FD and Peer are the new connection of an OpAccept; FD is the handler's. Peer is the zero value for unix sockets.
 	FD   int
 	Peer netip.AddrPort

@@ -45,6 +45,20 @@ func (d *driver) returnPipe(p *Pipe) { d.do(func() { d.loop.ReturnPipe(p) }) }
 func (d *driver) startFill(s Slot, p *Pipe)  { d.do(func() { d.loop.Fill(s, p) }) }
 func (d *driver) startDrain(s Slot, p *Pipe) { d.do(func() { d.loop.Drain(s, p) }) }
 
+// forward sends on what a fill has brought, in whichever form it came.
+func (d *driver) forward(filled result, to Slot) {
+	d.t.Helper()
+	if filled.Pipe == nil {
+		d.send(to, filled.data).expect(d.t, filled.N, 0)
+		return
+	}
+	if filled.Pipe.N != filled.N {
+		d.t.Fatalf("a pipe with %d bytes counts %d", filled.N, filled.Pipe.N)
+	}
+	d.startDrain(to, filled.Pipe)
+	d.await(to, OpDrain).expect(d.t, filled.N, 0)
+}
+
 func fillEnd(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	d.spliced(s, true)

@@ -50,14 +50,17 @@ func (e *epoll) startWrite(s Slot, so *socket) {
 // tryRead attempts the receive or fill in flight and reports whether that ended it.
 func (e *epoll) tryRead(s Slot, so *socket) (Completion, bool) {
 	if so.in.op == OpFill {
-		pipe := so.in.pipe
-		n, errno := rawsys.Splice(int(so.fd), pipe.w, pipeSize)
-		if errno == unix.EAGAIN {
+		pipe, n, errno := e.loop.pipes.fill(int(so.fd), so.in.pipe)
+		switch {
+		case pipe == nil: // none to be had: go on with a buffer
+		case errno == unix.EAGAIN:
 			so.flags &^= flagReadable
 			return Completion{}, false
+		case n > 0:
+			return Completion{N: n, Pipe: pipe}, true
+		default:
+			return Completion{Err: errno}, true
 		}
-		pipe.N += n
-		return Completion{N: n, Err: errno}, true
 	}
 	buffer := e.buffers.take()
 	if buffer == 0 {
@@ -105,19 +108,21 @@ func (e *epoll) tryWrite(so *socket) (unix.Errno, bool) {
 	return errno, true
 }
 
-// tryConnect calls connect(2), again after an event: that call tells like SO_ERROR how the attempt has ended, and
-// unlike it whether it has. EAGAIN is a unix socket's full queue, which makes no event when there is room.
+// tryConnect calls connect(2), and after an event asks how that has ended. Not by calling it again: when the peer has
+// reset the connection by then, that would throw away what it had sent before. EAGAIN is a unix socket's full queue,
+// which makes no event when there is room.
 func (e *epoll) tryConnect(so *socket) (unix.Errno, bool) {
+	if so.out.polling {
+		return rawsys.SocketError(int(so.fd)), true
+	}
 	addr := so.out.data
-	switch errno := rawsys.Connect(int(so.fd), unsafe.Pointer(unsafe.SliceData(addr)), uint32(len(addr))); errno {
-	case unix.EINPROGRESS, unix.EALREADY:
+	errno := rawsys.Connect(int(so.fd), unsafe.Pointer(unsafe.SliceData(addr)), uint32(len(addr)))
+	if errno == unix.EINPROGRESS {
+		so.out.polling = true
 		so.flags &^= flagWritable
 		return 0, false
-	case unix.EISCONN:
-		return 0, true
-	default:
-		return errno, true
 	}
+	return errno, true
 }
 
 func (e *epoll) cancelRead(s Slot) {

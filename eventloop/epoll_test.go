@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
 )
 
 // limitBuffers bounds the buffers of a driver on the epoll engine.
@@ -161,5 +163,21 @@ func TestEpollForgetsEventsOfClosed(t *testing.T) {
 		if flags := d.loop.table.at(second).flags; flags&(flagReadable|flagHangup|flagWatched) != 0 {
 			t.Errorf("the new socket has flags %#x of the old one's event", flags)
 		}
+	})
+}
+
+// A descriptor that leaves the loop open must not go on making events for its slot.
+func TestEpollDetachEndsRegistration(t *testing.T) {
+	d := start(t, Epoll)
+	s, _ := d.pair("tcp")
+	d.startRecv(s)
+	d.cancelRead(s, OpRecv).expect(t, 0, unix.ECANCELED)
+	d.forget(s)
+	d.do(func() {
+		fd := d.loop.Detach(s)
+		if errno := rawsys.EpollDelete(d.loop.engine.(*epoll).fd, fd); errno != unix.ENOENT {
+			t.Errorf("ending the registration of a detached socket once more: %v", errno)
+		}
+		unix.Close(fd)
 	})
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 3 * time.Second
+const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	// The runtime's own epoll instance is made on first use; it must not count as a leak of the first test.

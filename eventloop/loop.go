@@ -85,7 +85,7 @@ func (l *Loop) Run(cpu int) (err error) {
 		}
 		l.ending.Lock()
 		l.ended = true
-		l.pipes.trim(0)
+		l.pipes.closeAll()
 		l.engine.close()
 		l.ending.Unlock()
 	}()
@@ -190,7 +190,7 @@ func (l *Loop) SocketFlags() int { return l.engine.socketFlags() }
 func (l *Loop) Attach(s Slot, fd int) {
 	l.table.grow(s)
 	so := l.table.at(s)
-	*so = socket{fd: int32(fd)}
+	*so = socket{fd: int32(fd), generation: so.generation}
 	l.engine.attached(s)
 }
 
@@ -222,6 +222,7 @@ func (l *Loop) Connect(s Slot, addr *Sockaddr) {
 }
 
 // Recv receives once, as soon as there is something, into a buffer of the loop. While nothing comes, no buffer is held.
+// The engine may go on receiving, up to a buffer's worth of bytes that wait for the next Recv.
 func (l *Loop) Recv(s Slot) {
 	l.startRead(s, OpRecv)
 	l.engine.recv(s)
@@ -233,8 +234,9 @@ func (l *Loop) Send(s Slot, data []byte) {
 	l.engine.send(s, data)
 }
 
-// Fill moves bytes from the socket in s into the pipe, which must be empty, as soon as there are some. s must have
-// been marked with Spliced.
+// Fill moves bytes from the socket in s into a pipe, as soon as there are some: into p, which must be empty, or, if p
+// is nil, into one that is borrowed only then, so that none is held while nothing comes. If none is to be had, the
+// bytes come in a buffer. s must have been marked with Spliced.
 func (l *Loop) Fill(s Slot, p *Pipe) {
 	l.startRead(s, OpFill).in.pipe = p
 	l.engine.fill(s, p)
@@ -271,7 +273,8 @@ func (l *Loop) CancelWrite(s Slot) {
 func (l *Loop) Shutdown(s Slot) unix.Errno { return rawsys.Shutdown(l.FD(s), unix.SHUT_WR) }
 
 // Detach takes the socket out of the table and returns its descriptor, which is the caller's from then on. No
-// operation may be in flight.
+// operation may be in flight, and none of the bytes may be left that a Recv before has made the engine receive ahead:
+// Recv and CancelRead, until that completes with ECANCELED.
 func (l *Loop) Detach(s Slot) int {
 	so := l.table.at(s)
 	if so.in.op != OpNone || so.out.op != OpNone {

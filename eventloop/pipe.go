@@ -1,6 +1,8 @@
 package eventloop
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop/rawsys"
@@ -24,7 +26,7 @@ type Pipe struct {
 
 type pipePool struct {
 	free []*Pipe
-	made int
+	all  []*Pipe // those that are lent too
 }
 
 // borrow returns an empty pipe, or nil when there are none to be had.
@@ -34,7 +36,7 @@ func (p *pipePool) borrow() *Pipe {
 		p.free = p.free[:n-1]
 		return pipe
 	}
-	if p.made >= pipesPerLoop {
+	if len(p.all) >= pipesPerLoop {
 		return nil
 	}
 	var fds [2]int
@@ -43,8 +45,9 @@ func (p *pipePool) borrow() *Pipe {
 	}
 	// Refused for an ordinary user who has many pipes already (pipe-user-pages-soft, pipe(7)): a small pipe works too.
 	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
-	p.made++
-	return &Pipe{r: fds[0], w: fds[1]}
+	pipe := &Pipe{r: fds[0], w: fds[1]}
+	p.all = append(p.all, pipe)
+	return pipe
 }
 
 // giveBack takes a pipe back. One that still holds bytes is closed: they were for a connection that is gone.
@@ -64,8 +67,33 @@ func (p *pipePool) trim(keep int) {
 	}
 }
 
+// closeAll closes every pipe, lent or not: like buffers, they end with the loop.
+func (p *pipePool) closeAll() {
+	for len(p.all) > 0 {
+		p.close(p.all[0])
+	}
+	p.free = nil
+}
+
 func (p *pipePool) close(pipe *Pipe) {
 	rawsys.Close(pipe.r)
 	rawsys.Close(pipe.w)
-	p.made--
+	p.all = slices.DeleteFunc(p.all, func(other *Pipe) bool { return other == pipe })
+}
+
+// fill moves bytes from a socket into the given pipe, or, if that is nil, into one that is borrowed for them. It
+// returns the pipe, and nil without an error when none was to be had.
+func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
+	pipe := into
+	if pipe == nil {
+		if pipe = p.borrow(); pipe == nil {
+			return nil, 0, 0
+		}
+	}
+	n, errno := rawsys.Splice(socket, pipe.w, pipeSize)
+	pipe.N += n
+	if n == 0 && into == nil {
+		p.giveBack(pipe)
+	}
+	return pipe, n, errno
 }

@@ -22,8 +22,8 @@ type way struct {
 	from, to Slot
 	splice   func(moved int) bool // how the next bytes are to be moved
 	spliced  bool
-	pipe     *Pipe
-	buffer   Buffer
+	pipe     *Pipe  // with bytes on their way, or nil
+	buffer   Buffer // the same
 	moved    int
 }
 
@@ -57,15 +57,9 @@ func (w *way) next() {
 		w.spliced = splice
 		loop.Spliced(w.from, splice)
 		loop.Spliced(w.to, splice)
-		if splice {
-			w.pipe = loop.BorrowPipe()
-		} else {
-			loop.ReturnPipe(w.pipe)
-			w.pipe = nil
-		}
 	}
 	if w.spliced {
-		loop.Fill(w.from, w.pipe)
+		loop.Fill(w.from, nil)
 	} else {
 		loop.Recv(w.from)
 	}
@@ -79,7 +73,8 @@ func (w *way) read(c *Completion) {
 	case c.N == 0:
 		loop.Shutdown(w.to)
 		w.end(nil)
-	case c.Op == OpFill:
+	case c.Pipe != nil:
+		w.pipe = c.Pipe
 		loop.Drain(w.to, w.pipe)
 	default:
 		w.buffer = c.Buffer
@@ -88,9 +83,14 @@ func (w *way) read(c *Completion) {
 }
 
 func (w *way) written(c *Completion) {
+	loop := w.relay.d.loop
 	if w.buffer != 0 {
-		w.relay.d.loop.Release(w.buffer)
+		loop.Release(w.buffer)
 		w.buffer = 0
+	}
+	if w.pipe != nil {
+		loop.ReturnPipe(w.pipe)
+		w.pipe = nil
 	}
 	w.moved += c.N
 	if c.Err != 0 {
@@ -102,11 +102,9 @@ func (w *way) written(c *Completion) {
 
 func (w *way) end(err error) {
 	loop := w.relay.d.loop
-	if w.pipe != nil {
+	if w.spliced {
 		loop.Spliced(w.from, false)
 		loop.Spliced(w.to, false)
-		loop.ReturnPipe(w.pipe)
-		w.pipe = nil
 	}
 	w.relay.done <- err
 }

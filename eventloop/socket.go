@@ -8,8 +8,12 @@ type socket struct {
 	flags socketFlags
 	// spliceUsers counts the directions of a connection that use this socket through splice(2).
 	spliceUsers uint8
-	in          reading
-	out         writing
+	// io_uring: what a stream of receives has brought before it was asked for; see uring_stream.go.
+	ahead, aheadLast Buffer
+	aheadErr         uint16 // errno; 0 is the end of the stream. Counts with flagEndAhead
+	generation       uint16 // tells a stream of this socket from one of the slot's socket before
+	in               reading
+	out              writing
 }
 
 type socketFlags uint16
@@ -23,6 +27,10 @@ const (
 	flagWatched                           // epoll: registered with the epoll instance
 	flagNonblock                          // epoll: O_NONBLOCK is known to be set
 	flagStarved                           // the receive waits for a buffer
+	flagFull                              // io_uring: the last receive filled its buffer
+	flagStreaming                         // io_uring: a stream of receives is in flight
+	flagStopping                          // io_uring: the stream has been cancelled
+	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
 )
 
@@ -40,7 +48,7 @@ type writing struct {
 	op        Op
 	ended     bool
 	cancelled bool
-	polling   bool
+	polling   bool   // as above; epoll: connect(2) has been called
 	done      int32  // bytes already taken
 	data      []byte // of OpSend, all of it; epoll: of OpConnect, the address
 	pipe      *Pipe

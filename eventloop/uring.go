@@ -10,7 +10,7 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// What a completion of the kernel belongs to: the upper half of its user data; the lower half is the slot.
+// What a completion of the kernel belongs to.
 const (
 	forIgnored = iota // a cancel request: what counts is how the cancelled operation ends
 	forWake
@@ -18,9 +18,11 @@ const (
 	forWrite     // the operation of a socket's writing half
 	forReadPoll  // a poll, after which the reading half's operation is tried again
 	forWritePoll // a poll, after which the writing half's operation is tried again
+	forStream    // a stream of receives; see uring_stream.go
 )
 
-func userData(purpose uint64, s Slot) uint64 { return purpose<<32 | uint64(s) }
+// userData has the purpose in its upper 8 bits and the slot in its lower 32.
+func userData(purpose uint64, s Slot) uint64 { return purpose<<56 | uint64(s) }
 
 // uring is the engine on io_uring. Its sockets are blocking ones, so that an operation waits inside the kernel; those
 // in use by splice(2), which io_uring would hand to worker threads, are made non-blocking for that time, and what then
@@ -32,10 +34,12 @@ type uring struct {
 	starved []Slot // receives that wait for a buffer
 	event   int    // eventfd that wakes the loop
 	woken   uint64 // what is read from it
+
+	streams, streamed bool // the kernel may know streams; it has shown that it does
 }
 
 func newIOUring(l *Loop) (engine, *table, error) {
-	u := &uring{common: common{loop: l}, event: -1}
+	u := &uring{common: common{loop: l}, event: -1, streams: true}
 	if errno := u.setup(); errno != 0 {
 		return nil, nil, reasonIOUring(errno)
 	}
@@ -93,7 +97,6 @@ func (u *uring) close() {
 }
 
 func (u *uring) attached(Slot) {}
-func (u *uring) detached(Slot) {}
 
 func (u *uring) quiet() { u.buffers.trim() }
 
@@ -128,7 +131,9 @@ func (u *uring) wait(timeout time.Duration, raw bool) (int, error) {
 // completed handles one completion of the kernel and returns how many it passed on to the handler.
 func (u *uring) completed(e *cqe) int {
 	s := Slot(e.userData)
-	switch e.userData >> 32 {
+	switch e.userData >> 56 {
+	case forStream:
+		return u.streamDone(s, e)
 	case forRead:
 		return u.readDone(s, e)
 	case forWrite:
@@ -178,11 +183,7 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 			return 0
 		}
 	case e.res > 0:
-		done.N, done.Buffer = int(e.res), u.buffers.taken(e.flags)
-		so.flags &^= flagDrained
-		if e.flags&cqeSockNonempty == 0 {
-			so.flags |= flagDrained
-		}
+		done.N, done.Buffer = u.received(so, e)
 	default:
 		if e.flags&cqeBuffer != 0 { // the kernel took a buffer and had nothing to put into it
 			u.buffers.release(u.buffers.taken(e.flags))
@@ -196,12 +197,27 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 			return 0
 		}
 		so.flags &^= flagDrained
+		if len(u.starved) > 0 && u.buffers.inRing() > 0 {
+			u.feed() // with the buffer for which this one had waited
+		}
 	}
 	if !done.More {
 		so.in = reading{}
 	}
 	u.pass(done)
 	return 1
+}
+
+// received takes the buffer of a receive that brought bytes, and notes what that says about the socket.
+func (u *uring) received(so *socket, e *cqe) (int, Buffer) {
+	so.flags &^= flagDrained | flagFull
+	if e.flags&cqeSockNonempty == 0 {
+		so.flags |= flagDrained
+	}
+	if e.res == BufferSize {
+		so.flags |= flagFull
+	}
+	return int(e.res), u.buffers.taken(e.flags)
 }
 
 // inconclusive tells whether an errno leaves open how the operation would have ended.

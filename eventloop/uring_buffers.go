@@ -19,10 +19,13 @@ const (
 // uringBuffers is the memory that receives are made into: a ring of buffers from which the kernel takes one at the
 // moment when bytes have come (io_uring_register(2), IORING_REGISTER_PBUF_RING). An idle socket holds none.
 type uringBuffers struct {
-	memory   []byte
-	ringMap  []byte
-	ring     []providedBuffer
-	tail     uint16
+	memory  []byte
+	ringMap []byte
+	ring    []providedBuffer
+	tail    uint16
+	// next and length chain buffers that were received before they were asked for, by id.
+	next     [buffersReserved]Buffer
+	length   [buffersReserved]uint16
 	provided int // buffers in circulation: in the ring, or with the handler
 	out      int // of these, with the handler
 }
@@ -88,6 +91,9 @@ func (b *uringBuffers) taken(flags uint32) Buffer {
 	b.out++
 	return Buffer(flags>>cqeBufferShift) + 1
 }
+
+// inRing is how many buffers the kernel has, not counting what it took for completions that were not looked at yet.
+func (b *uringBuffers) inRing() int { return b.provided - b.out }
 
 func (b *uringBuffers) release(id Buffer) {
 	b.out--

@@ -31,23 +31,28 @@ func (u *uring) connect(s Slot, addr *Sockaddr) {
 	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&addr.raw))), uint64(addr.size)
 }
 
-func (u *uring) recv(s Slot)              { u.tryRead(s, u.table.at(s)) }
-func (u *uring) fill(s Slot, _ *Pipe)     { u.tryRead(s, u.table.at(s)) }
 func (u *uring) send(s Slot, data []byte) { u.submitSend(s, u.table.at(s), data) }
 func (u *uring) drain(s Slot, _ *Pipe)    { u.tryWrite(s, u.table.at(s)) }
 
 // tryRead makes an attempt at the receive or fill in flight.
 func (u *uring) tryRead(s Slot, so *socket) {
 	if so.in.op == OpFill {
-		pipe := so.in.pipe
-		n, errno := rawsys.Splice(int(so.fd), pipe.w, pipeSize)
-		switch errno {
-		case unix.EAGAIN, unix.EINTR:
+		pipe, n, errno := u.loop.pipes.fill(int(so.fd), so.in.pipe)
+		switch {
+		case pipe == nil: // none to be had: go on with a buffer
+		case errno == unix.EAGAIN, errno == unix.EINTR:
 			u.pollRead(s, so)
+			return
+		case n > 0:
+			u.endRead(s, so, Completion{N: n, Pipe: pipe})
+			return
 		default:
-			pipe.N += n
-			u.endRead(s, so, Completion{N: n, Err: errno})
+			u.endRead(s, so, Completion{Err: errno})
+			return
 		}
+	}
+	if u.streams && so.flags&flagFull == 0 && so.spliceUsers == 0 {
+		u.startStream(s, so)
 		return
 	}
 	e := u.submission()
@@ -116,6 +121,8 @@ func (u *uring) cancelRead(s Slot) {
 		u.endRead(s, so, Completion{Err: unix.ECANCELED})
 	case so.in.polling:
 		u.cancel(userData(forReadPoll, s))
+	case so.flags&flagStreaming != 0:
+		u.stopStream(s, so)
 	default:
 		u.cancel(userData(forRead, s))
 	}
@@ -152,9 +159,10 @@ func (u *uring) spliced(s Slot, on bool) {
 	}
 }
 
-// starve handles a receive that found no buffer: more are given to the kernel, or it waits for one to come back.
+// starve handles a receive that found no buffer: it tries again if there are some by now (a batch may tell of many
+// such receives), or if more can be given to the kernel; else it waits for one to come back.
 func (u *uring) starve(s Slot, so *socket) {
-	if u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
+	if u.buffers.inRing() > 0 || u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
 		u.tryRead(s, so)
 		return
 	}

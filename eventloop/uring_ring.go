@@ -104,7 +104,7 @@ func (r *ring) flush() {
 		case unix.EAGAIN, unix.EBUSY:
 			// The kernel is short of memory, or of room for completions that we have not taken yet. The latter cannot
 			// be mended from in here, but taking part of it does: it runs the deferred work.
-			unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 0, enterGetEvents, 0, 0)
+			_, _, _ = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 0, enterGetEvents, 0, 0)
 		default:
 			panic(fmt.Sprintf("io_uring_enter: %v", errno))
 		}

@@ -1,0 +1,113 @@
+package eventloop
+
+import (
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// startIOUring starts a driver on the io_uring engine and gives access to its buffers.
+func startIOUring(t *testing.T) (*driver, *uringBuffers) {
+	t.Helper()
+	needEngine(t, IOUring)
+	d := start(t, IOUring)
+	return d, &d.loop.engine.(*uring).buffers
+}
+
+// Without streams of receives, as on Linux before 6.17, all that receives is the same to the handler.
+func TestIOUringSingleReceives(t *testing.T) {
+	needEngine(t, IOUring)
+	for _, b := range slices.Concat(receiveBehaviours, cancelBehaviours, socketBehaviours) {
+		t.Run(b.name, func(t *testing.T) {
+			d := start(t, IOUring)
+			d.do(func() { d.loop.engine.(*uring).streams = false })
+			b.test(t, d)
+		})
+	}
+}
+
+// receiveOnMany has n new sockets receive a byte each, their number, into buffers that are not released.
+func (d *driver) receiveOnMany(n int) []Slot {
+	d.t.Helper()
+	slots := make([]Slot, n)
+	peers := make([]int, n)
+	for i := range slots {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		slots[i], peers[i] = d.attach(fds[0]), fds[1]
+	}
+	d.t.Cleanup(func() {
+		for _, peer := range peers {
+			unix.Close(peer)
+		}
+	})
+	d.do(func() {
+		d.keep = true
+		for i, s := range slots {
+			unix.Write(peers[i], []byte{byte(i)})
+			d.loop.Recv(s)
+		}
+	})
+	return slots
+}
+
+// Many receives find no buffer in one batch: what they lead to together must follow the need.
+func TestIOUringBuffersGrowWithNeed(t *testing.T) {
+	d, buffers := startIOUring(t)
+	const sockets = 1000
+	var held []Buffer
+	for _, s := range d.receiveOnMany(sockets) {
+		held = append(held, d.await(s, OpRecv).Buffer)
+	}
+	d.do(func() {
+		if buffers.out != sockets || buffers.provided > 2*sockets {
+			t.Errorf("for %d buffers in use, %d are in circulation; %d count as held", sockets, buffers.provided, buffers.out)
+		}
+		for _, b := range held {
+			d.loop.Release(b)
+		}
+		if buffers.out != 0 {
+			t.Errorf("%d buffers count as held after all were released", buffers.out)
+		}
+	})
+}
+
+// With all buffers in use, receives wait for one to come back, however many wait and whichever are cancelled.
+func TestIOUringWaitsForBuffers(t *testing.T) {
+	d, buffers := startIOUring(t)
+	d.do(func() { // as if others held all but those that the kernel has
+		buffers.provided, buffers.out = buffersReserved, buffersReserved-buffersProvided
+	})
+	const sockets = buffersProvided + 8
+	slots := d.receiveOnMany(sockets)
+	for len(d.pending) < buffersProvided {
+		d.take()
+	}
+	held := d.pending
+	d.pending = nil
+	var waiting []Slot
+	for len(waiting) < sockets-buffersProvided { // until the loop has looked at all
+		waiting = waiting[:0]
+		d.do(func() {
+			for _, s := range slots {
+				if d.loop.table.at(s).flags&flagStarved != 0 {
+					waiting = append(waiting, s)
+				}
+			}
+		})
+	}
+	d.cancelRead(waiting[0], OpRecv).expect(t, 0, unix.ECANCELED)
+	for i := range waiting[1:] {
+		d.do(func() { d.loop.Release(held[i].Buffer) })
+		if r := d.await(waiting[1+i], OpRecv); r.N != 1 || r.data[0] != byte(waiting[1+i]) {
+			t.Fatalf("socket %d: received %v, %v", waiting[1+i], r.data, r.Err)
+		}
+	}
+	d.do(func() { d.loop.Release(held[len(held)-1].Buffer) })
+	if r := d.recv(waiting[0]); r.N != 1 || r.data[0] != byte(waiting[0]) {
+		t.Fatalf("socket %d: received %v, %v, after a cancel", waiting[0], r.data, r.Err)
+	}
+}
