@@ -39,21 +39,26 @@ func RaiseFileLimit() (int, error) {
 // that, or an error when the limit is too small for it.
 func MaxConnections(wanted, fileLimit, workers, listenSockets int) (int, error) {
 	// Pipes for bulk are worth having, but never more than an eighth: without one, bytes are copied.
-	pipes := min(2*eventloop.PipesPerLoop*workers, fileLimit/8)
-	fixed := descriptorsAside + perLoop*workers + listenSockets + pipes
-	room := (fileLimit - fixed) / perConnection
+	pipes := 2 * eventloop.PipesPerLoop * workers
+	fixed := descriptorsAside + perLoop*workers + listenSockets
+	room := (fileLimit - fixed - min(pipes, fileLimit/8)) / perConnection
+	// The smallest limit that has room for n connections.
+	enoughFor := func(n int) int {
+		others := fixed + perConnection*n
+		return others + min(pipes, (others-1)/7) // a seventh of the others is an eighth of all
+	}
 	if wanted > 0 {
 		if room < wanted {
 			return 0, fmt.Errorf("max_connections is %d, but the limit of %d open files is enough for %d: "+
 				"raise it to %d (ulimit -n, or LimitNOFILE= in systemd) or lower max_connections",
-				wanted, fileLimit, max(room, 0), wanted*perConnection+fixed)
+				wanted, fileLimit, max(room, 0), enoughFor(wanted))
 		}
 		return wanted, nil
 	}
 	if room < leastConnections {
 		return 0, fmt.Errorf("the limit of %d open files is too small to serve with %d listening sockets: "+
 			"raise it to %d or more (ulimit -n, or LimitNOFILE= in systemd)",
-			fileLimit, listenSockets, leastConnections*perConnection+fixed)
+			fileLimit, listenSockets, enoughFor(leastConnections))
 	}
 	return room, nil
 }

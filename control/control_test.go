@@ -1,0 +1,345 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"l4proxy/acl"
+	"l4proxy/backend"
+	"l4proxy/config"
+	"l4proxy/eventloop"
+	"l4proxy/proxy"
+)
+
+// parse is a configuration that has to be right.
+func parse(t *testing.T, yaml string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse("config.yaml", []byte(yaml), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// names is a name server. It counts the questions.
+type names struct {
+	known map[string][]string
+	asked map[string]int
+}
+
+func (n *names) lookup(_ context.Context, network, host string) ([]netip.Addr, error) {
+	if network != "ip" {
+		return nil, fmt.Errorf("network %q, want ip", network)
+	}
+	if n.asked == nil {
+		n.asked = make(map[string]int)
+	}
+	n.asked[host]++
+	answer, ok := n.known[host]
+	if !ok {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	var addrs []netip.Addr
+	for _, text := range answer {
+		addrs = append(addrs, netip.MustParseAddr(text))
+	}
+	return addrs, nil
+}
+
+// nobody is for configurations without names.
+func nobody(_ context.Context, _, host string) ([]netip.Addr, error) {
+	return nil, errors.New("asked for " + host)
+}
+
+func inet(address string, scope uint32) *eventloop.Sockaddr {
+	return eventloop.InetSockaddr(netip.MustParseAddrPort(address), scope)
+}
+
+// Everything that the configuration says arrives in the state.
+func TestBuild(t *testing.T) {
+	cfg := parse(t, `
+listeners:
+  web:
+    bind: [":8080", "127.0.0.1:9000-9001", "[::1]:9000", "unix:/run/web.sock", "localhost:9002"]
+    pool: two
+    deny_message: go away
+    max_connections: 7
+    timeouts: {idle: 5m, half_close: 3s}
+    acl: [{deny: [10.0.0.13, "::ffff:10.0.0.14"], with: reset}, {deny: 10.0.1.0/24, with: close}, {allow: 10.0.0.0/8}]
+  open: {bind: "127.0.0.1:9100", pool: one}
+pools:
+  one: {policy: round_robin, backends: ["10.1.0.1:80"]}
+  two:
+    connect: {timeout: 2s, attempts: 9}
+    backends: [{address: "10.1.0.2:81", weight: 3}, "[2001:db8::1]:82", "unix:/run/b.sock", "db.test:83"]
+`)
+	server := names{known: map[string][]string{"db.test": {"10.1.0.9"}, "localhost": {"::1", "127.0.0.1"}}}
+	state, err := Build(t.Context(), cfg, server.lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(state.Listeners) != 2 {
+		t.Fatalf("%d listeners, want 2", len(state.Listeners))
+	}
+	web, open := state.Listeners[0], state.Listeners[1]
+	if web.Name != "web" || web.Pool.Name != "two" || string(web.DenyMessage) != "go away" || web.Limit.Max != 7 ||
+		web.Idle != 5*time.Minute || web.HalfClose != 3*time.Second {
+		t.Errorf("listener web is %+v", web)
+	}
+	if open.Name != "open" || open.Pool.Name != "one" || len(open.DenyMessage) != 40 || open.Limit.Max != 0 ||
+		open.Idle != time.Hour || open.HalfClose != time.Minute {
+		t.Errorf("listener open is %+v", open)
+	}
+	wantBinds := []proxy.Bind{
+		{Network: "tcp", Address: ":8080"},
+		{Network: "tcp", Address: "127.0.0.1:9000"},
+		{Network: "tcp", Address: "127.0.0.1:9001"},
+		{Network: "tcp", Address: "[::1]:9000"},
+		{Network: "unix", Address: "/run/web.sock"},
+		{Network: "tcp", Address: "127.0.0.1:9002"},
+	}
+	if !slices.Equal(web.Binds, wantBinds) {
+		t.Errorf("binds %v, want %v", web.Binds, wantBinds)
+	}
+
+	pool := web.Pool
+	if pool.ConnectTimeout != 2*time.Second || pool.Attempts != 9 {
+		t.Errorf("pool two is %+v", pool)
+	}
+	unixAddr, err := eventloop.UnixSockaddr("/run/b.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		address string
+		weight  int
+		addr    *eventloop.Sockaddr
+	}{
+		{"10.1.0.2:81", 3, inet("10.1.0.2:81", 0)},
+		{"[2001:db8::1]:82", 1, inet("[2001:db8::1]:82", 0)},
+		{"unix:/run/b.sock", 1, unixAddr},
+		{"db.test:83", 1, inet("10.1.0.9:83", 0)},
+	} {
+		b := pool.Backends[i]
+		if b.Address != want.address || b.Weight != want.weight || b.Index != i || b.Pool != "two" {
+			t.Errorf("backend %d is %s weight %d index %d pool %s", i, b.Address, b.Weight, b.Index, b.Pool)
+		}
+		if !reflect.DeepEqual(pool.Addrs[i], want.addr) {
+			t.Errorf("backend %s has the address %v, want %v", b.Address, pool.Addrs[i], want.addr)
+		}
+	}
+}
+
+// The weights reach the policy, and the policy is the one that is named.
+func TestBuildPolicies(t *testing.T) {
+	picks := func(policy string) string {
+		cfg := parse(t, `
+listeners: {web: {bind: ":80"}}
+pools: {web: {policy: `+policy+`, backends: [{address: "10.0.0.1:1", weight: 3}, "10.0.0.2:1"]}}
+`)
+		state, err := Build(t.Context(), cfg, nobody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var order strings.Builder
+		for range 4 {
+			b := state.Listeners[0].Pool.Policy.Pick(0, nil)
+			order.WriteByte('0' + byte(b.Index))
+			state.Listeners[0].Pool.Policy.OK(b)
+			if policy == "round_robin" {
+				state.Listeners[0].Pool.Policy.Done(b) // which least_conn would see
+			}
+		}
+		return order.String()
+	}
+	for _, policy := range []string{"least_conn", "round_robin"} {
+		if order := picks(policy); strings.Count(order, "0") != 3 {
+			t.Errorf("%s picks %s, want backend 0 three times of four", policy, order)
+		}
+	}
+	if order := picks("random"); len(order) != 4 {
+		t.Errorf("random picks %q", order)
+	}
+}
+
+func TestBuildACL(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rules string
+		want  map[string]acl.Decision
+	}{
+		"none":         {"", map[string]acl.Decision{"10.0.0.1": {Allow: true, Rule: -1, Name: "default"}}},
+		"an allow":     {"acl: [{allow: 10.0.0.1}]", map[string]acl.Decision{"10.0.0.1": {Allow: true, Name: "allow[0]"}, "10.0.0.2": {Rule: -1, Name: "default"}}},
+		"only denials": {"acl: [{deny: 10.0.0.1}]", map[string]acl.Decision{"10.0.0.1": {Name: "deny[0]"}, "10.0.0.2": {Allow: true, Rule: -1, Name: "default"}}},
+		"actions": {"acl: [{deny: 10.0.0.1, with: close}, {deny: 10.0.0.2, with: reset}, {deny: 10.0.0.3, with: message}]", map[string]acl.Decision{
+			"10.0.0.1":        {Action: acl.Close, Name: "deny[0]"},
+			"::ffff:10.0.0.2": {Action: acl.Reset, Rule: 1, Name: "deny[1]"},
+			"10.0.0.3":        {Action: acl.Message, Rule: 2, Name: "deny[2]"},
+		}},
+	} {
+		cfg := parse(t, "listeners: {web: {bind: \":80\", "+tt.rules+"}}\npools: {web: {backends: [\"10.0.0.1:1\"]}}\n")
+		state, err := Build(t.Context(), cfg, nobody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for client, want := range tt.want {
+			if got := state.Listeners[0].ACL.Decide(netip.MustParseAddr(client)); got != want {
+				t.Errorf("%s: %s: %+v, want %+v", name, client, got, want)
+			}
+		}
+	}
+}
+
+// The simple form's empty list denies everyone.
+func TestBuildSimple(t *testing.T) {
+	cfg, err := config.Parse("config.json", []byte(`{"LISTENER_PORT": ":80", "BACKEND_PORTS": ["10.0.0.1:1"], "ACCESS_CONTROL_LIST": []}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := Build(t.Context(), cfg, nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := state.Listeners[0]
+	if d := l.ACL.Decide(netip.MustParseAddr("127.0.0.1")); d.Allow || d.Action != acl.Message {
+		t.Errorf("decision %+v, want denied with the message", d)
+	}
+	if string(l.DenyMessage) != "Access Denied: Your IP is not authorized" {
+		t.Errorf("message %q", l.DenyMessage)
+	}
+}
+
+func TestBuildErrors(t *testing.T) {
+	server := names{known: map[string][]string{"empty.test": {}}}
+	for want, yaml := range map[string]string{
+		"pool web, backend gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
+listeners: {web: {bind: ":80"}}
+pools: {web: {backends: ["10.0.0.1:1", "gone.test:80"]}}`,
+		"pool web, backend empty.test:80: cannot resolve the name: empty.test has no address": `
+listeners: {web: {bind: ":80"}}
+pools: {web: {backends: ["empty.test:80"]}}`,
+		"listener web: bind gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
+listeners: {web: {bind: "gone.test:80"}}
+pools: {web: {backends: ["10.0.0.1:1"]}}`,
+		`pool web, backend [fe80::1%nosuch0]:80: no network interface "nosuch0": route ip+net: no such network interface`: `
+listeners: {web: {bind: ":80"}}
+pools: {web: {backends: ["[fe80::1%nosuch0]:80"]}}`,
+	} {
+		state, err := Build(t.Context(), parse(t, yaml), server.lookup)
+		if err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		if state != nil {
+			t.Error("a state beside an error")
+		}
+	}
+}
+
+// A name server that does not answer ends with the start.
+func TestBuildCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	silent := func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("a look-up without a deadline")
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"slow.test:1\"]}}\n")
+	if _, err := Build(ctx, cfg, silent); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "slow.test:1") {
+		t.Errorf("error %v, want one that names slow.test:1 and is context.Canceled", err)
+	}
+}
+
+// A link-local address has the number of its interface, by name or as a number.
+func TestZones(t *testing.T) {
+	interfaces, err := net.Interfaces()
+	if err != nil || len(interfaces) == 0 {
+		t.Fatalf("no network interface: %v", err)
+	}
+	nic := interfaces[0]
+	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"[fe80::1%"+nic.Name+"]:1\", \"[fe80::2%77]:1\"]}}\n")
+	state, err := Build(t.Context(), cfg, nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []*eventloop.Sockaddr{inet("[fe80::1]:1", uint32(nic.Index)), inet("[fe80::2]:1", 77)} {
+		if got := state.Listeners[0].Pool.Addrs[i]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", state.Listeners[0].Pool.Backends[i].Address, got, want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	server := names{known: map[string][]string{
+		"both.test":   {"2001:db8::1", "10.0.0.2", "10.0.0.1"},
+		"six.test":    {"2001:db8::2", "2001:db8::1"},
+		"mapped.test": {"2001:db8::1", "::ffff:10.0.0.3"},
+	}}
+	r := resolver{lookup: server.lookup, known: make(map[string]netip.Addr)}
+	for host, want := range map[string]string{
+		"both.test": "10.0.0.2", "six.test": "2001:db8::2", "mapped.test": "10.0.0.3",
+		"10.0.0.9": "10.0.0.9", "::ffff:10.0.0.9": "10.0.0.9", "::1": "::1", "fe80::1%lo": "fe80::1%lo",
+	} {
+		for range 2 {
+			got, err := r.resolve(t.Context(), host)
+			if err != nil || got.String() != want {
+				t.Errorf("resolve(%s) = %v, %v; want %s", host, got, err, want)
+			}
+		}
+	}
+	for _, host := range []string{"both.test", "six.test", "mapped.test"} {
+		if server.asked[host] != 1 {
+			t.Errorf("%s was looked up %d times, want once", host, server.asked[host])
+		}
+	}
+	if len(server.asked) != 3 {
+		t.Errorf("looked up %v, want names only", server.asked)
+	}
+}
+
+// Ten thousand backends are a supported size.
+func TestBuildMany(t *testing.T) {
+	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"10.0.0.1:1\"]}}\n")
+	for i := 1; i < 10_000; i++ {
+		b := cfg.Pools[0].Backends[0]
+		b.Port = uint16(i + 1)
+		b.Address = fmt.Sprintf("10.0.0.1:%d", i+1)
+		cfg.Pools[0].Backends = append(cfg.Pools[0].Backends, b)
+	}
+	state, err := Build(t.Context(), cfg, nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	picked := make(map[*backend.Backend]bool)
+	for range 10_000 {
+		picked[state.Listeners[0].Pool.Policy.Pick(0, nil)] = true
+	}
+	if len(picked) != 10_000 {
+		t.Errorf("%d backends were picked, want each once", len(picked))
+	}
+}
+
+func TestExamplesBuild(t *testing.T) {
+	server := names{}
+	server.known = map[string][]string{"db.example.com": {"192.0.2.1"}}
+	for _, name := range []string{"simple.json", "full.json", "full.yaml", "web.yaml", "postgres.yaml"} {
+		cfg, err := config.Load("../examples/"+name, os.LookupEnv)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := Build(t.Context(), cfg, server.lookup); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
