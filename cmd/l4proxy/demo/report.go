@@ -13,11 +13,11 @@ import (
 
 const (
 	// linesASecond is how many connections get a line of their own. The others are summed up each second.
-	linesASecond = 5
+	linesASecond = 10
 	// linesWaiting can wait for an output that takes none for a moment; further ones are left out.
 	linesWaiting = 64
 	// lastWords is how long the output may take for the last lines.
-	lastWords = time.Second
+	lastWords = 500 * time.Millisecond
 )
 
 // Report prints the connections that have ended: a line each while they are few, otherwise a summary each second.

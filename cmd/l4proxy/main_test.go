@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+// TestMain lets the scripts run l4proxy as a program of its own, which is this test binary again.
+func TestMain(m *testing.M) {
+	testscript.Main(leakCheck{m}, map[string]func(){
+		"l4proxy":          func() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) },
+		"without-io-uring": withoutIOUring,
+	})
+}
+
+// leakCheck runs the tests, and then sees whether a goroutine is left.
+type leakCheck struct{ m *testing.M }
+
+func (l leakCheck) Run() int {
+	code := l.m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintf(os.Stderr, "goroutines are left: %v\n", err)
+		return 1
+	}
+	return code
+}
