@@ -133,9 +133,10 @@ func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (fd int
 	if errno != 0 {
 		return -1, errno
 	}
+	opened := fd // a return with an error sets fd
 	defer func() {
 		if err != nil {
-			rawsys.Close(fd)
+			rawsys.Close(opened)
 		}
 	}()
 	if sa.Family() == unix.AF_INET6 {

@@ -43,10 +43,8 @@ func (w *worker) closeDone(index uint32, c *conn, done *eventloop.Completion) {
 	switch done.Op {
 	case eventloop.OpSend, eventloop.OpDrain:
 		c.flow[1-int(done.Slot)%2].bytes += uint64(done.N)
-	case eventloop.OpRecv:
-		if done.Buffer != 0 {
-			w.loop.Release(done.Buffer)
-		}
+	case eventloop.OpRecv, eventloop.OpFill:
+		w.discard(done)
 	}
 	if !w.busy(index, c) {
 		w.ended(index, c)
@@ -61,7 +59,7 @@ func (w *worker) busy(index uint32, c *conn) bool {
 // ended is reached when nothing is in flight any more.
 func (w *worker) ended(index uint32, c *conn) {
 	for e := range c.flow {
-		w.drop(&c.flow[e], nil)
+		w.drop(&c.flow[e])
 	}
 	if c.flags&flagResetOut != 0 && w.unsent(index, c) {
 		c.state = stateFlushing
@@ -85,7 +83,8 @@ func (w *worker) flush(index uint32, c *conn) {
 // unsent reports whether an end that has not failed has yet to take bytes that were sent to it.
 func (w *worker) unsent(index uint32, c *conn) bool {
 	for e := range 2 {
-		if c.flags&(flagClient<<e) != 0 && c.flow[1-e].ended != flowDead && rawsys.Unsent(w.loop.FD(slotOf(index, e))) > 0 {
+		failed := c.flow[e].ended == flowReset || c.flow[1-e].ended == flowDead
+		if c.flags&(flagClient<<e) != 0 && !failed && rawsys.Unsent(w.loop.FD(slotOf(index, e))) > 0 {
 			return true
 		}
 	}
@@ -114,10 +113,9 @@ func (w *worker) finish(index uint32, c *conn) {
 
 // endAll ends every connection of this worker.
 func (w *worker) endAll(o Outcome) {
-	for _, a := range w.parked {
-		rawsys.Close(a.fd)
+	for _, socket := range w.sockets {
+		socket.turnAwayParked()
 	}
-	w.parked = nil
 	for chunk := range w.conns {
 		for i := range w.conns[chunk] {
 			c := &w.conns[chunk][i]

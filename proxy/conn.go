@@ -77,10 +77,9 @@ const (
 // more are read. So a slow reader holds back a fast writer, at the price of one buffer or one pipe.
 type flow struct {
 	bytes uint64 // delivered to the kernel of the reading side
-	pipe  *eventloop.Pipe
-	// held is a buffer on its way, and count the bytes in it.
-	held  eventloop.Buffer
-	count uint16
+	// held or pipe is on its way to the other end; neither while nothing is.
+	pipe *eventloop.Pipe
+	held eventloop.Buffer
 	// streak counts reads in a row that were large (while copying) or small (while splicing): when to change the way.
 	streak  uint8
 	spliced bool

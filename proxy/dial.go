@@ -75,6 +75,14 @@ func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
 		w.relay(index, c)
 		return
 	}
+	if done.Err == unix.ECONNRESET || done.Err == unix.EPIPE {
+		// The handshake was completed (a refusal is ECONNREFUSED): the backend has reset the connection since then, and
+		// may have said something before.
+		pool.Policy.OK(c.backend)
+		w.relay(index, c)
+		w.broken(index, c, server, done.Err)
+		return
+	}
 	var peersFault bool
 	c.outcome, peersFault = dialOutcome(done.Err)
 	if peersFault {
@@ -93,7 +101,7 @@ func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
 // dialOutcome says what an error of connect(2) means, and whether it says anything about the backend.
 func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 	switch errno {
-	case unix.ECONNREFUSED, unix.ECONNRESET, unix.ENOENT, unix.EAGAIN: // the latter two: unix sockets
+	case unix.ECONNREFUSED, unix.ENOENT, unix.EAGAIN: // the latter two: unix sockets
 		return Outcome{SideBackend, ReasonConnectRefused}, true
 	case unix.ETIMEDOUT, unix.ECANCELED: // cancelled by the timer
 		return Outcome{SideBackend, ReasonConnectTimeout}, true

@@ -43,20 +43,24 @@ type setup struct {
 	attempts int
 	more     []*proxy.Listener // beside the first, with the same pool
 	options  proxy.Options
+	// before is called when the sockets listen and the loops do not run yet, with the address of the first bind.
+	before func(addr string)
+	// policyOf puts something in place of the policy.
+	policyOf func(balancer.Policy) balancer.Policy
 }
 
 // running is a proxy at work.
 type running struct {
-	t        testing.TB
-	server   *proxy.Server
-	state    *proxy.State
-	pool     *proxy.Pool
-	records  *recorder
-	addr     string // of the first bind
-	stopOnce sync.Once
-	cancel   context.CancelFunc
-	done     chan struct{}
-	err      error // of Run, after done
+	t       testing.TB
+	server  *proxy.Server
+	state   *proxy.State
+	pool    *proxy.Pool
+	records *recorder
+	addr    string // of the first bind
+	cancel  context.CancelFunc
+	fails   bool // the test expects an error of Run
+	done    chan struct{}
+	err     error // of Run, after done
 }
 
 // start runs a proxy in front of backends until the end of the test.
@@ -99,6 +103,9 @@ func listen(t testing.TB, engine string, backends []string, change ...func(*setu
 		return nil, err
 	}
 	r.addr = r.server.Addrs()[0].Bind.Address
+	if s.before != nil {
+		s.before(r.addr)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() {
@@ -107,7 +114,7 @@ func listen(t testing.TB, engine string, backends []string, change ...func(*setu
 	}()
 	t.Cleanup(func() {
 		r.server.Stop()
-		if err := r.wait(); err != nil {
+		if err := r.wait(); err != nil && !r.fails {
 			t.Errorf("Run: %v", err)
 		}
 		cancel()
@@ -135,6 +142,9 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 		t.Fatal(err)
 	}
 	p.Policy = policy
+	if s.policyOf != nil {
+		p.Policy = s.policyOf(policy)
+	}
 	return p
 }
 

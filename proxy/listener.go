@@ -26,6 +26,17 @@ type listenSocket struct {
 	index    uint32 // of its conn
 	paused   bool   // no accept in flight; the timer will start one
 	short    bool   // descriptors have run out, and that was logged
+	closed   bool   // only those that are parked are left
+	// parked are clients that were accepted when there was no place left; they are first when there is one.
+	parked []arrival
+}
+
+// turnAwayParked closes those who wait for a place.
+func (socket *listenSocket) turnAwayParked() {
+	for _, a := range socket.parked {
+		rawsys.Close(a.fd)
+	}
+	socket.parked = nil
 }
 
 // listen starts to accept on a listening socket.
@@ -45,7 +56,7 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 	switch done.Err {
 	case 0:
 		socket.short = false
-		w.arrived(arrival{fd: done.FD, peer: done.Peer, listener: socket.listener, at: w.loop.Now()})
+		w.arrived(socket, arrival{fd: done.FD, peer: done.Peer, listener: socket.listener, at: w.loop.Now()})
 	case unix.ECANCELED:
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		if !socket.short {
@@ -58,7 +69,7 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 		// What accept(2) says of the connection that it would have returned: an error of that client alone.
 	}
 	if done.More {
-		if w.full(socket.listener) {
+		if w.full(socket) {
 			w.loop.CancelRead(done.Slot)
 		}
 		return
@@ -66,7 +77,7 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 	switch {
 	case w.draining:
 		w.closeListener(index, c)
-	case socket.paused || w.full(socket.listener):
+	case socket.paused || w.full(socket):
 		if !socket.paused {
 			w.server.limitReached(socket.listener)
 		}
@@ -77,15 +88,20 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 	}
 }
 
-// full reports whether another client of l would find no place.
-func (w *worker) full(l *Listener) bool {
-	return len(w.parked) > 0 || w.server.limit.Full() || l.Limit.Full()
+// full reports whether another client of the socket would find no place.
+func (w *worker) full(socket *listenSocket) bool {
+	return len(socket.parked) > 0 || w.server.limit.Full() || socket.listener.Limit.Full()
 }
 
-// resumeAccept accepts again after a pause, if there is room.
+// resumeAccept accepts again after a pause, if there is room. Places that become free on other loops make no event here,
+// so those who are parked have only this timer.
 func (w *worker) resumeAccept(index uint32, c *conn) {
-	w.unpark()
-	if w.full(c.listener) {
+	w.unpark(c.socket)
+	if c.socket.closed && len(c.socket.parked) == 0 {
+		w.forgetListener(index, c)
+		return
+	}
+	if c.socket.closed || w.full(c.socket) {
 		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 		return
 	}
@@ -95,14 +111,14 @@ func (w *worker) resumeAccept(index uint32, c *conn) {
 
 // arrived takes a place for a new client. An accept that stands for many brings clients beyond the limit before it
 // can be stopped; they keep their turn.
-func (w *worker) arrived(a arrival) {
-	if len(w.parked) > 0 || !w.takePlace(a.listener) {
-		if len(w.parked) >= parkedMost {
+func (w *worker) arrived(socket *listenSocket, a arrival) {
+	if len(socket.parked) > 0 || !w.takePlace(a.listener) {
+		if len(socket.parked) >= parkedMost {
 			rawsys.Close(a.fd)
 			w.server.turnedAway.Add(1)
 			return
 		}
-		w.parked = append(w.parked, a)
+		socket.parked = append(socket.parked, a)
 		return
 	}
 	if other := w.server.roomier(w); other != nil && other.loop.Post(a) {
@@ -129,12 +145,12 @@ func (w *worker) givePlace(l *Listener) {
 }
 
 // unpark admits those who wait for a place, while there are any.
-func (w *worker) unpark() {
-	for len(w.parked) > 0 && w.takePlace(w.parked[0].listener) {
-		a := w.parked[0]
-		w.parked = w.parked[1:]
-		if len(w.parked) == 0 {
-			w.parked = nil
+func (w *worker) unpark(socket *listenSocket) {
+	for len(socket.parked) > 0 && w.takePlace(socket.listener) {
+		a := socket.parked[0]
+		socket.parked = socket.parked[1:]
+		if len(socket.parked) == 0 {
+			socket.parked = nil
 		}
 		w.admit(a)
 	}
@@ -166,7 +182,7 @@ func (w *worker) stopAccepting() {
 		slot := slotOf(socket.index, client)
 		if w.loop.Busy(slot) {
 			w.loop.CancelRead(slot) // closed when that has ended
-		} else {
+		} else if !socket.closed {
 			w.closeListener(socket.index, w.conn(socket.index))
 		}
 	}
@@ -184,10 +200,17 @@ func (w *worker) closeListener(index uint32, c *conn) {
 		if errno != 0 {
 			break
 		}
-		w.arrived(arrival{fd: fd, peer: peer, listener: socket.listener, at: w.loop.Now()})
+		w.arrived(socket, arrival{fd: fd, peer: peer, listener: socket.listener, at: w.loop.Now()})
 	}
-	w.loop.StopTimer(index)
 	w.loop.Close(slotOf(index, client))
+	socket.closed = true
+	w.resumeAccept(index, c)
+}
+
+// forgetListener is reached when a closed listener's last client has found a place.
+func (w *worker) forgetListener(index uint32, c *conn) {
+	socket := c.socket
+	w.loop.StopTimer(index)
 	w.sockets = slices.DeleteFunc(w.sockets, func(s *listenSocket) bool { return s == socket })
 	w.freeConn(index, c)
 	w.server.listenerClosed()

@@ -54,18 +54,11 @@ func (w *worker) read(index uint32, c *conn, end int) {
 	if f.ended != flowOpen {
 		return
 	}
-	slot := slotOf(index, end)
 	if f.spliced {
-		if f.pipe == nil {
-			f.pipe = w.loop.BorrowPipe()
-		}
-		if f.pipe != nil {
-			w.loop.Fill(slot, f.pipe)
-			return
-		}
-		w.splice(index, f, false) // no pipe to be had
+		w.loop.Fill(slotOf(index, end), nil)
+	} else {
+		w.loop.Recv(slotOf(index, end))
 	}
-	w.loop.Recv(slot)
 }
 
 // relayDone takes the flow from end one step on, or the one to end if a write has ended.
@@ -86,21 +79,19 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 	f := &c.flow[end]
 	other := slotOf(index, 1-end)
 	switch {
-	case done.N > 0 && f.ended == flowDead: // read before it was known that nobody takes it
-		w.drop(f, done)
+	case f.ended == flowDead: // nobody takes it any more; see broken
+		w.discard(done)
 	case done.N > 0:
 		c.lastActive = w.loop.Now()
 		w.adapt(index, f, done.N)
-		if done.Op == eventloop.OpFill {
+		if f.pipe = done.Pipe; f.pipe != nil {
 			w.loop.Drain(other, f.pipe)
 		} else {
-			f.held, f.count = done.Buffer, uint16(done.N)
+			f.held = done.Buffer
 			w.loop.Send(other, w.loop.Bytes(f.held)[:done.N])
 		}
 	case done.Err == 0:
 		w.streamEnded(index, c, end)
-	case done.Err == unix.ECANCELED: // the other end is gone; see broken
-		w.drop(f, done)
 	default:
 		w.broken(index, c, end, done.Err)
 		if f.ended == flowOpen {
@@ -114,15 +105,8 @@ func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Compl
 	f := &c.flow[end]
 	f.bytes += uint64(done.N)
 	c.lastActive = w.loop.Now()
-	if done.Op == eventloop.OpSend {
-		w.loop.Release(f.held)
-		f.held = 0
-	} else if done.Err == 0 {
-		w.loop.ReturnPipe(f.pipe)
-		f.pipe = nil
-	}
+	w.drop(f) // sent whole, or never
 	if done.Err != 0 {
-		w.drop(f, nil)
 		if f.ended == flowOpen {
 			f.ended = flowDead
 		}
@@ -163,7 +147,7 @@ func (w *worker) streamEnded(index uint32, c *conn, end int) {
 	if c.outcome.Reason == ReasonNone {
 		c.outcome = Outcome{sideOf(end), ReasonClosed}
 	}
-	w.drop(f, nil)
+	w.drop(f)
 	f.ended = flowFIN
 	if c.flow[1-end].ended != flowOpen {
 		return // both are over, and closing the sockets sends the FIN
@@ -190,11 +174,18 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 	w.loop.CancelWrite(slotOf(index, end))
 }
 
-// drop lets go of what a flow holds, and of a buffer that has just come.
-func (w *worker) drop(f *flow, done *eventloop.Completion) {
-	if done != nil && done.Buffer != 0 {
+// discard throws away what a read has brought.
+func (w *worker) discard(done *eventloop.Completion) {
+	if done.Buffer != 0 {
 		w.loop.Release(done.Buffer)
 	}
+	if done.Pipe != nil {
+		w.loop.ReturnPipe(done.Pipe)
+	}
+}
+
+// drop lets go of what a flow holds. Nothing of it may be in flight.
+func (w *worker) drop(f *flow) {
 	if f.held != 0 {
 		w.loop.Release(f.held)
 		f.held = 0

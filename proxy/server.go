@@ -162,7 +162,10 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 	case <-s.stop:
 	case <-ctx.Done():
+		// The cancelled operations are waited for: each connection is to have its record.
+		s.StopAccepting()
 		s.EndAll(ReasonStopped)
+		s.waitAtMost(flushMost + time.Second)
 	}
 	for _, w := range s.workers {
 		w.loop.Post(quit{})
@@ -224,10 +227,14 @@ func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 		reason = ReasonStopped
 	}
 	s.EndAll(reason)
-	ctx, cancel = context.WithTimeout(context.Background(), flushMost+time.Second)
+	s.waitAtMost(flushMost + time.Second)
+	return left
+}
+
+func (s *Server) waitAtMost(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	s.wait(ctx)
-	return left
 }
 
 // wait waits until nobody is listening and no connection is left.
@@ -266,10 +273,10 @@ func (s *Server) roomier(w *worker) *worker {
 func (s *Server) closeAll() error {
 	for _, w := range s.workers {
 		for _, socket := range w.sockets {
-			rawsys.Close(socket.fd)
-		}
-		for _, a := range w.parked {
-			rawsys.Close(a.fd)
+			if !socket.closed {
+				rawsys.Close(socket.fd)
+			}
+			socket.turnAwayParked()
 		}
 		for chunk := range w.conns {
 			for i := range w.conns[chunk] {
@@ -281,7 +288,7 @@ func (s *Server) closeAll() error {
 				}
 			}
 		}
-		w.conns, w.sockets, w.parked = nil, nil, nil
+		w.conns, w.sockets = nil, nil
 		w.loop.Discard()
 	}
 	for _, b := range s.bound {

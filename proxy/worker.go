@@ -18,8 +18,7 @@ type worker struct {
 	conns   []*[connChunk]conn
 	free    []uint32 // indices of conns not in use, the last one first
 	sockets []*listenSocket
-	parked  []arrival // accepted when there was no place left; they are first when there is one
-	denying int       // connections in stateDenying
+	denying int // connections in stateDenying
 	records recordRing
 
 	// load is the number of connections here. Other workers read it to see who has room, so it has a cache line of its
@@ -125,8 +124,10 @@ func (w *worker) Message(m any) {
 
 // BatchEnd implements [eventloop.Handler].
 func (w *worker) BatchEnd() {
-	if len(w.parked) > 0 {
-		w.unpark()
+	for _, socket := range w.sockets {
+		if len(socket.parked) > 0 {
+			w.unpark(socket)
+		}
 	}
 	w.records.publish(w.server.wakeRecorder)
 }

@@ -48,8 +48,9 @@ var rooms = map[string][]string{
 
 	"cmd": anything,
 
-	// Drives binaries from outside, as it does its peers.
+	// Drive the program from outside, as they do its peers.
 	"bench": {},
+	"peers": {},
 
 	"internal/archtest": {},
 	"internal/testenv":  {},

@@ -1,0 +1,78 @@
+package proxy_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// The timers of a loop are coarse: at most 17 ms late.
+const limit = 100 * time.Millisecond
+
+func TestIdleTimeout(t *testing.T) {
+	const limit = 4 * limit // a busy machine may hold the test up for a while
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "tcp", "")
+		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Idle = limit })
+		c := r.dial()
+		peer := b.Accept(t)
+		// A byte now and then, in one direction only, keeps a connection for many times the limit.
+		began := time.Now()
+		for ticker := time.NewTicker(limit / 4); time.Since(began) < 3*limit; <-ticker.C {
+			if _, err := peer.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+				t.Fatalf("closed after %v although bytes move: %v", time.Since(began), err)
+			}
+		}
+		quiet := time.Now()
+		for _, end := range []testnet.Conn{c, peer} {
+			if n, err := end.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("an end of an idle connection reads %d bytes, %v; want EOF", n, err)
+			}
+		}
+		if took := time.Since(quiet); took < limit/2 || took > testnet.Patience/4 {
+			t.Errorf("an idle connection was closed after %v, want about %v", took, limit)
+		}
+		record := r.ended(1)[0]
+		if (record.Outcome != proxy.Outcome{Side: proxy.SideProxy, Reason: proxy.ReasonIdleTimeout}) {
+			t.Errorf("outcome = %v %v", record.Side, record.Reason)
+		}
+	})
+}
+
+// TestHalfCloseTimeout has one side end its stream, and the other neither answer nor close.
+func TestHalfCloseTimeout(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, idle := range []time.Duration{0, time.Hour} {
+			for i, first := range sides {
+				t.Run(first.String()+"_idle_"+idle.String(), func(t *testing.T) {
+					back := testnet.Listen(t, "tcp", "")
+					r := start(t, engine, addresses(back), func(s *setup) { s.listener.Idle, s.listener.HalfClose = idle, limit })
+					ends := []testnet.Conn{r.dial(), back.Accept(t)}
+					mine, other := ends[i], ends[1-i]
+					if _, err := mine.Write([]byte("bye")); err != nil {
+						t.Fatal(err)
+					}
+					mine.CloseWrite()
+					if got, err := io.ReadAll(other); err != nil || string(got) != "bye" {
+						t.Fatalf("the other side reads %q, %v", got, err)
+					}
+					// The open direction still works, and counts as a sign of life.
+					if _, err := other.Write([]byte("still here")); err != nil {
+						t.Fatal(err)
+					}
+					if got, err := io.ReadAll(mine); err != nil || string(got) != "still here" {
+						t.Errorf("the first side reads %q, %v", got, err)
+					}
+					in, out := inOut(first, 3, 10)
+					r.endedOne(proxy.SideProxy, proxy.ReasonHalfCloseTimeout, in, out)
+				})
+			}
+		}
+	})
+}
