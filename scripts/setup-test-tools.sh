@@ -16,13 +16,17 @@ haproxy|/usr/sbin/haproxy                         haproxy
 nginx|/usr/sbin/nginx                             nginx-light
 |/usr/lib/nginx/modules/ngx_stream_module.so      libnginx-mod-stream
 wrk                                               wrk
+curl                                              curl
 iperf3                                            iperf3
 redis-server                                      redis-server
 redis-benchmark                                   redis-tools
+redis-cli                                         redis-tools
 initdb|/usr/lib/postgresql/*/bin/initdb           postgresql
 pgbench|/usr/lib/postgresql/*/bin/pgbench         postgresql
+psql|/usr/lib/postgresql/*/bin/psql               postgresql-client
 sshd|/usr/sbin/sshd                               openssh-server
 ssh                                               openssh-client
+ssh-keygen                                        openssh-client
 ip|/usr/sbin/ip                                   iproute2
 nft|/usr/sbin/nft                                 nftables
 prlimit                                           util-linux

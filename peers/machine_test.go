@@ -1,0 +1,98 @@
+package peers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+
+	"l4proxy/internal/testnet"
+)
+
+// tempDir is a directory that other users may enter: PostgreSQL refuses to run
+// as root, and testing's own directories lie in one that only their user may
+// enter. It is removed with the test.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "l4proxy-peers-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Children of a server that was killed may still be on their way out.
+		testnet.Within(patience, func() bool { err = os.RemoveAll(dir); return err == nil })
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// freePort is a TCP port of the loopback address that nobody listens on, for
+// servers that cannot be given port 0. It lies below those that the kernel gives
+// to clients, so that none of them takes it meanwhile (ip(7), ip_local_port_range).
+func freePort(t testing.TB) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = 10000
+	var low int
+	if _, err := fmt.Sscan(string(text), &low); err != nil || low <= first {
+		low = 32768 // the kernel's default
+	}
+	for range 100 {
+		port := first + rand.IntN(low-first)
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("found no free port in 100 attempts")
+	return 0
+}
+
+// noise is n bytes that no compression shortens, the same for the same seed.
+func noise(seed byte, n int) []byte {
+	data := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(data)
+	return data
+}
+
+func writeFile(t testing.TB, path string, data []byte, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, data, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// digest counts and hashes what is written to it.
+type digest struct {
+	n    uint64
+	hash io.Writer
+	sum  func() string
+}
+
+func newDigest() *digest {
+	h := sha256.New()
+	return &digest{hash: h, sum: func() string { return hex.EncodeToString(h.Sum(nil)) }}
+}
+
+func (d *digest) Write(p []byte) (int, error) {
+	d.n += uint64(len(p))
+	return d.hash.Write(p)
+}
+
+func sha256Of(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,206 @@
+package peers
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// patience bounds every wait for something that should come at once.
+	patience = 10 * time.Second
+	// commandLimit bounds a client that has work to do.
+	commandLimit = 30 * time.Second
+)
+
+// command is a program to be run.
+type command struct {
+	argv   []string
+	dir    string
+	env    []string            // added to the test's own
+	user   *syscall.Credential // nil: the test's own
+	stdin  io.Reader
+	stdout io.Writer      // nil: kept
+	stop   syscall.Signal // asks a process to end; 0 is SIGTERM
+}
+
+func (c command) build(ctx context.Context) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
+	cmd.Dir = c.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(cmd.Env, c.env...)
+	cmd.Stdin = c.stdin
+	// A group of its own: what it forks can be ended with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.user}
+	cmd.WaitDelay = patience
+	return cmd
+}
+
+func (c command) name() string { return filepath.Base(c.argv[0]) }
+
+// run waits until the program has done its work, and returns what it wrote to
+// stdout. The test fails at once when the program does.
+func (c command) run(t testing.TB) string {
+	t.Helper()
+	stdout, stderr, err := c.try()
+	if err != nil {
+		t.Fatalf("%s: %v\nstdout: %s\nstderr: %s", strings.Join(c.argv, " "), err, tail(stdout), tail(stderr))
+	}
+	return stdout
+}
+
+// try is run for a program that may fail.
+func (c command) try() (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := c.build(ctx)
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if c.stdout != nil {
+		cmd.Stdout = c.stdout
+	}
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return out.String(), errs.String(), err
+}
+
+// process is a program that goes on beside the test.
+type process struct {
+	name           string
+	cmd            *exec.Cmd
+	stdin          io.WriteCloser
+	stdout, stderr output
+	exited         chan struct{} // closed when it has been waited for
+}
+
+// start starts a program that the test ends, at the latest when it ends itself.
+// Without stdin of its own it gets a pipe, for the test to type into.
+func (c command) start(t testing.TB) *process {
+	t.Helper()
+	p := &process{name: c.name(), cmd: c.build(context.Background()), exited: make(chan struct{})}
+	p.stdout.changed, p.stderr.changed = make(chan struct{}), make(chan struct{})
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if c.stdin == nil {
+		var err error
+		if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", p.name, err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait() // how it ended is looked at by those who care
+	}()
+	stop := c.stop
+	if stop == 0 {
+		stop = syscall.SIGTERM
+	}
+	t.Cleanup(func() { p.end(t, stop) })
+	return p
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// end asks the process to end, and kills it with its group when it does not.
+func (p *process) end(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	_ = p.cmd.Process.Signal(signal) // it may have ended by itself
+	if !p.ended() {
+		_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
+		<-p.exited
+		t.Errorf("%s did not end at %v within %v\n%s", p.name, signal, patience, p.said())
+	}
+}
+
+// ended waits for the process to end and reports whether it has.
+func (p *process) ended() bool {
+	select {
+	case <-p.exited:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
+// typed writes a line to the process.
+func (p *process) typed(t testing.TB, line string) {
+	t.Helper()
+	if _, err := io.WriteString(p.stdin, line+"\n"); err != nil {
+		t.Fatalf("%s takes no input: %v\n%s", p.name, err, p.said())
+	}
+}
+
+// says waits until the process has written what matches the pattern to out, and
+// returns the match and its groups.
+func (p *process) says(t testing.TB, out *output, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile("(?m)" + pattern)
+	timeout := time.After(patience)
+	for exited := p.exited; ; {
+		text, changed := out.read()
+		if m := re.FindStringSubmatch(text); m != nil {
+			return m
+		}
+		select {
+		case <-changed:
+		case <-exited:
+			exited = nil // all its output has come: look once more
+			if text, _ := out.read(); !re.MatchString(text) {
+				t.Fatalf("%s ended without saying %q\n%s", p.name, pattern, p.said())
+			}
+		case <-timeout:
+			t.Fatalf("%s does not say %q within %v\n%s", p.name, pattern, patience, p.said())
+		}
+	}
+}
+
+// said is what the process has written, for a failure's message.
+func (p *process) said() string {
+	stdout, _ := p.stdout.read()
+	stderr, _ := p.stderr.read()
+	return "stdout: " + tail(stdout) + "\nstderr: " + tail(stderr)
+}
+
+func tail(text string) string {
+	const most = 4000
+	if len(text) > most {
+		return "... " + text[len(text)-most:]
+	}
+	return text
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	changed chan struct{} // closed by the next write
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return len(p), nil
+}
+
+func (o *output) read() (text string, changed <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String(), o.changed
+}
