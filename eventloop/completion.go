@@ -42,6 +42,8 @@ type Completion struct {
 	N int
 	// Buffer holds the N bytes of an OpRecv. It belongs to the handler until [Loop.Release].
 	Buffer Buffer
+	// Last: the peer's FIN is known to stand right behind the N bytes of an OpRecv. Without Last it may all the same.
+	Last bool
 	// Pipe holds the N bytes of an OpFill; or Buffer does, if no pipe was to be had. It belongs to the handler until
 	// [Loop.ReturnPipe].
 	Pipe *Pipe

@@ -150,7 +150,8 @@ func (e *epoll) wait(timeout time.Duration, raw bool) (int, error) {
 	n := 0
 	// e.next points at the event that is being handled, so that detached reaches it too.
 	for e.next, e.count = 0, count; e.next < e.count; e.next++ {
-		n += e.dispatch(&e.events[e.next])
+		// Delivered at once, what was sent gives its buffer back for the next event: a loop then touches few of them.
+		n += e.dispatch(&e.events[e.next]) + e.deliver()
 	}
 	e.count = 0
 	return n + e.deliver(), nil
@@ -168,6 +169,9 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 	}
 	if event.Events&readEvents != 0 {
 		so.flags |= flagReadable
+	}
+	if event.Events&unix.EPOLLRDHUP != 0 {
+		so.flags |= flagPeerEnded
 	}
 	if event.Events&finalEvents != 0 {
 		so.flags |= flagHangup

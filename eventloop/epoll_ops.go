@@ -17,7 +17,7 @@ func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
 func (e *epoll) connect(s Slot, addr *Sockaddr) {
 	so := e.table.at(s)
 	so.out.data = unsafe.Slice((*byte)(unsafe.Pointer(&addr.raw)), addr.size)
-	so.flags = so.flags&^(flagReadable|flagHangup) | flagWritable
+	so.flags = so.flags&^(flagReadable|flagHangup|flagPeerEnded) | flagWritable
 	e.startWrite(s, so)
 }
 
@@ -73,7 +73,8 @@ func (e *epoll) tryRead(s Slot, so *socket) (Completion, bool) {
 		so.flags &^= flagReadable
 	}
 	if n > 0 {
-		return Completion{N: n, Buffer: buffer}, true
+		last := n < BufferSize && so.flags&flagPeerEnded != 0
+		return Completion{N: n, Buffer: buffer, Last: last}, true
 	}
 	e.buffers.giveBack(buffer)
 	return Completion{Err: errno}, errno != unix.EAGAIN
@@ -88,9 +89,13 @@ func (e *epoll) tryWrite(so *socket) (unix.Errno, bool) {
 	case OpConnect:
 		return e.tryConnect(so)
 	case OpSend:
+		flags := unix.MSG_DONTWAIT
+		if out.more {
+			flags |= unix.MSG_MORE
+		}
 		for int(out.done) < len(out.data) && errno == 0 {
 			var n int
-			n, errno = rawsys.Send(int(so.fd), out.data[out.done:], unix.MSG_DONTWAIT)
+			n, errno = rawsys.Send(int(so.fd), out.data[out.done:], flags)
 			out.done += int32(n)
 		}
 	case OpDrain:

@@ -234,6 +234,14 @@ func (l *Loop) Send(s Slot, data []byte) {
 	l.engine.send(s, data)
 }
 
+// SendMore is Send for bytes behind which a Shutdown will follow: the kernel keeps the last packet back, so that the FIN
+// can go with it (MSG_MORE, send(2)).
+func (l *Loop) SendMore(s Slot, data []byte) {
+	out := &l.startWrite(s, OpSend).out
+	out.data, out.more = data, true
+	l.engine.send(s, data)
+}
+
 // Fill moves bytes from the socket in s into a pipe, as soon as there are some: into p, which must be empty, or, if p
 // is nil, into one that is borrowed only then, so that none is held while nothing comes. If none is to be had, the
 // bytes come in a buffer. s must have been marked with Spliced.

@@ -30,6 +30,7 @@ const (
 	flagFull                              // io_uring: the last receive filled its buffer
 	flagStreaming                         // io_uring: a stream of receives is in flight
 	flagStopping                          // io_uring: the stream has been cancelled
+	flagPeerEnded                         // epoll: the peer's FIN has come; bytes may stand before it
 	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
 )
@@ -48,6 +49,7 @@ type writing struct {
 	op        Op
 	ended     bool
 	cancelled bool
+	more      bool   // of OpSend: MSG_MORE
 	polling   bool   // as above; epoll: connect(2) has been called
 	done      int32  // bytes already taken
 	data      []byte // of OpSend, all of it; epoll: of OpConnect, the address

@@ -93,6 +93,9 @@ func (u *uring) submitSend(s Slot, so *socket, data []byte) {
 	e.opcode, e.fd, e.userData = opSend, so.fd, userData(forWrite, s)
 	e.addr, e.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))), uint32(len(data))
 	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
+	if so.out.more {
+		e.opFlags |= unix.MSG_MORE
+	}
 }
 
 func (u *uring) pollRead(s Slot, so *socket) {

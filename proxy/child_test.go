@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,13 +122,17 @@ func TestFilesRunOut(t *testing.T) {
 		for _, c := range served {
 			c.Close()
 		}
+		var wg sync.WaitGroup
 		for i, c := range waiting {
-			p := make([]byte, 4)
-			if n, err := io.ReadFull(c, p); err != nil || string(p) != "late" {
-				t.Errorf("client %d, which waited, reads %q, %v", i, p[:n], err)
-			}
-			c.Close()
+			wg.Go(func() {
+				p := make([]byte, 4)
+				if n, err := io.ReadFull(c, p); err != nil || string(p) != "late" {
+					t.Errorf("client %d, which waited, reads %q, %v", i, p[:n], err)
+				}
+				c.Close()
+			})
 		}
+		wg.Wait()
 		stdin.Close()
 		for lines.Scan() {
 			t.Error(lines.Text())

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"l4proxy/backend"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -26,14 +28,15 @@ func TestMaxConnections(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, limit := range limits {
 			t.Run(limit.name, func(t *testing.T) {
-				var r *running
+				var counted atomic.Pointer[backend.Backend]
 				b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
-					if n := r.pool.Backends[0].Active(); n > most {
+					if n := counted.Load().Active(); n > most {
 						t.Errorf("%d connections at once, want at most %d", n, most)
 					}
 					testnet.Echo(c)
 				})
-				r = start(t, engine, addresses(b), limit.set(most))
+				r := start(t, engine, addresses(b), limit.set(most))
+				counted.Store(r.pool.Backends[0])
 				var wg sync.WaitGroup
 				for i := range many {
 					wg.Go(func() {

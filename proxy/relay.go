@@ -88,7 +88,11 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 			w.loop.Drain(other, f.pipe)
 		} else {
 			f.held = done.Buffer
-			w.loop.Send(other, w.loop.Bytes(f.held)[:done.N])
+			if data := w.loop.Bytes(f.held)[:done.N]; done.Last {
+				w.loop.SendMore(other, data) // streamEnded is next, and sends the FIN
+			} else {
+				w.loop.Send(other, data)
+			}
 		}
 	case done.Err == 0:
 		w.streamEnded(index, c, end)
