@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +16,13 @@ import (
 
 // backlog of listening sockets; the kernel lowers it to net.core.somaxconn.
 const backlog = 65535
+
+// The kernel takes io_uring rings apart after their process has ended, in a worker of its own, and until then the ring
+// keeps the listening sockets open on which it accepted: for some milliseconds after a SIGKILL the addresses are in use.
+const (
+	bindPatience = 500 * time.Millisecond // for all addresses together
+	bindRetry    = 5 * time.Millisecond
+)
 
 // boundListener is one address of a listener, with its listening sockets: for TCP one per worker, between which the
 // kernel spreads new clients (SO_REUSEPORT, socket(7)); for a unix socket, which has no such thing, one.
@@ -48,9 +56,14 @@ func (b *boundListener) close() {
 
 // bindAll opens the listening sockets of all listeners.
 func (s *Server) bindAll() error {
+	deadline := time.Now().Add(bindPatience)
 	for _, l := range s.state.Listeners {
 		for _, bind := range l.Binds {
 			b, err := s.bind(bind)
+			for errors.Is(err, unix.EADDRINUSE) && time.Now().Before(deadline) {
+				time.Sleep(bindRetry)
+				b, err = s.bind(bind)
+			}
 			if err != nil {
 				return fmt.Errorf("listener %s: cannot listen on %s: %w", l.Name, bind, explainBind(err))
 			}
@@ -154,7 +167,9 @@ func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (fd int
 			return -1, errno
 		}
 	}
-	setTCPOptions(fd, s.keepAlive)
+	// Accepted sockets inherit these.
+	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	s.keepAlive.set(fd)
 	if errno := sa.Bind(fd); errno != 0 {
 		return -1, errno
 	}

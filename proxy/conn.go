@@ -64,6 +64,7 @@ const (
 	flagCounted                           // the policy counts this connection on its backend
 	flagHalfClosed                        // one stream has ended
 	flagSpeaksLater                       // the client had sent nothing yet when its backend was dialled
+	flagKeptAlive                         // keepalive is set on the backend's socket
 	flagResetOut                          // at the close, the surviving side gets a reset
 )
 

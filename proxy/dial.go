@@ -33,7 +33,7 @@ func (w *worker) dial(index uint32, c *conn) {
 		return
 	}
 	if addr.Family() != unix.AF_UNIX {
-		setTCPOptions(fd, w.server.keepAlive)
+		rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		w.saveAcks(c, w.loop.FD(slotOf(index, client)), fd)
 	}
 	slot := slotOf(index, server)
@@ -137,14 +137,4 @@ func (w *worker) saveAcks(c *conn, clientFD, backendFD int) {
 	}
 	rawsys.SetInt(clientFD, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 	c.flags |= flagSpeaksLater
-}
-
-// setTCPOptions prepares a socket to a backend. Clients' sockets inherit the same from the listening socket.
-func setTCPOptions(fd int, k KeepAlive) {
-	// None of these can fail on a TCP socket with these values (tcp(7)), and none is worth losing a client for.
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(k.Idle/time.Second))
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(k.Interval/time.Second))
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
 }

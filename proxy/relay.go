@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"math"
+
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
@@ -25,17 +27,28 @@ func (w *worker) relay(index uint32, c *conn) {
 	w.read(index, c, server)
 }
 
-// watchIdle sets the timer for the time at which the connection will have been idle for too long, if it stays so.
-// Bytes do not set it anew: when it expires, lastActive is looked at.
+// watchIdle sets the timer for the time at which the connection will have been idle for too long, if it stays so, or
+// has lived long enough for keepalive. Bytes do not set it anew: when it expires, lastActive is looked at.
 func (w *worker) watchIdle(index uint32, c *conn) {
+	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {
-		w.loop.SetTimer(index, c.lastActive+limit)
-	} else {
-		w.loop.StopTimer(index)
+		due = c.lastActive + limit
 	}
+	if c.flags&flagKeptAlive == 0 {
+		due = min(due, c.connected+int64(w.server.keepAlive.after()))
+	}
+	if due == math.MaxInt64 {
+		w.loop.StopTimer(index)
+		return
+	}
+	w.loop.SetTimer(index, due)
 }
 
 func (w *worker) relayExpired(index uint32, c *conn) {
+	if c.flags&flagKeptAlive == 0 && c.connected+int64(w.server.keepAlive.after()) <= w.loop.Now() {
+		c.flags |= flagKeptAlive
+		w.server.keepAlive.set(w.loop.FD(slotOf(index, server)))
+	}
 	limit := c.limit()
 	if limit == 0 || c.lastActive+limit > w.loop.Now() {
 		w.watchIdle(index, c)

@@ -83,16 +83,3 @@ func (l *Limit) Full() bool { return l.Max > 0 && l.used.Load() >= l.Max }
 
 // Used is the number of places taken.
 func (l *Limit) Used() int64 { return l.used.Load() }
-
-// KeepAlive is how a peer that has vanished is found out: the socket options of tcp(7), on both sides of every
-// connection. The zero value stands for [DefaultKeepAlive].
-type KeepAlive struct {
-	Idle     time.Duration // TCP_KEEPIDLE: the first probe, after so long without a byte
-	Interval time.Duration // TCP_KEEPINTVL: between probes
-	// Timeout is TCP_USER_TIMEOUT: how long bytes, or probes, may stay without an acknowledgement.
-	Timeout time.Duration
-}
-
-// DefaultKeepAlive probes well below 350 s, after which the strictest of the large clouds forgets an idle flow, and
-// has found out a dead peer after two minutes.
-var DefaultKeepAlive = KeepAlive{Idle: time.Minute, Interval: 15 * time.Second, Timeout: 2 * time.Minute}
