@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,33 +59,43 @@ func TestSlowReadersAndOthers(t *testing.T) {
 		var taken atomic.Int64
 		var full sync.WaitGroup
 		full.Add(stuck)
-		endless := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+		// The first byte says what the client wants: an endless stream, or an echo.
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			wish := make([]byte, 1)
+			if _, err := io.ReadFull(c, wish); err != nil {
+				return
+			}
+			if wish[0] == 'e' {
+				testnet.Echo(c)
+				return
+			}
 			var mine atomic.Int64
 			_ = c.SetWriteBuffer(16 << 10)
 			counting(c, s, 300*time.Millisecond, &mine)
 			taken.Add(mine.Load())
 			full.Done()
-			_, _ = c.Read(make([]byte, 1)) // until the proxy has gone
+			_, _ = c.Read(wish) // until the proxy has gone
 		})
-		r := start(t, engine, addresses(endless))
-		for range stuck {
+		r := start(t, engine, addresses(b))
+		dial := func(wish string) testnet.Conn {
 			c := r.dial()
-			_ = c.SetReadBuffer(4 << 10)
+			if _, err := io.WriteString(c, wish); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		for range stuck {
+			_ = dial("s").SetReadBuffer(4 << 10)
 		}
 		full.Wait()
 		if got := taken.Load() / stuck; got > 12<<20 {
 			t.Errorf("%d bytes a connection were taken for readers that do not read", got)
 		}
-		b := testnet.Listen(t, "tcp", "")
-		addr, err := sockaddr(b.Addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The same loops and the same pool of pipes serve the others: only the backend's address is another one.
-		*r.pool.Addrs[0] = *addr
 		began := time.Now()
 		size := largest() / 16
-		transfer(t, r, b, size, size, []int{65537}, []int{65536})
+		if err := converse(dial("e"), s, size, s, size, []int{65537}, []int{65536}); err != nil {
+			t.Error(err)
+		}
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("beside slow readers, 2 times %d bytes took %v", size, took)
 		}

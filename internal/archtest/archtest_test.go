@@ -52,6 +52,9 @@ var rooms = map[string][]string{
 	"bench": {},
 	"peers": {},
 
+	// Breaks things around the program, and around a proxy with options that the configuration does not offer.
+	"faults": anything,
+
 	"internal/archtest": {},
 	"internal/testenv":  {},
 	"internal/testnet":  {},

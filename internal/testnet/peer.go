@@ -176,6 +176,16 @@ func (b *Backend) forget(c Conn) {
 	delete(b.open, c)
 }
 
+// Reset resets the connections that there are now.
+func (b *Backend) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.open {
+		_ = Reset(c)
+	}
+	clear(b.open)
+}
+
 // Die closes the backend's listener and resets its connections, as a process does that is killed.
 func (b *Backend) Die() { b.end(func(c Conn) { _ = Reset(c) }) }
 

@@ -1,0 +1,120 @@
+package faults
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"l4proxy/backend"
+	"l4proxy/balancer"
+	"l4proxy/eventloop"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// TestFaultPeerVanishes cuts a peer off without a FIN or a reset, on either side, while it is silent and while bytes
+// are on their way to it: keepalive and TCP_USER_TIMEOUT free the connection.
+func TestFaultPeerVanishes(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	engines(t, func(t *testing.T, engine string) {
+		for i, test := range []struct {
+			name    string
+			sending bool
+			side    proxy.Side
+		}{
+			{"idle_client", false, proxy.SideClient},
+			{"idle_backend", false, proxy.SideBackend},
+			{"client_that_is_sent_to", true, proxy.SideClient},
+			{"backend_that_is_sent_to", true, proxy.SideBackend},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				// Each case has addresses of its own, which are cut off for good.
+				gone := netip.AddrFrom4([4]byte{127, 0, byte(len(engine)), byte(10 + i)}).String()
+				back := "127.0.0.1"
+				if test.side == proxy.SideBackend {
+					back = gone
+				}
+				b := testnet.Listen(t, "tcp", back+":0")
+				records := make(chan proxy.Record, 1)
+				front := inProcess(t, engine, b.Addr, records)
+				from := "127.0.0.1"
+				if test.side == proxy.SideClient {
+					from = gone
+				}
+				c := testnet.DialFrom(t, from, front)
+				peer := b.Accept(t)
+				stays, vanishes := c, peer
+				if test.side == proxy.SideClient {
+					stays, vanishes = peer, c
+				}
+				if _, err := stays.Write([]byte("hello")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(vanishes, make([]byte, 5)); err != nil {
+					t.Fatal(err)
+				}
+				drop(t, "ip saddr "+gone)
+				drop(t, "ip daddr "+gone)
+				began := time.Now()
+				if test.sending {
+					if _, err := stays.Write([]byte("are you there?")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := stays.Read(make([]byte, 1)); !testnet.IsReset(err) {
+					t.Errorf("the side that is left reads %v, want a reset", err)
+				}
+				if took := time.Since(began); took > 8*time.Second {
+					t.Errorf("found out after %v; keepalive is 1s + 1s, TCP_USER_TIMEOUT 2s", took)
+				}
+				select {
+				case r := <-records:
+					if r.Side != test.side || r.Reason != proxy.ReasonVanished {
+						t.Errorf("outcome = %v %v, want %v vanished", r.Side, r.Reason, test.side)
+					}
+				case <-time.After(testnet.Patience):
+					t.Error("no record")
+				}
+			})
+		}
+	})
+}
+
+// inProcess runs a proxy with a short keepalive, which the configuration does not offer, and returns its address.
+func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record) string {
+	t.Helper()
+	backends := []*backend.Backend{{Address: address, Pool: "back", Weight: 1}}
+	policy, err := balancer.New("least_conn", backends, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
+		Name:  "front",
+		Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+		Pool: &proxy.Pool{
+			Name: "back", Policy: policy, Backends: backends, ConnectTimeout: time.Second, Attempts: 1,
+			Addrs: []*eventloop.Sockaddr{eventloop.InetSockaddr(netip.MustParseAddrPort(address), 0)},
+		},
+	}}}, proxy.Options{
+		Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler),
+		KeepAlive: proxy.KeepAlive{Idle: time.Second, Interval: time.Second, Timeout: 2 * time.Second},
+		Finished:  func(r *proxy.Record) { records <- *r },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Run(context.Background()) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return server.Addrs()[0].Bind.Address
+}
