@@ -279,6 +279,8 @@ func (d *decoder) duration(n *node, zero bool, dst *time.Duration) {
 		d.faultf(n, "write a positive one", "a duration cannot be negative: %s", shorten(text))
 	case v == 0 && !zero:
 		d.faultf(n, `write one such as "3s"`, "this duration cannot be 0")
+	case v > maxDuration:
+		d.faultf(n, `write "0s" for no limit where 0 is allowed, or at most "876000h"`, "longer than 100 years: %s", shorten(text))
 	case v > 0 && v < time.Millisecond:
 		d.faultf(n, `write "1ms" or more`, "shorter than 1ms: %s", shorten(text))
 	default:

@@ -75,7 +75,7 @@ func isVariableName(s string) bool {
 		c := s[i]
 		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 		digit := '0' <= c && c <= '9'
-		if !letter && !(digit && i > 0) {
+		if !letter && (!digit || i == 0) {
 			return false
 		}
 	}

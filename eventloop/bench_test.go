@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -189,7 +190,7 @@ func startChurn(t *testing.T, engine string) *churn {
 	go func() { ran <- c.loop.Run(-1) }()
 	c.loop.Post(func() {
 		c.loop.Attach(slotListener, listener)
-		c.loop.Accept(slotListener)
+		c.loop.Accept(slotListener, math.MaxInt)
 	})
 	t.Cleanup(func() {
 		c.loop.Post(func() { c.loop.Quit() })

@@ -21,7 +21,8 @@ type engine interface {
 	// enable is called once, on the thread that will run the loop, before anything else but attach.
 	enable() error
 	socketFlags() int
-	accept(Slot)
+	accept(s Slot, room int)
+	acceptsAhead() int
 	connect(Slot, *Sockaddr)
 	recv(Slot)
 	send(Slot, []byte)

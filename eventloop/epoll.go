@@ -112,6 +112,9 @@ func (e *epoll) watch(s Slot, so *socket) unix.Errno {
 	errno := rawsys.EpollAdd(e.fd, int(so.fd), socketEvents, int32(s))
 	if errno == 0 {
 		so.flags |= flagWatched
+		if rawsys.IsUnix(int(so.fd)) { // a receive stops after bytes that came with descriptors (unix(7), SCM_RIGHTS)
+			so.flags |= flagHangup
+		}
 	}
 	return errno
 }

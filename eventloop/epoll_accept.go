@@ -11,7 +11,7 @@ const acceptsAtATime = 64
 
 // accept registers the listening socket for as long as the operation is in flight: without it, a connection belongs to
 // another loop or process that listens too, or waits in the queue.
-func (e *epoll) accept(s Slot) {
+func (e *epoll) accept(s Slot, _ int) {
 	so := e.table.at(s)
 	e.setNonblock(so) // another loop may be faster, and a connection may be gone before it is accepted
 	if errno := rawsys.EpollAdd(e.fd, int(so.fd), listenerEvents, int32(s)); errno != 0 {
@@ -20,6 +20,8 @@ func (e *epoll) accept(s Slot) {
 	}
 	so.flags |= flagWatched
 }
+
+func (e *epoll) acceptsAhead() int { return 0 }
 
 func (e *epoll) stopListening(so *socket) {
 	rawsys.EpollDelete(e.fd, int(so.fd))

@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"math"
 	"net"
 	"slices"
 	"testing"
@@ -213,7 +214,7 @@ func (d *driver) close(s Slot) {
 	d.do(func() { d.loop.Close(s) })
 }
 
-func (d *driver) accept(s Slot)              { d.do(func() { d.loop.Accept(s) }) }
+func (d *driver) accept(s Slot)              { d.do(func() { d.loop.Accept(s, math.MaxInt) }) }
 func (d *driver) startRecv(s Slot)           { d.do(func() { d.loop.Recv(s) }) }
 func (d *driver) startSend(s Slot, p []byte) { d.do(func() { d.loop.Send(s, p) }) }
 func (d *driver) spliced(s Slot, on bool)    { d.do(func() { d.loop.Spliced(s, on) }) }

@@ -178,6 +178,9 @@ func (l *Loop) Discard() {
 	}
 }
 
+// Undelivered passes on the messages that were posted too late for the handler, once Run has returned.
+func (l *Loop) Undelivered(read func(any)) { l.mailbox.takeAll(read) }
+
 // Quit makes Run return after the present batch.
 func (l *Loop) Quit() { l.quit = true }
 
@@ -209,11 +212,15 @@ func (l *Loop) Busy(s Slot) bool {
 	return so.in.op != OpNone || so.out.op != OpNone
 }
 
-// Accept accepts connections on the listening socket in s, one completion each, until one comes without More.
-func (l *Loop) Accept(s Slot) {
+// Accept accepts connections on the listening socket in s, one completion each, until one comes without More. room is
+// for how many there is a place: an engine that cannot stop at once (see AcceptsAhead) goes carefully when it is small.
+func (l *Loop) Accept(s Slot, room int) {
 	l.startRead(s, OpAccept).flags |= flagListening
-	l.engine.accept(s)
+	l.engine.accept(s, room)
 }
+
+// AcceptsAhead is how many connections an Accept may bring that was cancelled: with as little room, it is time to.
+func (l *Loop) AcceptsAhead() int { return l.engine.acceptsAhead() }
 
 // Connect connects the socket in s. addr must stay as it is until the completion.
 func (l *Loop) Connect(s Slot, addr *Sockaddr) {

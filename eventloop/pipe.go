@@ -82,7 +82,7 @@ func (p *pipePool) close(pipe *Pipe) {
 }
 
 // fill moves bytes from a socket into the given pipe, or, if that is nil, into one that is borrowed for them. It
-// returns the pipe, and nil without an error when none was to be had.
+// returns the pipe, and nil without an error when none was to be had or a pipe would not do.
 func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
 	pipe := into
 	if pipe == nil {
@@ -94,6 +94,10 @@ func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
 	pipe.N += n
 	if n == 0 && into == nil {
 		p.giveBack(pipe)
+	}
+	// splice(2) never goes past an urgent byte, and says EAGAIN although more has come; a receive steps over it.
+	if errno == unix.EAGAIN && rawsys.AtUrgentMark(socket) {
+		return nil, 0, 0
 	}
 	return pipe, n, errno
 }

@@ -23,7 +23,7 @@ const (
 	flagDrained                           // io_uring: the last receive took all there was
 	flagReadable                          // epoll: reading may succeed
 	flagWritable                          // epoll: writing may succeed
-	flagHangup                            // epoll: FIN, error or urgent data were seen; a short read may not be the last
+	flagHangup                            // epoll: FIN, error or urgent data were seen, or a unix socket; a short read may not be the last
 	flagWatched                           // epoll: registered with the epoll instance
 	flagNonblock                          // epoll: O_NONBLOCK is known to be set
 	flagStarved                           // the receive waits for a buffer

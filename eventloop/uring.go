@@ -89,6 +89,7 @@ func (u *uring) wakeUp() {
 }
 
 func (u *uring) close() {
+	u.closeUnseen()
 	u.unmap()
 	u.buffers.unmap()
 	if u.event >= 0 {
@@ -96,9 +97,24 @@ func (u *uring) close() {
 	}
 }
 
+// closeUnseen closes connections that were accepted after the handler had quit: nobody else knows their descriptors.
+func (u *uring) closeUnseen() {
+	for head, tail := *u.cqHead, atomic.LoadUint32(u.cqTail); head != tail; head++ {
+		e := &u.cqes[head&u.cqMask]
+		if e.userData>>56 == forRead && e.res >= 0 && u.table.at(Slot(e.userData)).in.op == OpAccept {
+			rawsys.Close(int(e.res))
+		}
+	}
+}
+
 func (u *uring) attached(Slot) {}
 
-func (u *uring) quiet() { u.buffers.trim() }
+// quiet leaves the buffers alone while there are completions to be read, which may be in them.
+func (u *uring) quiet() {
+	if *u.cqHead == atomic.LoadUint32(u.cqTail) {
+		u.buffers.trim()
+	}
+}
 
 func (u *uring) bytes(b Buffer) []byte { return u.buffers.bytes(b) }
 
@@ -178,7 +194,7 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 		}
 		if done.Err != 0 && ofConnection(done.Err) && !so.in.cancelled {
 			if !done.More {
-				u.accept(s)
+				u.accept(s, 0)
 			}
 			return 0
 		}

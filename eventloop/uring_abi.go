@@ -29,7 +29,7 @@ const (
 	sqeBufferSelect = 1 << 5 // IOSQE_BUFFER_SELECT
 
 	recvsendPollFirst = 1 << 0 // IORING_RECVSEND_POLL_FIRST
-	recvMultishot     = 1 << 1 // IORING_RECV_MULTISHOT; with a length, a bound on all its bytes: Linux 6.17
+	recvMultishot     = 1 << 1 // IORING_RECV_MULTISHOT; sqe->optlen bounds all its bytes: Linux 6.17
 	acceptMultishot   = 1 << 0 // IORING_ACCEPT_MULTISHOT
 
 	cqeBuffer       = 1 << 0 // IORING_CQE_F_BUFFER

@@ -9,10 +9,19 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-func (u *uring) accept(s Slot) {
+// acceptBurst is how many connections a multishot accept may bring at once: a listening socket's whole queue, of the
+// length that net.core.somaxconn usually allows.
+const acceptBurst = 4096
+
+func (u *uring) acceptsAhead() int { return acceptBurst }
+
+func (u *uring) accept(s Slot, room int) {
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opAccept, u.table.at(s).fd, userData(forRead, s)
-	e.ioprio, e.opFlags = acceptMultishot, unix.SOCK_CLOEXEC
+	e.opFlags = unix.SOCK_CLOEXEC
+	if room > acceptBurst {
+		e.ioprio = acceptMultishot
+	}
 }
 
 func (u *uring) connect(s Slot, addr *Sockaddr) {

@@ -45,7 +45,7 @@ func (u *uring) startStream(s Slot, so *socket) {
 	so.flags |= flagStreaming
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opRecv, so.fd, streamData(s, so.generation)
-	e.flags, e.bufGroup, e.len = sqeBufferSelect, bufferGroup, streamBytes
+	e.flags, e.bufGroup, e.fileIndex = sqeBufferSelect, bufferGroup, streamBytes // sqe->optlen, in a union
 	e.ioprio = recvMultishot
 	if so.flags&flagDrained != 0 {
 		e.ioprio |= recvsendPollFirst

@@ -30,6 +30,7 @@ type boundListener struct {
 	listener *Listener
 	bind     Bind // with the port that is in use
 	fds      []int
+	file     os.FileInfo // of a unix socket in the file system, while it is there
 }
 
 // take returns the listening socket for worker i, which is the worker's from then on; -1 when there is none.
@@ -42,15 +43,30 @@ func (b *boundListener) take(i int) int {
 	return fd
 }
 
-// close closes the sockets that no worker has taken, and removes a unix socket from the file system.
+// close closes the sockets that no worker has taken.
 func (b *boundListener) close() {
 	for _, fd := range b.fds {
 		if fd >= 0 {
 			rawsys.Close(fd)
 		}
 	}
-	if b.bind.Network == "unix" && b.bind.Address[0] != '@' {
+}
+
+// unlink removes a unix socket from the file system, unless the file is a successor's by now. Called while the socket
+// is open, so that no other file can have its inode number.
+func (b *boundListener) unlink() {
+	if b.file == nil {
+		return
+	}
+	if now, err := os.Lstat(b.bind.Address); err == nil && os.SameFile(b.file, now) {
 		_ = os.Remove(b.bind.Address)
+	}
+	b.file = nil
+}
+
+func (s *Server) unlinkAll() {
+	for i := range s.bound {
+		s.bound[i].unlink()
 	}
 }
 
@@ -90,7 +106,11 @@ func explainBind(err error) error {
 func (s *Server) bind(bind Bind) (boundListener, error) {
 	if bind.Network == "unix" {
 		fd, err := s.bindUnix(bind.Address)
-		return boundListener{bind: bind, fds: []int{fd}}, err
+		b := boundListener{bind: bind, fds: []int{fd}}
+		if err == nil && bind.Address[0] != '@' {
+			b.file, _ = os.Lstat(bind.Address)
+		}
+		return b, err
 	}
 	return s.bindTCP(bind)
 }

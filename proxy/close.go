@@ -20,6 +20,11 @@ const (
 func (w *worker) end(index uint32, c *conn, o Outcome) {
 	if c.state == stateDenying {
 		w.denying--
+		c.flow[client].bytes = 0 // thrown away
+	}
+	w.leaveWaiting(c)
+	if o.Side == SideProxy && w.cutsShort(index, c) {
+		c.flags |= flagResetOut
 	}
 	c.outcome = o
 	c.state = stateClosing
@@ -36,6 +41,20 @@ func (w *worker) end(index uint32, c *conn, o Outcome) {
 	if !busy {
 		w.ended(index, c)
 	}
+}
+
+// cutsShort reports whether bytes are on their way through the proxy: they are lost if it ends the connection now, and
+// then a FIN would make what has arrived look complete.
+func (w *worker) cutsShort(index uint32, c *conn) bool {
+	if c.state != stateRelaying {
+		return false
+	}
+	for e := range 2 {
+		if f := &c.flow[1-e]; f.ended == flowOpen && w.loop.Writing(slotOf(index, e)) != eventloop.OpNone {
+			return true
+		}
+	}
+	return false
 }
 
 // closeDone takes note of how a cancelled operation ended.
@@ -105,14 +124,18 @@ func (w *worker) finish(index uint32, c *conn) {
 		}
 	}
 	w.uncount(c)
-	listener := c.listener
+	if c.flags&flagNoPlace != 0 {
+		w.server.denied.Add(-1)
+	} else {
+		w.givePlace(c.listener)
+	}
 	w.freeConn(index, c)
 	w.load.Add(-1)
-	w.givePlace(listener)
 }
 
 // endAll ends every connection of this worker.
 func (w *worker) endAll(o Outcome) {
+	w.ending = o
 	for _, socket := range w.sockets {
 		socket.turnAwayParked()
 	}

@@ -51,21 +51,25 @@ type conn struct {
 	accepted   int64 // loop clock, ns
 	dialled    int64 // the present dial, or the successful one
 	connected  int64
-	lastActive int64 // the last byte moved
+	lastActive int64  // the last byte moved
+	taken      uint64 // by both peers, when an idle timeout was last looked at; see delivering
 
 	flow [2]flow
 }
 
-type connFlags uint8
+type connFlags uint16
 
 const (
-	flagClient      connFlags = 1 << iota // the client's socket is open
-	flagBackend                           // the backend's socket is open
-	flagCounted                           // the policy counts this connection on its backend
-	flagHalfClosed                        // one stream has ended
-	flagSpeaksLater                       // the client had sent nothing yet when its backend was dialled
-	flagKeptAlive                         // keepalive is set on the backend's socket
-	flagResetOut                          // at the close, the surviving side gets a reset
+	flagClient         connFlags = 1 << iota // the client's socket is open
+	flagBackend                              // the backend's socket is open
+	flagCounted                              // the policy counts this connection on its backend
+	flagHalfClosed                           // one stream has ended
+	flagSpeaksLater                          // the client had sent nothing yet when its backend was dialled
+	flagKeptAlive                            // keepalive is set on the backend's socket
+	flagPatient                              // TCP_USER_TIMEOUT is off for the client's socket, which takes nothing but answers
+	flagPatientBackend                       // the same for the backend's socket
+	flagResetOut                             // at the close, the surviving side gets a reset
+	flagNoPlace                              // denied: it has given its place back
 )
 
 // The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.

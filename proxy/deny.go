@@ -19,6 +19,12 @@ const (
 	denyingMost = 1024
 )
 
+// denyingMost is denyingMost, or an eighth of each loop's share of max_connections if that is less: descriptors are
+// for those who are allowed.
+func (s *Server) denyingMost() int {
+	return min(denyingMost, max(8, s.limit.Room()/8/len(s.workers)))
+}
+
 // turnAway ends a denied client without a word.
 func (w *worker) turnAway(a arrival, decision acl.Decision) {
 	if decision.Action == acl.Reset {
@@ -29,6 +35,7 @@ func (w *worker) turnAway(a arrival, decision acl.Decision) {
 		listener: a.listener, peer: a.peer, rule: decision.Name, accepted: a.at,
 		outcome: Outcome{SideProxy, ReasonDenied},
 	}, -1)
+	w.load.Add(-1)
 	w.givePlace(a.listener)
 }
 
@@ -42,8 +49,12 @@ func (w *worker) deny(index uint32, c *conn, decision acl.Decision) {
 	c.outcome = Outcome{SideProxy, ReasonDenied}
 	w.denying++
 	// The socket is new: its send buffer takes the message whole. A client that has gone meanwhile needs none.
+	// Who is denied must not keep others out: from here on, only denyingMost counts it.
+	c.flags |= flagNoPlace
+	w.server.denied.Add(1)
+	w.givePlace(c.listener)
 	rawsys.Send(w.loop.FD(slot), c.listener.DenyMessage, unix.MSG_DONTWAIT)
-	if w.loop.Shutdown(slot) != 0 || w.denying > denyingMost {
+	if w.loop.Shutdown(slot) != 0 || w.denying > w.server.denyingMost() {
 		w.end(index, c, c.outcome)
 		return
 	}
@@ -59,7 +70,6 @@ func (w *worker) denyDone(index uint32, c *conn, done *eventloop.Completion) {
 	thrownAway := &c.flow[client].bytes
 	*thrownAway += uint64(done.N)
 	if done.N == 0 || *thrownAway > denyDiscard {
-		*thrownAway = 0 // none of it went to a backend
 		w.end(index, c, c.outcome)
 		return
 	}

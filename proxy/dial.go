@@ -10,7 +10,7 @@ import (
 )
 
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.
-const resourceRetry = 20 * time.Millisecond
+const resourceRetry = 100 * time.Millisecond
 
 // dial picks a backend that this client has not tried yet and starts to connect to it. What the client sends meanwhile
 // waits in its socket.
@@ -28,8 +28,15 @@ func (w *worker) dial(index uint32, c *conn) {
 	c.backend, c.flags = b, c.flags|flagCounted
 	addr := pool.Addrs[b.Index]
 	fd, errno := rawsys.Socket(addr.Family(), unix.SOCK_STREAM|w.loop.SocketFlags(), 0)
-	if errno != 0 {
+	switch errno {
+	case 0:
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		w.waitForResources(index, c)
+		return
+	default: // a machine without IPv6 (EAFNOSUPPORT), a security profile: no client will reach this backend from here
+		c.attempts++
+		pool.Policy.Failed(b, now)
+		w.dialFailed(index, c, Outcome{SideBackend, ReasonConnectUnreachable})
 		return
 	}
 	if addr.Family() != unix.AF_UNIX {
@@ -39,6 +46,7 @@ func (w *worker) dial(index uint32, c *conn) {
 	slot := slotOf(index, server)
 	w.loop.Attach(slot, fd)
 	w.loop.Connect(slot, addr)
+	w.leaveWaiting(c)
 	c.state = stateDialling
 	c.flags |= flagBackend
 	c.dialled = now
@@ -55,8 +63,17 @@ func (w *worker) waitForResources(index uint32, c *conn) {
 		w.end(index, c, Outcome{SideProxy, ReasonLocalResources})
 		return
 	}
-	c.state = stateWaiting
+	if c.state != stateWaiting {
+		c.state = stateWaiting
+		w.server.waiting.Add(1)
+	}
 	w.loop.SetTimer(index, now+int64(resourceRetry))
+}
+
+func (w *worker) leaveWaiting(c *conn) {
+	if c.state == stateWaiting {
+		w.server.waiting.Add(-1)
+	}
 }
 
 // dialExpired ends a dial that took too long; the completion of the cancelled connect goes on from there.
@@ -83,15 +100,20 @@ func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
 		w.broken(index, c, server, done.Err)
 		return
 	}
-	var peersFault bool
-	c.outcome, peersFault = dialOutcome(done.Err)
+	outcome, peersFault := dialOutcome(done.Err)
 	if peersFault {
 		pool.Policy.Failed(c.backend, w.loop.Now())
 	}
 	w.loop.Close(done.Slot)
-	w.uncount(c)
 	c.flags &^= flagBackend
-	if c.tried = append(c.tried, c.backend); len(c.tried) >= pool.Attempts {
+	w.dialFailed(index, c, outcome)
+}
+
+// dialFailed goes on to the next backend, if there may be one.
+func (w *worker) dialFailed(index uint32, c *conn, o Outcome) {
+	c.outcome = o
+	w.uncount(c)
+	if c.tried = append(c.tried, c.backend); len(c.tried) >= c.listener.Pool.Attempts {
 		w.end(index, c, c.outcome)
 		return
 	}
@@ -101,7 +123,8 @@ func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
 // dialOutcome says what an error of connect(2) means, and whether it says anything about the backend.
 func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 	switch errno {
-	case unix.ECONNREFUSED, unix.ENOENT, unix.EAGAIN: // the latter two: unix sockets
+	case unix.ECONNREFUSED,
+		unix.ENOENT, unix.EAGAIN, unix.EACCES, unix.EPROTOTYPE, unix.ELOOP, unix.ENOTDIR: // of a unix socket
 		return Outcome{SideBackend, ReasonConnectRefused}, true
 	case unix.ETIMEDOUT, unix.ECANCELED: // cancelled by the timer
 		return Outcome{SideBackend, ReasonConnectTimeout}, true

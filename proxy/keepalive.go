@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/eventloop"
 	"l4proxy/eventloop/rawsys"
 )
 
@@ -13,7 +14,8 @@ import (
 type KeepAlive struct {
 	Idle     time.Duration // TCP_KEEPIDLE: the first probe, after so long without a byte; whole seconds
 	Interval time.Duration // TCP_KEEPINTVL: between probes; whole seconds
-	// Timeout is TCP_USER_TIMEOUT: how long bytes, or probes, may stay without an acknowledgement.
+	// Timeout is TCP_USER_TIMEOUT: how long bytes, or probes, may stay without an acknowledgement. A peer that takes
+	// nothing but answers is not given up; see lookAfterPeers.
 	Timeout time.Duration
 }
 
@@ -35,3 +37,69 @@ func (k KeepAlive) set(fd int) {
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(k.Interval/time.Second))
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
 }
+
+// lookStep: looks are made at multiples of it, so that thousands of quiet connections wake a loop once a second.
+const lookStep = 1 << 30 // ns
+
+// nextLook is when the peers of c are to be looked after: once when it is old enough for keepalive, then four times in
+// a KeepAlive.Timeout.
+func (w *worker) nextLook(c *conn) int64 {
+	k := w.server.keepAlive
+	if c.flags&flagKeptAlive == 0 {
+		return c.connected + int64(k.after())
+	}
+	every := int64(k.Timeout / 4)
+	if every < lookStep {
+		return w.loop.Now() + every
+	}
+	return (w.loop.Now() + every + lookStep - 1) &^ (lookStep - 1)
+}
+
+// lookAfterPeers sets keepalive on the backend's socket in time, and sees to readers that pause. It reports whether it
+// has ended the connection.
+//
+// TCP_USER_TIMEOUT tells a dead peer from a living one by acknowledged bytes alone: a client that waits in a pager for
+// two minutes, its window shut, would be reset although it answers every probe. So it is switched off while that is
+// so, and the answers are watched from here.
+func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
+	k := w.server.keepAlive
+	if c.flags&flagKeptAlive == 0 {
+		if c.connected+int64(k.after()) > w.loop.Now() {
+			return false
+		}
+		c.flags |= flagKeptAlive
+		k.set(w.loop.FD(slotOf(index, server)))
+	}
+	for e := range 2 {
+		slot, patient := slotOf(index, e), flagPatient<<e
+		stuck := w.loop.Writing(slot) != eventloop.OpNone
+		if !stuck && c.flags&patient == 0 {
+			continue
+		}
+		fd := w.loop.FD(slot)
+		var info unix.TCPInfo
+		if rawsys.TCPInfo(fd, &info) != 0 {
+			continue // a unix socket
+		}
+		silent := time.Duration(info.Last_ack_recv) * time.Millisecond
+		switch shut := stuck && info.Snd_wnd < minWindow; {
+		case c.flags&patient == 0 && shut && silent < k.Timeout/2:
+			c.flags |= patient
+			rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0)
+		case c.flags&patient != 0 && !shut:
+			c.flags &^= patient
+			rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
+		case c.flags&patient != 0 && silent > k.Timeout+probesApart:
+			w.end(index, c, Outcome{sideOf(e), ReasonVanished})
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// minWindow: a window too small for a segment is as good as shut.
+	minWindow = 536
+	// probesApart is how far apart the kernel's probes of a shut window may be (TCP_RTO_MAX).
+	probesApart = 2 * time.Minute
+)

@@ -25,6 +25,7 @@ type listenSocket struct {
 	fd       int
 	index    uint32 // of its conn
 	paused   bool   // no accept in flight; the timer will start one
+	full     bool   // paused for want of a place
 	short    bool   // descriptors have run out, and that was logged
 	closed   bool   // only those that are parked are left
 	// parked are clients that were accepted when there was no place left; they are first when there is one.
@@ -39,7 +40,8 @@ func (socket *listenSocket) turnAwayParked() {
 	socket.parked = nil
 }
 
-// listen starts to accept on a listening socket.
+// listen takes a listening socket. The loop accepts on it when it runs: before, io_uring takes no more submissions
+// than fit its queue.
 func (w *worker) listen(fd int, l *Listener) {
 	index, c := w.takeConn()
 	c.state = stateListening
@@ -47,7 +49,15 @@ func (w *worker) listen(fd int, l *Listener) {
 	c.socket = &listenSocket{listener: l, fd: fd, index: index}
 	w.sockets = append(w.sockets, c.socket)
 	w.loop.Attach(slotOf(index, client), fd)
-	w.loop.Accept(slotOf(index, client))
+}
+
+// startAccepting is the first message of a worker, unless stopAccepting was faster.
+func (w *worker) startAccepting() {
+	for _, socket := range w.sockets {
+		if !socket.closed {
+			w.loop.Accept(slotOf(socket.index, client), w.room(socket))
+		}
+	}
 }
 
 // accepted handles what a listening socket says.
@@ -66,10 +76,11 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 		}
 		socket.paused = true
 	default:
-		// What accept(2) says of the connection that it would have returned: an error of that client alone.
+		// An error of the listening socket (those of one client stay in the event loop): it may last.
+		socket.paused = !done.More
 	}
 	if done.More {
-		if w.full(socket) {
+		if w.room(socket) <= w.loop.AcceptsAhead() {
 			w.loop.CancelRead(done.Slot)
 		}
 		return
@@ -77,20 +88,36 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 	switch {
 	case w.draining:
 		w.closeListener(index, c)
-	case socket.paused || w.full(socket):
-		if !socket.paused {
-			w.server.limitReached(socket.listener)
-		}
-		socket.paused = true
+	case socket.paused:
 		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 	default:
-		w.loop.Accept(done.Slot)
+		w.accept(index, socket)
 	}
 }
 
-// full reports whether another client of the socket would find no place.
-func (w *worker) full(socket *listenSocket) bool {
-	return len(socket.parked) > 0 || w.server.limit.Full() || socket.listener.Limit.Full()
+// accept accepts, or pauses until there is room.
+func (w *worker) accept(index uint32, socket *listenSocket) {
+	room := w.room(socket)
+	if room > 0 {
+		socket.paused, socket.full = false, false
+		w.loop.StopTimer(index)
+		w.loop.Accept(slotOf(index, client), room)
+		return
+	}
+	if !socket.full {
+		w.server.limitReached(socket.listener)
+	}
+	socket.paused, socket.full = true, true
+	w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
+}
+
+// room is for how many more clients of the socket there is a place. There is none while a client that was let in waits
+// for a descriptor for its backend: another one would take it.
+func (w *worker) room(socket *listenSocket) int {
+	if len(socket.parked) > 0 || w.server.waiting.Load() > 0 {
+		return 0
+	}
+	return min(w.server.limit.Room(), socket.listener.Limit.Room())
 }
 
 // resumeAccept accepts again after a pause, if there is room. Places that become free on other loops make no event here,
@@ -101,12 +128,25 @@ func (w *worker) resumeAccept(index uint32, c *conn) {
 		w.forgetListener(index, c)
 		return
 	}
-	if c.socket.closed || w.full(c.socket) {
+	switch {
+	case c.socket.closed:
 		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
-		return
+	case w.draining:
+		w.closeListener(index, c)
+	default:
+		w.accept(index, c.socket)
 	}
-	c.socket.paused = false
-	w.loop.Accept(slotOf(index, client))
+}
+
+// placesFreed goes on with those who waited for a place that has become free on this loop.
+func (w *worker) placesFreed() {
+	w.freed = false
+	for _, socket := range w.sockets {
+		w.unpark(socket)
+		if socket.full && !socket.closed && !w.draining && w.room(socket) > 0 {
+			w.accept(socket.index, socket)
+		}
+	}
 }
 
 // arrived takes a place for a new client. An accept that stands for many brings clients beyond the limit before it
@@ -121,9 +161,19 @@ func (w *worker) arrived(socket *listenSocket, a arrival) {
 		socket.parked = append(socket.parked, a)
 		return
 	}
-	if other := w.server.roomier(w); other != nil && other.loop.Post(a) {
-		return
+	w.place(a)
+}
+
+// place gives a client that has a place to the loop that has the most room: this one, or another.
+func (w *worker) place(a arrival) {
+	if other := w.server.roomier(w); other != nil {
+		other.load.Add(1)
+		if other.loop.Post(a) {
+			return
+		}
+		other.load.Add(-1)
 	}
+	w.load.Add(1)
 	w.admit(a)
 }
 
@@ -142,6 +192,7 @@ func (w *worker) takePlace(l *Listener) bool {
 func (w *worker) givePlace(l *Listener) {
 	l.Limit.Give()
 	w.server.limit.Give()
+	w.freed = true
 }
 
 // unpark admits those who wait for a place, while there are any.
@@ -152,11 +203,11 @@ func (w *worker) unpark(socket *listenSocket) {
 		if len(socket.parked) == 0 {
 			socket.parked = nil
 		}
-		w.admit(a)
+		w.place(a)
 	}
 }
 
-// admit asks the ACL, and lets a client in or turns it away. Its place is taken.
+// admit asks the ACL, and lets a client in or turns it away. Its place is taken, and it counts in this worker's load.
 func (w *worker) admit(a arrival) {
 	decision := a.listener.ACL.Decide(a.peer.Addr())
 	if !decision.Allow && decision.Action != acl.Message {
@@ -164,10 +215,13 @@ func (w *worker) admit(a arrival) {
 		return
 	}
 	index, c := w.takeConn()
-	w.load.Add(1)
 	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
 	c.flags = flagClient
 	w.loop.Attach(slotOf(index, client), a.fd)
+	if w.ending.Reason != ReasonNone {
+		w.end(index, c, w.ending)
+		return
+	}
 	if !decision.Allow {
 		w.deny(index, c, decision)
 		return
@@ -196,6 +250,10 @@ func (w *worker) closeListener(index uint32, c *conn) {
 		fd, peer, errno := rawsys.Accept(socket.fd, w.loop.SocketFlags())
 		if errno == unix.ECONNABORTED || errno == unix.EINTR {
 			continue
+		}
+		if errno == unix.EMFILE || errno == unix.ENFILE {
+			w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
+			return // the others wait until there are descriptors
 		}
 		if errno != 0 {
 			break

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
 )
 
 const (
@@ -28,30 +29,31 @@ func (w *worker) relay(index uint32, c *conn) {
 }
 
 // watchIdle sets the timer for the time at which the connection will have been idle for too long, if it stays so, or
-// has lived long enough for keepalive. Bytes do not set it anew: when it expires, lastActive is looked at.
+// for the next look after its peers. Bytes do not set it anew: when it expires, lastActive is looked at.
 func (w *worker) watchIdle(index uint32, c *conn) {
 	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {
 		due = c.lastActive + limit
 	}
-	if c.flags&flagKeptAlive == 0 {
-		due = min(due, c.connected+int64(w.server.keepAlive.after()))
-	}
-	if due == math.MaxInt64 {
-		w.loop.StopTimer(index)
-		return
-	}
-	w.loop.SetTimer(index, due)
+	w.loop.SetTimer(index, min(due, w.nextLook(c)))
 }
 
 func (w *worker) relayExpired(index uint32, c *conn) {
-	if c.flags&flagKeptAlive == 0 && c.connected+int64(w.server.keepAlive.after()) <= w.loop.Now() {
-		c.flags |= flagKeptAlive
-		w.server.keepAlive.set(w.loop.FD(slotOf(index, server)))
+	if w.lookAfterPeers(index, c) {
+		return
 	}
 	limit := c.limit()
 	if limit == 0 || c.lastActive+limit > w.loop.Now() {
 		w.watchIdle(index, c)
+		return
+	}
+	if w.delivering(index, c) {
+		c.lastActive = w.loop.Now()
+		w.watchIdle(index, c)
+		return
+	}
+	if c.flags&flagResetOut != 0 { // what ended it is known
+		w.end(index, c, c.outcome)
 		return
 	}
 	reason := ReasonIdleTimeout
@@ -59,6 +61,27 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		reason = ReasonHalfCloseTimeout
 	}
 	w.end(index, c, Outcome{SideProxy, reason})
+}
+
+// delivering reports whether a slow reader has taken bytes since the last look. A send buffer can hold megabytes, and
+// has room for more only when a good part of them has arrived: for minutes, no operation ends. The first look grants
+// one more period.
+func (w *worker) delivering(index uint32, c *conn) bool {
+	taken, waiting := uint64(0), false
+	for e := range 2 {
+		fd := w.loop.FD(slotOf(index, e))
+		unsent := rawsys.Unsent(fd)
+		waiting = waiting || unsent > 0
+		var info unix.TCPInfo
+		if rawsys.TCPInfo(fd, &info) == 0 {
+			taken += info.Bytes_acked
+		} else { // a unix socket
+			taken -= uint64(unsent)
+		}
+	}
+	moved := waiting && taken != c.taken
+	c.taken = taken
+	return moved
 }
 
 // read starts the next read of the flow from end.
@@ -187,6 +210,8 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 		return
 	}
 	towards.ended = flowDead
+	c.flags |= flagHalfClosed // what is left to do must not take for ever
+	w.watchIdle(index, c)
 	w.loop.CancelRead(slotOf(index, 1-end))
 	w.loop.CancelWrite(slotOf(index, end))
 }

@@ -49,11 +49,14 @@ type Server struct {
 
 	listening  atomic.Int64 // listening sockets that are open
 	turnedAway atomic.Uint64
+	waiting    atomic.Int64 // connections in stateWaiting
+	denied     atomic.Int64 // connections that hold no place because they are being turned away
 	waits      waitLog
 	wake       chan struct{} // tells the recorder that there are records
 	asleep     atomic.Bool   // the recorder wants to be told
 	stop       chan struct{} // closed by Stop
 	stopOnce   sync.Once
+	unlinkOnce sync.Once
 }
 
 // Listen opens all listening sockets of the state and makes the event loops. When one thing fails, nothing is left
@@ -117,7 +120,7 @@ type ListenAddr struct {
 func (s *Server) Workers() int { return len(s.workers) }
 
 // Connections is the number of connections there are now, those being dialled or turned away included.
-func (s *Server) Connections() int { return int(s.limit.Used()) }
+func (s *Server) Connections() int { return int(s.limit.Used() + s.denied.Load()) }
 
 // Dropped is the number of records that were lost because Finished was slow.
 func (s *Server) Dropped() uint64 {
@@ -145,6 +148,7 @@ func (s *Server) Run(ctx context.Context) error {
 				w.listen(fd, b.listener)
 			}
 		}
+		w.loop.Post(startAccepting{})
 		loops.Go(func() {
 			if err := w.loop.Run(cpus[i]); err != nil {
 				failed <- fmt.Errorf("event loop %d: %w", i, err)
@@ -200,6 +204,7 @@ func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stop) }) }
 
 // StopAccepting closes the listening sockets, after clients that already wait in their queues were taken.
 func (s *Server) StopAccepting() {
+	s.unlinkOnce.Do(s.unlinkAll) // from then on, a successor may bind to the paths
 	for _, w := range s.workers {
 		w.loop.Post(stopAccepting{})
 	}
@@ -271,6 +276,7 @@ func (s *Server) roomier(w *worker) *worker {
 
 // closeAll closes whatever descriptors are left. The loops are not running.
 func (s *Server) closeAll() error {
+	s.unlinkOnce.Do(s.unlinkAll)
 	for _, w := range s.workers {
 		for _, socket := range w.sockets {
 			if !socket.closed {
@@ -289,6 +295,11 @@ func (s *Server) closeAll() error {
 			}
 		}
 		w.conns, w.sockets = nil, nil
+		w.loop.Undelivered(func(m any) {
+			if a, ok := m.(arrival); ok {
+				rawsys.Close(a.fd)
+			}
+		})
 		w.loop.Discard()
 	}
 	for _, b := range s.bound {

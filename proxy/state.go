@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,14 @@ func (l *Limit) Take() bool {
 
 // Give gives a place back.
 func (l *Limit) Give() { l.used.Add(-1) }
+
+// Room is the number of places that are free.
+func (l *Limit) Room() int {
+	if l.Max == 0 {
+		return math.MaxInt
+	}
+	return int(max(0, l.Max-l.used.Load()))
+}
 
 // Full reports whether Take would fail.
 func (l *Limit) Full() bool { return l.Max > 0 && l.used.Load() >= l.Max }

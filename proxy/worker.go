@@ -28,6 +28,8 @@ type worker struct {
 	_    [64]byte
 
 	draining bool
+	freed    bool    // a place was given back in this batch
+	ending   Outcome // that of endAll, for those who arrive after it
 }
 
 // arrival is an accepted descriptor that is not a connection yet.
@@ -100,6 +102,8 @@ func (w *worker) Expire(index uint32) {
 
 // Messages to a worker.
 type (
+	// startAccepting: accept on all listening sockets.
+	startAccepting struct{}
 	// stopAccepting: take what already waits in the listening sockets' queues, then close them.
 	stopAccepting struct{}
 	// endAll: end every connection with this outcome.
@@ -113,6 +117,8 @@ func (w *worker) Message(m any) {
 	switch m := m.(type) {
 	case arrival:
 		w.admit(m)
+	case startAccepting:
+		w.startAccepting()
 	case stopAccepting:
 		w.stopAccepting()
 	case endAll:
@@ -124,10 +130,8 @@ func (w *worker) Message(m any) {
 
 // BatchEnd implements [eventloop.Handler].
 func (w *worker) BatchEnd() {
-	for _, socket := range w.sockets {
-		if len(socket.parked) > 0 {
-			w.unpark(socket)
-		}
+	if w.freed {
+		w.placesFreed()
 	}
 	w.records.publish(w.server.wakeRecorder)
 }

@@ -156,6 +156,15 @@ func SetNonblock(fd int, on bool) unix.Errno {
 	return errno
 }
 
+// IsUnix tells whether fd is a unix socket: getsockopt(SO_DOMAIN).
+func IsUnix(fd int) bool {
+	var domain int32
+	size := uint32(unsafe.Sizeof(domain))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_DOMAIN,
+		uintptr(unsafe.Pointer(&domain)), uintptr(unsafe.Pointer(&size)), 0)
+	return errno == 0 && domain == unix.AF_UNIX
+}
+
 // SocketError takes the pending error of fd: getsockopt(SO_ERROR). 0 when there is none.
 func SocketError(fd int) unix.Errno {
 	var value int32
@@ -166,6 +175,13 @@ func SocketError(fd int) unix.Errno {
 		return errno
 	}
 	return unix.Errno(value)
+}
+
+// AtUrgentMark tells whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)).
+func AtUrgentMark(fd int) bool {
+	var at int32
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCATMARK, uintptr(unsafe.Pointer(&at)))
+	return errno == 0 && at != 0
 }
 
 // Unread is the number of bytes in fd's receive queue (SIOCINQ, tcp(7)); 0 on error.
