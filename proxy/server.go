@@ -268,7 +268,7 @@ func (s *Server) roomier(w *worker) *worker {
 			emptiest, least = other, n
 		}
 	}
-	if emptiest == w || w.load.Load() < least+2+least/4 {
+	if emptiest == w || w.load.Load() < least+2+least/2 {
 		return nil
 	}
 	return emptiest
