@@ -70,6 +70,7 @@ const (
 	flagPatientBackend                       // the same for the backend's socket
 	flagResetOut                             // at the close, the surviving side gets a reset
 	flagNoPlace                              // denied: it has given its place back
+	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
 )
 
 // The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.

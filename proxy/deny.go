@@ -19,7 +19,7 @@ const (
 	denyingMost = 1024
 )
 
-// denyingMost is denyingMost, or an eighth of each loop's share of max_connections if that is less: descriptors are
+// denyingMost is denyingMost, or an eighth of its share of the places that are free if that is less: descriptors are
 // for those who are allowed.
 func (s *Server) denyingMost() int {
 	return min(denyingMost, max(8, s.limit.Room()/8/len(s.workers)))

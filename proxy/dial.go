@@ -59,13 +59,14 @@ func (w *worker) waitForResources(index uint32, c *conn) {
 	w.uncount(c)
 	c.backend = nil
 	now := w.loop.Now()
-	if now-c.accepted > int64(c.listener.Pool.ConnectTimeout) {
-		w.end(index, c, Outcome{SideProxy, ReasonLocalResources})
-		return
-	}
 	if c.state != stateWaiting {
 		c.state = stateWaiting
+		c.lastActive = now // not c.accepted: it may have been parked for long, or dialled another backend
 		w.server.waiting.Add(1)
+		w.server.dialShort(c.listener)
+	} else if now-c.lastActive > int64(c.listener.Pool.ConnectTimeout) {
+		w.end(index, c, Outcome{SideProxy, ReasonLocalResources})
+		return
 	}
 	w.loop.SetTimer(index, now+int64(resourceRetry))
 }

@@ -5,7 +5,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop"
 	"l4proxy/eventloop/rawsys"
 )
 
@@ -70,19 +69,27 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 		c.flags |= flagKeptAlive
 		k.set(w.loop.FD(slotOf(index, server)))
 	}
+	// Where no byte has moved since the last look, and none was on its way then, none is now: quiet connections cost no
+	// system call. (A write in flight has filled a send buffer, and was seen when that happened.)
+	const watched = flagPending | flagPatient | flagPatientBackend
+	if c.flags&watched == 0 && w.loop.Now()-c.lastActive > int64(k.Timeout/2)+lookStep {
+		return false
+	}
+	c.flags &^= flagPending
 	for e := range 2 {
-		slot, patient := slotOf(index, e), flagPatient<<e
-		stuck := w.loop.Writing(slot) != eventloop.OpNone
-		if !stuck && c.flags&patient == 0 {
-			continue
-		}
-		fd := w.loop.FD(slot)
+		patient := flagPatient << e
+		fd := w.loop.FD(slotOf(index, e))
 		var info unix.TCPInfo
 		if rawsys.TCPInfo(fd, &info) != 0 {
 			continue // a unix socket
 		}
+		if info.Notsent_bytes > 0 || info.Unacked > 0 {
+			c.flags |= flagPending
+		}
+		// Not only while a write is in flight: a send buffer can hold all that there is to say, for hours.
+		shut := info.Notsent_bytes > 0 && info.Snd_wnd < minWindow
 		silent := time.Duration(info.Last_ack_recv) * time.Millisecond
-		switch shut := stuck && info.Snd_wnd < minWindow; {
+		switch {
 		case c.flags&patient == 0 && shut && silent < k.Timeout/2:
 			c.flags |= patient
 			rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0)
@@ -90,6 +97,7 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 			c.flags &^= patient
 			rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
 		case c.flags&patient != 0 && silent > k.Timeout+probesApart:
+			c.flags |= flagResetOut // as when the kernel finds it out: see broken
 			w.end(index, c, Outcome{sideOf(e), ReasonVanished})
 			return true
 		}

@@ -54,7 +54,7 @@ func (w *worker) listen(fd int, l *Listener) {
 // startAccepting is the first message of a worker, unless stopAccepting was faster.
 func (w *worker) startAccepting() {
 	for _, socket := range w.sockets {
-		if !socket.closed {
+		if !socket.closed && !w.draining {
 			w.loop.Accept(slotOf(socket.index, client), w.room(socket))
 		}
 	}
@@ -104,10 +104,11 @@ func (w *worker) accept(index uint32, socket *listenSocket) {
 		w.loop.Accept(slotOf(index, client), room)
 		return
 	}
-	if !socket.full {
+	if !socket.full && w.server.waiting.Load() == 0 { // else it is descriptors that are short; see waitForResources
 		w.server.limitReached(socket.listener)
 	}
 	socket.paused, socket.full = true, true
+	w.wanting.Store(true)
 	w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 }
 
@@ -120,8 +121,8 @@ func (w *worker) room(socket *listenSocket) int {
 	return min(w.server.limit.Room(), socket.listener.Limit.Room())
 }
 
-// resumeAccept accepts again after a pause, if there is room. Places that become free on other loops make no event here,
-// so those who are parked have only this timer.
+// resumeAccept accepts again after a pause, if there is room: places that become free on other loops are told of at
+// most once a pause, and descriptors not at all.
 func (w *worker) resumeAccept(index uint32, c *conn) {
 	w.unpark(c.socket)
 	if c.socket.closed && len(c.socket.parked) == 0 {
@@ -138,15 +139,32 @@ func (w *worker) resumeAccept(index uint32, c *conn) {
 	}
 }
 
-// placesFreed goes on with those who waited for a place that has become free on this loop.
+// placesFreed goes on with those who waited for a place that has become free on this loop, and tells other loops where
+// clients wait.
 func (w *worker) placesFreed() {
 	w.freed = false
+	w.goOn()
+	if w.server.limit.Room() == 0 {
+		return
+	}
+	for _, other := range w.server.workers {
+		if other != w && other.wanting.Load() && other.wanting.Swap(false) {
+			other.loop.Post(roomElsewhere{})
+		}
+	}
+}
+
+// goOn admits those who wait for a place, and accepts others, as far as there is room.
+func (w *worker) goOn() {
+	wanting := false
 	for _, socket := range w.sockets {
 		w.unpark(socket)
 		if socket.full && !socket.closed && !w.draining && w.room(socket) > 0 {
 			w.accept(socket.index, socket)
 		}
+		wanting = wanting || socket.full || len(socket.parked) > 0
 	}
+	w.wanting.Store(wanting)
 }
 
 // arrived takes a place for a new client. An accept that stands for many brings clients beyond the limit before it
@@ -251,7 +269,7 @@ func (w *worker) closeListener(index uint32, c *conn) {
 		if errno == unix.ECONNABORTED || errno == unix.EINTR {
 			continue
 		}
-		if errno == unix.EMFILE || errno == unix.ENFILE {
+		if errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM {
 			w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 			return // the others wait until there are descriptors
 		}

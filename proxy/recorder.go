@@ -62,12 +62,24 @@ type waitLog struct {
 // limitEvery is how often a limit that stays reached is logged.
 const limitEvery = 10 * time.Second
 
+// due counts, and reports whether it is time for a line.
+func (l *waitLog) due() bool {
+	l.count.Add(1)
+	now := eventloop.Clock()
+	next := l.next.Load()
+	return now >= next && l.next.CompareAndSwap(next, now+int64(limitEvery))
+}
+
+// dialShort notes that a dial for a client of l has to wait for a descriptor, and all new clients with it.
+func (s *Server) dialShort(l *Listener) {
+	if s.shortage.due() {
+		s.log.Warn("cannot dial: out of file descriptors or memory; clients wait until there are some", "listener", l.Name)
+	}
+}
+
 // limitReached notes that new clients of l have to wait for a place.
 func (s *Server) limitReached(l *Listener) {
-	s.waits.count.Add(1)
-	now := eventloop.Clock()
-	next := s.waits.next.Load()
-	if now < next || !s.waits.next.CompareAndSwap(next, now+int64(limitEvery)) {
+	if !s.waits.due() {
 		return
 	}
 	if l.Limit.Full() {

@@ -147,11 +147,11 @@ func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Compl
 	c.lastActive = w.loop.Now()
 	w.drop(f) // sent whole, or never
 	if done.Err != 0 {
-		if f.ended == flowOpen {
-			f.ended = flowDead
-		}
 		if done.Err != unix.ECANCELED {
 			w.broken(index, c, 1-end, done.Err)
+		}
+		if f.ended == flowOpen {
+			f.ended = flowDead
 		}
 		return
 	}

@@ -52,6 +52,7 @@ type Server struct {
 	waiting    atomic.Int64 // connections in stateWaiting
 	denied     atomic.Int64 // connections that hold no place because they are being turned away
 	waits      waitLog
+	shortage   waitLog
 	wake       chan struct{} // tells the recorder that there are records
 	asleep     atomic.Bool   // the recorder wants to be told
 	stop       chan struct{} // closed by Stop

@@ -27,6 +27,7 @@ type worker struct {
 	load atomic.Int64
 	_    [64]byte
 
+	wanting  atomic.Bool // clients here wait for a place: a loop that has one says so
 	draining bool
 	freed    bool    // a place was given back in this batch
 	ending   Outcome // that of endAll, for those who arrive after it
@@ -108,6 +109,8 @@ type (
 	stopAccepting struct{}
 	// endAll: end every connection with this outcome.
 	endAll struct{ Outcome }
+	// roomElsewhere: a place has become free on another loop.
+	roomElsewhere struct{}
 	// quit: leave the loop.
 	quit struct{}
 )
@@ -123,6 +126,8 @@ func (w *worker) Message(m any) {
 		w.stopAccepting()
 	case endAll:
 		w.endAll(m.Outcome)
+	case roomElsewhere:
+		w.goOn()
 	case quit:
 		w.loop.Quit()
 	}
