@@ -2,8 +2,11 @@ package proxy_test
 
 import (
 	"io"
+	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
@@ -73,6 +76,32 @@ func TestHalfCloseTimeout(t *testing.T) {
 					r.endedOne(proxy.SideProxy, proxy.ReasonHalfCloseTimeout, in, out)
 				})
 			}
+		}
+	})
+}
+
+// TestHalfCloseAfterFailedWrite has a backend that takes nothing any more and goes on saying nothing: the write to it
+// fails without a reset, and half_close, not idle, is what ends the connection.
+func TestHalfCloseAfterFailedWrite(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "unix", t.TempDir()+"/s")
+		r := start(t, engine, addresses(b), func(s *setup) { s.listener.HalfClose = limit })
+		c := r.dial()
+		raw, err := b.Accept(t).(*net.UnixConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_RD) }); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.ended(1)[0].Outcome; (got != proxy.Outcome{Side: proxy.SideBackend, Reason: proxy.ReasonReset}) {
+			t.Errorf("outcome = %v %v", got.Side, got.Reason)
 		}
 	})
 }
