@@ -30,7 +30,7 @@ type boundListener struct {
 	listener *Listener
 	bind     Bind // with the port that is in use
 	fds      []int
-	file     os.FileInfo // of a unix socket in the file system, while it is there
+	file     os.FileInfo // of a unix socket in the file system
 }
 
 // take returns the listening socket for worker i, which is the worker's from then on; -1 when there is none.
@@ -61,7 +61,6 @@ func (b *boundListener) unlink() {
 	if now, err := os.Lstat(b.bind.Address); err == nil && os.SameFile(b.file, now) {
 		_ = os.Remove(b.bind.Address)
 	}
-	b.file = nil
 }
 
 func (s *Server) unlinkAll() {

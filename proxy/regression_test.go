@@ -1,0 +1,177 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/acl"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// Defects that once were, each found by reading and not by the tests of what should work.
+
+// TestUrgentByteInBulk sends urgent data (RFC 6093) behind bulk: splice(2) never passes its mark, and answers EAGAIN
+// while poll(2) says that there is something to read.
+func TestUrgentByteInBulk(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		half := bytes.Repeat([]byte("a"), 4<<20)
+		var got atomic.Int64
+		ended := make(chan struct{})
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			defer close(ended)
+			for p := make([]byte, 64<<10); ; {
+				n, err := c.Read(p)
+				if got.Add(int64(n)); err != nil {
+					return
+				}
+			}
+		})
+		c := start(t, engine, addresses(b)).dial()
+		if _, err := c.Write(half); err != nil {
+			t.Fatal(err)
+		}
+		testnet.Eventually(t, "the first half has come", func() bool { return got.Load() == int64(len(half)) })
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sendErr error
+		if err := raw.Control(func(fd uintptr) { sendErr = unix.Send(int(fd), []byte("!"), unix.MSG_OOB) }); err != nil || sendErr != nil {
+			t.Fatal(err, sendErr)
+		}
+		if _, err := c.Write(half); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		testnet.Eventually(t, "the stream has ended", func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		})
+		// The urgent byte itself is not part of the stream that a proxy relays.
+		if n := got.Load(); n != int64(2*len(half)) {
+			t.Errorf("%d bytes came, want %d", n, 2*len(half))
+		}
+	})
+}
+
+// TestMoreListenersThanSubmissions listens on more addresses than io_uring's queue holds submissions.
+func TestMoreListenersThanSubmissions(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		dir := t.TempDir()
+		r := start(t, engine, addresses(b), func(s *setup) {
+			s.options.Workers = 1
+			for i := range 1030 {
+				path := filepath.Join(dir, fmt.Sprint(i))
+				s.listener.Binds = append(s.listener.Binds, proxy.Bind{Network: "unix", Address: path})
+			}
+		})
+		c := testnet.Dial(t, "unix", filepath.Join(dir, "1029"))
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		r.dial()
+	})
+}
+
+// TestDescriptorsInTheStream passes a descriptor over a unix socket (SCM_RIGHTS): a receive stops behind its bytes, and
+// those that lie there already make no edge.
+func TestDescriptorsInTheStream(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		// Nothing is answered before all has come: an answer would make an edge for what lies there, too.
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			all := make([]byte, 6)
+			if _, err := io.ReadFull(c, all); err == nil {
+				_, _ = c.Write(all)
+			}
+		})
+		path := filepath.Join(t.TempDir(), "s")
+		var c testnet.Conn
+		start(t, engine, addresses(b), func(s *setup) {
+			s.listener.Binds = []proxy.Bind{{Network: "unix", Address: path}}
+			s.before = func(string) { // both messages have to be there when the proxy first looks
+				c = testnet.Dial(t, "unix", path)
+				if _, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte("one"), unix.UnixRights(0), nil); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := c.Write([]byte("two")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		got := make([]byte, 6)
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != "onetwo" {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
+}
+
+// TestSuccessorKeepsItsSocket has a second proxy take over the path of a unix socket from one that drains.
+func TestSuccessorKeepsItsSocket(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		path := filepath.Join(t.TempDir(), "s")
+		on := func(s *setup) { s.listener.Binds = []proxy.Bind{{Network: "unix", Address: path}} }
+		old := start(t, engine, addresses(b), on)
+		old.server.StopAccepting()
+		testnet.Eventually(t, "the path is free", func() bool {
+			c, err := net.Dial("unix", path)
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
+		})
+		start(t, engine, addresses(b), on)
+		old.server.Stop()
+		if err := old.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("the successor's socket is gone: %v", err)
+		}
+	})
+}
+
+// TestDeniedClientsTakeNoPlaces has more denied clients linger than the listener has places.
+func TestDeniedClientsTakeNoPlaces(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		const places = 8
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b), rules(false,
+			acl.Rule{Name: "allow[0]", Allow: true, Prefixes: prefixes("127.0.0.2/32")},
+		), func(s *setup) { s.listener.Limit.Max, s.options.Workers = places, 1 })
+		for range 2 * places {
+			r.dial() // denied, and stays
+		}
+		testnet.Eventually(t, "all of them are being denied", func() bool { return r.server.Connections() == 2*places })
+		c := testnet.DialFrom(t, "127.0.0.2", r.addr)
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		// Answered while the denied linger, not when their time was over.
+		if n := r.server.Connections(); n != 2*places+1 {
+			t.Errorf("%d connections when the allowed client was answered, want %d", n, 2*places+1)
+		}
+	})
+}
