@@ -95,8 +95,9 @@ func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
 	if n == 0 && into == nil {
 		p.giveBack(pipe)
 	}
-	// splice(2) never goes past an urgent byte, and says EAGAIN although more has come; a receive steps over it.
-	if errno == unix.EAGAIN && rawsys.AtUrgentMark(socket) {
+	// splice(2) never goes past an urgent byte: it says EAGAIN although more has come, and once the FIN has come too, 0,
+	// as if the stream had ended. A receive steps over the byte, and knows the end.
+	if n == 0 && errno == 0 || errno == unix.EAGAIN && rawsys.AtUrgentMark(socket) {
 		return nil, 0, 0
 	}
 	return pipe, n, errno
