@@ -118,15 +118,11 @@ func (u *uring) quiet() {
 
 func (u *uring) bytes(b Buffer) []byte { return u.buffers.bytes(b) }
 
-func (u *uring) release(b Buffer) {
-	u.buffers.release(b)
-	if len(u.starved) > 0 {
-		u.feed()
-	}
-}
+func (u *uring) release(b Buffer) { u.buffers.release(b) }
 
 func (u *uring) wait(timeout time.Duration, raw bool) (int, error) {
-	if u.anyReady() {
+	// Those that are fed may turn out to need no buffer, for which others wait: so no sleep before all were fed.
+	if len(u.starved) > 0 && u.feed() || u.anyReady() {
 		timeout = 0
 	}
 	if err := u.enter(timeout, raw); err != nil {
@@ -213,9 +209,6 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 			return 0
 		}
 		so.flags &^= flagDrained
-		if len(u.starved) > 0 && u.buffers.inRing() > 0 {
-			u.feed() // with the buffer for which this one had waited
-		}
 	}
 	if !done.More {
 		so.in = reading{}

@@ -92,7 +92,7 @@ func (b *uringBuffers) taken(flags uint32) Buffer {
 	return Buffer(flags>>cqeBufferShift) + 1
 }
 
-// inRing is how many buffers the kernel has, not counting what it took for completions that were not looked at yet.
+// inRing is how many buffers the kernel has, once all its completions were looked at.
 func (b *uringBuffers) inRing() int { return b.provided - b.out }
 
 func (b *uringBuffers) release(id Buffer) {

@@ -171,22 +171,26 @@ func (u *uring) spliced(s Slot, on bool) {
 	}
 }
 
-// starve handles a receive that found no buffer: it tries again if there are some by now (a batch may tell of many
-// such receives), or if more can be given to the kernel; else it waits for one to come back.
+// starve notes a receive that found no buffer, for feed.
 func (u *uring) starve(s Slot, so *socket) {
-	if u.buffers.inRing() > 0 || u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
-		u.tryRead(s, so)
-		return
-	}
 	so.flags |= flagStarved
 	u.starved = append(u.starved, s)
 }
 
-// feed lets the receive that has waited longest try again.
-func (u *uring) feed() {
-	s := u.starved[0]
-	u.starved = slices.Delete(u.starved, 0, 1)
-	so := u.table.at(s)
-	so.flags &^= flagStarved
-	u.tryRead(s, so)
+// feed lets starved receives try again, those first that have waited longest, as many as there are buffers for: more
+// of them are given to the kernel only when it has none left. It is called between batches, because until the last
+// completion of a batch is looked at nobody knows how many buffers the kernel has, and an attempt that finds none costs
+// as much as one that does. It reports whether another round may feed more.
+func (u *uring) feed() bool {
+	if u.buffers.inRing() <= 0 && !u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
+		return false // until the handler releases some
+	}
+	n := min(len(u.starved), u.buffers.inRing())
+	for _, s := range u.starved[:n] {
+		so := u.table.at(s)
+		so.flags &^= flagStarved
+		u.tryRead(s, so)
+	}
+	u.starved = slices.Delete(u.starved, 0, n)
+	return len(u.starved) > 0
 }
