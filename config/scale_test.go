@@ -21,20 +21,26 @@ func atMost(t *testing.T, limit time.Duration, f func()) {
 	}
 }
 
+// manyBackends is a configuration with n backends in one pool.
+func manyBackends(n int) (yaml, json string) {
+	var y, j strings.Builder
+	y.WriteString("listeners: {web: {bind: \":80\"}}\npools:\n  web:\n    backends:\n")
+	j.WriteString(`{"listeners": {"web": {"bind": ":80"}}, "pools": {"web": {"backends": [`)
+	for i := range n {
+		fmt.Fprintf(&y, "      - {address: \"10.0.%d.%d:80\", weight: %d}\n", i/256, i%256, 1+i%1000)
+		if i > 0 {
+			j.WriteString(",")
+		}
+		fmt.Fprintf(&j, `{"address": "10.0.%d.%d:80", "weight": %d}`, i/256, i%256, 1+i%1000)
+	}
+	j.WriteString("]}}}")
+	return y.String(), j.String()
+}
+
 func TestTenThousandBackends(t *testing.T) {
 	const n = 10_000 / slowdown
-	var yaml, json strings.Builder
-	yaml.WriteString("listeners: {web: {bind: \":80\"}}\npools:\n  web:\n    backends:\n")
-	json.WriteString(`{"listeners": {"web": {"bind": ":80"}}, "pools": {"web": {"backends": [`)
-	for i := range n {
-		fmt.Fprintf(&yaml, "      - {address: \"10.0.%d.%d:80\", weight: %d}\n", i/256, i%256, 1+i%1000)
-		if i > 0 {
-			json.WriteString(",")
-		}
-		fmt.Fprintf(&json, `{"address": "10.0.%d.%d:80", "weight": %d}`, i/256, i%256, 1+i%1000)
-	}
-	json.WriteString("]}}}")
-	for name, text := range map[string]string{"many.yaml": yaml.String(), "many.json": json.String()} {
+	yaml, json := manyBackends(n)
+	for name, text := range map[string]string{"many.yaml": yaml, "many.json": json} {
 		t.Run(name, func(t *testing.T) {
 			atMost(t, time.Second, func() {
 				c, err := Parse(name, []byte(text), nil)
