@@ -79,6 +79,7 @@ func (l *Loop) Run(cpu int) (err error) {
 		// Refused where another CPU set is enforced; the loop then runs wherever the kernel puts it.
 		_ = unix.SchedSetaffinity(0, &set)
 	}
+	scheduleInBatches()
 	defer func() {
 		if r := recover(); r != nil {
 			err = &PanicError{Value: r, Stack: debug.Stack()}
