@@ -42,7 +42,7 @@ func (e *epoll) acceptAll(s Slot, so *socket) int {
 			n++
 		case errno == unix.EAGAIN:
 			return n
-		case !ofConnection(errno):
+		case !OfConnection(errno):
 			e.stopListening(so)
 			so.in = reading{}
 			e.pass(Completion{Slot: s, Op: OpAccept, FD: -1, Err: errno})
@@ -52,11 +52,12 @@ func (e *epoll) acceptAll(s Slot, so *socket) int {
 	return n
 }
 
-// ofConnection tells whether an error of accept(2) is that of one connection, which was taken from the queue with it,
-// and not one of the listening socket or of this process. (accept(2), Error handling.)
-func ofConnection(errno unix.Errno) bool {
+// OfConnection tells whether an error of accept(2) is that of one connection, which was taken from the queue with it,
+// and not one of the listening socket or of this process (accept(2), Error handling). EPERM is not: the page lays it on
+// firewall rules, but a security profile that forbids accept says so too, and keeps saying so.
+func OfConnection(errno unix.Errno) bool {
 	switch errno {
-	case unix.ECONNABORTED, unix.EINTR, unix.EPERM, unix.EPROTO, unix.ENOPROTOOPT, unix.ENETDOWN, unix.ENETUNREACH,
+	case unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENOPROTOOPT, unix.ENETDOWN, unix.ENETUNREACH,
 		unix.EHOSTDOWN, unix.EHOSTUNREACH, unix.ENONET, unix.EOPNOTSUPP, unix.ETIMEDOUT:
 		return true
 	}

@@ -188,7 +188,7 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 		} else {
 			done.FD, done.Err = -1, unix.Errno(-e.res)
 		}
-		if done.Err != 0 && ofConnection(done.Err) && !so.in.cancelled {
+		if done.Err != 0 && OfConnection(done.Err) && !so.in.cancelled {
 			if !done.More {
 				u.accept(s, 0)
 			}

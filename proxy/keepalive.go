@@ -97,7 +97,9 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 			c.flags &^= patient
 			rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
 		case c.flags&patient != 0 && silent > k.Timeout+probesApart:
-			c.flags |= flagResetOut // as when the kernel finds it out: see broken
+			// As when the kernel finds it out (see broken): what is on its way to this peer is not waited for.
+			c.flags |= flagResetOut
+			c.flow[1-e].ended = flowDead
 			w.end(index, c, Outcome{sideOf(e), ReasonVanished})
 			return true
 		}

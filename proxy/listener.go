@@ -264,9 +264,10 @@ func (w *worker) stopAccepting() {
 func (w *worker) closeListener(index uint32, c *conn) {
 	socket := c.socket
 	rawsys.SetNonblock(socket.fd, true)
-	for {
+	for failed := 0; ; {
 		fd, peer, errno := rawsys.Accept(socket.fd, w.loop.SocketFlags())
-		if errno == unix.ECONNABORTED || errno == unix.EINTR {
+		if eventloop.OfConnection(errno) && failed < backlog { // more are not of connections that have queued up
+			failed++
 			continue
 		}
 		if errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM {

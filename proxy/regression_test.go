@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/acl"
+	"l4proxy/eventloop"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -173,5 +174,38 @@ func TestDeniedClientsTakeNoPlaces(t *testing.T) {
 		if n := r.server.Connections(); n != 2*places+1 {
 			t.Errorf("%d connections when the allowed client was answered, want %d", n, 2*places+1)
 		}
+	})
+}
+
+// TestUnusableAddressFamily has a backend for whose address family the kernel makes no sockets, as on a machine without
+// IPv6: it is one that nobody can reach, and not a shortage that may pass.
+func TestUnusableAddressFamily(t *testing.T) {
+	unusable := func(s *setup) {
+		s.before = func(string) { s.listener.Pool.Addrs[0] = new(eventloop.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
+	}
+	engines(t, func(t *testing.T, engine string) {
+		t.Run("another is used", func(t *testing.T) {
+			b := testnet.Serve(t, "tcp", "", testnet.Echo)
+			r := start(t, engine, []string{testnet.Refusing(t), b.Addr}, unusable)
+			const many = 4
+			for range many { // who stays makes the other backend the emptier one
+				mustAsk(t, r.dial(), "hello")
+			}
+			if ok, failed := r.pool.Backends[0].Dials(); ok != 0 || failed == 0 {
+				t.Errorf("dials of the unusable backend: %d succeeded, %d failed; want some that failed", ok, failed)
+			}
+			if n := r.pool.Backends[0].Active(); n != 0 || b.Accepted() != many {
+				t.Errorf("%d connections are counted on the unusable backend, %d of %d reached the other", n, b.Accepted(), many)
+			}
+		})
+		t.Run("there is no other", func(t *testing.T) {
+			r := start(t, engine, []string{testnet.Refusing(t)}, unusable)
+			if n, err := r.dial().Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("the client reads %d bytes, %v; want EOF", n, err)
+			}
+			if record := r.endedOne(proxy.SideBackend, proxy.ReasonConnectUnreachable, 0, 0); record.Attempts != 1 {
+				t.Errorf("attempts = %d, want 1", record.Attempts)
+			}
+		})
 	})
 }
