@@ -1,18 +1,29 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"sync"
-	"time"
 )
 
-// echo is the origin that every proxy is verified with.
+// runEcho is the origin that every peer is verified with. Its argument is the
+// address it listens on. It serves until ctx ends.
+func runEcho(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: echo LISTEN")
+	}
+	e, err := startEcho(args[0])
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	e.stop()
+	return nil
+}
+
+// echo sends back what it receives.
 type echo struct {
 	listener net.Listener
 	group    sync.WaitGroup
@@ -63,51 +74,4 @@ func (e *echo) stop() {
 	}
 	e.mu.Unlock()
 	e.group.Wait()
-}
-
-// verify sends a few sizes of random bytes through address and expects the same
-// bytes back.
-func verify(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	random := rand.NewChaCha8([32]byte{})
-	for _, size := range []int{1, 1000, 4 << 20} {
-		sent := make([]byte, size)
-		// ChaCha8 never fails to fill a slice.
-		_, _ = random.Read(sent)
-		if err := roundTrip(ctx, address, sent); err != nil {
-			return fmt.Errorf("%d bytes: %w", size, err)
-		}
-	}
-	return nil
-}
-
-func roundTrip(ctx context.Context, address string, sent []byte) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
-	written := make(chan error, 1)
-	go func() {
-		_, err := conn.Write(sent)
-		written <- err
-	}()
-	received := make([]byte, len(sent))
-	if _, err := io.ReadFull(conn, received); err != nil {
-		return fmt.Errorf("reading the echo: %w", err)
-	}
-	if err := <-written; err != nil {
-		return err
-	}
-	if !bytes.Equal(received, sent) {
-		return errors.New("other bytes came back")
-	}
-	return nil
 }

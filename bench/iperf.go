@@ -10,15 +10,11 @@ import (
 	"strconv"
 )
 
-// bulk is one direction as fast as it goes: iperf3. Its CPU figure is that of
-// the proxy and both ends together: the kernel charges the work on a segment to
-// whoever runs when its softirq does, and over loopback that is the proxy in
-// one run and the receiver in the next. What was charged to the proxy alone is
-// shown, but says more about timing than about work.
-func bulk(streams int) scenario {
+// iperf is what bulk measures, told by iperf3.
+func iperf(streams int) scenario {
 	return scenario{
-		about: fmt.Sprintf("Bulk from client to origin, streams: %d (iperf3). CPU is that of proxy and both ends together: "+
-			"how it is shared out among them is the kernel's accounting, not their work.", streams),
+		name:  fmt.Sprintf("iperf3-%d", streams),
+		about: fmt.Sprintf("Second opinion on bulk-%d: iperf3. %s", streams, aboutBulkCPU),
 		metrics: []metric{
 			{name: "Gbit/s", higher: true, digits: 2},
 			{name: "CPU s/GB", digits: 2},
@@ -27,45 +23,46 @@ func bulk(streams int) scenario {
 			{name: "charged to ends s/GB", digits: 2, uncompared: true},
 		},
 		origin: startIperf,
-		run: func(ctx context.Context, b bench) (figures, error) {
+		run: func(ctx context.Context, b bench) (measured, error) {
 			return runIperf(ctx, b, streams)
 		},
 	}
 }
 
-func startIperf(s setup) (*process, error) {
+func startIperf(b bench) (*process, error) {
 	iperf, err := exec.LookPath("iperf3")
 	if err != nil {
 		return nil, err
 	}
-	_, port, err := net.SplitHostPort(s.Listen)
+	_, port, err := net.SplitHostPort(b.setup.Listen)
 	if err != nil {
 		return nil, err
 	}
-	return start("the iperf3 server", s.Dir, iperf, "-s", "-p", port)
+	return start("the iperf3 server", b.setup.Dir, append(b.place.origin(), iperf, "-s", "-p", port)...)
 }
 
-func runIperf(ctx context.Context, b bench, streams int) (figures, error) {
+func runIperf(ctx context.Context, b bench, streams int) (measured, error) {
 	host, port, err := net.SplitHostPort(b.target)
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	clock, err := startClock(b.pid)
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
-	output, err := exec.CommandContext(ctx, "iperf3", "-c", host, "-p", port, "-J",
-		"-t", fmt.Sprintf("%.0f", b.duration.Seconds()), "-P", strconv.Itoa(streams)).Output()
+	argv := append(b.place.client(), "iperf3", "-c", host, "-p", port, "-J",
+		"-t", fmt.Sprintf("%.0f", b.duration.Seconds()), "-P", strconv.Itoa(streams))
+	output, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
 	if err != nil {
-		return nil, fmt.Errorf("iperf3: %w: %s", err, output)
+		return measured{}, fmt.Errorf("iperf3: %w: %s", err, output)
 	}
 	used, err := clock.stop()
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	result, err := parseIperf(output)
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	gigabytes := result.bytes / 1e9
 	f := figures{
@@ -77,7 +74,7 @@ func runIperf(ctx context.Context, b bench, streams int) (figures, error) {
 	if used.proxied {
 		f["charged to proxy s/GB"] = used.proxy.cpu() / gigabytes
 	}
-	return f, nil
+	return measured{figures: f}, nil
 }
 
 // iperfResult is what arrived, and the CPU seconds of client and server.

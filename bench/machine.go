@@ -16,6 +16,7 @@ type machine struct {
 	CPU               string `json:"cpu"`
 	CPUs              int    `json:"cpus"`
 	MemoryMB          int    `json:"memory_mb"`
+	Network           string `json:"network"` // loopback, unless the caller says otherwise
 	CongestionControl string `json:"congestion_control"`
 	Workers           int    `json:"workers"`
 	Rounds            int    `json:"rounds"`
@@ -40,6 +41,7 @@ func describeMachine(ctx context.Context, o options) machine {
 		CPU:               procField("/proc/cpuinfo", "model name"),
 		CPUs:              runtime.NumCPU(),
 		MemoryMB:          kilobytes / 1024,
+		Network:           onLoopback().about,
 		CongestionControl: procValue("/proc/sys/net/ipv4/tcp_congestion_control"),
 		Workers:           o.workers,
 		Rounds:            o.rounds,
@@ -49,14 +51,19 @@ func describeMachine(ctx context.Context, o options) machine {
 	}
 }
 
+// short is the machine in the subtitle of a picture.
+func (m machine) short() string {
+	return fmt.Sprintf("%d × %s, Linux %s, %s, %s.", m.CPUs, m.CPU, m.Kernel, m.Network, m.Date)
+}
+
 func (m machine) lines() []string {
 	pinning := "each pinned to a CPU"
 	if m.Workers > m.CPUs {
 		pinning = "not pinned"
 	}
 	return []string{
-		fmt.Sprintf("%s, Linux %s, %d × %s, %d MB, loopback, congestion control %s",
-			m.Date, m.Kernel, m.CPUs, m.CPU, m.MemoryMB, m.CongestionControl),
+		fmt.Sprintf("%s, Linux %s, %d × %s, %d MB, %s, congestion control %s",
+			m.Date, m.Kernel, m.CPUs, m.CPU, m.MemoryMB, m.Network, m.CongestionControl),
 		fmt.Sprintf("workers a proxy: %d, %s; the load and the origin run on the same CPUs", m.Workers, pinning),
 		fmt.Sprintf("%d rounds of %s; load: %s, %s", m.Rounds, m.Duration, m.Wrk, m.Iperf3),
 	}

@@ -31,6 +31,7 @@ type options struct {
 	duration  time.Duration
 	noise     float64
 	out       string
+	network   string
 }
 
 func parseOptions(args []string, output io.Writer) (options, error) {
@@ -40,15 +41,16 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	)
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(output)
-	flags.StringVar(&scenarios, "scenario", "reqresp", "comma-separated, or all: "+strings.Join(scenarioNames(), ", "))
-	flags.StringVar(&peers, "peers", "direct,haproxy,nginx,l4proxy", "comma-separated")
+	flags.StringVar(&scenarios, "scenario", strings.Join(quick, ","), "comma-separated, or all: "+strings.Join(scenarioNames(), ", "))
+	flags.StringVar(&peers, "peers", "all", "comma-separated, or all: "+strings.Join(peerNames(), ", "))
 	flags.StringVar(&engines, "engine", "io_uring,epoll", "comma-separated engines of l4proxy, each a peer")
 	flags.StringVar(&o.l4proxy, "l4proxy", "./l4proxy", "the `binary` to measure")
 	flags.IntVar(&o.rounds, "rounds", 5, "measurements of each peer")
 	flags.IntVar(&o.workers, "workers", runtime.NumCPU(), "event loops, threads or processes of each peer")
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "length of one measurement")
 	flags.Float64Var(&o.noise, "noise", 0.4, "spread (max-min)/median above which a figure is withheld as too noisy")
-	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for report.md and report.json")
+	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for the report and its pictures")
+	flags.StringVar(&o.network, "network", loopback, "where load, proxy and origin run: loopback, or namespaces (needs root)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -68,6 +70,9 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 }
 
 func main() {
+	if code, ok := runCommand(os.Args[1:]); ok {
+		os.Exit(code)
+	}
 	o, err := parseOptions(os.Args[1:], os.Stderr)
 	if err == flag.ErrHelp {
 		return
@@ -98,27 +103,40 @@ func run(ctx context.Context, o options) error {
 		}
 	}()
 
+	place, err := openPlace(ctx, o.network)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := place.close(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}()
 	lab, err := newLab(dir, o)
 	if err != nil {
 		return err
 	}
+	lab.place = place
 	peers, missing, err := findPeers(ctx, o)
 	if err != nil {
 		return err
 	}
+	peers, elsewhere := lab.offers(peers)
+	missing = append(missing, elsewhere...)
 	for _, line := range missing {
 		fmt.Fprintln(os.Stderr, "left out:", line)
 	}
 	report := report{Machine: describeMachine(ctx, o), Missing: missing, NoiseLimit: o.noise}
+	report.Machine.Network = place.about
 	for _, p := range peers {
 		report.Peers = append(report.Peers, peerVersion{p.name, p.version})
 	}
 	for _, name := range o.scenarios {
-		s, ok := scenarios[name]
+		s, ok := findScenario(name)
 		if !ok {
 			return fmt.Errorf("no scenario %q: there are %s", name, strings.Join(scenarioNames(), ", "))
 		}
-		result, err := measureRounds(ctx, lab, name, s, peers, o.rounds)
+		result, err := measureRounds(ctx, lab, s, peers, o.rounds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -17,37 +21,55 @@ type peer struct {
 	// role says what its figures are for.
 	role role
 	// command writes the configuration and returns the command line that
-	// serves it in the foreground; nil for no proxy at all.
-	command func(setup) ([]string, error)
+	// serves it in the foreground. Where it is nil there is no process: bytes go
+	// straight to the origin or, translated, to the proxy's address, which the
+	// kernel makes the origin's.
+	command    func(setup) ([]string, error)
+	translated bool
+	// only names the network that the peer is limited to, if it is.
+	only string
+	// noACL is set where there is no access control list to configure.
+	noACL bool
+}
+
+// lacks says what p does not have of what a scenario wants of it in a place, or
+// "".
+func (p peer) lacks(at *place, n size) string {
+	switch {
+	case p.only != "" && p.only != at.network:
+		return "only with -network " + p.only
+	case p.noACL && n.prefixes > 0:
+		return "has no access control list"
+	}
+	return ""
 }
 
 type role int
 
 const (
-	ceiling role = iota // shown for orientation
+	ceiling role = iota // no proxy: shown for orientation
+	shown               // a proxy that nobody is compared with
 	rival               // compared with
 	ours                // what is judged
 )
 
-// findPeers returns the peers that were asked for and are on this machine, and
-// a line for each that is not. HAPROXY_BIN and NGINX_BIN name other builds.
+// peerNames returns all there are, in the order of the report.
+func peerNames() []string {
+	return []string{"direct", "routed", "dnat", "haproxy", "nginx", "tcpproxy", "l4proxy"}
+}
+
+// findPeers returns the peers that were asked for, or "all", and are on this
+// machine, and a line for each that is not. HAPROXY_BIN and NGINX_BIN name
+// other builds.
 func findPeers(ctx context.Context, o options) (found []peer, missing []string, err error) {
-	for _, name := range o.peers {
-		var (
-			peers []peer
-			err   error
-		)
-		switch name {
-		case "direct":
-			peers = []peer{{name: name, role: ceiling}}
-		case "haproxy":
-			peers, err = findHAProxy(ctx)
-		case "nginx":
-			peers, err = findNginx(ctx)
-		case "l4proxy":
-			peers, err = findL4proxy(ctx, o)
-		default:
-			return nil, nil, fmt.Errorf("no peer %q: there are direct, haproxy, nginx, l4proxy", name)
+	names := o.peers
+	if slices.Equal(names, []string{"all"}) {
+		names = peerNames()
+	}
+	for _, name := range names {
+		peers, err := findPeer(ctx, o, name)
+		if errors.Is(err, errNoPeer) {
+			return nil, nil, err
 		}
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: %v", name, err))
@@ -56,6 +78,42 @@ func findPeers(ctx context.Context, o options) (found []peer, missing []string, 
 		found = append(found, peers...)
 	}
 	return found, missing, nil
+}
+
+var errNoPeer = errors.New("no such peer")
+
+func findPeer(ctx context.Context, o options, name string) ([]peer, error) {
+	switch name {
+	case "direct":
+		return []peer{{name: name, role: ceiling, only: loopback, noACL: true}}, nil
+	case "routed":
+		return []peer{{name: name, role: ceiling, only: namespaces, noACL: true}}, nil
+	case "dnat":
+		return findDNAT(ctx)
+	case "haproxy":
+		return findHAProxy(ctx)
+	case "nginx":
+		return findNginx(ctx)
+	case "tcpproxy":
+		return findPlainProxy()
+	case "l4proxy":
+		return findL4proxy(ctx, o)
+	}
+	return nil, fmt.Errorf("%w: %q: there are %s", errNoPeer, name, strings.Join(peerNames(), ", "))
+}
+
+// findDNAT returns the kernel itself: it changes the address on each packet
+// (nftables), and nobody accepts or copies anything.
+func findDNAT(ctx context.Context) ([]peer, error) {
+	nft, err := findTool("nft")
+	if err != nil {
+		return nil, err
+	}
+	version, err := firstLine(ctx, nft, "--version")
+	if err != nil {
+		return nil, err
+	}
+	return []peer{{name: "dnat", version: version, role: ceiling, translated: true, only: namespaces, noACL: true}}, nil
 }
 
 func findHAProxy(ctx context.Context) ([]peer, error) {
@@ -70,6 +128,9 @@ func findHAProxy(ctx context.Context) ([]peer, error) {
 	return []peer{{
 		name: "haproxy", version: version, role: rival,
 		command: func(s setup) ([]string, error) {
+			if err := s.restrict(""); err != nil {
+				return nil, err
+			}
 			config, err := configure("peers/haproxy.cfg.tmpl", s)
 			return []string{binary, "-db", "-f", config}, err
 		},
@@ -95,6 +156,9 @@ func findNginx(ctx context.Context) ([]peer, error) {
 		name: "nginx", version: strings.TrimPrefix(version, "nginx version: "), role: rival,
 		command: func(s setup) ([]string, error) {
 			s.StreamModule = module
+			if err := s.restrict(" origin;"); err != nil {
+				return nil, err
+			}
 			config, err := configure("peers/nginx.conf.tmpl", s)
 			return []string{binary, "-p", s.Dir, "-e", "stderr", "-c", config}, err
 		},
@@ -139,6 +203,9 @@ func findL4proxy(ctx context.Context, o options) ([]peer, error) {
 			name: "l4proxy " + engine, version: version, role: ours,
 			command: func(s setup) ([]string, error) {
 				s.Engine = engine
+				if err := s.restrict(""); err != nil {
+					return nil, err
+				}
 				config, err := configure("peers/l4proxy.yaml.tmpl", s)
 				return []string{binary, "run", "-c", config}, err
 			},
@@ -147,12 +214,44 @@ func findL4proxy(ctx context.Context, o options) ([]peer, error) {
 	return peers, nil
 }
 
-// findBinary returns the program that the environment names, or name where
-// Debian has its daemons.
+// findPlainProxy returns this program itself, as a process of its own.
+func findPlainProxy() ([]peer, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	version := runtime.Version()
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			if module.Path == "github.com/inetaf/tcpproxy" {
+				version = module.Version + ", " + version
+			}
+		}
+	}
+	return []peer{{
+		name: "tcpproxy", version: version, role: shown, noACL: true,
+		command: func(s setup) ([]string, error) {
+			// As many threads run Go code at a time as others have workers.
+			argv := []string{"env", fmt.Sprintf("GOMAXPROCS=%d", s.Workers), self, "plain-proxy", s.Listen}
+			argv = append(argv, s.Backends...)
+			for _, front := range s.More {
+				argv = append(append(argv, nextRoute, front.Listen), front.Backends...)
+			}
+			return argv, nil
+		},
+	}}, nil
+}
+
+// findBinary returns the program that the environment names, or else name.
 func findBinary(variable, name string) (string, error) {
 	if path := os.Getenv(variable); path != "" {
 		return filepath.Abs(path)
 	}
+	return findTool(name)
+}
+
+// findTool returns the program name, also where Debian has what is for root.
+func findTool(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}

@@ -14,16 +14,17 @@ import (
 )
 
 const (
-	startTimeout = 10 * time.Second
+	startTimeout = 30 * time.Second // a million prefixes take a while to read
 	stopTimeout  = 3 * time.Second
 )
 
 // process is a server that the driver started and will end.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	log  string        // the file with its stdout and stderr
-	done chan struct{} // closed when it has been waited for
+	name    string
+	cmd     *exec.Cmd
+	started time.Time     // just before it was forked
+	log     string        // the file with its stdout and stderr
+	done    chan struct{} // closed when it has been waited for
 
 	stopOnce sync.Once
 }
@@ -41,6 +42,7 @@ func start(name, dir string, argv ...string) (*process, error) {
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = output, output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.started = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -54,16 +56,17 @@ func start(name, dir string, argv ...string) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// awaitListening returns when somebody listens on port, and fails when the
-// process ends before that. It asks the kernel and not the port: iperf3 takes
-// any connection for the beginning of a test.
+// awaitListening returns, to the millisecond, when somebody listens on port
+// where the process is, and fails when the process ends before that. It asks
+// the kernel and not the port: iperf3 takes any connection for the beginning of
+// a test.
 func (p *process) awaitListening(ctx context.Context, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	ticker := time.NewTicker(10 * time.Millisecond)
+	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for {
-		up, err := listening(port)
+		up, err := listening(p.pid(), port)
 		if up || err != nil {
 			return err
 		}
@@ -103,6 +106,11 @@ func (p *process) lastOutput() string {
 	if err != nil {
 		return err.Error()
 	}
+	return tail(output)
+}
+
+// tail returns the end of what a process printed, for an error.
+func tail(output []byte) string {
 	output = bytes.TrimSpace(output)
 	const most = 1000
 	if len(output) > most {

@@ -61,6 +61,17 @@ func memoryOf(pid int) (usage, error) {
 	})
 }
 
+// running reports whether the process exists and has not ended: until it is
+// waited for, one that has is a zombie.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	state := stat[bytes.LastIndexByte(stat, ')')+1:]
+	return !bytes.HasPrefix(state, []byte(" Z")) && !bytes.HasPrefix(state, []byte(" X"))
+}
+
 func sumTree(pid int, add func(pid int, u *usage) error) (usage, error) {
 	var u usage
 	pids, err := tree(pid)
@@ -148,35 +159,4 @@ func parseRollup(rollup []byte) (pss, rss float64, err error) {
 		return 0, 0, fmt.Errorf("smaps_rollup without Pss or Rss: %q", rollup)
 	}
 	return pss, rss, nil
-}
-
-// listening reports whether a TCP socket of this network namespace listens on
-// port, on whatever address.
-func listening(port int) (bool, error) {
-	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		table, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a kernel without IPv6
-		}
-		if err != nil {
-			return false, err
-		}
-		if hasListener(string(table), port) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// hasListener looks through a table as in proc_pid_net(5): the second field is
-// the local address in hexadecimal, the fourth the state, 0A for LISTEN.
-func hasListener(table string, port int) bool {
-	suffix := fmt.Sprintf(":%04X", port)
-	for line := range strings.Lines(table) {
-		fields := strings.Fields(line)
-		if len(fields) > 3 && fields[3] == "0A" && strings.HasSuffix(fields[1], suffix) {
-			return true
-		}
-	}
-	return false
 }

@@ -23,7 +23,7 @@ type peerVersion struct {
 	Version string `json:"version,omitempty"`
 }
 
-// write writes report.md and report.json to dir and the former to w too. It
+// write writes report.md, report.json and the pictures to dir and the first to w too. It
 // fails, after that, when a peer failed.
 func (r report) write(dir string, w io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -34,6 +34,9 @@ func (r report) write(dir string, w io.Writer) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	if err := r.draw(dir); err != nil {
 		return err
 	}
 	text := r.markdown()
@@ -67,7 +70,7 @@ func (r report) markdown() string {
 	for _, line := range r.Missing {
 		fmt.Fprintf(&b, "- left out: %s\n", line)
 	}
-	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (min–max). Ratios are to the better of the rivals, "+
+	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (min–max). Ratios are to the rival with the best median, "+
 		"round by round, then the median; for all but rates less is better. "+
 		"Where (max-min)/median is above %g, \"too noisy\" stands instead of the figure.\n", r.NoiseLimit)
 	for _, result := range r.Results {
@@ -77,7 +80,11 @@ func (r report) markdown() string {
 }
 
 func (r result) markdown(b *strings.Builder, limit float64) {
-	fmt.Fprintf(b, "\n## %s\n\n%s\n\n| peer |", r.Scenario, r.About)
+	fmt.Fprintf(b, "\n## %s\n\n%s\n", r.Scenario, r.About)
+	if r.Rate > 0 {
+		fmt.Fprintf(b, "Rate: %.0f a second.\n", r.Rate)
+	}
+	b.WriteString("\n| peer |")
 	for _, m := range r.metrics {
 		fmt.Fprintf(b, " %s |", m.name)
 	}
@@ -97,7 +104,7 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 			fmt.Fprintf(b, "| %s ÷ best rival |", row.Peer)
 			for _, m := range r.metrics {
 				ratio, ok := row.Ratios[m.name]
-				fmt.Fprintf(b, " %s |", cell(ratio, ok, 2, limit))
+				fmt.Fprintf(b, " %s |", cell(ratio.summary, ok, 2, limit))
 			}
 			b.WriteString("\n")
 		}
@@ -105,12 +112,7 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 }
 
 func (r row) cell(m metric, limit float64) string {
-	var samples []float64
-	for _, f := range r.Samples {
-		if value, ok := f[m.name]; ok {
-			samples = append(samples, value)
-		}
-	}
+	samples := r.values(m.name)
 	if len(samples) == 0 {
 		return "–"
 	}

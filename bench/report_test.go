@@ -33,7 +33,7 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// twoRounds is a scenario in which the rivals take turns at being better.
+// twoRounds is a scenario in which the rivals take turns at being better; a has the better medians.
 func twoRounds() result {
 	r := result{
 		Scenario: "made-up",
@@ -51,13 +51,16 @@ func twoRounds() result {
 	return r
 }
 
-func TestCompareWithTheBetterRivalOfTheRound(t *testing.T) {
+func TestCompareWithTheRivalOfTheBestMedian(t *testing.T) {
 	r := twoRounds()
 	for name, want := range map[string][2]float64{
-		"rate": {1, 1.1},    // 120/120 and 121/110
-		"cost": {0.5, 0.75}, // 2/4 and 3/4
+		"rate": {1, 1.21},  // 120/120 and 121/100
+		"cost": {0.5, 0.6}, // 2/4 and 3/5
 	} {
 		got := r.Rows[4].Ratios[name]
+		if got.To != "a" {
+			t.Errorf("%s is compared with %q, want a", name, got.To)
+		}
 		if math.Abs(got.Min-want[0]) > 1e-9 || math.Abs(got.Max-want[1]) > 1e-9 {
 			t.Errorf("%s: %v to %v, want %v", name, got.Min, got.Max, want)
 		}
@@ -84,7 +87,7 @@ About it.
 | b | 105 (100–110) | too noisy (4.0–8.0) | – |
 | c | failed: no luck / at all | | |
 | l4proxy | 120 (120–121) | 2.5 (2.0–3.0) | 1.0 (1.0–1.0) |
-| l4proxy ÷ best rival | 1.05 (1.00–1.10) | 0.62 (0.50–0.75) | – |
+| l4proxy ÷ best rival | 1.10 (1.00–1.21) | 0.55 (0.50–0.60) | – |
 `
 	if got := b.String(); got != want {
 		t.Errorf("got:%s\nwant:%s", got, want)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -9,9 +10,13 @@ import (
 
 // result is one scenario's figures.
 type result struct {
-	Scenario string `json:"scenario"`
-	About    string `json:"about"`
-	Rows     []row  `json:"rows"`
+	Scenario string  `json:"scenario"`
+	About    string  `json:"about"`
+	Family   string  `json:"family,omitempty"`
+	X        float64 `json:"x,omitempty"`
+	// Rate is that of the open loop, in operations a second, where there is one.
+	Rate float64 `json:"rate,omitempty"`
+	Rows []row   `json:"rows"`
 
 	metrics []metric
 }
@@ -21,38 +26,53 @@ type row struct {
 	Peer string `json:"peer"`
 	// Samples has one entry a round, in the order of the rounds.
 	Samples []figures `json:"samples"`
-	// Ratios to the better rival, for ours only, by metric.
-	Ratios map[string]summary `json:"ratios,omitempty"`
-	Failed string             `json:"failed,omitempty"`
+	// Timeline is that of the last round, where the scenario is about time.
+	Timeline []sample `json:"timeline,omitempty"`
+	// Ratios to the best rival, for ours only, by metric.
+	Ratios map[string]ratio `json:"ratios,omitempty"`
+	Failed string           `json:"failed,omitempty"`
 
 	role role
+}
+
+// ratio is how a figure of ours compares.
+type ratio struct {
+	To string `json:"to"` // the best rival
+	summary
 }
 
 // measureRounds measures each peer once a round, in turns A B C, C B A, A B C:
 // what drifts in the machine meets all of them, and none always comes after the
 // same other.
-func measureRounds(ctx context.Context, l *lab, name string, s scenario, peers []peer, rounds int) (result, error) {
-	r := result{Scenario: name, About: s.about, metrics: s.metrics}
+func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds int) (result, error) {
+	r := result{Scenario: s.name, About: s.about, Family: s.family, X: s.x, metrics: s.metrics}
 	for _, p := range peers {
 		r.Rows = append(r.Rows, row{Peer: p.name, role: p.role})
+	}
+	if s.share > 0 {
+		slowest, err := l.slowest(ctx, peers)
+		if err != nil {
+			return r, err
+		}
+		r.Rate = s.share * slowest
 	}
 	for round := range rounds {
 		for _, i := range order(len(peers), round) {
 			p, row := peers[i], &r.Rows[i]
-			if s.proxied && p.command == nil || row.Failed != "" {
+			if s.proxied && p.command == nil || p.lacks(l.place, s.size) != "" || row.Failed != "" {
 				continue
 			}
-			fmt.Fprintf(os.Stderr, "%s: round %d of %d: %s\n", name, round+1, rounds, p.name)
-			f, err := l.measure(ctx, p, s)
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d: %s\n", s.name, round+1, rounds, p.name)
+			m, err := l.measure(ctx, p, s, r.Rate)
 			if ctx.Err() != nil {
 				return r, ctx.Err()
 			}
 			if err != nil {
-				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", name, p.name, err)
+				fmt.Fprintf(os.Stderr, "%s: %s: %v\n", s.name, p.name, err)
 				row.Failed = err.Error()
 				continue
 			}
-			row.Samples = append(row.Samples, f)
+			row.Samples, row.Timeline = append(row.Samples, m.figures), m.timeline
 		}
 	}
 	r.Rows = slices.DeleteFunc(r.Rows, func(row row) bool { return len(row.Samples) == 0 && row.Failed == "" })
@@ -72,45 +92,87 @@ func order(n, round int) []int {
 	return indices
 }
 
-// compare fills in the ratios of our rows to the better rival of the same
-// round, for each metric on its own.
+// compare fills in the ratios of our rows to the best rival, for each metric on
+// its own. The best rival is the one with the best median; ours is divided by
+// its figure of the same round, because what disturbs a round disturbs both.
 func compare(r *result) {
 	for i := range r.Rows {
 		mine := &r.Rows[i]
 		if mine.role != ours || mine.Failed != "" {
 			continue
 		}
-		mine.Ratios = make(map[string]summary)
+		mine.Ratios = make(map[string]ratio)
 		for _, m := range r.metrics {
-			if m.uncompared {
+			best, ok := bestRival(r.Rows, m)
+			if m.uncompared || !ok {
 				continue
 			}
 			var ratios []float64
 			for round, f := range mine.Samples {
-				best, ok := bestRival(r.Rows, m, round)
-				if value, has := f[m.name]; ok && has && best != 0 {
-					ratios = append(ratios, value/best)
+				value, has := f[m.name]
+				theirs, had := best.Samples[round][m.name]
+				if has && had && theirs != 0 {
+					ratios = append(ratios, value/theirs)
 				}
 			}
 			if len(ratios) > 0 {
-				mine.Ratios[m.name] = summarize(ratios)
+				mine.Ratios[m.name] = ratio{To: best.Peer, summary: summarize(ratios)}
 			}
 		}
 	}
 }
 
-// bestRival returns the best figure that a rival reached in a round.
-func bestRival(rows []row, m metric, round int) (best float64, ok bool) {
+// bestRival returns the rival with the best median of a metric.
+func bestRival(rows []row, m metric) (best row, ok bool) {
+	var reached float64
 	for _, row := range rows {
-		if row.role != rival || row.Failed != "" {
+		samples := row.values(m.name)
+		if row.role != rival || row.Failed != "" || len(samples) == 0 {
 			continue
 		}
-		value, has := row.Samples[round][m.name]
-		if has && (!ok || m.higher && value > best || !m.higher && value < best) {
-			best, ok = value, true
+		median := summarize(samples).Median
+		if !ok || m.higher && median > reached || !m.higher && median < reached {
+			best, reached, ok = row, median, true
 		}
 	}
 	return best, ok
+}
+
+// values are the samples of a metric.
+func (r row) values(name string) []float64 {
+	var values []float64
+	for _, f := range r.Samples {
+		if value, ok := f[name]; ok {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// slowest returns the greatest rate, in requests a second, that even the
+// slowest proxy reaches. It is measured once.
+func (l *lab) slowest(ctx context.Context, peers []peer) (float64, error) {
+	if l.slowestRate > 0 {
+		return l.slowestRate, nil
+	}
+	s, _ := findScenario("request-64")
+	for _, p := range peers {
+		if p.role == ceiling {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "greatest rate: %s\n", p.name)
+		m, err := l.measure(ctx, p, s, 0)
+		if err != nil {
+			return 0, fmt.Errorf("the greatest rate of %s: %w", p.name, err)
+		}
+		if rate := m.figures["requests/s"]; l.slowestRate == 0 || rate < l.slowestRate {
+			l.slowestRate = rate
+		}
+	}
+	if l.slowestRate == 0 {
+		return 0, errors.New("no proxy to measure the greatest rate of")
+	}
+	return l.slowestRate, nil
 }
 
 // summary is what is told of several samples of a figure.

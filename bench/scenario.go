@@ -2,24 +2,46 @@ package main
 
 import (
 	"context"
-	"maps"
 	"slices"
+	"time"
 )
 
 // scenario is one kind of work that all peers do.
 type scenario struct {
-	about   string
+	name  string
+	about string
+	// family and x place the scenario in a picture: members of a family are the
+	// points of one curve, at x.
+	family string
+	x      float64
+
 	metrics []metric
 	// proxied is set where there is nothing to measure without a proxy.
 	proxied bool
-	// origin starts the server behind the proxies.
-	origin func(setup) (*process, error)
+	// size says how many backends and prefixes the peers are configured with,
+	// where that is not what they always get.
+	size size
+	// share, where it is not 0, is the part of the slowest peer's greatest rate
+	// at which all are measured. That rate is found before the first round.
+	share float64
+	// atLeast is how long a measurement has to be to tell anything, whatever
+	// the command line says.
+	atLeast time.Duration
+
+	// origin starts the server behind the proxies; nil where there is none.
+	origin func(bench) (*process, error)
 	// run puts the load on and measures. It ends by itself.
-	run func(context.Context, bench) (figures, error)
+	run func(context.Context, bench) (measured, error)
 }
 
-// figures are what one measurement found, by the metric's name. A metric may be
-// missing: there is no proxy's CPU without a proxy.
+// measured is what one measurement found.
+type measured struct {
+	figures  figures
+	timeline []sample // where the scenario is about time
+}
+
+// figures are by the metric's name. A metric may be missing: there is no
+// proxy's CPU without a proxy.
 type figures map[string]float64
 
 // metric is a column of a scenario's table.
@@ -31,16 +53,19 @@ type metric struct {
 	uncompared bool
 }
 
-// scenarios are all there are.
-var scenarios = map[string]scenario{
-	"reqresp":      reqresp(64),
-	"reqresp-8":    reqresp(8),
-	"reqresp-512":  reqresp(512),
-	"reqresp-2000": reqresp(2000),
-	"conns":        conns(),
-	"bulk":         bulk(1),
-	"bulk-8":       bulk(8),
-	"idle":         idle(4000),
+func scenarioNames() []string {
+	var names []string
+	for _, s := range scenarios() {
+		names = append(names, s.name)
+	}
+	return names
 }
 
-func scenarioNames() []string { return slices.Sorted(maps.Keys(scenarios)) }
+func findScenario(name string) (scenario, bool) {
+	all := scenarios()
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+	if i < 0 {
+		return scenario{}, false
+	}
+	return all[i], true
+}

@@ -13,56 +13,50 @@ import (
 	"strconv"
 )
 
-// reqresp is HTTP on kept connections: wrk against nginx.
-func reqresp(connections int) scenario {
+// http is what request measures, told by wrk and nginx.
+func http(connections int) scenario {
 	return scenario{
-		about: fmt.Sprintf("Small HTTP requests on %d kept connections (wrk, 1 thread, closed loop; origin nginx).", connections),
+		name: fmt.Sprintf("wrk-%d", connections),
+		about: fmt.Sprintf("Second opinion on request-%d: small HTTP requests on kept connections (wrk, 1 thread, closed loop; origin nginx).",
+			connections),
 		metrics: []metric{
 			{name: "requests/s", higher: true},
 			{name: "p50 ms", digits: 2},
 			{name: "p99 ms", digits: 2},
 			{name: "CPU µs/request", digits: 1},
-			{name: "user µs/request", digits: 1},
-			{name: "system µs/request", digits: 1},
 			{name: "machine CPU µs/request", digits: 1},
 		},
 		origin: startHTTPOrigin,
-		run: func(ctx context.Context, b bench) (figures, error) {
+		run: func(ctx context.Context, b bench) (measured, error) {
 			return runWrk(ctx, b, "request", "-c", strconv.Itoa(connections))
 		},
 	}
 }
 
-// conns is a connection a request.
-func conns() scenario {
+// httpClose is a connection a request, from wrk and nginx.
+func httpClose() scenario {
 	return scenario{
-		about: "A new connection for each small HTTP request, 64 at a time (wrk, 1 thread, closed loop; origin nginx).",
-		metrics: []metric{
-			{name: "connections/s", higher: true},
-			{name: "p50 ms", digits: 2},
-			{name: "p99 ms", digits: 2},
-			{name: "CPU µs/connection", digits: 1},
-			{name: "user µs/connection", digits: 1},
-			{name: "system µs/connection", digits: 1},
-			{name: "machine CPU µs/connection", digits: 1},
-		},
-		origin: startHTTPOrigin,
-		run: func(ctx context.Context, b bench) (figures, error) {
+		name:    "wrk-close",
+		about:   "Second opinion on connection-64: a new connection for each small HTTP request, 64 at a time (wrk, 1 thread, closed loop; origin nginx).",
+		metrics: connectionMetrics(),
+		origin:  startHTTPOrigin,
+		run: func(ctx context.Context, b bench) (measured, error) {
 			return runWrk(ctx, b, "connection", "-c", "64", "-H", "Connection: close")
 		},
 	}
 }
 
-func startHTTPOrigin(s setup) (*process, error) {
+func startHTTPOrigin(b bench) (*process, error) {
 	binary, err := findBinary("NGINX_BIN", "nginx")
 	if err != nil {
 		return nil, err
 	}
-	config, err := configure("origins/nginx.conf.tmpl", s)
+	config, err := configure("origins/nginx.conf.tmpl", b.setup)
 	if err != nil {
 		return nil, err
 	}
-	return start("the HTTP origin", s.Dir, binary, "-p", s.Dir, "-e", "stderr", "-c", config)
+	return start("the HTTP origin", b.setup.Dir,
+		append(b.place.origin(), binary, "-p", b.setup.Dir, "-e", "stderr", "-c", config)...)
 }
 
 // wrkResult is the line that load/report.lua prints.
@@ -74,37 +68,38 @@ type wrkResult struct {
 }
 
 // runWrk puts load on b with wrk's arguments; unit names what it counts.
-func runWrk(ctx context.Context, b bench, unit string, args ...string) (figures, error) {
+func runWrk(ctx context.Context, b bench, unit string, args ...string) (measured, error) {
 	wrk, err := exec.LookPath("wrk")
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	script := filepath.Join(b.dir, "report.lua")
 	source, err := files.ReadFile("load/report.lua")
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	if err := os.WriteFile(script, source, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return measured{}, err
 	}
-	argv := append([]string{"-t", "1", "-d", fmt.Sprintf("%.0fs", b.duration.Seconds()), "--timeout", "10s", "-s", script}, args...)
+	argv := append(b.place.client(), wrk, "-t", "1", "-d", fmt.Sprintf("%.0fs", b.duration.Seconds()), "--timeout", "10s", "-s", script)
+	argv = append(argv, args...)
 	argv = append(argv, "http://"+b.target+"/")
 
 	clock, err := startClock(b.pid)
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
-	output, err := exec.CommandContext(ctx, wrk, argv...).CombinedOutput()
+	output, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("wrk: %w: %s", err, output)
+		return measured{}, fmt.Errorf("wrk: %w: %s", err, output)
 	}
 	used, err := clock.stop()
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	result, err := parseWrk(output)
 	if err != nil {
-		return nil, err
+		return measured{}, err
 	}
 	f := figures{
 		unit + "s/s": result.Requests / (result.Duration / 1e6),
@@ -112,7 +107,7 @@ func runWrk(ctx context.Context, b bench, unit string, args ...string) (figures,
 		"p99 ms":     result.P99 / 1e3,
 	}
 	used.add(f, unit, result.Requests)
-	return f, nil
+	return measured{figures: f}, nil
 }
 
 // parseWrk reads the last line of wrk's output. Any failed request fails the

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"l4proxy/bench/traffic"
+)
+
+// bulk is one direction as fast as it goes. Its CPU figure is that of the proxy
+// and both ends together: the kernel charges the work on a segment to whoever
+// runs when its softirq does, and over loopback that is the proxy in one run
+// and the receiver in the next. What was charged to the proxy alone is shown,
+// but says more about timing than about work.
+func bulk(streams int) scenario {
+	return scenario{
+		name:   fmt.Sprintf("bulk-%d", streams),
+		about:  fmt.Sprintf("Bulk from client to origin, streams: %d. %s", streams, aboutBulkCPU),
+		family: "bulk",
+		x:      float64(streams),
+		metrics: []metric{
+			{name: "Gbit/s", higher: true, digits: 2},
+			{name: "CPU s/GB", digits: 2},
+			{name: "machine CPU s/GB", digits: 2},
+			{name: "charged to proxy s/GB", digits: 2, uncompared: true},
+		},
+		origin: func(b bench) (*process, error) {
+			return b.startOrigin(traffic.OriginSpec{Work: traffic.Sink})
+		},
+		run: func(ctx context.Context, b bench) (measured, error) { return runBulk(ctx, b, streams) },
+	}
+}
+
+const aboutBulkCPU = "CPU is that of proxy and both ends together: how it is shared out among them is the kernel's accounting, not their work."
+
+func runBulk(ctx context.Context, b bench, streams int) (measured, error) {
+	c, err := b.startClient(ctx, traffic.ClientSpec{Work: traffic.Send, Connections: streams})
+	if err != nil {
+		return measured{}, err
+	}
+	proxy, err := startClock(b.pid)
+	if err != nil {
+		c.stop()
+		return measured{}, err
+	}
+	origin, err := startClock(b.originPID)
+	if err != nil {
+		c.stop()
+		return measured{}, err
+	}
+	result, err := c.wait()
+	if err != nil {
+		return measured{}, err
+	}
+	used, err := proxy.stop()
+	if err != nil {
+		return measured{}, err
+	}
+	usedByOrigin, err := origin.stop()
+	if err != nil {
+		return measured{}, err
+	}
+	if result.BytesOut == 0 {
+		return measured{}, fmt.Errorf("no byte was taken")
+	}
+	gigabytes := float64(result.BytesOut) / 1e9
+	f := figures{
+		"Gbit/s":           gigabytes * 8 / result.Seconds,
+		"CPU s/GB":         (used.proxy.cpu() + usedByOrigin.proxy.cpu() + result.CPUSeconds) / gigabytes,
+		"machine CPU s/GB": used.machine / gigabytes,
+	}
+	if used.proxied {
+		f["charged to proxy s/GB"] = used.proxy.cpu() / gigabytes
+	}
+	return measured{figures: f}, nil
+}

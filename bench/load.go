@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"l4proxy/bench/traffic"
+)
+
+// warmUp is how long load is on before it counts: congestion windows grow, and
+// every peer has the memory that it will want.
+const warmUp = 500 * time.Millisecond
+
+// The hidden commands of this program that generate and answer load in
+// processes of their own, so that what they use is told apart from what the
+// driver uses.
+const (
+	clientCommand = "client"
+	originCommand = "origin"
+)
+
+// measuring is the line with which a client says that what follows counts.
+const measuring = "measuring"
+
+// runClientCommand generates load. It prints [measuring] when it begins to
+// count, and what it found as a line of JSON.
+func runClientCommand(ctx context.Context, args []string) error {
+	var spec traffic.ClientSpec
+	if err := parseSpec(args, &spec); err != nil {
+		return err
+	}
+	spec.Measuring = func() { fmt.Println(measuring) }
+	result, err := traffic.RunClient(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+// runOriginCommand answers load until it is told to end.
+func runOriginCommand(ctx context.Context, args []string) error {
+	var spec traffic.OriginSpec
+	if err := parseSpec(args, &spec); err != nil {
+		return err
+	}
+	return traffic.RunOrigin(ctx, spec, func() {})
+}
+
+// parseSpec reads the one argument of a hidden command.
+func parseSpec(args []string, spec any) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%d arguments, want one in JSON", len(args))
+	}
+	return json.Unmarshal([]byte(args[0]), spec)
+}
+
+// argument is a spec as that argument.
+func argument(spec any) (string, error) {
+	data, err := json.Marshal(spec)
+	return string(data), err
+}
+
+// client is load under way.
+type client struct {
+	cmd    *exec.Cmd
+	cancel context.CancelFunc
+	out    *bufio.Reader
+	errors bytes.Buffer
+}
+
+// startClient starts load on b and returns when it counts.
+func (b bench) startClient(ctx context.Context, spec traffic.ClientSpec) (*client, error) {
+	if spec.Target == nil {
+		spec.Target = []string{b.target}
+	}
+	spec.Sources = b.place.sources
+	if spec.WarmUp == 0 {
+		spec.WarmUp = warmUp
+	}
+	if spec.Duration == 0 {
+		spec.Duration = b.duration
+	}
+	text, err := argument(spec)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := &client{}
+	ctx, c.cancel = context.WithCancel(ctx)
+	argv := append(b.place.client(), self, clientCommand, text)
+	c.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
+	c.cmd.Stderr = &c.errors
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.out = bufio.NewReader(out)
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if line, err := c.out.ReadString('\n'); err != nil || strings.TrimSpace(line) != measuring {
+		c.stop()
+		return nil, fmt.Errorf("the load generator does not begin: %s", c.said())
+	}
+	return c, nil
+}
+
+// wait returns what the client found, when it has ended.
+func (c *client) wait() (traffic.ClientResult, error) {
+	var result traffic.ClientResult
+	fault := json.NewDecoder(c.out).Decode(&result)
+	err := c.cmd.Wait()
+	c.cancel()
+	if err != nil || fault != nil {
+		return result, fmt.Errorf("load generator: %w: %s", errors.Join(err, fault), c.said())
+	}
+	if result.Failed > 0 {
+		return result, fmt.Errorf("%d operations of %d failed: %s", result.Failed, result.Failed+result.Operations, kinds(result.Failures))
+	}
+	return result, nil
+}
+
+// stop ends the client before its time.
+func (c *client) stop() {
+	c.cancel()
+	_ = c.cmd.Wait() // how it ended is of no interest any more
+}
+
+func (c *client) said() string { return strings.TrimSpace(c.errors.String()) }
+
+func kinds(failures map[string]uint64) string {
+	var all []string
+	for _, sentence := range slices.Sorted(maps.Keys(failures)) {
+		all = append(all, fmt.Sprintf("%d times %s", failures[sentence], sentence))
+	}
+	return strings.Join(all, "; ")
+}
+
+// load puts load on b and measures what of it got through, how fast, and what
+// it cost. unit names an operation.
+func (b bench) load(ctx context.Context, unit string, spec traffic.ClientSpec) (measured, error) {
+	c, err := b.startClient(ctx, spec)
+	if err != nil {
+		return measured{}, err
+	}
+	clock, err := startClock(b.pid)
+	if err != nil {
+		c.stop()
+		return measured{}, err
+	}
+	result, err := c.wait()
+	if err != nil {
+		return measured{}, err
+	}
+	used, err := clock.stop()
+	if err != nil {
+		return measured{}, err
+	}
+	if result.Operations == 0 {
+		return measured{}, fmt.Errorf("no %s was answered", unit)
+	}
+	f := figures{unit + "s/s": float64(result.Operations) / result.Seconds}
+	addLatency(f, result)
+	used.add(f, unit, float64(result.Operations))
+	return measured{figures: f}, nil
+}
+
+func addLatency(f figures, result traffic.ClientResult) {
+	f["p50 ms"], f["p90 ms"], f["p99 ms"] = result.Latency.P50, result.Latency.P90, result.Latency.P99
+	f["p99.9 ms"], f["max ms"] = result.Latency.P999, result.Latency.Max
+	f["generator late p99 ms"] = result.Late.P99
+	f["generator CPU %"] = result.CPUSeconds / result.Seconds * 100
+}
+
+// startOrigin starts the server of a kind of work, on the address of b's
+// backends.
+func (b bench) startOrigin(spec traffic.OriginSpec) (*process, error) {
+	return b.startOriginOn(b.setup.Listen, b.setup.Dir, spec)
+}
+
+func (b bench) startOriginOn(listen, dir string, spec traffic.OriginSpec) (*process, error) {
+	spec.Listen = []string{listen}
+	text, err := argument(spec)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return start("the origin", dir, append(b.place.origin(), self, originCommand, text)...)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"l4proxy/internal/testenv"
+)
+
+// starting is a scenario that only starts peers, with more to know than usual.
+func starting(check func(bench)) scenario {
+	return scenario{
+		size: size{backends: 100, prefixes: 1000},
+		run: func(_ context.Context, b bench) (measured, error) {
+			check(b)
+			return measured{}, nil
+		},
+	}
+}
+
+// TestPeersInEveryPlace is a measurement of each peer in each place, up to the
+// load: its configuration with many backends and an access control list is
+// taken, bytes pass, strangers do not.
+func TestPeersInEveryPlace(t *testing.T) {
+	for _, tool := range []string{"haproxy", "nginx"} {
+		testenv.NeedTool(t, tool)
+	}
+	binary := filepath.Join(t.TempDir(), "l4proxy")
+	if out, err := exec.Command("go", "build", "-o", binary, "l4proxy/cmd/l4proxy").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for network, unproxied := range map[string][]string{loopback: {"direct"}, namespaces: {"routed", "dnat"}} {
+		t.Run(network, func(t *testing.T) {
+			if network == namespaces {
+				needNamespaces(t)
+			}
+			p, err := openPlace(t.Context(), network)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := p.close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			l := testLab(t)
+			l.place, l.engines, l.l4proxy = p, []string{"epoll"}, binary
+			l.peers = slices.Concat(unproxied, []string{"haproxy", "nginx", "tcpproxy", "l4proxy"})
+			peers, missing, err := findPeers(t.Context(), l.options)
+			if err != nil || len(missing) > 0 || len(peers) != len(l.peers) {
+				t.Fatalf("%d peers of %q, missing %q, error %v", len(peers), l.peers, missing, err)
+			}
+			for _, p := range peers {
+				t.Run(p.name, func(t *testing.T) {
+					s := starting(func(b bench) {
+						if proxied := !slices.Contains(unproxied, p.name); proxied != (b.pid > 0) || proxied != (b.ready > 0) {
+							t.Errorf("process %d, ready after %v", b.pid, b.ready)
+						}
+					})
+					if p.noACL {
+						s.size.prefixes = 0
+					}
+					if _, err := l.measure(t.Context(), p, s, 0); err != nil {
+						t.Error(err)
+					}
+					if network == namespaces {
+						hasNoRules(t, l.place)
+					}
+				})
+			}
+		})
+	}
+}
+
+// hasNoRules: the rules of dnat would lead the load past the other peers.
+func hasNoRules(t *testing.T, p *place) {
+	t.Helper()
+	argv := append(p.proxy(), testenv.NeedTool(t, "nft"), "list", "ruleset")
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("nftables has rules: %v\n%s", err, out)
+	}
+}
+
+// TestAccessControlListThatAllowsAll: a peer that does not turn strangers away
+// is not measured.
+func TestAccessControlListThatAllowsAll(t *testing.T) {
+	l := testLab(t)
+	peers, err := findPlainProxy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := starting(func(bench) { t.Error("measured") })
+	const lacks = "has no access control list"
+	if _, err := l.measure(t.Context(), peers[0], s, 0); err == nil || err.Error() != lacks {
+		t.Errorf("error %v, want %s", err, lacks)
+	}
+	peers[0].noACL = false
+	_, err = l.measure(t.Context(), peers[0], s, 0)
+	if err == nil || !strings.Contains(err.Error(), "a client that is not allowed was served") {
+		t.Errorf("error %v, want that a stranger was served", err)
+	}
+}

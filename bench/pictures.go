@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"l4proxy/bench/chart"
+)
+
+// pictures draws what r has figures for, by file name. A picture of which a
+// part was not measured, or was too noisy, is drawn without it.
+func (r report) pictures() map[string]chart.Picture {
+	all := make(map[string]chart.Picture)
+	for name, curve := range curvesOf {
+		if series := r.curves(curve); len(series) > 0 {
+			all[name] = chart.Lines{
+				Title: curve.title, Subtitle: r.Machine.short(), X: curve.x, Y: curve.y, Series: series,
+			}
+		}
+	}
+	for _, result := range r.Results {
+		if result.Family == "latency" {
+			if series := result.percentiles(); len(series) > 0 {
+				all[result.Scenario+".svg"] = chart.Percentiles{
+					Title:    fmt.Sprintf("Latency at %.0f requests a second", result.Rate),
+					Subtitle: r.Machine.short(), Y: chart.Axis{Label: "Latency", Unit: "ms", Log: true}, Series: series,
+				}
+			}
+		}
+		if panels := result.panels(); len(panels) > 0 {
+			all[result.Scenario+".svg"] = chart.Timeline{
+				Title:    fmt.Sprintf("%.0f requests a second, for minutes", result.Rate),
+				Subtitle: r.Machine.short(), Panels: panels,
+			}
+		}
+	}
+	if groups := r.costs(); len(groups) > 0 {
+		all["costs.svg"] = chart.Bars{
+			Title:    "What the same work costs: less is better",
+			Subtitle: "Ratio to the better of HAProxy and nginx. " + r.Machine.short(),
+			Label:    "Cost, relative", Groups: groups, Reference: 1, ReferenceLabel: "the better of HAProxy and nginx",
+		}
+	}
+	return all
+}
+
+// draw writes the pictures into dir.
+func (r report) draw(dir string) error {
+	for name, picture := range r.pictures() {
+		svg, err := picture.SVG()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), svg, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// curve is a metric of a family of scenarios.
+type curve struct {
+	title, family, metric string
+	x, y                  chart.Axis
+}
+
+var (
+	byConnections = chart.Axis{Label: "Connections", Log: true}
+	byClients     = chart.Axis{Label: "Clients at a time", Log: true}
+)
+
+var curvesOf = map[string]curve{
+	"throughput.svg": {"Requests a second", "request", "requests/s", byConnections, chart.Axis{Label: "Requests a second"}},
+	"cpu.svg":        {"CPU time of the proxy for a request", "request", "CPU µs/request", byConnections, chart.Axis{Label: "CPU time", Unit: "µs"}},
+	"size.svg": {"Answers of different sizes", "size", "requests/s",
+		chart.Axis{Label: "Bytes of an answer", Log: true}, chart.Axis{Label: "Requests a second"}},
+	"connections.svg": {"Connections a second", "connection", "connections/s", byClients, chart.Axis{Label: "Connections a second"}},
+	"connection-cpu.svg": {"CPU time of the proxy for a connection", "connection", "CPU µs/connection", byClients,
+		chart.Axis{Label: "CPU time", Unit: "µs"}},
+	"memory.svg": {"Memory of the proxy", "idle", "PSS MB", chart.Axis{Label: "Idle connections"}, chart.Axis{Label: "Memory", Unit: "MB"}},
+	"backends.svg": {"Connections a second, by backends in the pool", "backends", "connections/s",
+		chart.Axis{Label: "Backends", Log: true}, chart.Axis{Label: "Connections a second"}},
+	"prefixes.svg": {"Connections a second, by prefixes in the access control list", "prefixes", "connections/s",
+		chart.Axis{Label: "Prefixes", Log: true}, chart.Axis{Label: "Connections a second"}},
+}
+
+// curves returns a peer's points for each peer that has any.
+func (r report) curves(c curve) []chart.Series {
+	var all []chart.Series
+	for _, result := range r.Results {
+		if result.Family != c.family {
+			continue
+		}
+		for _, row := range result.Rows {
+			s, ok := row.told(c.metric, r.NoiseLimit)
+			if !ok {
+				continue
+			}
+			point := chart.Point{X: result.X, Y: s.Median, Low: s.Min, High: s.Max}
+			i := slices.IndexFunc(all, func(s chart.Series) bool { return s.Peer == row.Peer })
+			if i < 0 {
+				i, all = len(all), append(all, chart.Series{Peer: row.Peer})
+			}
+			all[i].Points = append(all[i].Points, point)
+		}
+	}
+	for i := range all {
+		slices.SortFunc(all[i].Points, func(a, b chart.Point) int { return int(a.X - b.X) })
+	}
+	return slices.DeleteFunc(all, func(s chart.Series) bool { return len(s.Points) < 2 })
+}
+
+// told is the summary of a metric, unless there is none or it is too noisy.
+func (r row) told(metric string, noiseLimit float64) (summary, bool) {
+	samples := r.values(metric)
+	if r.Failed != "" || len(samples) == 0 {
+		return summary{}, false
+	}
+	s := summarize(samples)
+	return s, s.spread() <= noiseLimit
+}
+
+// percentiles returns a latency curve for each peer. No spread is drawn: that
+// of the tail would hide the others.
+func (r result) percentiles() []chart.Series {
+	var all []chart.Series
+	for _, row := range r.Rows {
+		s := chart.Series{Peer: row.Peer}
+		for _, at := range []struct {
+			percentile float64
+			metric     string
+		}{{50, "p50 ms"}, {90, "p90 ms"}, {99, "p99 ms"}, {99.9, "p99.9 ms"}, {100, "max ms"}} {
+			samples := row.values(at.metric)
+			if row.Failed != "" || len(samples) == 0 {
+				continue
+			}
+			s.Points = append(s.Points, chart.Point{X: at.percentile, Y: summarize(samples).Median})
+		}
+		if len(s.Points) > 1 {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// panels returns what rows with a timeline did over time.
+func (r result) panels() []chart.Panel {
+	panels := []chart.Panel{
+		{Y: chart.Axis{Label: "Requests a second"}},
+		{Y: chart.Axis{Label: "CPU", Unit: "% of one"}},
+		{Y: chart.Axis{Label: "Memory", Unit: "MB"}},
+	}
+	figure := []func(sample) float64{
+		func(s sample) float64 { return s.Operations },
+		func(s sample) float64 { return s.CPU * 100 },
+		func(s sample) float64 { return s.PSS / (1 << 20) },
+	}
+	for _, row := range r.Rows {
+		if len(row.Timeline) < 3 {
+			continue
+		}
+		for i := range panels {
+			s := chart.Series{Peer: row.Peer}
+			// The first and the last second are not whole ones.
+			for _, at := range row.Timeline[1 : len(row.Timeline)-1] {
+				s.Points = append(s.Points, chart.Point{X: at.Seconds, Y: figure[i](at)})
+			}
+			panels[i].Series = append(panels[i].Series, s)
+		}
+	}
+	return slices.DeleteFunc(panels, func(p chart.Panel) bool { return len(p.Series) == 0 })
+}
+
+// costs are those figures of different scenarios of which less is better, each
+// as a ratio to the best rival's.
+func (r report) costs() []chart.Group {
+	var groups []chart.Group
+	for _, cost := range []struct{ name, scenario, metric string }{
+		{"CPU time a request, 64 connections", "request-64", "CPU µs/request"},
+		{"CPU time a request, 4,000 connections", "request-4000", "CPU µs/request"},
+		{"CPU time a connection", "connection-64", "CPU µs/connection"},
+		{"99th percentile of latency, 60 % load", "latency-60", "p99 ms"},
+		{"CPU time a gigabyte, 8 streams", "bulk-8", "CPU s/GB"},
+		{"Memory of an idle connection", "idle-4000", "PSS KB/connection"},
+	} {
+		i := slices.IndexFunc(r.Results, func(result result) bool { return result.Scenario == cost.scenario })
+		if i < 0 {
+			continue
+		}
+		best, ok := bestRival(r.Results[i].Rows, metric{name: cost.metric})
+		if !ok {
+			continue
+		}
+		reference := summarize(best.values(cost.metric)).Median
+		g := chart.Group{Name: cost.name}
+		for _, row := range r.Results[i].Rows {
+			if row.role == ceiling || len(row.values(cost.metric)) == 0 {
+				continue
+			}
+			bar := chart.Bar{Peer: row.Peer}
+			if s, ok := row.told(cost.metric, r.NoiseLimit); ok {
+				bar.Value, bar.Low, bar.High = s.Median/reference, s.Min/reference, s.Max/reference
+			} else {
+				bar.Missing = "too noisy"
+			}
+			g.Bars = append(g.Bars, bar)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// madeUp is a report with something for every picture.
+func madeUp() report {
+	steady := func(peer string, r role, f figures) row {
+		return row{Peer: peer, role: r, Samples: []figures{f, f, f}}
+	}
+	r := report{NoiseLimit: 0.4, Machine: machine{CPUs: 2, CPU: "CPU", Kernel: "6.18", Network: "loopback", Date: "2026-01-02"}}
+	for _, c := range curvesOf {
+		for _, x := range []float64{1, 64, 4000} {
+			r.Results = append(r.Results, result{Scenario: "some", Family: c.family, X: x, Rows: []row{
+				steady("haproxy", rival, figures{c.metric: 100 + x}),
+				steady("l4proxy io_uring", ours, figures{c.metric: 50 + x}),
+			}})
+		}
+	}
+	percentiles := figures{"p50 ms": 0.1, "p90 ms": 0.2, "p99 ms": 0.9, "p99.9 ms": 2, "max ms": 7}
+	timeline := []sample{{Seconds: 0}, {Seconds: 1, Operations: 10, CPU: 0.5, PSS: 1 << 20}, {Seconds: 2, Operations: 11, CPU: 0.5, PSS: 1 << 20}, {Seconds: 3}}
+	r.Results = append(r.Results,
+		result{Scenario: "latency-60", Family: "latency", Rate: 1000, Rows: []row{steady("nginx", rival, percentiles), steady("l4proxy epoll", ours, percentiles)}},
+		result{Scenario: "sustained", Rate: 1000, Rows: []row{{Peer: "nginx", role: rival, Samples: []figures{{}}, Timeline: timeline}}},
+		result{Scenario: "connection-64", Rows: []row{
+			steady("haproxy", rival, figures{"CPU µs/connection": 80}),
+			steady("nginx", rival, figures{"CPU µs/connection": 75}),
+			steady("l4proxy io_uring", ours, figures{"CPU µs/connection": 60}),
+			{Peer: "l4proxy epoll", role: ours, Samples: []figures{{"CPU µs/connection": 10}, {"CPU µs/connection": 90}}},
+			steady("direct", ceiling, figures{"CPU µs/connection": 1}),
+		}},
+	)
+	return r
+}
+
+func TestPictures(t *testing.T) {
+	dir := t.TempDir()
+	r := madeUp()
+	if err := r.draw(dir); err != nil {
+		t.Fatal(err)
+	}
+	want := append(slices.Collect(maps.Keys(curvesOf)), "latency-60.svg", "sustained.svg", "costs.svg")
+	slices.Sort(want)
+	if got := slices.Sorted(maps.Keys(r.pictures())); !slices.Equal(got, want) {
+		t.Errorf("pictures %q, want %q", got, want)
+	}
+	for _, name := range want {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		decoder := xml.NewDecoder(strings.NewReader(string(data)))
+		for err == nil {
+			_, err = decoder.Token()
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A figure that was withheld from the table as too noisy is not drawn either,
+// and costs are ratios to the rival with the best median.
+func TestCosts(t *testing.T) {
+	groups := madeUp().costs()
+	if len(groups) != 2 { // the other one is that of latency-60
+		t.Fatalf("%d groups, want 2", len(groups))
+	}
+	var got []string
+	for _, bar := range groups[0].Bars {
+		got = append(got, bar.Peer+" "+bar.Missing)
+	}
+	if want := []string{"haproxy ", "nginx ", "l4proxy io_uring ", "l4proxy epoll too noisy"}; !slices.Equal(got, want) {
+		t.Errorf("bars %q, want %q", got, want)
+	}
+	if got := groups[0].Bars[2].Value; got != 0.8 {
+		t.Errorf("ratio %v, want 60/75", got)
+	}
+}

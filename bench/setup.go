@@ -1,0 +1,129 @@
+package main
+
+import (
+	"embed"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"text/template"
+)
+
+//go:embed peers/*.tmpl origins/*.tmpl load/*.lua
+var files embed.FS
+
+// body is what the HTTP origin answers with.
+const body = "hello"
+
+// setup is what the templates of peers and origins are filled with.
+type setup struct {
+	Dir            string
+	Listen         string
+	Backends       []string
+	More           []front      // beside the first, where kinds of work are mixed
+	Prefixes       int          // of the access control list; 0: there is none
+	Trusted        netip.Prefix // the one of them that the clients are in
+	AllowList      string       // the file with them, as the peer wants it
+	Body           string
+	Engine         string // of l4proxy
+	StreamModule   string // of nginx, where it is not built in
+	Workers        int
+	MaxConnections int
+	MaxPipes       int // of HAProxy
+	FileLimit      uint64
+	Root           bool
+	Pin            bool // one worker a CPU
+	LastCPU        int
+}
+
+// front is a listener of a proxy and the pool behind it.
+type front struct {
+	Listen   string
+	Backends []string
+}
+
+// usualBackends is the size of a pool where the scenario does not care.
+const usualBackends = 4
+
+// setup returns what a proxy of a size is configured with.
+func (l *lab) setup(dir string, n size) (setup, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return setup{}, os.NewSyscallError("getrlimit", err)
+	}
+	const (
+		some  = 20_000
+		spare = 500 // listening sockets, event queues, logs
+	)
+	files := min(limit.Cur, some)
+	pipes := min(256, int(files)/20)
+	s := setup{
+		Dir:      dir,
+		Listen:   fmt.Sprintf("0.0.0.0:%d", l.proxyPort),
+		Prefixes: n.prefixes,
+		Trusted:  l.place.trusted,
+		Body:     body,
+		Workers:  l.workers,
+		// HAProxy refuses to start when the descriptors do not suffice for two
+		// sockets a connection and all pipes, which are a quarter of the
+		// connections unless it is told.
+		MaxConnections: (int(files) - spare - 2*pipes) / 2,
+		MaxPipes:       pipes,
+		FileLimit:      files,
+		Root:           os.Geteuid() == 0,
+		Pin:            l.workers <= runtime.NumCPU(),
+		LastCPU:        l.workers - 1,
+	}
+	for i := range n.more {
+		s.More = append(s.More, l.moreFronts[i].front(l.place.origins))
+	}
+	// Even the few are several addresses of the one origin, so that the proxies'
+	// source ports do not run out at many connections a second. They are others
+	// each time, because of the ports that the last ones left in TIME_WAIT.
+	backends := n.backends
+	if backends == 0 {
+		backends = usualBackends
+	}
+	for i := range backends {
+		s.Backends = append(s.Backends, l.backend(l.runs*usualBackends+i))
+	}
+	return s, nil
+}
+
+// backend returns an address of the origin.
+func (l *lab) backend(i int) string {
+	return net.JoinHostPort(l.place.origins.host(i), strconv.Itoa(l.backendPort))
+}
+
+// configure writes the template name, filled with s, to s.Dir and returns the path.
+func configure(name string, s setup) (string, error) {
+	t, err := template.New(filepath.Base(name)).Funcs(template.FuncMap{"host": host, "port": port}).ParseFS(files, name)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.Dir, "config"+filepath.Ext(name[:len(name)-len(".tmpl")]))
+	file, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	if err := t.Execute(file, s); err != nil {
+		file.Close()
+		return "", err
+	}
+	return path, file.Close()
+}
+
+// host and port return the parts of an address in a template.
+func host(address string) (string, error) {
+	host, _, err := net.SplitHostPort(address)
+	return host, err
+}
+
+func port(address string) (string, error) {
+	_, port, err := net.SplitHostPort(address)
+	return port, err
+}

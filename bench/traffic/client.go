@@ -1,0 +1,245 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// drainTime is how long operations that were due before the end may still take.
+	drainTime = time.Second
+	// openingAtOnce bounds connections that are being opened before the load begins.
+	openingAtOnce = 256
+
+	// mostFailures ends a run, and so do failures that are more than one in failureShare of all that was tried. The
+	// latter is not judged before there are enough.
+	mostFailures   = 1000
+	failureShare   = 10
+	enoughFailures = 10
+)
+
+// clientRun is what the loops of one RunClient share.
+type clientRun struct {
+	spec      ClientSpec
+	endpoints endpoints
+	drain     time.Duration
+	loops     []*clientLoop
+	opened    chan struct{}           // one of each loop
+	fail      context.CancelCauseFunc // ends the run with an error
+
+	// begin, from and until are the clock's times when the load begins, when the measured part does, and when that
+	// ends. They are set before begun is.
+	begin, from, until int64
+	begun              atomic.Bool
+	stopped            atomic.Bool // loops give up at once
+	failures           atomic.Uint64
+}
+
+// RunClient puts the load on and measures. It returns when the run is over, or with the context's cause when that
+// ends first; for Idle the context's end is just the end. With an error, too, the result is what was found until then.
+//
+// It raises GOMAXPROCS where there are fewer processors than its loops need.
+func RunClient(ctx context.Context, spec ClientSpec) (ClientResult, error) {
+	r, err := newClientRun(spec)
+	if err != nil {
+		return ClientResult{}, err
+	}
+	return r.run(ctx)
+}
+
+func newClientRun(spec ClientSpec) (*clientRun, error) {
+	if err := spec.validate(); err != nil {
+		return nil, err
+	}
+	endpoints, err := newEndpoints(&spec)
+	if err != nil {
+		return nil, err
+	}
+	threads := spec.threads()
+	r := &clientRun{spec: spec, endpoints: endpoints, drain: drainTime, opened: make(chan struct{}, threads)}
+	for i := range threads {
+		l, err := newClientLoop(r, i, threads)
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		r.loops = append(r.loops, l)
+	}
+	return r, nil
+}
+
+func (r *clientRun) close() {
+	for _, l := range r.loops {
+		l.close()
+	}
+}
+
+func (r *clientRun) run(ctx context.Context) (ClientResult, error) {
+	defer r.close()
+	processorsFor(len(r.loops))
+	caller := ctx
+	ctx, r.fail = context.WithCancelCause(ctx)
+	defer r.fail(nil)
+
+	var group sync.WaitGroup
+	for _, l := range r.loops {
+		group.Go(func() {
+			if err := l.serve(); err != nil {
+				r.fail(err)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(ended)
+	}()
+
+	measured := r.conduct(ctx, ended)
+	r.stop(ctx, ended)
+
+	total := newRecord(0)
+	for _, l := range r.loops {
+		total.merge(&l.record)
+	}
+	result := total.result()
+	result.Seconds, result.CPUSeconds = measured.Seconds(), measured.cpu.Seconds()
+	err := context.Cause(ctx)
+	if r.spec.Work == Idle && r.begun.Load() && caller.Err() != nil && err == context.Cause(caller) {
+		err = nil // that is how it ends
+	}
+	if err == nil && result.Failed > 0 && r.tooMany(result.Failed) {
+		err = r.manyFailed(result.Failed, "")
+	}
+	return result, err
+}
+
+// measured is how long the measured part lasted, and what CPU time the process used in it.
+type measured struct {
+	time.Duration
+	cpu time.Duration
+}
+
+// conduct lets the load begin when every loop has opened its connections, and returns when the measured part is over.
+func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured {
+	for range r.loops {
+		select {
+		case <-r.opened:
+		case <-ctx.Done(): // also when a loop has failed
+			return measured{}
+		}
+	}
+	if r.spec.Opened != nil {
+		r.spec.Opened()
+	}
+	r.begin = clock()
+	r.from = r.begin + int64(r.spec.WarmUp)
+	r.until = forever
+	if r.spec.Duration > 0 {
+		r.until = r.from + int64(r.spec.Duration)
+	}
+	r.begun.Store(true)
+	r.wake()
+
+	sleepUntil(ctx, ended, r.from)
+	if ctx.Err() != nil {
+		return measured{}
+	}
+	if r.spec.Measuring != nil {
+		r.spec.Measuring()
+	}
+	cpu := cpuTime()
+	sleepUntil(ctx, ended, r.until)
+	return measured{time.Duration(max(min(clock(), r.until)-r.from, 0)), cpuTime() - cpu}
+}
+
+// stop waits until all loops have ended, and has them give up when ctx ends.
+func (r *clientRun) stop(ctx context.Context, ended <-chan struct{}) {
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		r.stopped.Store(true)
+		r.wake()
+		<-ended
+	}
+}
+
+func (r *clientRun) wake() {
+	for _, l := range r.loops {
+		l.poller.wake()
+	}
+}
+
+// sleepUntil waits for the clock, but no longer than the loops or ctx last.
+func sleepUntil(ctx context.Context, ended <-chan struct{}, until int64) {
+	var due <-chan time.Time
+	if until != forever {
+		timer := time.NewTimer(time.Duration(until - clock()))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-due:
+	case <-ended:
+	case <-ctx.Done():
+	}
+}
+
+// cpuTime is user and system time of this process.
+func cpuTime() time.Duration {
+	var usage unix.Rusage
+	// It cannot fail with these arguments.
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// failed is told by a loop of each failure, and ends the run when there are too many.
+func (r *clientRun) failed(sentence string) {
+	n := r.failures.Add(1)
+	if n >= enoughFailures && r.tooMany(n) {
+		r.stopped.Store(true)
+		r.fail(r.manyFailed(n, sentence))
+	}
+}
+
+// tooMany judges n failures against all that was tried.
+func (r *clientRun) tooMany(n uint64) bool {
+	return n > mostFailures || n*failureShare > n+r.succeeded()
+}
+
+func (r *clientRun) succeeded() uint64 {
+	var n uint64
+	for _, l := range r.loops {
+		n += l.succeeded.Load()
+	}
+	return n
+}
+
+func (r *clientRun) manyFailed(n uint64, last string) error {
+	if last != "" {
+		last = ", the last one: " + last
+	}
+	if n > mostFailures {
+		return fmt.Errorf("more than %d failures%s", mostFailures, last)
+	}
+	return fmt.Errorf("%d of %d failed%s", n, n+r.succeeded(), last)
+}
+
+// share is the part of a limit that thread index has; without a limit it is endless.
+func (s *ClientSpec) share(index int) uint64 {
+	if s.Limit == 0 {
+		return math.MaxUint64
+	}
+	threads := uint64(s.threads())
+	n := s.Limit / threads
+	if uint64(index) < s.Limit%threads {
+		n++
+	}
+	return n
+}

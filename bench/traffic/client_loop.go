@@ -1,0 +1,234 @@
+package traffic
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// receiveBuffer is the most that one system call receives.
+const receiveBuffer = 256 << 10
+
+// clientLoop is one thread of a client with its share of the connections.
+//
+// A descriptor has at most one event in a batch, and a connection is closed only while its own event is handled, or
+// between batches. So no event can meet a newer connection in the place of its own.
+type clientLoop struct {
+	run    *clientRun
+	poller *poller
+	index  int // of the thread
+	conns  []conn
+	work   work
+	in     []byte
+	broken []*conn // closed by a failure, and work has not been told yet
+
+	toOpen  int // connections of conns that the opening has come to
+	opening int // of those, not open yet
+
+	begun              bool
+	begin, from, until int64 // as in clientRun, once begun
+	now                int64 // when the batch came
+	measuring          bool  // now is in the measured part
+
+	record    record
+	succeeded atomic.Uint64 // what failures are judged against, for whichever loop judges
+}
+
+// work is what a loop does with its connections.
+type work interface {
+	// keeps tells whether connections are opened before the load begins, to be used from then on.
+	keeps() bool
+	// start lets the load begin.
+	start()
+	// ready is told that c is connected; for the second time, when it had failed.
+	ready(c *conn)
+	// event is told that c, which is connected, may be able to go on.
+	event(c *conn)
+	// lost is told that c has failed and is closed. It comes outside of any event.
+	lost(c *conn)
+	// due begins what is due at now, and returns when to be asked again.
+	due(now int64) int64
+	// done tells whether nothing is under way and nothing will come.
+	done(now int64) bool
+	// finish counts what is left over when the loop ends.
+	finish(now int64)
+}
+
+// works is all that a client can do.
+var works = map[string]func(*clientLoop) work{
+	Request:    newRequests,
+	Connection: newConnections,
+	Send:       newSending,
+	Receive:    newReceiving,
+	Idle:       newIdling,
+}
+
+func newClientLoop(r *clientRun, index, threads int) (*clientLoop, error) {
+	poller, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	// Connections are dealt out by turns.
+	n := (r.spec.Connections - index + threads - 1) / threads
+	l := &clientLoop{
+		run: r, poller: poller, index: index, conns: make([]conn, n), in: make([]byte, receiveBuffer),
+		begin: forever, from: forever, until: forever,
+		record: newRecord(int(r.spec.Duration.Seconds()) + 1),
+	}
+	for i := range l.conns {
+		l.conns[i] = conn{fd: -1, id: int32(i), number: uint64(index + i*threads)}
+	}
+	l.work = works[r.spec.Work](l)
+	return l, nil
+}
+
+// close closes the connections that are left too. The loop has ended.
+func (l *clientLoop) close() {
+	for i := range l.conns {
+		l.drop(&l.conns[i])
+	}
+	l.poller.close()
+}
+
+// serve is the loop.
+func (l *clientLoop) serve() error {
+	if err := ownThread(); err != nil {
+		return err
+	}
+	if l.work.keeps() {
+		l.openMore()
+	} else {
+		l.run.opened <- struct{}{}
+	}
+	for !l.run.stopped.Load() {
+		if !l.begun && l.run.begun.Load() {
+			l.begun, l.begin, l.from, l.until = true, l.run.begin, l.run.from, l.run.until
+			l.tick()
+			l.work.start()
+		}
+		l.mend()
+		next := int64(forever)
+		if l.begun {
+			now := clock()
+			next = l.work.due(now)
+			limit := l.until
+			if now >= l.until {
+				limit += int64(l.run.drain)
+			}
+			if now >= limit || l.work.done(now) {
+				break
+			}
+			next = min(next, limit)
+		}
+		if len(l.broken) > 0 {
+			next = 0
+		}
+		events, err := l.poller.wait(next)
+		if err != nil {
+			return err
+		}
+		l.tick()
+		for i := range events {
+			if id := events[i].Fd; id != wakeUp {
+				l.dispatch(&l.conns[id], events[i].Events)
+			}
+		}
+	}
+	l.work.finish(clock())
+	return nil
+}
+
+func (l *clientLoop) tick() {
+	l.now = clock()
+	l.measuring = l.now >= l.from && l.now < l.until
+}
+
+func (l *clientLoop) dispatch(c *conn, events uint32) {
+	if events&readEvents != 0 {
+		c.readable = true
+	}
+	if events&lastEvents != 0 {
+		c.ended = true
+	}
+	if c.state != connecting {
+		l.work.event(c)
+		return
+	}
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		if errno := socketError(c.fd); errno != 0 {
+			l.fail(c, sentence("connect", errno))
+			return
+		}
+	}
+	c.state = free
+	l.work.ready(c)
+}
+
+// openMore goes on with the opening, a bounded number at once.
+func (l *clientLoop) openMore() {
+	most := max(openingAtOnce/l.run.spec.threads(), 1)
+	for l.opening < most && l.toOpen < len(l.conns) {
+		c := &l.conns[l.toOpen]
+		l.toOpen++
+		l.opening++
+		l.open(c, c.number)
+	}
+}
+
+// opened ends the opening of c, if it has not ended before, and of all when c was the last one.
+func (l *clientLoop) opened(c *conn) {
+	if c.counted {
+		return
+	}
+	c.counted = true
+	l.opening--
+	l.openMore()
+	if l.opening == 0 {
+		l.run.opened <- struct{}{}
+	}
+}
+
+// fail closes c, for the reason that sentence says.
+func (l *clientLoop) fail(c *conn, sentence string) {
+	l.drop(c)
+	l.broken = append(l.broken, c)
+	l.record.fault(sentence)
+	l.run.failed(sentence)
+}
+
+// mend tells work of the connections that have failed. What fails at once again waits for the next batch.
+func (l *clientLoop) mend() {
+	n := len(l.broken)
+	for _, c := range l.broken[:n] {
+		l.work.lost(c)
+	}
+	l.broken = append(l.broken[:0], l.broken[n:]...)
+}
+
+// answered counts an operation that was meant to begin at intended and has ended now.
+func (l *clientLoop) answered(intended, now int64) {
+	l.succeeded.Add(1)
+	if now < l.from {
+		return
+	}
+	recordTime(l.record.latency, now-intended)
+	if now < l.until {
+		l.record.operations++
+		l.record.inSecond(now-l.from, 1)
+	}
+}
+
+// unanswered counts an operation that was meant to begin at intended, and was due, but has not ended.
+func (l *clientLoop) unanswered(intended, now int64) {
+	if now >= l.from {
+		l.record.unanswered++
+		recordTime(l.record.latency, now-intended)
+	}
+}
+
+// late counts an operation that a connection was free for and that is begun only now.
+func (l *clientLoop) late(intended, now int64) {
+	if now >= l.from {
+		recordTime(l.record.late, now-intended)
+	}
+}

@@ -1,0 +1,154 @@
+package traffic
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// state is what a client's connection does.
+type state uint8
+
+const (
+	closed     state = iota
+	connecting       // waits for the handshake
+	free             // is open, and nothing is asked of it
+	busy             // has an operation
+	ending           // has its response and waits for the origin's end
+)
+
+// conn is one of a client's connections: the place, which one socket after the other may take.
+type conn struct {
+	fd       int32 // -1 when closed
+	id       int32 // in conns
+	number   uint64
+	state    state
+	readable bool // nothing has told that there is nothing to read
+	ended    bool // a FIN or an error is there, perhaps behind bytes
+	counted  bool // its opening has ended
+
+	sent, got int    // of a message each way
+	position  uint64 // in a stream
+	dialled   int64  // when it began to connect
+	intended  int64  // when its operation was meant to begin
+	freeSince int64
+	round     uint64 // operations begun by the schedule
+}
+
+// open begins to connect c; turn decides from where to where.
+func (l *clientLoop) open(c *conn, turn uint64) {
+	target, source := l.run.endpoints.pair(turn)
+	fd, errno := newSocket(target.family())
+	if errno != 0 {
+		l.fail(c, sentence("socket", errno))
+		return
+	}
+	c.fd, c.state, c.readable, c.ended, c.position, c.dialled = int32(fd), connecting, false, false, 0, clock()
+	if errno := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
+		l.fail(c, sentence("setsockopt", errno))
+		return
+	}
+	if source != nil {
+		// The port is chosen by connect, when the target is known: one port then serves many targets (ip(7)).
+		if errno := setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
+			l.fail(c, sentence("setsockopt", errno))
+			return
+		}
+		if errno := bind(fd, source); errno != 0 {
+			l.fail(c, sentence("bind", errno))
+			return
+		}
+	}
+	if errno := connect(fd, target); errno != 0 {
+		l.fail(c, sentence("connect", errno))
+		return
+	}
+	// Not before connect: a socket that is not connecting reports a hang-up.
+	if errno := l.poller.add(fd, edges, c.id); errno != 0 {
+		l.fail(c, sentence("epoll_ctl", errno))
+	}
+}
+
+// drop closes c's socket.
+func (l *clientLoop) drop(c *conn) {
+	if c.fd >= 0 {
+		closeSocket(c.fd)
+		c.fd, c.state = -1, closed
+	}
+}
+
+const (
+	faultEarlyEnd  = "the connection ended before the response did"
+	faultEnd       = "the connection ended while nothing was asked of it"
+	faultExcess    = "more bytes came than the response has"
+	faultUnasked   = "bytes came that nobody had asked for"
+	faultBytes     = "a wrong byte came"
+	faultStreamEnd = "the connection ended within the stream"
+)
+
+func sentence(call string, errno unix.Errno) string {
+	if errno == unix.EADDRNOTAVAIL {
+		return call + ": no source port is left for this target, or the source is no address of this machine (" + errno.Error() + ")"
+	}
+	return call + ": " + errno.Error()
+}
+
+// beginMessage has the next exchange send a request.
+func (c *conn) beginMessage(intended int64) {
+	c.state, c.sent, c.got, c.intended = busy, 0, 0, intended
+}
+
+// exchange goes on with c's request and response as far as it goes without waiting. It tells whether the response has
+// become complete, or what is wrong. On a connection that is free it looks that all is quiet.
+func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
+	spec := &l.run.spec
+	for c.state == busy && c.sent < spec.RequestBytes {
+		n, errno := send(c.fd, stretch(uint64(c.sent), spec.RequestBytes-c.sent))
+		if errno == unix.EAGAIN {
+			break
+		}
+		if errno != 0 {
+			return false, sentence("send", errno)
+		}
+		c.sent += n
+		l.bytesOut(n)
+	}
+	for c.readable {
+		n, errno := receive(c.fd, l.in, 0)
+		switch {
+		case errno == unix.EAGAIN:
+			c.readable = false
+			return false, ""
+		case errno != 0:
+			return false, sentence("receive", errno)
+		case n == 0 && c.state == busy:
+			return false, faultEarlyEnd
+		case n == 0:
+			return false, faultEnd
+		case c.state != busy || c.sent < spec.RequestBytes:
+			return false, faultUnasked
+		case c.got+n > spec.ResponseBytes:
+			return false, faultExcess
+		case !matches(l.in[:n], uint64(c.got), spec.Verify):
+			return false, faultBytes
+		}
+		c.got += n
+		l.bytesIn(n)
+		// A short read has emptied the socket (epoll(7)), unless its end is to be seen too.
+		c.readable = n == len(l.in) || c.ended
+		if c.got == spec.ResponseBytes {
+			return true, ""
+		}
+	}
+	return false, ""
+}
+
+func (l *clientLoop) bytesIn(n int) {
+	if l.measuring {
+		l.record.bytesIn += uint64(n)
+	}
+}
+
+func (l *clientLoop) bytesOut(n int) {
+	if l.measuring {
+		l.record.bytesOut += uint64(n)
+	}
+}

@@ -1,0 +1,150 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// backlog is how many connections may wait to be accepted, as far as net.core.somaxconn allows (listen(2)).
+const backlog = 4096
+
+// origin is the loops of one RunOrigin.
+type origin struct {
+	loops     []*originLoop
+	addresses []netip.AddrPort // of the listening sockets of the first loop
+	stopped   atomic.Bool
+}
+
+// RunOrigin serves until ctx ends, which is no error. It calls ready, which may be nil, when clients can connect.
+//
+// It raises GOMAXPROCS where there are fewer processors than its loops need.
+func RunOrigin(ctx context.Context, spec OriginSpec, ready func()) error {
+	o, err := newOrigin(spec)
+	if err != nil {
+		return err
+	}
+	if ready != nil {
+		ready()
+	}
+	return o.run(ctx)
+}
+
+// newOrigin listens. Port 0 is one of the kernel's choice, the same for all loops.
+func newOrigin(spec OriginSpec) (*origin, error) {
+	if err := spec.validate(); err != nil {
+		return nil, err
+	}
+	addresses, err := parseAddresses(spec.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	o := new(origin)
+	threads := max(spec.Threads, 1)
+	for range threads {
+		l, err := newOriginLoop(o, spec)
+		if err != nil {
+			o.close()
+			return nil, err
+		}
+		o.loops = append(o.loops, l)
+		for i := range addresses {
+			bound, err := l.listen(&addresses[i], threads > 1)
+			if err != nil {
+				o.close()
+				return nil, fmt.Errorf("listening on %s: %w", spec.Listen[i], err)
+			}
+			if l == o.loops[0] {
+				o.addresses = append(o.addresses, bound)
+				addresses[i] = newAddress(bound)
+			}
+		}
+	}
+	return o, nil
+}
+
+func (o *origin) close() {
+	for _, l := range o.loops {
+		l.close()
+	}
+}
+
+func (o *origin) run(ctx context.Context) error {
+	defer o.close()
+	processorsFor(len(o.loops))
+	caller := ctx
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var group sync.WaitGroup
+	for _, l := range o.loops {
+		group.Go(func() {
+			if err := l.serve(); err != nil {
+				fail(err)
+			}
+		})
+	}
+	<-ctx.Done()
+	o.stopped.Store(true)
+	for _, l := range o.loops {
+		l.poller.wake()
+	}
+	group.Wait()
+	if caller.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// listen opens a listening socket and returns what it is bound to.
+func (l *originLoop) listen(a *address, shared bool) (netip.AddrPort, error) {
+	fd, errno := newSocket(a.family())
+	if errno != 0 {
+		return netip.AddrPort{}, fmt.Errorf("socket: %w", errno)
+	}
+	bound, err := prepareListener(fd, a, shared)
+	if err == nil {
+		err = l.attach(fd, true)
+	}
+	if err != nil {
+		closeSocket(int32(fd))
+	}
+	return bound, err
+}
+
+func prepareListener(fd int, a *address, shared bool) (netip.AddrPort, error) {
+	type option struct{ level, name int }
+	options := []option{
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY}, // accepted sockets inherit it
+	}
+	if shared {
+		// Only where it is needed: with it, an origin that was left behind would get half of the connections unseen.
+		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT})
+	}
+	for _, option := range options {
+		if errno := setOption(fd, option.level, option.name, 1); errno != 0 {
+			return netip.AddrPort{}, fmt.Errorf("setsockopt: %w", errno)
+		}
+	}
+	if errno := bind(fd, a); errno != 0 {
+		return netip.AddrPort{}, fmt.Errorf("bind: %w", errno)
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listen: %w", err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("getsockname: %T", sa)
+}

@@ -1,0 +1,265 @@
+package traffic
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptsAtATime bounds how long connections wait while others are accepted.
+const acceptsAtATime = 64
+
+// originLoop is one thread of an origin. Its table is indexed by descriptor: a descriptor has at most one event in a
+// batch, and is closed only while that is handled, so that no event meets a newer connection.
+type originLoop struct {
+	origin  *origin
+	poller  *poller
+	spec    OriginSpec
+	service service
+	sockets []originConn
+	in      []byte
+}
+
+// originConn is what an origin knows of a descriptor. It belongs to a loop when it is open.
+type originConn struct {
+	open, listener  bool
+	readable, ended bool   // as in conn
+	received, sent  uint64 // bytes, since it was accepted
+}
+
+// service is how an origin does a kind of work.
+type service struct {
+	// register is the epoll events that a connection is registered for.
+	register uint32
+	// step goes on with a connection as far as it goes without waiting, or by one step where events are
+	// level-triggered.
+	step func(l *originLoop, fd int32, c *originConn) verdict
+}
+
+// verdict is what is to become of a connection.
+type verdict int
+
+const (
+	goOn    verdict = iota
+	closeIt         // with a FIN, if nothing is unread
+	resetIt         // wrong bytes came
+)
+
+// services is all that an origin can do.
+var services = map[string]service{
+	Request:    {edges, answerAlways},
+	Connection: {edges, answerOnce},
+	Echo:       {edges, echo},
+	Sink:       {unix.EPOLLIN, sink},
+	Source:     {unix.EPOLLOUT | unix.EPOLLRDHUP, source},
+}
+
+func newOriginLoop(o *origin, spec OriginSpec) (*originLoop, error) {
+	poller, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	return &originLoop{
+		origin: o, poller: poller, spec: spec, service: services[spec.Work], in: make([]byte, receiveBuffer),
+	}, nil
+}
+
+// close closes all sockets too. The loop has ended.
+func (l *originLoop) close() {
+	for fd := range l.sockets {
+		if l.sockets[fd].open {
+			closeSocket(int32(fd))
+		}
+	}
+	l.poller.close()
+}
+
+// attach takes fd into the table. On an error fd is still the caller's.
+func (l *originLoop) attach(fd int, listener bool) error {
+	for len(l.sockets) <= fd {
+		l.sockets = append(l.sockets, originConn{})
+	}
+	events := l.service.register
+	if listener {
+		events = unix.EPOLLIN // level-triggered: what one batch of accepts leaves is told again
+	}
+	if errno := l.poller.add(fd, events, int32(fd)); errno != 0 {
+		return fmt.Errorf("epoll_ctl: %w", errno)
+	}
+	l.sockets[fd] = originConn{open: true, listener: listener}
+	return nil
+}
+
+// serve is the loop.
+func (l *originLoop) serve() error {
+	if err := ownThread(); err != nil {
+		return err
+	}
+	for !l.origin.stopped.Load() {
+		events, err := l.poller.wait(forever)
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			fd := events[i].Fd
+			if fd == wakeUp {
+				continue
+			}
+			if l.sockets[fd].listener {
+				if err := l.accept(int(fd)); err != nil {
+					return err
+				}
+				continue
+			}
+			l.dispatch(fd, events[i].Events)
+		}
+	}
+	return nil
+}
+
+func (l *originLoop) accept(listener int) error {
+	for range acceptsAtATime {
+		fd, errno := accept(listener)
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			return nil
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			// An origin that is slow because it has run out of something would be taken for a slow proxy.
+			return fmt.Errorf("accept: %w", errno)
+		default:
+			continue // a connection that has failed already (accept(2))
+		}
+		if err := l.attach(fd, false); err != nil {
+			closeSocket(int32(fd))
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *originLoop) dispatch(fd int32, events uint32) {
+	c := &l.sockets[fd]
+	if events&readEvents != 0 {
+		c.readable = true
+	}
+	if events&lastEvents != 0 {
+		c.ended = true
+	}
+	switch l.service.step(l, fd, c) {
+	case goOn:
+		return
+	case closeIt:
+		closeSocket(fd)
+	case resetIt:
+		resetSocket(fd)
+	}
+	c.open = false
+}
+
+// answerAlways is the work Request: a response for each request, until the client ends.
+func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
+	request, response := uint64(l.spec.RequestBytes), uint64(l.spec.ResponseBytes)
+	for {
+		// Requests that came together are answered one by one; nothing is read while an answer is not taken.
+		for owed := c.received / request * response; c.sent < owed; {
+			position := c.sent % response
+			n, errno := send(fd, stretch(position, int(response-position)))
+			if errno == unix.EAGAIN {
+				return goOn
+			}
+			if errno != 0 {
+				return closeIt
+			}
+			c.sent += uint64(n)
+		}
+		if !c.readable {
+			return goOn
+		}
+		n, errno := receive(fd, l.in, 0)
+		if errno == unix.EAGAIN {
+			c.readable = false
+			return goOn
+		}
+		if errno != 0 || n == 0 {
+			return closeIt
+		}
+		if !matchesRequests(l.in[:n], c.received%request, request, l.spec.Verify) {
+			return resetIt
+		}
+		c.received += uint64(n)
+		c.readable = n == len(l.in) || c.ended
+	}
+}
+
+// matchesRequests looks at p, which begins at position in a request; others may follow.
+func matchesRequests(p []byte, position, request uint64, all bool) bool {
+	for len(p) > 0 {
+		n := min(uint64(len(p)), request-position)
+		if !matches(p[:n], position, all) {
+			return false
+		}
+		p, position = p[n:], 0
+	}
+	return true
+}
+
+// answerOnce is the work Connection: the same once, then the origin closes first.
+func answerOnce(l *originLoop, fd int32, c *originConn) verdict {
+	v := answerAlways(l, fd, c)
+	if v == goOn && c.sent >= uint64(l.spec.ResponseBytes) {
+		return closeIt
+	}
+	return v
+}
+
+// echo looks at what has come, sends it, and takes from the socket what could be sent: no connection needs a buffer.
+func echo(l *originLoop, fd int32, c *originConn) verdict {
+	for c.readable {
+		n, errno := receive(fd, l.in, unix.MSG_PEEK)
+		if errno == unix.EAGAIN {
+			c.readable = false
+			return goOn
+		}
+		if errno != 0 || n == 0 {
+			return closeIt
+		}
+		sent, errno := send(fd, l.in[:n])
+		if errno == unix.EAGAIN {
+			return goOn // an edge comes when there is room
+		}
+		if errno != 0 {
+			return closeIt
+		}
+		if _, errno := receive(fd, l.in[:sent], unix.MSG_TRUNC); errno != 0 {
+			return closeIt
+		}
+	}
+	return goOn
+}
+
+// sink is one step of the work Sink.
+func sink(l *originLoop, fd int32, c *originConn) verdict {
+	n, fault := takeStream(fd, l.in, c.received, l.spec.Verify)
+	c.received += uint64(n)
+	switch fault {
+	case "":
+		return goOn
+	case faultBytes:
+		return resetIt
+	}
+	return closeIt
+}
+
+// source is one step of the work Source.
+func source(l *originLoop, fd int32, c *originConn) verdict {
+	if c.ended {
+		return closeIt
+	}
+	n, errno := send(fd, stretch(c.sent, largestStretch))
+	if errno != 0 && errno != unix.EAGAIN {
+		return closeIt
+	}
+	c.sent += uint64(n)
+	return goOn
+}

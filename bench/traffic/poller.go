@@ -1,0 +1,115 @@
+package traffic
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// edges is both directions of a socket: registered once, it serves for the whole life of most.
+	edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
+	// readEvents make a read worthwhile, lastEvents tell that there is no end of reading before a read says so: a FIN
+	// or a reset that came before a short read makes no edge of its own after it.
+	readEvents = unix.EPOLLIN | lastEvents
+	lastEvents = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+)
+
+const (
+	// eventsAtATime bounds a batch, and with it how long operations that are due wait for it.
+	eventsAtATime = 64
+	// patience is how long a loop keeps its P in a wait for which nothing comes.
+	patience = int64(3 * time.Millisecond)
+	// wakeUp stands in an event where the connection would be.
+	wakeUp = -1
+)
+
+// poller is an epoll(7) instance, and an eventfd by which other goroutines wake it.
+type poller struct {
+	epoll, event int
+	quiet        bool // nothing came for as long as patience lasts
+	events       [eventsAtATime]unix.EpollEvent
+}
+
+func newPoller() (*poller, error) {
+	p := new(poller)
+	var err error
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if p.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(p.epoll)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	// Edge-triggered, so that nobody has to read it: each write is an edge.
+	if errno := p.add(p.event, unix.EPOLLIN|unix.EPOLLET&0xffffffff, wakeUp); errno != 0 {
+		p.close()
+		return nil, fmt.Errorf("epoll_ctl: %w", errno)
+	}
+	return p, nil
+}
+
+// add registers fd for as long as it is open.
+func (p *poller) add(fd int, events uint32, id int32) unix.Errno {
+	return epollControl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: id})
+}
+
+// modify changes the events of fd.
+func (p *poller) modify(fd int, events uint32, id int32) unix.Errno {
+	return epollControl(p.epoll, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: id})
+}
+
+// wait returns what has happened, at the latest when the clock says until; the events are good until the next wait.
+// It may return before with none.
+func (p *poller) wait(until int64) ([]unix.EpollEvent, error) {
+	timeout := until
+	if until != forever {
+		timeout = max(until-clock(), 0)
+	}
+	keep := !p.quiet || timeout <= patience
+	if keep {
+		timeout = min(timeout, patience)
+	}
+	n, errno := epollWait(p.epoll, p.events[:], timeout, keep)
+	switch errno {
+	case 0:
+		p.quiet = n == 0 && (p.quiet || timeout == patience)
+	case unix.EINTR:
+	case unix.ENOSYS:
+		return nil, fmt.Errorf("epoll_pwait2: %w: it needs Linux 5.11", errno)
+	default:
+		return nil, fmt.Errorf("epoll_pwait2: %w", errno)
+	}
+	return p.events[:n], nil
+}
+
+// wake ends a wait, from any goroutine.
+func (p *poller) wake() {
+	one := [8]byte{1}
+	// It fails only when the counter is full, and then the loop has been woken.
+	_, _ = unix.Write(p.event, one[:])
+}
+
+func (p *poller) close() {
+	unix.Close(p.event)
+	unix.Close(p.epoll)
+}
+
+// ownThread gives the calling goroutine a thread that ends with it, and has its waits end when their time has come:
+// by default the kernel makes them up to 50 µs longer (PR_SET_TIMERSLACK in prctl(2)).
+func ownThread() error {
+	runtime.LockOSThread() // never unlocked: a thread with another slack is of no use to others
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl(PR_SET_TIMERSLACK): %w", err)
+	}
+	return nil
+}
+
+// processorsFor makes room for loops that keep their Ps: the goroutines beside them need some of their own.
+func processorsFor(loops int) {
+	if need := loops + 2; runtime.GOMAXPROCS(0) < need {
+		runtime.GOMAXPROCS(need)
+	}
+}

@@ -1,0 +1,132 @@
+package traffic
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What a client does, and what an origin does for it.
+const (
+	Request    = "request"    // client and origin: kept connections, a request and its response, again and again
+	Connection = "connection" // client and origin: a connection for each request; the origin closes it
+	Send       = "send"       // client: bytes as fast as they are taken; the origin is a Sink
+	Receive    = "receive"    // client: takes bytes; the origin is a Source
+	Idle       = "idle"       // client: a request on each connection, then nothing; the origin is Request
+	Echo       = "echo"       // origin: sends back what it gets
+	Sink       = "sink"       // origin: takes bytes and throws them away
+	Source     = "source"     // origin: sends bytes as fast as they are taken
+)
+
+// largestMessage bounds requests and responses.
+const largestMessage = 1 << 20
+
+// ClientSpec says what load to put on whom.
+type ClientSpec struct {
+	// Target are the addresses to connect to, as IP:port, by turns.
+	Target []string `json:"target"`
+	// Sources are the IP addresses to connect from, by turns; each has source ports of its own. Empty: the kernel's
+	// choice.
+	Sources []string `json:"sources,omitempty"`
+	// Work is Request, Connection, Send, Receive or Idle.
+	Work string `json:"work"`
+	// Connections are open at once; Connection with a rate has at most so many.
+	Connections int `json:"connections"`
+	// RequestBytes and ResponseBytes are from 1 to 1 MiB; without meaning for Send and Receive.
+	RequestBytes  int `json:"request_bytes,omitempty"`
+	ResponseBytes int `json:"response_bytes,omitempty"`
+	// Rate is operations a second on all connections together; 0 is a closed loop. For Request and Connection.
+	Rate float64 `json:"rate,omitempty"`
+	// ReadRate is how many bytes a second each connection of a Receive takes; 0 is all that come.
+	ReadRate float64 `json:"read_rate,omitempty"`
+	// WarmUp is load that is not measured. It begins, as the measured part does without it, when all connections are
+	// open.
+	WarmUp time.Duration `json:"warm_up_ns,omitempty"`
+	// Duration of the measured part; 0: until Limit is reached or, for Idle, until the context ends.
+	Duration time.Duration `json:"duration_ns,omitempty"`
+	// Limit ends the run after so many operations, failed ones too; for Send and Receive after so many bytes. 0: none.
+	Limit uint64 `json:"limit,omitempty"`
+	// Threads, each with an event loop; 0 is 1.
+	Threads int `json:"threads,omitempty"`
+	// Verify compares every byte received.
+	Verify bool `json:"verify,omitempty"`
+	// Opened is called once, when all connections are open and, for Idle, have had their request; for Connection when
+	// the load is about to begin.
+	Opened func() `json:"-"`
+	// Measuring is called once, when the warm-up is over.
+	Measuring func() `json:"-"`
+}
+
+func (s *ClientSpec) validate() error {
+	switch {
+	case works[s.Work] == nil:
+		return fmt.Errorf("no work %q for a client: there are %s", s.Work, names(works))
+	case len(s.Target) == 0:
+		return errors.New("no target")
+	case s.Connections < 1:
+		return errors.New("at least 1 connection")
+	case s.Rate < 0 || s.ReadRate < 0 || s.WarmUp < 0 || s.Duration < 0 || s.Threads < 0:
+		return errors.New("nothing may be negative")
+	case s.Rate > 0 && s.Work != Request && s.Work != Connection:
+		return fmt.Errorf("a rate is for request and connection, not for %s", s.Work)
+	case s.ReadRate > 0 && s.Work != Receive:
+		return fmt.Errorf("a read rate is for receive, not for %s", s.Work)
+	case s.Limit > 0 && s.WarmUp > 0:
+		return errors.New("a limit counts from the start: no warm-up with it")
+	case s.Limit > 0 && s.Work == Idle:
+		return errors.New("idle connections have no limit")
+	case s.Duration == 0 && s.Limit == 0 && s.Work != Idle:
+		return errors.New("neither a duration nor a limit")
+	case s.Work != Send && s.Work != Receive:
+		return validateSizes(s.RequestBytes, s.ResponseBytes)
+	}
+	return nil
+}
+
+// threads is how many loops there are: none of them without a connection.
+func (s *ClientSpec) threads() int { return min(max(s.Threads, 1), s.Connections) }
+
+// OriginSpec says what to serve where.
+type OriginSpec struct {
+	// Listen are addresses as IP:port. 0.0.0.0:port serves every address of the machine, all of 127.0.0.0/8 too, at
+	// the price of one socket a thread.
+	Listen []string `json:"listen"`
+	// Threads, each with an event loop and listening sockets of its own (SO_REUSEPORT); 0 is 1.
+	Threads int `json:"threads,omitempty"`
+	// Work is Request, Connection, Echo, Sink or Source.
+	Work string `json:"work"`
+	// RequestBytes and ResponseBytes are from 1 to 1 MiB; for Request and Connection.
+	RequestBytes  int `json:"request_bytes,omitempty"`
+	ResponseBytes int `json:"response_bytes,omitempty"`
+	// Verify compares every byte received.
+	Verify bool `json:"verify,omitempty"`
+}
+
+func (s *OriginSpec) validate() error {
+	switch {
+	case len(s.Listen) == 0:
+		return errors.New("no address to listen on")
+	case s.Threads < 0:
+		return errors.New("nothing may be negative")
+	case services[s.Work].step == nil:
+		return fmt.Errorf("no work %q for an origin: there are %s", s.Work, names(services))
+	case s.Work == Request || s.Work == Connection:
+		return validateSizes(s.RequestBytes, s.ResponseBytes)
+	}
+	return nil
+}
+
+// names are the keys of a table, for a person.
+func names[V any](table map[string]V) string {
+	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
+}
+
+func validateSizes(request, response int) error {
+	if request < 1 || request > largestMessage || response < 1 || response > largestMessage {
+		return fmt.Errorf("requests and responses have 1 to %d bytes, not %d and %d", largestMessage, request, response)
+	}
+	return nil
+}

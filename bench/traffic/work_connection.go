@@ -1,0 +1,149 @@
+package traffic
+
+import "golang.org/x/sys/unix"
+
+// connections is the work Connection: a connection for each request, which the origin closes.
+//
+// With a rate, the schedule says when to connect. An operation takes any place that is free, and waits when there is
+// none: Connections bounds how many are open at once.
+type connections struct {
+	l         *clientLoop
+	left      uint64 // closed loop: operations that may still begin
+	free      []*conn
+	freeSince int64 // there has been a free place since
+	turn      uint64
+	schedule  schedule
+	next      uint64 // the operation of this loop that is to begin next
+}
+
+func newConnections(l *clientLoop) work {
+	w := &connections{l: l, left: l.run.spec.share(l.index), turn: uint64(l.index), next: uint64(l.index)}
+	for i := range l.conns {
+		w.free = append(w.free, &l.conns[i])
+	}
+	return w
+}
+
+func (w *connections) keeps() bool { return false }
+func (w *connections) open() bool  { return w.l.run.spec.Rate > 0 }
+
+func (w *connections) start() {
+	if w.open() {
+		w.schedule = newSchedule(&w.l.run.spec, w.l.begin)
+	}
+}
+
+// pending is when the next operation is meant to begin, if there is one.
+func (w *connections) pending(now int64) (intended int64, ok bool) {
+	if !w.open() {
+		return now, w.left > 0 && now < w.l.until
+	}
+	intended = w.schedule.at(w.next)
+	limit := w.l.run.spec.Limit
+	return intended, intended < w.l.until && (limit == 0 || w.next < limit)
+}
+
+func (w *connections) due(now int64) int64 {
+	for len(w.free) > 0 {
+		intended, ok := w.pending(now)
+		if !ok {
+			break
+		}
+		if intended > now {
+			return intended
+		}
+		w.begin(intended)
+	}
+	return forever // a place that becomes free comes with an event
+}
+
+// begin takes a place and connects.
+func (w *connections) begin(intended int64) {
+	c := w.free[len(w.free)-1]
+	w.free = w.free[:len(w.free)-1]
+	now := clock()
+	if !w.open() {
+		intended = now
+		w.left--
+	} else if intended > w.freeSince {
+		w.l.late(intended, now)
+	}
+	w.next += uint64(w.l.run.spec.threads())
+	w.turn++
+	c.intended = intended
+	w.l.open(c, w.turn-1)
+}
+
+func (w *connections) ready(c *conn) {
+	c.beginMessage(c.intended)
+	w.event(c)
+}
+
+func (w *connections) event(c *conn) {
+	if c.state == busy {
+		complete, fault := w.l.exchange(c)
+		if fault != "" {
+			w.l.fail(c, fault)
+			return
+		}
+		if !complete {
+			return
+		}
+		c.state = ending
+	}
+	w.awaitEnd(c)
+}
+
+// awaitEnd looks for the origin's FIN behind the response.
+func (w *connections) awaitEnd(c *conn) {
+	if !c.readable {
+		return
+	}
+	n, errno := receive(c.fd, w.l.in, 0)
+	switch {
+	case errno == unix.EAGAIN:
+		c.readable = false
+	case errno != 0:
+		w.l.fail(c, sentence("receive", errno))
+	case n > 0:
+		w.l.fail(c, faultExcess)
+	default:
+		w.l.drop(c)
+		w.l.answered(c.intended, clock())
+		w.release(c)
+	}
+}
+
+func (w *connections) lost(c *conn) { w.release(c) }
+
+func (w *connections) release(c *conn) {
+	if len(w.free) == 0 {
+		w.freeSince = clock()
+	}
+	w.free = append(w.free, c)
+}
+
+func (w *connections) done(now int64) bool {
+	_, more := w.pending(now)
+	over := now >= w.l.until || w.l.run.spec.Limit > 0 && !more
+	return over && len(w.free) == len(w.l.conns)
+}
+
+func (w *connections) finish(now int64) {
+	if !w.l.begun {
+		return
+	}
+	for i := range w.l.conns {
+		if c := &w.l.conns[i]; c.state != closed {
+			w.l.unanswered(c.intended, now)
+		}
+	}
+	for w.open() {
+		intended, ok := w.pending(now)
+		if !ok || intended > now {
+			return
+		}
+		w.l.unanswered(intended, now)
+		w.next += uint64(w.l.run.spec.threads())
+	}
+}

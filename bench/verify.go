@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// verifyTimeout is how long bytes may take to come back.
+const verifyTimeout = 10 * time.Second
+
+// runVerify is the client that every peer is verified with: it fails unless
+// random bytes come back unharmed from TARGET or, with -refused, if any do.
+func runVerify(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // what is wrong is in the error
+	from := flags.String("from", "", "source `address`")
+	refused := flags.Bool("refused", false, "expect not to be served")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("usage: verify [-from ADDRESS] [-refused] TARGET")
+	}
+	var dialer net.Dialer
+	if *from != "" {
+		address := net.ParseIP(*from)
+		if address == nil {
+			return fmt.Errorf("%q is no IP address", *from)
+		}
+		dialer.LocalAddr = &net.TCPAddr{IP: address}
+	}
+	if *refused {
+		return verifyRefused(ctx, &dialer, flags.Arg(0))
+	}
+	return verify(ctx, &dialer, flags.Arg(0))
+}
+
+// verify sends a few sizes of random bytes to address and expects the same
+// bytes back.
+func verify(ctx context.Context, dialer *net.Dialer, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	random := rand.NewChaCha8([32]byte{})
+	for _, size := range []int{1, 1000, 4 << 20} {
+		sent := make([]byte, size)
+		// ChaCha8 never fails to fill a slice.
+		_, _ = random.Read(sent)
+		if err := roundTrip(ctx, dialer, address, sent); err != nil {
+			return fmt.Errorf("%d bytes: %w", size, err)
+		}
+	}
+	return nil
+}
+
+// verifyRefused sends bytes to address and expects to be turned away: an end or
+// a reset, with or without a text before it.
+func verifyRefused(ctx context.Context, dialer *net.Dialer, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	err := roundTrip(ctx, dialer, address, bytes.Repeat([]byte{'?'}, 1000))
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return errors.New("a client that is not allowed was served")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("a client that is not allowed was left waiting: %w", err)
+	}
+	return nil
+}
+
+// roundTrip sends bytes and fails unless the same come back.
+func roundTrip(ctx context.Context, dialer *net.Dialer, address string, sent []byte) error {
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(sent)
+		written <- err
+	}()
+	received := make([]byte, len(sent))
+	if _, err := io.ReadFull(conn, received); err != nil {
+		return fmt.Errorf("reading the echo: %w", err)
+	}
+	if err := <-written; err != nil {
+		return err
+	}
+	if !bytes.Equal(received, sent) {
+		return errors.New("other bytes came back")
+	}
+	return nil
+}
