@@ -1,12 +1,12 @@
 # `make` lists the targets; the scripts behind them are in scripts/.
 
 FUZZTIME  ?= 30s
-BENCHARGS ?= -scenario reqresp,conns,bulk,idle -rounds 5
+BENCHARGS ?=
 
-.PHONY: help build test race fuzz bench peers faults lint fmt clean
+.PHONY: help build test race fuzz bench benchmarks peers faults lint fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
 
 build: ## build ./l4proxy
 	CGO_ENABLED=0 go build -trimpath -o l4proxy ./cmd/l4proxy
@@ -23,6 +23,9 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 
 bench: build ## compare with HAProxy and nginx; BENCHARGS chooses scenarios and rounds
 	go run ./bench -l4proxy ./l4proxy $(BENCHARGS)
+
+benchmarks: build ## measure all there is, for hours, and write docs/benchmarks anew
+	go run ./bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
 
 peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy
 	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...

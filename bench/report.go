@@ -24,7 +24,7 @@ type peerVersion struct {
 }
 
 // write writes report.md, report.json and the pictures to dir and the first to w too. It
-// fails, after that, when a peer failed.
+// fails, after that, when a rival or one of ours failed.
 func (r report) write(dir string, w io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -48,7 +48,8 @@ func (r report) write(dir string, w io.Writer) error {
 	}
 	for _, result := range r.Results {
 		for _, row := range result.Rows {
-			if row.Failed != "" {
+			// That a proxy which nobody is compared with cannot do this is a finding.
+			if row.Failed != "" && row.role != shown {
 				return fmt.Errorf("%s: %s failed", result.Scenario, row.Peer)
 			}
 		}
