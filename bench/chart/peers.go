@@ -19,7 +19,7 @@ var looks = map[string]look{
 	"l4proxy epoll":    {light: "#4c8cd1", dark: "#b3d2ff", marker: ring, dash: "7 3"},
 	"haproxy":          {light: "#d67e18", dark: "#f16e38", marker: square},
 	"nginx":            {light: "#0a783f", dark: "#51d99f", marker: triangle},
-	"tcpproxy":   {light: "#893071", dark: "#be44c6", marker: diamond},
+	"tcpproxy":         {light: "#893071", dark: "#be44c6", marker: diamond},
 	// Ceilings, which are no proxies, are grey.
 	"direct": {light: "#30363d", dark: "#f0f6fc", marker: plus, dash: "2 3"},
 	"routed": {light: "#6e7781", dark: "#9aa4ae", marker: cross, dash: "6 3 1 3"},
