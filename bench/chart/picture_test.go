@@ -119,17 +119,6 @@ func decode(t fataler, picture []byte) []*element {
 	}
 }
 
-// texts returns what stands in the picture, without title and description.
-func texts(t fataler, picture []byte) []string {
-	var all []string
-	for _, e := range decode(t, picture) {
-		if e.name == "text" {
-			all = append(all, e.text)
-		}
-	}
-	return all
-}
-
 // viewBox returns the box of a picture's root.
 func viewBox(t fataler, root *element) box {
 	fields := strings.Fields(root.attrs["viewBox"])
