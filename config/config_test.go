@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -99,5 +100,27 @@ func TestSuggest(t *testing.T) {
 		if got := suggest(word, keys); got != want {
 			t.Errorf("suggest(%q) = %q, want %q", word, got, want)
 		}
+	}
+}
+
+// A colon without a space behind it is part of a plain value, also in a list inside of a mapping on one line.
+func TestAddressesInFlowStyle(t *testing.T) {
+	const text = `
+listeners: {web: {bind: [127.0.0.1:80, localhost:8000-8001], pool: p}}
+pools: {p: {backends: [10.0.0.5:5432, db:5432, {address: 10.0.0.6:5432, weight: 2}, "10.0.0.7:5432"]}}
+`
+	c, err := Parse("flow.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, b := range c.Pools[0].Backends {
+		got = append(got, b.Address)
+	}
+	if want := []string{"10.0.0.5:5432", "db:5432", "10.0.0.6:5432", "10.0.0.7:5432"}; !slices.Equal(got, want) {
+		t.Errorf("backends %q, want %q", got, want)
+	}
+	if _, err := Parse("flow.yaml", []byte("listeners: {web: {bind: [{a: 80}, {b:80}, b: 80]}}"), nil); err == nil {
+		t.Error("mappings were taken for addresses")
 	}
 }

@@ -242,6 +242,10 @@ func (r *yamlReader) node(v ast.Node, depth int) (*node, *Problem) {
 			n.items = append(n.items, child)
 		}
 	case *ast.MappingNode:
+		if text, ok := plainWithColon(v); ok {
+			n.kind, n.text = kindString, text
+			break
+		}
 		n.kind = kindMap
 		for _, mv := range v.Values {
 			if p := r.member(n, mv, depth); p != nil {
@@ -257,6 +261,26 @@ func (r *yamlReader) node(v ast.Node, depth int) (*node, *Problem) {
 		return nil, errorAt(r.file, line, col, "YAML of this kind (%s) is not supported", "write a plain value", v.Type())
 	}
 	return n, nil
+}
+
+// plainWithColon returns the text of a plain value such as 10.0.0.5:5432, which the library takes for a key and its
+// value in a [ ] inside of a { }. In a plain value a colon is one like any other unless a space follows it (YAML 1.2.2,
+// 7.3.3).
+func plainWithColon(m *ast.MappingNode) (text string, ok bool) {
+	if m.IsFlowStyle || len(m.Values) != 1 {
+		return "", false
+	}
+	key, value := m.Values[0].Key.GetToken(), m.Values[0].Value.GetToken()
+	colon := m.Values[0].Start
+	if !isPlain(key) || !isPlain(value) || colon == nil || value.Position.Line != colon.Position.Line ||
+		value.Position.Column != colon.Position.Column+1 {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
+}
+
+func isPlain(t *token.Token) bool {
+	return t != nil && t.Position != nil && (t.Type == token.StringType || t.CharacterType == token.CharacterTypeMiscellaneous)
 }
 
 func (r *yamlReader) member(n *node, mv *ast.MappingValueNode, depth int) *Problem {
