@@ -279,8 +279,10 @@ func plainWithColon(m *ast.MappingNode) (text string, ok bool) {
 	return key.Value + ":" + value.Value, true
 }
 
+// isPlain reports whether a token is a value as it is written, neither left out nor in quotes.
 func isPlain(t *token.Token) bool {
-	return t != nil && t.Position != nil && (t.Type == token.StringType || t.CharacterType == token.CharacterTypeMiscellaneous)
+	return t != nil && t.Position != nil && t.Type != token.ImplicitNullType &&
+		(t.Type == token.StringType || t.CharacterType == token.CharacterTypeMiscellaneous)
 }
 
 func (r *yamlReader) member(n *node, mv *ast.MappingValueNode, depth int) *Problem {
