@@ -19,8 +19,6 @@ type machine struct {
 	Network           string `json:"network"` // loopback, unless the caller says otherwise
 	CongestionControl string `json:"congestion_control"`
 	Workers           int    `json:"workers"`
-	Rounds            int    `json:"rounds"`
-	Duration          string `json:"duration"`
 	Wrk               string `json:"wrk"`
 	Iperf3            string `json:"iperf3"`
 }
@@ -44,8 +42,6 @@ func describeMachine(ctx context.Context, o options) machine {
 		Network:           onLoopback().about,
 		CongestionControl: procValue("/proc/sys/net/ipv4/tcp_congestion_control"),
 		Workers:           o.workers,
-		Rounds:            o.rounds,
-		Duration:          o.duration.String(),
 		Wrk:               orUnknown(wrk),
 		Iperf3:            orUnknown(iperf3),
 	}
@@ -65,7 +61,7 @@ func (m machine) lines() []string {
 		fmt.Sprintf("%s, Linux %s, %d × %s, %d MB, %s, congestion control %s",
 			m.Date, m.Kernel, m.CPUs, m.CPU, m.MemoryMB, m.Network, m.CongestionControl),
 		fmt.Sprintf("workers a proxy: %d, %s; the load and the origin run on the same CPUs", m.Workers, pinning),
-		fmt.Sprintf("%d rounds of %s; load: %s, %s", m.Rounds, m.Duration, m.Wrk, m.Iperf3),
+		fmt.Sprintf("second opinions: %s, %s", m.Wrk, m.Iperf3),
 	}
 }
 

@@ -31,6 +31,7 @@ type options struct {
 	duration  time.Duration
 	noise     float64
 	out       string
+	keep      bool
 	network   string
 }
 
@@ -50,6 +51,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "length of one measurement")
 	flags.Float64Var(&o.noise, "noise", 0.4, "spread (max-min)/median above which a figure is withheld as too noisy")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for the report and its pictures")
+	flags.BoolVar(&o.keep, "keep", false, "keep what the report in -out says of other scenarios")
 	flags.StringVar(&o.network, "network", loopback, "where load, proxy and origin run: loopback, or namespaces (needs root)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -141,6 +143,11 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		report.Results = append(report.Results, result)
+	}
+	if o.keep {
+		if err := report.keep(o.out); err != nil {
+			return err
+		}
 	}
 	return report.write(o.out, os.Stdout)
 }

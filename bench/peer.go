@@ -44,13 +44,13 @@ func (p peer) lacks(at *place, n size) string {
 	return ""
 }
 
-type role int
+type role string
 
 const (
-	ceiling role = iota // no proxy: shown for orientation
-	shown               // a proxy that nobody is compared with
-	rival               // compared with
-	ours                // what is judged
+	ceiling role = "ceiling" // no proxy: shown for orientation
+	shown   role = "shown"   // a proxy that nobody is compared with
+	rival   role = "rival"   // compared with
+	ours    role = "ours"    // what is judged
 )
 
 // peerNames returns all there are, in the order of the report.

@@ -196,7 +196,7 @@ func (r report) costs() []chart.Group {
 		reference := summarize(best.values(cost.metric)).Median
 		g := chart.Group{Name: cost.name}
 		for _, row := range r.Results[i].Rows {
-			if row.role == ceiling || len(row.values(cost.metric)) == 0 {
+			if row.Role == ceiling || len(row.values(cost.metric)) == 0 {
 				continue
 			}
 			bar := chart.Bar{Peer: row.Peer}

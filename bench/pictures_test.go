@@ -15,7 +15,7 @@ import (
 // madeUp is a report with something for every picture.
 func madeUp() report {
 	steady := func(peer string, r role, f figures) row {
-		return row{Peer: peer, role: r, Samples: []figures{f, f, f}}
+		return row{Peer: peer, Role: r, Samples: []figures{f, f, f}}
 	}
 	r := report{NoiseLimit: 0.4, Machine: machine{CPUs: 2, CPU: "CPU", Kernel: "6.18", Network: "loopback", Date: "2026-01-02"}}
 	for _, c := range curvesOf {
@@ -30,12 +30,12 @@ func madeUp() report {
 	timeline := []sample{{Seconds: 0}, {Seconds: 1, Operations: 10, CPU: 0.5, PSS: 1 << 20}, {Seconds: 2, Operations: 11, CPU: 0.5, PSS: 1 << 20}, {Seconds: 3}}
 	r.Results = append(r.Results,
 		result{Scenario: "latency-60", Family: "latency", Rate: 1000, Rows: []row{steady("nginx", rival, percentiles), steady("l4proxy epoll", ours, percentiles)}},
-		result{Scenario: "sustained", Rate: 1000, Rows: []row{{Peer: "nginx", role: rival, Samples: []figures{{}}, Timeline: timeline}}},
+		result{Scenario: "sustained", Rate: 1000, Rows: []row{{Peer: "nginx", Role: rival, Samples: []figures{{}}, Timeline: timeline}}},
 		result{Scenario: "connection-64", Rows: []row{
 			steady("haproxy", rival, figures{"CPU µs/connection": 80}),
 			steady("nginx", rival, figures{"CPU µs/connection": 75}),
 			steady("l4proxy io_uring", ours, figures{"CPU µs/connection": 60}),
-			{Peer: "l4proxy epoll", role: ours, Samples: []figures{{"CPU µs/connection": 10}, {"CPU µs/connection": 90}}},
+			{Peer: "l4proxy epoll", Role: ours, Samples: []figures{{"CPU µs/connection": 10}, {"CPU µs/connection": 90}}},
 			steady("direct", ceiling, figures{"CPU µs/connection": 1}),
 		}},
 	)

@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -49,9 +52,42 @@ func (r report) write(dir string, w io.Writer) error {
 	for _, result := range r.Results {
 		for _, row := range result.Rows {
 			// That a proxy which nobody is compared with cannot do this is a finding.
-			if row.Failed != "" && row.role != shown {
+			if row.Failed != "" && row.Role != shown {
 				return fmt.Errorf("%s: %s failed", result.Scenario, row.Peer)
 			}
+		}
+	}
+	return nil
+}
+
+// keep takes over what the report in dir, if there is one, found in scenarios
+// that this one did not measure, in the order of all.
+func (r *report) keep(dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var old report
+	if err := json.Unmarshal(data, &old); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, "report.json"), err)
+	}
+	var all []result
+	for _, s := range scenarios() {
+		is := func(result result) bool { return result.Scenario == s.name }
+		if i := slices.IndexFunc(r.Results, is); i >= 0 {
+			all = append(all, r.Results[i])
+		} else if i := slices.IndexFunc(old.Results, is); i >= 0 {
+			old.Results[i].metrics = s.metrics
+			all = append(all, old.Results[i])
+		}
+	}
+	r.Results = all
+	for _, p := range old.Peers {
+		if !slices.ContainsFunc(r.Peers, func(q peerVersion) bool { return q.Name == p.Name }) {
+			r.Peers = append(r.Peers, p)
 		}
 	}
 	return nil
@@ -84,6 +120,9 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n", r.Scenario, r.About)
 	if r.Rate > 0 {
 		fmt.Fprintf(b, "Rate: %.0f a second.\n", r.Rate)
+	}
+	if r.Rounds > 0 {
+		fmt.Fprintf(b, "Rounds: %d of %s.\n", r.Rounds, r.Duration)
 	}
 	b.WriteString("\n| peer |")
 	for _, m := range r.metrics {

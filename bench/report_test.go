@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -40,11 +43,11 @@ func twoRounds() result {
 		About:    "About it.",
 		metrics:  []metric{{name: "rate", higher: true}, {name: "cost", digits: 1}, {name: "share", digits: 1, uncompared: true}},
 		Rows: []row{
-			{Peer: "direct", role: ceiling, Samples: []figures{{"rate": 1000}, {"rate": 1000}}},
-			{Peer: "a", role: rival, Samples: []figures{{"rate": 100, "cost": 4, "share": 4}, {"rate": 120, "cost": 5, "share": 5}}},
-			{Peer: "b", role: rival, Samples: []figures{{"rate": 110, "cost": 8}, {"rate": 100, "cost": 4}}},
-			{Peer: "c", role: rival, Failed: "no\nluck | at all"},
-			{Peer: "l4proxy", role: ours, Samples: []figures{{"rate": 121, "cost": 2, "share": 1}, {"rate": 120, "cost": 3, "share": 1}}},
+			{Peer: "direct", Role: ceiling, Samples: []figures{{"rate": 1000}, {"rate": 1000}}},
+			{Peer: "a", Role: rival, Samples: []figures{{"rate": 100, "cost": 4, "share": 4}, {"rate": 120, "cost": 5, "share": 5}}},
+			{Peer: "b", Role: rival, Samples: []figures{{"rate": 110, "cost": 8}, {"rate": 100, "cost": 4}}},
+			{Peer: "c", Role: rival, Failed: "no\nluck | at all"},
+			{Peer: "l4proxy", Role: ours, Samples: []figures{{"rate": 121, "cost": 2, "share": 1}, {"rate": 120, "cost": 3, "share": 1}}},
 		},
 	}
 	compare(&r)
@@ -103,5 +106,35 @@ func TestReportFailsWithAPeer(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "- left out: nginx: not found\n") {
 		t.Errorf("the report does not name what is missing:\n%s", b.String())
+	}
+}
+
+// A report that is measured in parts keeps the earlier ones, with their tables.
+func TestReportKeepsOtherScenarios(t *testing.T) {
+	dir := t.TempDir()
+	part := func(name string, rate float64) report {
+		s, ok := findScenario(name)
+		if !ok {
+			t.Fatalf("no scenario %s", name)
+		}
+		return report{NoiseLimit: 0.4, Peers: []peerVersion{{"nginx", name}}, Results: []result{{
+			Scenario: name, metrics: s.metrics, Rows: []row{{Peer: "nginx", Role: rival, Samples: []figures{{"requests/s": rate}}}},
+		}}}
+	}
+	for _, r := range []report{part("size-1", 7), part("request-1", 11), part("size-1", 13)} {
+		if err := r.keep(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.write(dir, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := strings.Index(string(text), "| nginx | 11 (11–11)"), strings.Index(string(text), "| nginx | 13 (13–13)")
+	if first < 0 || second < first || strings.Contains(string(text), "| nginx | 7 ") {
+		t.Errorf("request-1 with 11 and then size-1 with 13 are not there:\n%s", text)
 	}
 }

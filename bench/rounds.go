@@ -16,7 +16,10 @@ type result struct {
 	X        float64 `json:"x,omitempty"`
 	// Rate is that of the open loop, in operations a second, where there is one.
 	Rate float64 `json:"rate,omitempty"`
-	Rows []row   `json:"rows"`
+	// Rounds of Duration are behind the figures.
+	Rounds   int    `json:"rounds"`
+	Duration string `json:"duration"`
+	Rows     []row  `json:"rows"`
 
 	metrics []metric
 }
@@ -31,8 +34,7 @@ type row struct {
 	// Ratios to the best rival, for ours only, by metric.
 	Ratios map[string]ratio `json:"ratios,omitempty"`
 	Failed string           `json:"failed,omitempty"`
-
-	role role
+	Role   role             `json:"role"`
 }
 
 // ratio is how a figure of ours compares.
@@ -45,9 +47,12 @@ type ratio struct {
 // what drifts in the machine meets all of them, and none always comes after the
 // same other.
 func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds int) (result, error) {
-	r := result{Scenario: s.name, About: s.about, Family: s.family, X: s.x, metrics: s.metrics}
+	r := result{
+		Scenario: s.name, About: s.about, Family: s.family, X: s.x, metrics: s.metrics,
+		Rounds: rounds, Duration: max(l.duration, s.atLeast).String(),
+	}
 	for _, p := range peers {
-		r.Rows = append(r.Rows, row{Peer: p.name, role: p.role})
+		r.Rows = append(r.Rows, row{Peer: p.name, Role: p.role})
 	}
 	if s.share > 0 {
 		slowest, err := l.slowest(ctx, peers)
@@ -98,7 +103,7 @@ func order(n, round int) []int {
 func compare(r *result) {
 	for i := range r.Rows {
 		mine := &r.Rows[i]
-		if mine.role != ours || mine.Failed != "" {
+		if mine.Role != ours || mine.Failed != "" {
 			continue
 		}
 		mine.Ratios = make(map[string]ratio)
@@ -127,7 +132,7 @@ func bestRival(rows []row, m metric) (best row, ok bool) {
 	var reached float64
 	for _, row := range rows {
 		samples := row.values(m.name)
-		if row.role != rival || row.Failed != "" || len(samples) == 0 {
+		if row.Role != rival || row.Failed != "" || len(samples) == 0 {
 			continue
 		}
 		median := summarize(samples).Median

@@ -66,7 +66,7 @@ func BenchmarkConnection(b *testing.B) {
 }
 
 // exchange sends a message that a socket's buffers can hold and reads as many bytes back.
-func exchange(b *testing.B, c testnet.Conn, message, answer []byte) {
+func exchange(b testing.TB, c io.ReadWriter, message, answer []byte) {
 	b.Helper()
 	if _, err := c.Write(message); err != nil {
 		b.Fatal(err)

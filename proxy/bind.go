@@ -120,26 +120,31 @@ func (s *Server) bindTCP(bind Bind) (boundListener, error) {
 	if err != nil {
 		return boundListener{}, err
 	}
-	// SO_REUSEPORT would let a second l4proxy of the same user share the port unnoticed. A socket without it, bound
-	// for a moment, finds that out, and the port where the kernel is to choose one.
-	probe, err := s.listenTCP(addr, everywhere, false)
+	// SO_REUSEPORT from the start would let a second l4proxy of the same user share the port unnoticed: the first socket
+	// is opened without it, and only then lets the others join. It stays one of them. Closed, it would reset the
+	// clients who had connected meanwhile.
+	first, err := s.listenTCP(addr, everywhere, false)
 	if err != nil {
 		return boundListener{}, err
 	}
-	port, err := localPort(probe)
-	rawsys.Close(probe)
-	if err != nil {
-		return boundListener{}, err
+	b := boundListener{fds: []int{first}}
+	port, err := localPort(first)
+	if err == nil {
+		if errno := rawsys.SetInt(first, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); errno != 0 {
+			err = errno
+		}
 	}
 	addr = netip.AddrPortFrom(addr.Addr(), port)
-	b := boundListener{bind: Bind{"tcp", addr.String()}}
-	for range s.workers {
-		fd, err := s.listenTCP(addr, everywhere, true)
-		if err != nil {
-			b.close()
-			return boundListener{}, err
+	b.bind = Bind{"tcp", addr.String()}
+	for err == nil && len(b.fds) < len(s.workers) {
+		var fd int
+		if fd, err = s.listenTCP(addr, everywhere, true); err == nil {
+			b.fds = append(b.fds, fd)
 		}
-		b.fds = append(b.fds, fd)
+	}
+	if err != nil {
+		b.close()
+		return boundListener{}, err
 	}
 	return b, nil
 }

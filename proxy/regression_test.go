@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -207,5 +208,45 @@ func TestUnusableAddressFamily(t *testing.T) {
 				t.Errorf("attempts = %d, want 1", record.Attempts)
 			}
 		})
+	})
+}
+
+// Whoever has connected while the listening sockets are being opened is served: none of them is closed again.
+func TestClientsOfTheFirstMoment(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		backends := addresses(testnet.Serve(t, "tcp", "127.0.0.1:0", testnet.Echo))
+		for range 15 {
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			address := free.Addr().String()
+			free.Close()
+			early := make(chan net.Conn)
+			// From another address: from the same one, a socket may be given the port as its own and connect to itself.
+			dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+			var group sync.WaitGroup
+			for range 2 {
+				group.Go(func() {
+					for {
+						if c, err := dialer.Dial("tcp", address); err == nil {
+							early <- c
+							return
+						}
+					}
+				})
+			}
+			r := start(t, engine, backends, func(s *setup) { s.listener.Binds[0].Address = address })
+			for range 2 {
+				c := <-early
+				exchange(t, c, []byte("early"), make([]byte, 5))
+				c.Close()
+			}
+			group.Wait()
+			r.server.Stop()
+			if err := r.wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	})
 }
