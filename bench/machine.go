@@ -35,7 +35,7 @@ func describeMachine(ctx context.Context, o options) machine {
 	}
 	return machine{
 		Date:              time.Now().UTC().Format(time.DateOnly),
-		Kernel:            procValue("/proc/sys/kernel/osrelease"),
+		Kernel:            kernelVersion(procValue("/proc/sys/kernel/osrelease")),
 		CPU:               procField("/proc/cpuinfo", "model name"),
 		CPUs:              runtime.NumCPU(),
 		MemoryMB:          kilobytes / 1024,
@@ -45,6 +45,12 @@ func describeMachine(ctx context.Context, o options) machine {
 		Wrk:               orUnknown(wrk),
 		Iperf3:            orUnknown(iperf3),
 	}
+}
+
+// kernelVersion is a release without what its builder added after a hyphen.
+func kernelVersion(release string) string {
+	version, _, _ := strings.Cut(release, "-")
+	return version
 }
 
 // short is the machine in the subtitle of a picture.

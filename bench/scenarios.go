@@ -82,6 +82,8 @@ func latency(percent int) scenario {
 		x:       float64(percent),
 		metrics: latencyMetrics(),
 		share:   float64(percent) / 100,
+		// A percentile of a second or two is that of its worst moment.
+		atLeast: 5 * time.Second,
 		origin:  answering(bytes, bytes),
 		run:     requests(connections, bytes, bytes),
 	}

@@ -66,7 +66,7 @@ func (b Bars) check() error {
 	}
 	figures := 0
 	for _, g := range b.Groups {
-		if g.Name == "" {
+		if blank(g.Name) {
 			return errors.New("a group has no name")
 		}
 		if len(g.Bars) == 0 {
@@ -196,8 +196,11 @@ func (b Bars) labelAt(a area, x float64, label string) float64 {
 }
 
 // barSpread draws a whisker along a bar, with a rim that sets it off from the
-// bar whatever colour that is.
+// bar whatever colour that is. One that would be but a blot is left out.
 func (f *frame) barSpread(low, high, y float64) {
+	if high-low < 2 {
+		return
+	}
 	lines := [][4]float64{{low, y, high, y}, {low, y - 3, low, y + 3}, {high, y - 3, high, y + 3}}
 	f.segments("rim", lines...)
 	f.segments("spread", lines...)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 )
 
 // Picture is a chart with its data: Lines, Bars, Percentiles or Timeline.
@@ -93,11 +94,11 @@ const (
 // checkHead returns an error for a picture that lacks the words without which it
 // cannot be read.
 func checkHead(title string, axes ...Axis) error {
-	if title == "" {
+	if blank(title) {
 		return errors.New("chart: no title")
 	}
 	for _, a := range axes {
-		if a.Label == "" {
+		if blank(a.Label) {
 			return fmt.Errorf("chart: %q: an axis has no label", title)
 		}
 	}
@@ -130,7 +131,7 @@ func checkSeries(all []Series, x, y Axis) error {
 }
 
 func checkPeer(name string, seen map[string]bool) error {
-	if name == "" {
+	if blank(name) {
 		return errors.New("a peer has no name")
 	}
 	if seen[name] {
@@ -139,6 +140,9 @@ func checkPeer(name string, seen map[string]bool) error {
 	seen[name] = true
 	return nil
 }
+
+// blank says whether nothing of s would be seen.
+func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 func checkPoint(p Point, x, y Axis) error {
 	// 0 has a place of its own on a logarithmic X axis.

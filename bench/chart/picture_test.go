@@ -119,6 +119,17 @@ func decode(t fataler, picture []byte) []*element {
 	}
 }
 
+// texts returns what stands in the picture, without title and description.
+func texts(t fataler, picture []byte) []string {
+	var all []string
+	for _, e := range decode(t, picture) {
+		if e.name == "text" {
+			all = append(all, e.text)
+		}
+	}
+	return all
+}
+
 // viewBox returns the box of a picture's root.
 func viewBox(t fataler, root *element) box {
 	fields := strings.Fields(root.attrs["viewBox"])
@@ -189,7 +200,7 @@ func magnitudes() *rapid.Generator[float64] {
 
 var words = rapid.OneOf(
 	rapid.SampledFrom([]string{uring, epoll, "haproxy", "nginx", "tcpproxy", "direct", "routed", "dnat", "a & b < c"}),
-	rapid.StringMatching(`.{1,80}`),
+	rapid.StringMatching(`.{1,80}`).Filter(func(s string) bool { return !blank(s) }),
 )
 
 func drawAxis(t *rapid.T) Axis {

@@ -3,6 +3,7 @@ package chart
 import (
 	"iter"
 	"math"
+	"slices"
 )
 
 // Each function here yields ticks that cover a range, ever fewer of them: the
@@ -40,18 +41,22 @@ func multiples(d span, mantissa float64, exponent int) []tick {
 	// Powers of ten below 1 are not exact, those above are: dividing by the one
 	// is better than multiplying with the other.
 	times, by := mantissa*math.Pow10(max(0, exponent)), math.Pow10(max(0, -exponent))
+	multiple := func(i float64) float64 { return i * times / by }
 	low, high := math.Floor(d.min/times*by), math.Ceil(d.max/times*by)
-	// The quotient of a multiple may come out a hair off the integer.
-	if (low+1)*times/by <= d.min {
+	// The quotients may lie a hair on the wrong side of an integer.
+	if multiple(low) > d.min {
+		low--
+	} else if multiple(low+1) <= d.min {
 		low++
 	}
-	if (high-1)*times/by >= d.max {
+	if multiple(high) < d.max {
+		high++
+	} else if multiple(high-1) >= d.max {
 		high--
 	}
 	ticks := make([]tick, 0, int(high-low)+1)
 	for i := low; i <= high; i++ {
-		v := i * times / by
-		ticks = append(ticks, tick{v, tickLabel(v, times/by)})
+		ticks = append(ticks, tick{multiple(i), tickLabel(multiple(i), times/by)})
 	}
 	return ticks
 }
@@ -107,28 +112,28 @@ var nines = []tick{
 // lastNine is the largest percentile below the maximum that an axis can show.
 const lastNine = 99.99999
 
-// percentileTicks yields 0 or the median, or both, then the nines until d is
-// covered, then every second of them, and so on.
+// percentileTicks yields the median, or 0 and the median, and then the nines
+// until d is covered; then the first of those and every second of the nines, and
+// so on.
 func percentileTicks(d span) iter.Seq[[]tick] {
 	return func(yield func([]tick) bool) {
-		for stride := 1; ; stride++ {
-			var ticks []tick
-			if d.min < 50 {
-				ticks = append(ticks, tick{0, "0%"})
+		head := []tick{{50, "50%"}}
+		if d.min < 50 {
+			head = []tick{{0, "0%"}, {50, "50%"}}
+		}
+		for stride := 1; stride <= len(nines); stride++ {
+			if stride == 2 {
+				head = head[:1]
 			}
-			// Beside many nines there is no room for both.
-			if d.min >= 50 || stride == 1 {
-				ticks = append(ticks, tick{50, "50%"})
-			}
+			ticks := slices.Clone(head)
 			for i := 0; ; i += stride {
 				nine := nines[min(i, len(nines)-1)]
 				ticks = append(ticks, nine)
-				if nine.value >= d.max || i >= len(nines) {
+				if nine.value >= d.max {
 					break
 				}
 			}
-			// With a stride over all nines, fewer there cannot be.
-			if !yield(ticks) || stride >= len(nines) {
+			if !yield(ticks) {
 				return
 			}
 		}

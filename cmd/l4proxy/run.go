@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +36,26 @@ func newRunCommand(file *string) *cobra.Command {
 // logFlush is how long the last log lines may take when the process ends.
 const logFlush = 2 * time.Second
 
+// startMemory is how much memory the start may take before garbage is collected.
+const startMemory = 256 << 20
+
+// postponeCollection keeps the garbage collector from running until collect is called. Reading ten thousand backends
+// makes 75 MB of garbage, and collecting it as it comes takes a quarter of the start (34 instead of 26 ms). All of it
+// goes back to the system in one go when the proxy listens.
+func postponeCollection() (collect func()) {
+	percent := debug.SetGCPercent(-1)
+	limit := debug.SetMemoryLimit(-1) // only asks
+	debug.SetMemoryLimit(min(limit, startMemory))
+	return func() {
+		debug.SetMemoryLimit(limit)
+		debug.SetGCPercent(percent)
+		go debug.FreeOSMemory()
+	}
+}
+
 func runProxy(cmd *cobra.Command, file string) error {
+	collect := sync.OnceFunc(postponeCollection())
+	defer collect() // where it does not start
 	cfg, err := config.Load(configFile(file, os.LookupEnv), os.LookupEnv)
 	if err != nil {
 		return failure{err}
@@ -46,6 +67,7 @@ func runProxy(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return failure{err}
 	}
+	collect()
 	return p.serve(signals)
 }
 
