@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -169,6 +170,7 @@ func TestLastingAcceptErrorPauses(t *testing.T) {
 			}
 		})
 		in.eventually(w, "three pauses", func() bool { return pauses >= 3 || attempts > 10 })
+		var port uint16
 		in.on(w, func() {
 			if attempts > pauses+1 {
 				t.Errorf("%d attempts to accept with %d pauses", attempts, pauses)
@@ -177,8 +179,13 @@ func TestLastingAcceptErrorPauses(t *testing.T) {
 			if err := unix.Listen(w.sockets[0].fd, backlog); err != nil {
 				t.Error(err)
 			}
+			// With the shutdown the kernel took back the port of its choice; now it has chosen another one.
+			var err error
+			if port, err = localPort(w.sockets[0].fd); err != nil {
+				t.Error(err)
+			}
 		})
-		echoes(t, testnet.Dial(t, "tcp", in.addr))
+		echoes(t, testnet.Dial(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port)))
 	})
 }
 
