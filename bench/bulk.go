@@ -34,32 +34,11 @@ func bulk(streams int) scenario {
 const aboutBulkCPU = "CPU is that of proxy and both ends together: how it is shared out among them is the kernel's accounting, not their work."
 
 func runBulk(ctx context.Context, b bench, streams int) (measured, error) {
-	c, err := b.startClient(ctx, traffic.ClientSpec{Work: traffic.Send, Connections: streams})
+	result, spent, err := b.drive(ctx, traffic.ClientSpec{Work: traffic.Send, Connections: streams}, b.pid, b.originPID)
 	if err != nil {
 		return measured{}, err
 	}
-	proxy, err := startClock(b.pid)
-	if err != nil {
-		c.stop()
-		return measured{}, err
-	}
-	origin, err := startClock(b.originPID)
-	if err != nil {
-		c.stop()
-		return measured{}, err
-	}
-	result, err := c.wait()
-	if err != nil {
-		return measured{}, err
-	}
-	used, err := proxy.stop()
-	if err != nil {
-		return measured{}, err
-	}
-	usedByOrigin, err := origin.stop()
-	if err != nil {
-		return measured{}, err
-	}
+	used, usedByOrigin := spent[0], spent[1]
 	if result.BytesOut == 0 {
 		return measured{}, fmt.Errorf("no byte was taken")
 	}

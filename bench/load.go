@@ -152,20 +152,7 @@ func kinds(failures map[string]uint64) string {
 // load puts load on b and measures what of it got through, how fast, and what
 // it cost. unit names an operation.
 func (b bench) load(ctx context.Context, unit string, spec traffic.ClientSpec) (measured, error) {
-	c, err := b.startClient(ctx, spec)
-	if err != nil {
-		return measured{}, err
-	}
-	clock, err := startClock(b.pid)
-	if err != nil {
-		c.stop()
-		return measured{}, err
-	}
-	result, err := c.wait()
-	if err != nil {
-		return measured{}, err
-	}
-	used, err := clock.stop()
+	result, used, err := b.drive(ctx, spec, b.pid)
 	if err != nil {
 		return measured{}, err
 	}
@@ -174,8 +161,40 @@ func (b bench) load(ctx context.Context, unit string, spec traffic.ClientSpec) (
 	}
 	f := figures{unit + "s/s": float64(result.Operations) / result.Seconds}
 	addLatency(f, result)
-	used.add(f, unit, float64(result.Operations))
+	used[0].add(f, unit, float64(result.Operations))
 	return measured{figures: f}, nil
+}
+
+// drive puts load on b until it is over, and tells what each of the processes
+// used while it counted.
+func (b bench) drive(ctx context.Context, spec traffic.ClientSpec, pids ...int) (traffic.ClientResult, []spent, error) {
+	var none traffic.ClientResult
+	c, err := b.startClient(ctx, spec)
+	if err != nil {
+		return none, nil, err
+	}
+	var clocks []*clock
+	for _, pid := range pids {
+		clock, err := startClock(pid)
+		if err != nil {
+			c.stop()
+			return none, nil, err
+		}
+		clocks = append(clocks, clock)
+	}
+	result, err := c.wait()
+	if err != nil {
+		return none, nil, err
+	}
+	var used []spent
+	for _, clock := range clocks {
+		s, err := clock.stop()
+		if err != nil {
+			return none, nil, err
+		}
+		used = append(used, s)
+	}
+	return result, used, nil
 }
 
 func addLatency(f figures, result traffic.ClientResult) {

@@ -230,7 +230,7 @@ func (l *Loop) Connect(s Slot, addr *Sockaddr) {
 }
 
 // Recv receives once, as soon as there is something, into a buffer of the loop. While nothing comes, no buffer is held.
-// The engine may go on receiving, up to a buffer's worth of bytes that wait for the next Recv.
+// The engine may go on receiving, less than two buffers' worth of bytes that wait for the next Recv.
 func (l *Loop) Recv(s Slot) {
 	l.startRead(s, OpRecv)
 	l.engine.recv(s)

@@ -15,7 +15,8 @@ import (
 // stream does not stop at once. The kernel learned such a bound with Linux 6.17; an older one says EINVAL to the first
 // stream, and every receive is then a single one. Single receives also serve sockets that fill whole buffers.
 
-// streamBytes is what a stream may bring in all: then it ends, and the next Recv starts another.
+// streamBytes is what a stream may bring: then it ends, and the next Recv starts another. The kernel looks after each
+// receive, so the last one may bring a whole buffer beyond.
 const streamBytes = BufferSize
 
 func streamData(s Slot, generation uint16) uint64 {
