@@ -69,7 +69,13 @@ type Listener struct {
 	// process holds.
 	MaxConnections int
 	Timeouts       Timeouts
-	Pos            Position
+	// WhenNoBackend is what a client sees that no backend can serve: "close",
+	// "reset", "message", "queue" (it waits in the pool's queue) or "unlisten"
+	// (nobody can connect until a backend is back).
+	WhenNoBackend string
+	// NoBackendMessage is what "message" sends.
+	NoBackendMessage string
+	Pos              Position
 }
 
 // Timeouts of a relayed connection.
@@ -146,42 +152,6 @@ type Rule struct {
 	// the list, counted from 0 ("deny[0]", "allow[1]").
 	Name string
 	Pos  Position
-}
-
-// Pool is a set of backends that serve the same thing.
-type Pool struct {
-	Name string
-	// Policy is "least_conn", "round_robin" or "random".
-	Policy   string
-	Backends []Backend
-	Connect  Connect
-	Pos      Position
-}
-
-// Backend is one server address of a pool.
-type Backend struct {
-	// Address is the canonical text ("10.0.0.5:80", "[::1]:80",
-	// "db.example.com:80", "unix:/run/db.sock"), unique in its pool.
-	Address string
-	// Network is "tcp" or "unix".
-	Network string
-	// Host is an IP address (without brackets) or a host name. Empty for unix.
-	Host string
-	// Port is never 0 for tcp.
-	Port uint16
-	// Path is the socket's absolute path, for unix.
-	Path string
-	// Weight is from 1 to 1000.
-	Weight int
-	Pos    Position
-}
-
-// Connect bounds the dialling of a pool's backends.
-type Connect struct {
-	// Timeout bounds one attempt; never 0.
-	Timeout time.Duration
-	// Attempts is how many different backends are tried for one client.
-	Attempts int
 }
 
 // Position is a place in a configuration file. Line and Col count from 1, Col

@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The whole example of the configuration language: every key in it is either
@@ -25,9 +27,7 @@ func TestWholeLanguage(t *testing.T) {
 		got = append(got, key)
 	}
 	want := []string{
-		"admin", "proxy_protocol", "routes", "when_no_backend", "per_client", "timeouts.handshake",
-		"backend max_connections", "backend backup",
-		"health", "outlier", "slow_start", "on_down", "on_removed", "send_proxy",
+		"admin", "proxy_protocol", "routes", "per_client", "timeouts.handshake", "send_proxy",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("not supported yet:\n%q, want\n%q", got, want)
@@ -70,8 +70,22 @@ func TestWholeLanguageSupportedPart(t *testing.T) {
 		t.Errorf("the example has %+v, the defaults are %+v", l, wantListener)
 	}
 	p0, wantPool := c.Pools[0], defaultPool("pg", Position{})
-	if p0.Name != "pg" || p0.Policy != wantPool.Policy || p0.Connect != wantPool.Connect {
+	if p0.Name != "pg" || p0.Policy != wantPool.Policy || p0.Connect != wantPool.Connect ||
+		p0.OnDown != wantPool.OnDown || p0.OnRemoved != wantPool.OnRemoved {
 		t.Errorf("the example has %+v, the defaults are %+v", p0, wantPool)
+	}
+	checks, err := Parse("checks.yaml", []byte("listeners: {a: {bind: \":1\"}}\npools: {a: {backends: [\"h:1\"], health: {}, outlier: {}}}"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p0.Health, checks.Pools[0].Health; !reflect.DeepEqual(got, want) {
+		t.Errorf("the example has the health checks %+v, the defaults are %+v", got, want)
+	}
+	if got, want := p0.Outlier, checks.Pools[0].Outlier; *got != *want {
+		t.Errorf("the example has %+v, the defaults are %+v", got, want)
+	}
+	if got := p0.Backends; l.WhenNoBackend != "reset" || p0.SlowStart != 30*time.Second || got[1].MaxConnections != 200 || !got[2].Backup {
+		t.Errorf("the example has %+v and %+v", l, p0)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/invopop/jsonschema"
 )
 
 const docsFile = "../docs/configuration.md"
@@ -59,13 +61,20 @@ func TestDocumentedConfigurationsLoad(t *testing.T) {
 // others.
 func TestDocumentedKeys(t *testing.T) {
 	docs := readDocs(t)
-	for heading, s := range map[string]*section{
+	headings := map[string]*section{
 		"## The simple form": simpleSection, "### Top level": fullSection,
 		"### `log`": logSection, "### `drain`": drainSection,
 		"### `listeners.NAME`": listenerSection, "### `listeners.NAME.acl`": ruleSection,
 		"### `listeners.NAME.timeouts`": timeoutsSection, "### `pools.NAME`": poolSection,
 		"### `pools.NAME.backends`": backendSection, "### `pools.NAME.connect`": connectSection,
-	} {
+		"### `pools.NAME.health`": healthSection, "### `pools.NAME.health.script`": stepSection,
+		"### `pools.NAME.outlier`": outlierSection, "### `pools.NAME.queue`": queueSection,
+		"### `pools.NAME.hash`": hashSection, "### `pools.NAME.rebalance`": rebalanceSection,
+	}
+	if got, want := len(headings), len(innerSections)+2; got != want {
+		t.Errorf("%d sections are looked for, there are %d", got, want)
+	}
+	for heading, s := range headings {
 		_, text, ok := strings.Cut(docs, "\n"+heading+"\n")
 		if !ok {
 			t.Errorf("no heading %q", heading)
@@ -119,38 +128,86 @@ func TestDocumentedUnsupported(t *testing.T) {
 	}
 }
 
-// examples/full.yaml shows every key that is supported.
-func TestFullExampleIsComplete(t *testing.T) {
-	const name = "../examples/full.yaml"
-	data, err := os.ReadFile(name)
+// examples/full.yaml and full.json show every key that is supported, and every
+// word of a closed list.
+func TestFullExamplesAreComplete(t *testing.T) {
+	for name, read := range map[string]func(string, []byte) (*node, *Problem){
+		"../examples/full.yaml": readYAML, "../examples/full.json": readJSON,
+	} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, p := read(name, data)
+		if p != nil {
+			t.Fatal(p)
+		}
+		shown := make(map[*key]bool)
+		fullSection.eachKey(root, func(k *key) { shown[k] = true })
+		sections := []*section{fullSection}
+		for _, s := range innerSections {
+			sections = append(sections, s)
+		}
+		for _, s := range sections {
+			for i := range s.keys {
+				if k := &s.keys[i]; !k.unsupported && !shown[k] {
+					t.Errorf("%s does not show %s", name, s.path(k.name))
+				}
+			}
+		}
+	}
+	// The words are explained in comments, which JSON has not.
+	data, err := os.ReadFile("../examples/full.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, p := readYAML(name, data)
-	if p != nil {
-		t.Fatal(p)
-	}
-	shown := make(map[string]bool)
-	root.eachKey(func(key string) { shown[key] = true })
-	sections := []*section{fullSection}
-	for _, s := range innerSections {
-		sections = append(sections, s)
-	}
-	for _, s := range sections {
-		for _, key := range s.names() {
-			if !shown[key] {
-				t.Errorf("%s is not shown", s.path(key))
+	for _, c := range []*choice{logLevels, logFormats, engines, policies, denyActions, noBackendActions, liveActions, healthTypes} {
+		for _, word := range c.values {
+			if !regexp.MustCompile(`\b` + word + `\b`).Match(data) {
+				t.Errorf("full.yaml does not show the %s %s", c.what, word)
 			}
 		}
 	}
 }
 
-func (n *node) eachKey(f func(string)) {
+// eachKey calls f with every key of the section that n has, and with those of
+// the sections within, which the schema refers to.
+func (s *section) eachKey(n *node, f func(*key)) {
 	for _, m := range n.members {
-		f(m.key)
-		m.value.eachKey(f)
+		k := s.key(m.key)
+		if k == nil {
+			continue
+		}
+		f(k)
+		inner := referred(k.schema)
+		if inner == nil {
+			continue
+		}
+		within := append([]*node{m.value}, m.value.items...)
+		if k.schema.AdditionalProperties != nil { // a mapping from names
+			within = nil
+			for _, named := range m.value.members {
+				within = append(within, named.value)
+			}
+		}
+		for _, n := range within {
+			inner.eachKey(n, f)
+		}
 	}
-	for _, item := range n.items {
-		item.eachKey(f)
+}
+
+// referred is the section that a key's schema refers to, at any depth.
+func referred(schema *jsonschema.Schema) *section {
+	if schema == nil {
+		return nil
 	}
+	if s := innerSections[strings.TrimPrefix(schema.Ref, "#/$defs/")]; s != nil {
+		return s
+	}
+	for _, inner := range append([]*jsonschema.Schema{schema.Items, schema.AdditionalProperties}, schema.AnyOf...) {
+		if s := referred(inner); s != nil {
+			return s
+		}
+	}
+	return nil
 }

@@ -21,16 +21,10 @@ func defaultListener(name string, pos Position) Listener {
 		Name:        name,
 		DenyMessage: DefaultDenyMessage,
 		Timeouts:    Timeouts{Idle: defaultIdle, HalfClose: defaultHalfClose},
-		Pos:         pos,
-	}
-}
 
-func defaultPool(name string, pos Position) Pool {
-	return Pool{
-		Name:    name,
-		Policy:  defaultPolicy,
-		Connect: Connect{Timeout: defaultConnectTimeout, Attempts: defaultAttempts},
-		Pos:     pos,
+		WhenNoBackend:    defaultWhenNoBackend,
+		NoBackendMessage: DefaultNoBackendMessage,
+		Pos:              pos,
 	}
 }
 
@@ -67,6 +61,7 @@ func (d *decoder) full(root *node) *Config {
 		d.named(n, "listener", "bind", func(m *member) {
 			c.Listeners = append(c.Listeners, d.listener(m, poolNames, known))
 		})
+		d.idleQueues(poolNames)
 	}
 	return c
 }
@@ -128,6 +123,7 @@ func (d *decoder) listener(m *member, pools []string, known map[string]bool) Lis
 	l := defaultListener(m.key, m.position(d.file))
 	f, ok := d.object(m.value, m.keyNode(), listenerSection)
 	if !ok {
+		d.unclear = true
 		return l
 	}
 	if n := f["bind"]; n != nil {
@@ -137,14 +133,7 @@ func (d *decoder) listener(m *member, pools []string, known map[string]bool) Lis
 	if n := f["acl"]; n != nil {
 		l.ACL = d.acl(n)
 	}
-	if n := f["deny_message"]; n != nil {
-		if text, ok := d.text(n, "a text"); ok {
-			if len(text) > maxDenyMessage {
-				d.faultf(n, "write a shorter one", "the deny_message is longer than %d bytes", maxDenyMessage)
-			}
-			l.DenyMessage = text
-		}
-	}
+	d.message(f["deny_message"], "deny_message", &l.DenyMessage)
 	d.integer(f["max_connections"], 1, maxConnections, false, &l.MaxConnections)
 	if n := f["timeouts"]; n != nil {
 		if f, ok := d.object(n, n, timeoutsSection); ok {
@@ -152,7 +141,25 @@ func (d *decoder) listener(m *member, pools []string, known map[string]bool) Lis
 			d.duration(f["half_close"], true, &l.Timeouts.HalfClose)
 		}
 	}
+	understood := d.enum(f["when_no_backend"], noBackendActions, &l.WhenNoBackend)
+	d.message(f["no_backend_message"], "no_backend_message", &l.NoBackendMessage)
+	d.checkListener(&l, m.value, understood)
 	return l
+}
+
+// message sets dst to a text for clients.
+func (d *decoder) message(n *node, key string, dst *string) {
+	if n == nil {
+		return
+	}
+	text, ok := d.text(n, "a text")
+	if !ok {
+		return
+	}
+	if len(text) > maxMessage {
+		d.faultf(n, "write a shorter one", "the %s is longer than %d bytes", key, maxMessage)
+	}
+	*dst = text
 }
 
 // poolName resolves a listener's pool. With exactly one pool there is nothing

@@ -78,10 +78,14 @@ func checkConfig(t *testing.T, c *Config) {
 	pools := make(map[string]bool)
 	for _, p := range c.Pools {
 		pools[p.Name] = true
+		checkPool(t, &p)
 		if len(p.Backends) == 0 || p.Policy == "" || p.Connect.Timeout <= 0 || p.Connect.Attempts < 1 {
 			t.Errorf("an incomplete pool: %+v", p)
 		}
 		for _, b := range p.Backends {
+			if b.MaxConnections < 0 || b.Priority < 0 || b.Priority > maxPriority || b.Backup && b.Priority != 0 || b.Zone != "" && p.Zone == "" {
+				t.Errorf("a bad backend: %+v", b)
+			}
 			if b.Weight < 1 || b.Weight > maxWeight || (b.Network == "tcp") != (b.Port != 0 && b.Host != "") || (b.Network == "unix") != (b.Path != "") {
 				t.Errorf("a bad backend: %+v", b)
 			}
@@ -93,6 +97,9 @@ func checkConfig(t *testing.T, c *Config) {
 	for _, l := range c.Listeners {
 		if len(l.Binds) == 0 || !pools[l.Pool] || l.Timeouts.Idle < 0 || l.Timeouts.HalfClose < 0 {
 			t.Errorf("an incomplete listener: %+v", l)
+		}
+		if noBackendActions.check(l.WhenNoBackend) != nil || len(l.NoBackendMessage) > maxMessage {
+			t.Errorf("a bad answer without a backend: %+v", l)
 		}
 		if l.ACL == nil {
 			continue
@@ -107,5 +114,38 @@ func checkConfig(t *testing.T, c *Config) {
 				}
 			}
 		}
+	}
+}
+
+// checkPool holds what the builder relies on of everything but the backends.
+func checkPool(t *testing.T, p *Pool) {
+	t.Helper()
+	bad := policies.check(p.Policy) != nil || p.Connect.Hedge < 0 || p.Connect.Hedge >= p.Connect.Timeout ||
+		p.PanicThreshold < 0 || p.PanicThreshold > maxPanicThreshold || p.SlowStart < 0 || p.Spread < 0 ||
+		liveActions.check(p.OnDown) != nil || liveActions.check(p.OnRemoved) != nil || liveActions.check(p.OnRecovered) != nil
+	if q := p.Queue; q != nil {
+		bad = bad || q.Size < 1 || q.Timeout <= 0
+	}
+	if o := p.Outlier; o != nil {
+		bad = bad || o.Failures < 1 || o.Eject <= 0 || o.MaxEjected < 1 || o.MaxEjected > 100
+	}
+	if r := p.Rebalance; r != nil {
+		bad = bad || r.Rate <= 0 || r.Jitter < 0 || r.Jitter > maxRebalanceJitter
+	}
+	if m := p.Hash.MaxLoad; m != 0 {
+		bad = bad || m < minMaxLoad || p.Policy != "source_hash"
+	}
+	if h := p.Health; h != nil {
+		bad = bad || healthTypes.check(h.Type) != nil || h.Interval <= 0 || h.FastInterval <= 0 || h.FastInterval > h.Interval ||
+			h.Timeout <= 0 || h.Jitter < 0 || h.Jitter > maxHealthJitter || h.Rise < 1 || h.Fall < 1 ||
+			h.Verify && h.Type != "tls" && !h.TLS ||
+			(h.Type == "http") != (h.Method != "" && strings.HasPrefix(h.Path, "/") && len(h.Status) > 0) ||
+			(h.Type == "expect") != (len(h.Script) > 0)
+		for _, step := range h.Script {
+			bad = bad || (len(step.Send) > 0) == (len(step.Receive) > 0)
+		}
+	}
+	if bad {
+		t.Errorf("a bad pool: %+v, health %+v", p, p.Health)
 	}
 }

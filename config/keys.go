@@ -1,6 +1,10 @@
 package config
 
-import "github.com/invopop/jsonschema"
+import (
+	"fmt"
+
+	"github.com/invopop/jsonschema"
+)
 
 // section describes the keys of one mapping: what the decoder accepts and what
 // the schema shows, in one place.
@@ -9,7 +13,12 @@ type section struct {
 	// alone is clear.
 	prefix string
 	keys   []key
+	// elsewhere are keys that people look for here.
+	elsewhere map[string]place
 }
+
+// place is where a key belongs ("pool"), and how it is written there.
+type place struct{ owner, example string }
 
 // key is one key of a section.
 type key struct {
@@ -29,6 +38,9 @@ func (s *section) example() string {
 		if k.required {
 			return k.hint
 		}
+	}
+	if s.keys[0].schema.Default != nil {
+		return fmt.Sprintf("write {%s: %v}", s.keys[0].name, s.keys[0].schema.Default)
 	}
 	return "write {" + s.keys[0].name + ": ...}"
 }
@@ -86,6 +98,7 @@ type choice struct {
 	what        string
 	values      []string
 	unsupported []string
+	instead     map[string]string // what to write for a word that people try
 }
 
 func (c *choice) check(text string) *fault {
@@ -99,17 +112,23 @@ func (c *choice) check(text string) *fault {
 			return faultf("write "+oneOf(c.values), "%s %s is not supported yet", c.what, v)
 		}
 	}
+	if fix, ok := c.instead[text]; ok {
+		return faultf(fix, "unknown %s %s", c.what, quote(text))
+	}
 	return faultf(didYouMean(text, c.values), "unknown %s %s", c.what, quote(text))
 }
 
 var (
-	logLevels  = &choice{what: "log level", values: []string{"debug", "info", "warn", "error"}}
-	logFormats = &choice{what: "log format", values: []string{"auto", "text", "json"}}
-	engines    = &choice{what: "engine", values: []string{"auto", "io_uring", "epoll"}}
-	policies   = &choice{what: "policy", values: []string{"least_conn", "round_robin", "random"},
-		unsupported: []string{"p2c", "source_hash", "maglev", "first"}}
+	logLevels   = &choice{what: "log level", values: []string{"debug", "info", "warn", "error"}}
+	logFormats  = &choice{what: "log format", values: []string{"auto", "text", "json"}}
+	engines     = &choice{what: "engine", values: []string{"auto", "io_uring", "epoll"}}
+	policies    = &choice{what: "policy", values: []string{"least_conn", "round_robin", "p2c", "random", "source_hash", "maglev", "first"}}
 	denyActions = &choice{what: "deny action", values: []string{"message", "close", "reset"},
 		unsupported: []string{"drop", "tarpit"}}
+	noBackendActions = &choice{what: "action without a backend", values: []string{"close", "reset", "message", "queue", "unlisten"}}
+	liveActions      = &choice{what: "action for live connections", values: []string{"keep", "drain", "close", "reset"}}
+	healthTypes      = &choice{what: "type of health check", values: []string{"tcp", "tls", "http", "expect"},
+		instead: map[string]string{"https": "write type: http and tls: true", "ssl": "write tls"}}
 )
 
 // The three keys of the simple form.
@@ -165,7 +184,15 @@ var listenerSection = &section{keys: append([]key{
 	{name: "max_connections", doc: "The most connections of this listener at once; no bound of its own when left out.",
 		schema: integerSchema(1, maxConnections)},
 	{name: "timeouts", doc: "When a connection is ended because nothing moves.", schema: ref("timeouts")},
-}, later("proxy_protocol", "routes", "when_no_backend", "per_client", "queue")...)}
+	{name: "when_no_backend", doc: "What a client sees that no backend can serve: a close, a reset, the no_backend_message, the pool's queue; or nobody can connect meanwhile (unlisten).",
+		schema: withDefault(enumSchema(noBackendActions), defaultWhenNoBackend)},
+	{name: "no_backend_message", doc: "What such a client receives with when_no_backend: message.",
+		schema: withDefault(stringSchema(), DefaultNoBackendMessage)},
+}, later("proxy_protocol", "routes", "per_client")...), elsewhere: map[string]place{
+	"queue":  {"the pool", "pools: {web: {queue: {size: 1000}}}"},
+	"health": {"the pool", "pools: {web: {health: {type: tcp}}}"},
+	"policy": {"the pool", "pools: {web: {policy: least_conn}}"},
+}}
 
 var ruleSection = &section{keys: []key{
 	{name: "allow", doc: "IP addresses, CIDR prefixes and \"file:PATH\" lists of them, to let in.", schema: oneOrMany(stringSchema())},
@@ -180,26 +207,6 @@ var timeoutsSection = &section{prefix: "timeouts.", keys: append([]key{
 		schema: withDefault(durationSchema(), "1m")},
 }, later("handshake")...)}
 
-var poolSection = &section{keys: append([]key{
-	{name: "policy", doc: "How a backend is picked.", schema: withDefault(enumSchema(policies), defaultPolicy)},
-	{name: "backends", doc: "host:port or unix:/path, or a mapping with address and weight.",
-		schema:   nonEmpty(listOf(anyOf(stringSchema(), ref("backend")))),
-		required: true, hint: `write backends: ["127.0.0.1:8081"]`},
-	{name: "connect", doc: "How backends are dialled.", schema: ref("connect")},
-}, later("health", "outlier", "slow_start", "on_down", "on_removed", "on_recovered", "rebalance", "queue", "zone", "send_proxy")...)}
-
-var backendSection = &section{prefix: "backend ", keys: append([]key{
-	{name: "address", doc: "host:port or unix:/path.", schema: stringSchema(), required: true, hint: `write address: "127.0.0.1:8081"`},
-	{name: "weight", doc: "The share of connections, relative to the other backends of the pool.",
-		schema: withDefault(integerSchema(1, maxWeight), defaultWeight)},
-}, later("max_connections", "backup", "zone")...)}
-
-var connectSection = &section{prefix: "connect.", keys: append([]key{
-	{name: "timeout", doc: "The time for one attempt.", schema: withDefault(durationSchema(), "3s")},
-	{name: "attempts", doc: "How many different backends are tried for one client.",
-		schema: withDefault(integerSchema(1, maxAttempts), defaultAttempts)},
-}, later("hedge")...)}
-
 // innerSections are the sections below the top of the full form, by the name
 // that the schema refers to them with.
 var innerSections = map[string]*section{
@@ -211,4 +218,11 @@ var innerSections = map[string]*section{
 	"pool":     poolSection,
 	"backend":  backendSection,
 	"connect":  connectSection,
+
+	"health":    healthSection,
+	"step":      stepSection,
+	"outlier":   outlierSection,
+	"queue":     queueSection,
+	"hash":      hashSection,
+	"rebalance": rebalanceSection,
 }

@@ -45,7 +45,10 @@ func newDecoder(name string, env func(string) (string, bool)) *decoder {
 	if env == nil {
 		env = func(string) (string, bool) { return "", false }
 	}
-	return &decoder{file: name, env: env, readList: readRegular, lists: make(map[string]*list), binds: make(map[string]string)}
+	return &decoder{
+		file: name, env: env, readList: readRegular,
+		lists: make(map[string]*list), binds: make(map[string]string), pools: make(map[string]*poolUse),
+	}
 }
 
 func (d *decoder) parse(data []byte) (*Config, error) {

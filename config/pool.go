@@ -1,5 +1,18 @@
 package config
 
+func defaultPool(name string, pos Position) Pool {
+	return Pool{
+		Name:        name,
+		Policy:      defaultPolicy,
+		Connect:     Connect{Timeout: defaultConnectTimeout, Attempts: defaultAttempts},
+		OnDown:      defaultOnDown,
+		OnRemoved:   defaultOnRemoved,
+		OnRecovered: defaultOnRecovered,
+		Spread:      defaultSpread,
+		Pos:         pos,
+	}
+}
+
 // pool decodes one pool.
 func (d *decoder) pool(m *member) Pool {
 	p := defaultPool(m.key, m.position(d.file))
@@ -7,15 +20,43 @@ func (d *decoder) pool(m *member) Pool {
 	if !ok {
 		return p
 	}
-	d.enum(f["policy"], policies, &p.Policy)
+	use := &poolUse{node: m.value, backends: f["backends"]}
+	d.pools[m.key] = use
+	policyKnown := d.enum(f["policy"], policies, &p.Policy)
 	if n := f["backends"]; n != nil {
 		p.Backends = d.backends(n)
 	}
 	if n := f["connect"]; n != nil {
-		if f, ok := d.object(n, n, connectSection); ok {
-			d.duration(f["timeout"], false, &p.Connect.Timeout)
-			d.integer(f["attempts"], 1, maxAttempts, false, &p.Connect.Attempts)
-		}
+		d.connect(n, f["backends"], &p.Connect)
+	}
+	if n := f["health"]; n != nil {
+		p.Health = d.health(n, p.Backends)
+	}
+	if n := f["outlier"]; n != nil {
+		p.Outlier = d.outlier(n)
+	}
+	d.percent(f["panic_threshold"], 0, maxPanicThreshold, &p.PanicThreshold)
+	use.panics = p.PanicThreshold > 0
+	d.duration(f["slow_start"], true, &p.SlowStart)
+	d.live(f, m.value, &p)
+	if n := f["queue"]; n != nil {
+		p.Queue = d.queue(n)
+	}
+	d.zone(f["zone"], &p.Zone)
+	if n := f["hash"]; n != nil {
+		d.hash(n, &p.Hash)
+	}
+	if n := f["rebalance"]; n != nil {
+		p.Rebalance = d.rebalance(n)
+	}
+	if p.Health == nil {
+		d.checkHealthless(&p, m.value)
+	}
+	if n := f["backends"]; n != nil && n.kind == kindList {
+		d.checkTiers(&p, m.value, n)
+	}
+	if policyKnown {
+		d.checkPolicy(&p, m.value, f["hash"])
 	}
 	return p
 }
@@ -53,13 +94,13 @@ func (d *decoder) backends(n *node) []Backend {
 // backend decodes one entry; at is where its address stands.
 func (d *decoder) backend(n *node) (b Backend, at *node, ok bool) {
 	const what = "host:port or unix:/path"
-	address, weight := n, (*node)(nil)
+	address, f := n, fields(nil)
 	if n.kind == kindMap {
-		f, ok := d.object(n, n, backendSection)
+		f, ok = d.object(n, n, backendSection)
 		if !ok || f["address"] == nil {
 			return b, n, false
 		}
-		address, weight = f["address"], f["weight"]
+		address = f["address"]
 	}
 	text, ok := "", false
 	if address.kind == kindNumber {
@@ -70,13 +111,67 @@ func (d *decoder) backend(n *node) (b Backend, at *node, ok bool) {
 	if !ok {
 		return b, address, false
 	}
-	b, f := parseBackend(text)
-	if f != nil {
-		d.fault(address, f)
+	b, fault := parseBackend(text)
+	if fault != nil {
+		d.fault(address, fault)
 		return b, address, false
 	}
 	b.Weight = defaultWeight
 	b.Pos = d.position(n)
-	d.integer(weight, 1, maxWeight, false, &b.Weight)
+	if f != nil {
+		d.backendKeys(n, f, &b)
+	}
 	return b, address, true
+}
+
+// backendKeys decodes what a mapping says beside the address.
+func (d *decoder) backendKeys(n *node, f fields, b *Backend) {
+	d.integer(f["weight"], 1, maxWeight, false, &b.Weight)
+	d.integer(f["max_connections"], 1, maxConnections, false, &b.MaxConnections)
+	d.boolean(f["backup"], &b.Backup)
+	d.integer(f["priority"], 0, maxPriority, false, &b.Priority)
+	d.zone(f["zone"], &b.Zone)
+	if b.Backup && f["priority"] != nil {
+		d.faultf(n.find("priority"), "keep one of them", "priority and backup do not go together: a backup comes after every priority")
+	}
+}
+
+// zone sets dst to the name of a place.
+func (d *decoder) zone(n *node, dst *string) {
+	if n == nil {
+		return
+	}
+	name, ok := d.text(n, "the name of a zone")
+	if !ok {
+		return
+	}
+	if f := checkName(name); f != nil {
+		d.fault(n, f)
+		return
+	}
+	*dst = name
+}
+
+// connect decodes how the backends listed in backends are dialled.
+func (d *decoder) connect(n, backends *node, c *Connect) {
+	f, ok := d.object(n, n, connectSection)
+	if !ok {
+		return
+	}
+	timed := d.duration(f["timeout"], false, &c.Timeout)
+	d.integer(f["attempts"], 1, maxAttempts, false, &c.Attempts)
+	hedged := d.duration(f["hedge"], true, &c.Hedge)
+	if c.Hedge == 0 {
+		return
+	}
+	hedge := f["hedge"]
+	if timed && hedged && c.Hedge >= c.Timeout {
+		d.faultf(hedge, "write a shorter one", "connect.hedge must be shorter than connect.timeout, which is %v", c.Timeout)
+	}
+	if c.Attempts == 1 {
+		d.faultf(hedge, "write attempts: 2, or remove hedge", "connect.hedge has no effect with one attempt")
+	}
+	if backends != nil && backends.kind == kindList && len(backends.items) == 1 {
+		d.faultf(hedge, "remove it, or add a backend", "connect.hedge has no effect with one backend")
+	}
 }

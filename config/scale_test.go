@@ -37,10 +37,27 @@ func manyBackends(n int) (yaml, json string) {
 	return y.String(), j.String()
 }
 
+// manyAddresses is manyBackends with nothing but the addresses.
+func manyAddresses(n int) (yaml, json string) {
+	var y, j strings.Builder
+	y.WriteString("listeners: {web: {bind: \":80\"}}\npools:\n  web:\n    backends:\n")
+	j.WriteString(`{"listeners": {"web": {"bind": ":80"}}, "pools": {"web": {"backends": [`)
+	for i := range n {
+		fmt.Fprintf(&y, "      - \"10.0.%d.%d:80\"\n", i/256, i%256)
+		if i > 0 {
+			j.WriteString(",")
+		}
+		fmt.Fprintf(&j, `"10.0.%d.%d:80"`, i/256, i%256)
+	}
+	j.WriteString("]}}}")
+	return y.String(), j.String()
+}
+
 func TestTenThousandBackends(t *testing.T) {
 	const n = 10_000 / slowdown
 	yaml, json := manyBackends(n)
-	for name, text := range map[string]string{"many.yaml": yaml, "many.json": json} {
+	plainYAML, plainJSON := manyAddresses(n)
+	for name, text := range map[string]string{"many.yaml": yaml, "many.json": json, "plain.yaml": plainYAML, "plain.json": plainJSON} {
 		t.Run(name, func(t *testing.T) {
 			atMost(t, time.Second, func() {
 				c, err := Parse(name, []byte(text), nil)

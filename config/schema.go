@@ -32,6 +32,8 @@ func Schema() ([]byte, error) {
 				Type: "string", Pattern: `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$|^0$`,
 				Description: "A number with ms, s, m or h, such as 30s or 1h30m.",
 			},
+			"percent": {Type: "string", Pattern: `^[0-9]+%$`, Description: "A whole number with %, such as 50%."},
+			"rate":    {Type: "string", Pattern: `^[1-9][0-9]*/[smh]$`, Description: "A whole number a second, minute or hour, such as 10/s."},
 			"name": {
 				Type: "string", Pattern: `^\S+$`, MaxLength: ptr(maxNameLen),
 				Description: "A name: printable, without spaces.",
@@ -42,6 +44,7 @@ func Schema() ([]byte, error) {
 		root.Definitions[name] = s.schema()
 	}
 	onlyAllowOrDeny(root.Definitions["rule"])
+	root.Definitions["step"].OneOf = []*jsonschema.Schema{{Required: []string{"send"}}, {Required: []string{"receive"}}}
 	return json.MarshalIndent(root, "", "  ")
 }
 
@@ -117,6 +120,20 @@ func autoOr(low, high int) *jsonschema.Schema {
 
 func durationSchema() *jsonschema.Schema {
 	return anyOf(ref("duration"), &jsonschema.Schema{Const: 0}, ref("variable"))
+}
+
+func percentSchema() *jsonschema.Schema {
+	return anyOf(ref("percent"), ref("variable"))
+}
+
+func rateSchema() *jsonschema.Schema {
+	return anyOf(ref("rate"), ref("variable"))
+}
+
+func statusSchema() *jsonschema.Schema {
+	s := integerSchema(minStatus, maxStatus)
+	s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Type: "string", Pattern: `^[1-5][0-9]{2}(-[1-5][0-9]{2})?$`})
+	return s
 }
 
 func listOf(item *jsonschema.Schema) *jsonschema.Schema {

@@ -66,9 +66,16 @@ func TestSchemaDefaults(t *testing.T) {
 		{shown(logSection, "connections"), c.Log.Connections},
 		{shown(fullSection, "engine"), c.Engine},
 		{shown(listenerSection, "deny_message"), l.DenyMessage},
+		{shown(listenerSection, "when_no_backend"), l.WhenNoBackend},
+		{shown(listenerSection, "no_backend_message"), l.NoBackendMessage},
 		{shown(ruleSection, "with"), defaultWith},
 		{shown(poolSection, "policy"), p.Policy},
+		{shown(poolSection, "on_down"), p.OnDown},
+		{shown(poolSection, "on_removed"), p.OnRemoved},
+		{shown(poolSection, "on_recovered"), p.OnRecovered},
 		{shown(backendSection, "weight"), defaultWeight},
+		{shown(backendSection, "backup"), Backend{}.Backup},
+		{shown(backendSection, "priority"), Backend{}.Priority},
 		{shown(connectSection, "attempts"), p.Connect.Attempts},
 	} {
 		if !reflect.DeepEqual(tt.shown, tt.used) {
@@ -85,6 +92,9 @@ func TestSchemaDefaults(t *testing.T) {
 		{shown(timeoutsSection, "idle"), l.Timeouts.Idle},
 		{shown(timeoutsSection, "half_close"), l.Timeouts.HalfClose},
 		{shown(connectSection, "timeout"), p.Connect.Timeout},
+		{shown(connectSection, "hedge"), p.Connect.Hedge},
+		{shown(poolSection, "slow_start"), p.SlowStart},
+		{shown(poolSection, "spread"), p.Spread},
 	} {
 		v := defaultIdle
 		d.duration(&node{kind: kindString, text: tt.shown.(string)}, true, &v)
@@ -114,6 +124,11 @@ func TestSchemaValidates(t *testing.T) {
 		"unknown-key.yaml", "types.yaml", "types.json", "workers-zero.yaml", "policy-unknown.yaml", "acl-both.yaml",
 		"acl-with-on-allow.yaml", "backends-empty.yaml", "mixed-forms.json", "missing-both.json", "simple-missing.json",
 		"duration-number.yaml", "duration-days.yaml", "name-space.yaml", "log-level.yaml", "backend-weight-big.yaml",
+		"percent-number.yaml", "percent-fraction.yaml", "rate-number.yaml", "rate-unit-long.yaml", "rate-zero.yaml",
+		"health-string.yaml", "health-type-unknown.yaml", "health-rise-zero.yaml", "health-status-empty.yaml",
+		"health-status-class.yaml", "health-status-high.yaml", "health-script-empty.yaml", "health-script-both.yaml",
+		"health-script-neither.yaml", "health-script-unknown.yaml", "queue-number.yaml", "on-down-unknown.yaml",
+		"when-unknown.yaml", "queue-listener.yaml", "backend-priority-big.yaml",
 	} {
 		name = filepath.Join("testdata", "bad", name)
 		if v.check(v.root, plain(t, name)) == nil {

@@ -30,7 +30,7 @@ func didYouMean(word string, candidates []string) string {
 	if s := suggest(word, candidates); s != "" {
 		return "did you mean " + quote(s) + "?"
 	}
-	if len(candidates) == 0 || len(candidates) > 12 {
+	if len(candidates) == 0 || len(candidates) > 20 {
 		return ""
 	}
 	return "write " + oneOf(candidates)
