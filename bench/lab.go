@@ -17,8 +17,11 @@ type lab struct {
 	proxyPort   int
 	backendPort int
 	moreFronts  [moreFronts]ports
-	runs        int     // measurements so far
-	slowestRate float64 // requests a second of the slowest proxy, once it is known
+	// failingPorts are those of backends that are processes of their own.
+	failingPorts [failingBackends]int
+	runs         int     // measurements so far
+	slowestRate  float64 // requests a second of the slowest proxy, once it is known
+	progress     float64 // through a scenario's rounds, from 0 to 1
 }
 
 // moreFronts is how many fronts there can be beside the first.
@@ -44,6 +47,9 @@ func newLab(dir string, o options) (*lab, error) {
 	wanted := []*int{&l.proxyPort, &l.backendPort}
 	for i := range l.moreFronts {
 		wanted = append(wanted, &l.moreFronts[i].proxy, &l.moreFronts[i].backend)
+	}
+	for i := range l.failingPorts {
+		wanted = append(wanted, &l.failingPorts[i])
 	}
 	next := 20000
 	for _, port := range wanted {

@@ -118,17 +118,24 @@ func (b bench) startClient(ctx context.Context, spec traffic.ClientSpec) (*clien
 	return c, nil
 }
 
-// wait returns what the client found, when it has ended.
+// wait returns what the client found, when it has ended. That an operation
+// failed is an error.
 func (c *client) wait() (traffic.ClientResult, error) {
+	result, err := c.outcome()
+	if err == nil && result.Failed > 0 {
+		err = fmt.Errorf("%d operations of %d failed: %s", result.Failed, result.Failed+result.Operations, kinds(result.Failures))
+	}
+	return result, err
+}
+
+// outcome is like wait where failures are findings.
+func (c *client) outcome() (traffic.ClientResult, error) {
 	var result traffic.ClientResult
 	fault := json.NewDecoder(c.out).Decode(&result)
 	err := c.cmd.Wait()
 	c.cancel()
 	if err != nil || fault != nil {
 		return result, fmt.Errorf("load generator: %w: %s", errors.Join(err, fault), c.said())
-	}
-	if result.Failed > 0 {
-		return result, fmt.Errorf("%d operations of %d failed: %s", result.Failed, result.Failed+result.Operations, kinds(result.Failures))
 	}
 	return result, nil
 }

@@ -16,6 +16,9 @@ type size struct {
 	backends int // 0: the usual few
 	prefixes int // of its access control list; 0: it has none
 	more     int // listeners beside the first one, each with a pool of its own; at most moreFronts
+	// failing is set where the backends are failingBackends processes of their
+	// own, one of which is going to fail.
+	failing bool
 }
 
 // bench is one measurement of one peer: what a scenario is given.
@@ -30,6 +33,8 @@ type bench struct {
 	// pid is the proxy's, originPID the origin's; 0 where there is none.
 	pid, originPID int
 	ready          time.Duration // from the start of the proxy until it listened
+	failing        []*member     // the backends, where one of them is going to fail
+	progress       float64       // through the rounds of this scenario, from 0 to 1
 }
 
 // measure starts p and what it needs afresh, verifies that bytes pass through
@@ -39,7 +44,7 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	if why := p.lacks(l.place, s.size); why != "" {
 		return measured{}, errors.New(why)
 	}
-	b := bench{place: l.place, rate: rate, duration: max(l.duration, s.atLeast)}
+	b := bench{place: l.place, rate: rate, duration: max(l.duration, s.atLeast), progress: l.progress}
 	// No measurement takes much longer than its load; one that hangs must not
 	// hold up the others.
 	ctx, cancel := context.WithTimeout(ctx, b.duration+time.Minute)
@@ -61,7 +66,18 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	b.setup = set
 	b.setup.Dir, b.setup.Listen = originDir, l.originListens()
 
-	proxy, err := l.startVerified(ctx, p, set, b)
+	var proxy instance
+	if s.size.failing {
+		// Health checks want these backends from the start. The load itself
+		// verifies what passes.
+		if b.failing, err = b.startMembers(ctx, set.Backends); err != nil {
+			return measured{}, err
+		}
+		defer stopMembers(b.failing)
+		proxy, err = l.serve(ctx, p, set)
+	} else {
+		proxy, err = l.startVerified(ctx, p, set, b)
+	}
 	if err != nil {
 		return measured{}, err
 	}

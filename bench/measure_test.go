@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"l4proxy/bench/traffic"
 	"l4proxy/internal/testenv"
 )
 
@@ -18,6 +21,33 @@ func starting(check func(bench)) scenario {
 		run: func(_ context.Context, b bench) (measured, error) {
 			check(b)
 			return measured{}, nil
+		},
+	}
+}
+
+// visited is a scenario in which a few clients come to peers that are ready for
+// backends that fail, and none does.
+func visited() scenario {
+	return scenario{
+		size: size{failing: true},
+		run: func(ctx context.Context, b bench) (measured, error) {
+			c, err := b.startClient(ctx, traffic.ClientSpec{
+				Work: traffic.Visit, Rate: 1000, Timeout: verifyTimeout, Backends: failingBackends, Connections: 20,
+				RequestBytes: smallMessage, ResponseBytes: smallMessage, Verify: true,
+				WarmUp: time.Millisecond, Duration: 20 * time.Millisecond,
+			})
+			if err != nil {
+				return measured{}, err
+			}
+			result, err := c.wait()
+			met := make(map[int]bool)
+			for _, v := range result.Visits {
+				met[v.Backend] = true
+			}
+			if err == nil && len(met) != failingBackends {
+				err = fmt.Errorf("%d clients met backends %v", len(result.Visits), met)
+			}
+			return measured{}, err
 		},
 	}
 }
@@ -66,6 +96,11 @@ func TestPeersInEveryPlace(t *testing.T) {
 					}
 					if _, err := l.measure(t.Context(), p, s, 0); err != nil {
 						t.Error(err)
+					}
+					if p.failover {
+						if _, err := l.measure(t.Context(), p, visited(), 0); err != nil {
+							t.Error(err)
+						}
 					}
 					if network == namespaces {
 						hasNoRules(t, l.place)

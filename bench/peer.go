@@ -30,6 +30,9 @@ type peer struct {
 	only string
 	// noACL is set where there is no access control list to configure.
 	noACL bool
+	// failover is set where there is something to configure against backends
+	// that fail.
+	failover bool
 }
 
 // lacks says what p does not have of what a scenario wants of it in a place, or
@@ -40,6 +43,8 @@ func (p peer) lacks(at *place, n size) string {
 		return "only with -network " + p.only
 	case p.noACL && n.prefixes > 0:
 		return "has no access control list"
+	case !p.failover && n.failing:
+		return "has nothing against failing backends"
 	}
 	return ""
 }
@@ -126,12 +131,12 @@ func findHAProxy(ctx context.Context) ([]peer, error) {
 		return nil, err
 	}
 	return []peer{{
-		name: "haproxy", version: version, role: rival,
+		name: "haproxy", version: version, role: rival, failover: true,
 		command: func(s setup) ([]string, error) {
 			if err := s.restrict(""); err != nil {
 				return nil, err
 			}
-			config, err := configure("peers/haproxy.cfg.tmpl", s)
+			config, err := configure(s.template("haproxy.cfg"), s)
 			return []string{binary, "-db", "-f", config}, err
 		},
 	}}, nil
@@ -153,13 +158,13 @@ func findNginx(ctx context.Context) ([]peer, error) {
 	}
 	version, _, _ := strings.Cut(string(about), "\n")
 	return []peer{{
-		name: "nginx", version: strings.TrimPrefix(version, "nginx version: "), role: rival,
+		name: "nginx", version: strings.TrimPrefix(version, "nginx version: "), role: rival, failover: true,
 		command: func(s setup) ([]string, error) {
 			s.StreamModule = module
 			if err := s.restrict(" origin;"); err != nil {
 				return nil, err
 			}
-			config, err := configure("peers/nginx.conf.tmpl", s)
+			config, err := configure(s.template("nginx.conf"), s)
 			return []string{binary, "-p", s.Dir, "-e", "stderr", "-c", config}, err
 		},
 	}}, nil
@@ -200,13 +205,13 @@ func findL4proxy(ctx context.Context, o options) ([]peer, error) {
 	var peers []peer
 	for _, engine := range o.engines {
 		peers = append(peers, peer{
-			name: "l4proxy " + engine, version: version, role: ours,
+			name: "l4proxy " + engine, version: version, role: ours, failover: true,
 			command: func(s setup) ([]string, error) {
 				s.Engine = engine
 				if err := s.restrict(""); err != nil {
 					return nil, err
 				}
-				config, err := configure("peers/l4proxy.yaml.tmpl", s)
+				config, err := configure(s.template("l4proxy.yaml"), s)
 				return []string{binary, "run", "-c", config}, err
 			},
 		})

@@ -30,7 +30,7 @@ func TestConfigurationsAreTaken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, n := range []size{{}, {backends: 100, prefixes: 1000}} {
+		for _, n := range []size{{}, {backends: 100, prefixes: 1000}, {failing: true}} {
 			set, err := testLab(t).setup(t.TempDir(), n)
 			if err != nil {
 				t.Fatal(err)

@@ -29,6 +29,13 @@ func (r report) pictures() map[string]chart.Picture {
 				}
 			}
 		}
+		if panels := result.courses(); len(panels) > 0 {
+			s, _ := findScenario(result.Scenario)
+			all[result.Scenario+".svg"] = chart.Timeline{
+				Title:    s.title,
+				Subtitle: "By when clients came, in seconds since the fault. " + r.Machine.short(), Panels: panels,
+			}
+		}
 		if panels := result.panels(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Timeline{
 				Title:    fmt.Sprintf("%.0f requests a second, for minutes", result.Rate),
@@ -171,6 +178,29 @@ func (r result) panels() []chart.Panel {
 		}
 	}
 	return slices.DeleteFunc(panels, func(p chart.Panel) bool { return len(p.Series) == 0 })
+}
+
+// courses returns how many clients of each peer fared badly over time, without
+// the panels in which nobody did.
+func (r result) courses() []chart.Panel {
+	panels := []chart.Panel{
+		{Y: chart.Axis{Label: "Clients that failed", Unit: "in 100 ms"}},
+		{Y: chart.Axis{Label: "Clients answered later than 100 ms", Unit: "in 100 ms"}},
+	}
+	for _, row := range r.Rows {
+		if row.Course == nil {
+			continue
+		}
+		failed, slow := row.Course.points()
+		panels[0].Series = append(panels[0].Series, chart.Series{Peer: row.Peer, Points: failed})
+		panels[1].Series = append(panels[1].Series, chart.Series{Peer: row.Peer, Points: slow})
+	}
+	return slices.DeleteFunc(panels, func(p chart.Panel) bool { return !slices.ContainsFunc(p.Series, anything) })
+}
+
+// anything tells whether there is more to see of s than that it is 0.
+func anything(s chart.Series) bool {
+	return slices.ContainsFunc(s.Points, func(p chart.Point) bool { return p.Y != 0 })
 }
 
 // costs are those figures of different scenarios of which less is better, each

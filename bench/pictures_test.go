@@ -28,7 +28,12 @@ func madeUp() report {
 	}
 	percentiles := figures{"p50 ms": 0.1, "p90 ms": 0.2, "p99 ms": 0.9, "p99.9 ms": 2, "max ms": 7}
 	timeline := []sample{{Seconds: 0}, {Seconds: 1, Operations: 10, CPU: 0.5, PSS: 1 << 20}, {Seconds: 2, Operations: 11, CPU: 0.5, PSS: 1 << 20}, {Seconds: 3}}
+	bad := &course{From: -1, Until: 10, Bad: []badPart{{Part: 3, Failed: 2}, {Part: 4, Slow: 1}}}
 	r.Results = append(r.Results,
+		result{Scenario: "outage-kill", Rows: []row{
+			{Peer: "nginx", Role: rival, Course: bad}, {Peer: "haproxy", Role: rival, Failed: "no luck"},
+			{Peer: "l4proxy epoll", Role: ours, Course: &course{From: -1, Until: 10}},
+		}},
 		result{Scenario: "latency-60", Family: "latency", Rate: 1000, Rows: []row{steady("nginx", rival, percentiles), steady("l4proxy epoll", ours, percentiles)}},
 		result{Scenario: "sustained", Rate: 1000, Rows: []row{{Peer: "nginx", Role: rival, Samples: []figures{{}}, Timeline: timeline}}},
 		result{Scenario: "connection-64", Rows: []row{
@@ -48,7 +53,7 @@ func TestPictures(t *testing.T) {
 	if err := r.draw(dir); err != nil {
 		t.Fatal(err)
 	}
-	want := append(slices.Collect(maps.Keys(curvesOf)), "latency-60.svg", "sustained.svg", "costs.svg")
+	want := append(slices.Collect(maps.Keys(curvesOf)), "latency-60.svg", "outage-kill.svg", "sustained.svg", "costs.svg")
 	slices.Sort(want)
 	if got := slices.Sorted(maps.Keys(r.pictures())); !slices.Equal(got, want) {
 		t.Errorf("pictures %q, want %q", got, want)
@@ -66,6 +71,19 @@ func TestPictures(t *testing.T) {
 		if !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Where no client fared badly there is nothing to draw.
+func TestCourses(t *testing.T) {
+	r := result{Rows: []row{{Peer: "a", Course: &course{From: -1, Until: 1}}}}
+	if panels := r.courses(); len(panels) != 0 {
+		t.Errorf("%d panels of nothing", len(panels))
+	}
+	r.Rows = append(r.Rows, row{Peer: "b", Course: &course{From: -1, Until: 1, Bad: []badPart{{Slow: 1}}}})
+	panels := r.courses()
+	if len(panels) != 1 || len(panels[0].Series) != 2 || panels[0].Y.Label != "Clients answered later than 100 ms" {
+		t.Errorf("panels %+v, want one with both peers", panels)
 	}
 }
 

@@ -72,6 +72,25 @@ func running(pid int) bool {
 	return !bytes.HasPrefix(state, []byte(" Z")) && !bytes.HasPrefix(state, []byte(" X"))
 }
 
+// suspended reports whether SIGSTOP has stopped all threads of the process,
+// each of which does so when it comes to it.
+func suspended(pid int) (bool, error) {
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, task := range tasks {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name()))
+		if err != nil {
+			return false, err
+		}
+		if !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T")) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 func sumTree(pid int, add func(pid int, u *usage) error) (usage, error) {
 	var u usage
 	pids, err := tree(pid)

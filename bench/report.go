@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,12 +150,21 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 			b.WriteString("\n")
 		}
 	}
+	for i, row := range slices.DeleteFunc(slices.Clone(r.Rows), func(row row) bool { return len(row.Failures) == 0 }) {
+		if i == 0 {
+			b.WriteString("\nHow clients failed or were cut off, in all rounds together:\n\n")
+		}
+		fmt.Fprintf(b, "- %s: %s\n", row.Peer, kinds(row.Failures))
+	}
 }
 
 func (r row) cell(m metric, limit float64) string {
 	samples := r.values(m.name)
 	if len(samples) == 0 {
 		return "–"
+	}
+	if m.noisy {
+		limit = math.Inf(1)
 	}
 	return cell(summarize(samples), true, m.digits, limit)
 }

@@ -97,6 +97,44 @@ About it.
 	}
 }
 
+// Counts of an outage are told as they are, and how clients failed.
+func TestMarkdownOfCounts(t *testing.T) {
+	r := result{Scenario: "made-up", About: "About it.", metrics: []metric{{name: "failed", uncompared: true, noisy: true}}}
+	for peer, failed := range map[string][]float64{"a": {0, 0}, "l4proxy": {0, 7}} {
+		row := row{Peer: peer, Role: ours}
+		for _, n := range failed {
+			row.Samples = append(row.Samples, figures{"failed": n})
+			row.addFailures(map[string]uint64{"none": uint64(n)})
+			row.addFailures(map[string]uint64{"closed": uint64(n)})
+		}
+		if peer == "a" {
+			row.Failures = nil
+		}
+		r.Rows = append(r.Rows, row)
+	}
+	slices.SortFunc(r.Rows, func(a, b row) int { return strings.Compare(a.Peer, b.Peer) })
+	compare(&r)
+	var b strings.Builder
+	r.markdown(&b, 0.4)
+	want := `
+## made-up
+
+About it.
+
+| peer | failed |
+|---|---|
+| a | 0 (0–0) |
+| l4proxy | 4 (0–7) |
+
+How clients failed or were cut off, in all rounds together:
+
+- l4proxy: 7 times closed; 7 times none
+`
+	if got := b.String(); got != want {
+		t.Errorf("got:%s\nwant:%s", got, want)
+	}
+}
+
 func TestReportFailsWithAPeer(t *testing.T) {
 	var b strings.Builder
 	r := report{NoiseLimit: 0.4, Missing: []string{"nginx: not found"}, Results: []result{twoRounds()}}

@@ -31,6 +31,10 @@ type row struct {
 	Samples []figures `json:"samples"`
 	// Timeline is that of the last round, where the scenario is about time.
 	Timeline []sample `json:"timeline,omitempty"`
+	// Failures are those of all rounds by what happened, and Course that of the
+	// last round, where it is the failures that are measured.
+	Failures map[string]uint64 `json:"failures,omitempty"`
+	Course   *course           `json:"course,omitempty"`
 	// Ratios to the best rival, for ours only, by metric.
 	Ratios map[string]ratio `json:"ratios,omitempty"`
 	Failed string           `json:"failed,omitempty"`
@@ -62,6 +66,7 @@ func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds
 		r.Rate = s.share * slowest
 	}
 	for round := range rounds {
+		l.progress = (float64(round) + 0.5) / float64(rounds)
 		for _, i := range order(len(peers), round) {
 			p, row := peers[i], &r.Rows[i]
 			if s.proxied && p.command == nil || p.lacks(l.place, s.size) != "" || row.Failed != "" {
@@ -77,12 +82,23 @@ func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds
 				row.Failed = err.Error()
 				continue
 			}
-			row.Samples, row.Timeline = append(row.Samples, m.figures), m.timeline
+			row.Samples, row.Timeline, row.Course = append(row.Samples, m.figures), m.timeline, m.course
+			row.addFailures(m.failures)
 		}
 	}
 	r.Rows = slices.DeleteFunc(r.Rows, func(row row) bool { return len(row.Samples) == 0 && row.Failed == "" })
 	compare(&r)
 	return r, nil
+}
+
+// addFailures adds those of a round.
+func (r *row) addFailures(failures map[string]uint64) {
+	for sentence, n := range failures {
+		if r.Failures == nil {
+			r.Failures = make(map[string]uint64)
+		}
+		r.Failures[sentence] += n
+	}
 }
 
 // order returns the indices of n peers in the order of a round.

@@ -10,6 +10,7 @@ import (
 type scenario struct {
 	name  string
 	about string
+	title string // of its picture, where it has one to itself
 	// family and x place the scenario in a picture: members of a family are the
 	// points of one curve, at x.
 	family string
@@ -38,6 +39,10 @@ type scenario struct {
 type measured struct {
 	figures  figures
 	timeline []sample // where the scenario is about time
+	// failures by what happened, and the course of them, where they are what is
+	// measured.
+	failures map[string]uint64
+	course   *course
 }
 
 // figures are by the metric's name. A metric may be missing: there is no
@@ -51,6 +56,8 @@ type metric struct {
 	digits int  // after the point
 	// uncompared is set where a ratio to the rivals would mislead.
 	uncompared bool
+	// noisy is set where a figure is told however far the rounds lie apart.
+	noisy bool
 }
 
 func scenarioNames() []string {

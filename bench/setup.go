@@ -25,6 +25,7 @@ type setup struct {
 	Listen         string
 	Backends       []string
 	More           []front      // beside the first, where kinds of work are mixed
+	Failing        bool         // a backend is going to fail: the peer is to have what it has against that
 	Prefixes       int          // of the access control list; 0: there is none
 	Trusted        netip.Prefix // the one of them that the clients are in
 	AllowList      string       // the file with them, as the peer wants it
@@ -64,6 +65,7 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 	s := setup{
 		Dir:      dir,
 		Listen:   fmt.Sprintf("0.0.0.0:%d", l.proxyPort),
+		Failing:  n.failing,
 		Prefixes: n.prefixes,
 		Trusted:  l.place.trusted,
 		Body:     body,
@@ -81,6 +83,12 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 	for i := range n.more {
 		s.More = append(s.More, l.moreFronts[i].front(l.place.origins))
 	}
+	if n.failing {
+		for i, port := range l.failingPorts {
+			s.Backends = append(s.Backends, l.origin(l.runs*usualBackends+i, port))
+		}
+		return s, nil
+	}
 	// Even the few are several addresses of the one origin, so that the proxies'
 	// source ports do not run out at many connections a second. They are others
 	// each time, because of the ports that the last ones left in TIME_WAIT.
@@ -95,8 +103,19 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 }
 
 // backend returns an address of the origin.
-func (l *lab) backend(i int) string {
-	return net.JoinHostPort(l.place.origins.host(i), strconv.Itoa(l.backendPort))
+func (l *lab) backend(i int) string { return l.origin(i, l.backendPort) }
+
+// origin returns an address of the machine that origins are on.
+func (l *lab) origin(i, port int) string {
+	return net.JoinHostPort(l.place.origins.host(i), strconv.Itoa(port))
+}
+
+// template returns the name of a peer's template that is to be filled with s.
+func (s setup) template(name string) string {
+	if s.Failing {
+		name = "failover-" + name
+	}
+	return "peers/" + name + ".tmpl"
 }
 
 // configure writes the template name, filled with s, to s.Dir and returns the path.

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// drainTime is how long operations that were due before the end may still take.
+	// drainTime is how long operations that were due before the end may still take, beyond the timeout of a Visit.
 	drainTime = time.Second
 	// openingAtOnce bounds connections that are being opened before the load begins.
 	openingAtOnce = 256
@@ -62,7 +62,7 @@ func newClientRun(spec ClientSpec) (*clientRun, error) {
 		return nil, err
 	}
 	threads := spec.threads()
-	r := &clientRun{spec: spec, endpoints: endpoints, drain: drainTime, opened: make(chan struct{}, threads)}
+	r := &clientRun{spec: spec, endpoints: endpoints, drain: drainTime + spec.Timeout, opened: make(chan struct{}, threads)}
 	for i := range threads {
 		l, err := newClientLoop(r, i, threads)
 		if err != nil {
@@ -110,6 +110,7 @@ func (r *clientRun) run(ctx context.Context) (ClientResult, error) {
 	}
 	result := total.result()
 	result.Seconds, result.CPUSeconds = measured.Seconds(), measured.cpu.Seconds()
+	result.onSharedClock(r.from)
 	err := context.Cause(ctx)
 	if r.spec.Work == Idle && r.begun.Load() && caller.Err() != nil && err == context.Cause(caller) {
 		err = nil // that is how it ends
@@ -203,13 +204,21 @@ func cpuTime() time.Duration {
 func (r *clientRun) failed(sentence string) {
 	n := r.failures.Add(1)
 	if n >= enoughFailures && r.tooMany(n) {
-		r.stopped.Store(true)
-		r.fail(r.manyFailed(n, sentence))
+		r.abandon(r.manyFailed(n, sentence))
 	}
 }
 
-// tooMany judges n failures against all that was tried.
+// abandon has all loops give up, because of an error.
+func (r *clientRun) abandon(err error) {
+	r.stopped.Store(true)
+	r.fail(err)
+}
+
+// tooMany judges n failures against all that was tried. Those of visits are what is to be found out.
 func (r *clientRun) tooMany(n uint64) bool {
+	if r.spec.Work == Visit {
+		return false
+	}
 	return n > mostFailures || n*failureShare > n+r.succeeded()
 }
 

@@ -61,6 +61,7 @@ var works = map[string]func(*clientLoop) work{
 	Send:       newSending,
 	Receive:    newReceiving,
 	Idle:       newIdling,
+	Visit:      newVisits,
 }
 
 func newClientLoop(r *clientRun, index, threads int) (*clientLoop, error) {
@@ -191,6 +192,7 @@ func (l *clientLoop) opened(c *conn) {
 // fail closes c, for the reason that sentence says.
 func (l *clientLoop) fail(c *conn, sentence string) {
 	l.drop(c)
+	c.fault = sentence
 	l.broken = append(l.broken, c)
 	l.record.fault(sentence)
 	l.run.failed(sentence)

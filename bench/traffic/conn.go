@@ -1,6 +1,8 @@
 package traffic
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -28,6 +30,9 @@ type conn struct {
 	sent, got int    // of a message each way
 	position  uint64 // in a stream
 	dialled   int64  // when it began to connect
+	connected int64  // when that had succeeded; 0: it has not. Only Visit looks
+	backend   byte   // the number in the response, where there is one
+	fault     string // why it was closed, if it has failed
 	intended  int64  // when its operation was meant to begin
 	freeSince int64
 	round     uint64 // operations begun by the schedule
@@ -38,32 +43,38 @@ func (l *clientLoop) open(c *conn, turn uint64) {
 	target, source := l.run.endpoints.pair(turn)
 	fd, errno := newSocket(target.family())
 	if errno != 0 {
-		l.fail(c, sentence("socket", errno))
+		l.cannot(c, "socket", errno)
 		return
 	}
 	c.fd, c.state, c.readable, c.ended, c.position, c.dialled = int32(fd), connecting, false, false, 0, clock()
+	c.connected, c.backend = 0, 0
 	if errno := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
-		l.fail(c, sentence("setsockopt", errno))
+		l.cannot(c, "setsockopt", errno)
 		return
 	}
 	if source != nil {
 		// The port is chosen by connect, when the target is known: one port then serves many targets (ip(7)).
 		if errno := setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
-			l.fail(c, sentence("setsockopt", errno))
+			l.cannot(c, "setsockopt", errno)
 			return
 		}
 		if errno := bind(fd, source); errno != 0 {
-			l.fail(c, sentence("bind", errno))
+			l.cannot(c, "bind", errno)
 			return
 		}
 	}
-	if errno := connect(fd, target); errno != 0 {
+	switch errno := connect(fd, target); errno {
+	case 0:
+	case unix.EADDRNOTAVAIL:
+		l.cannot(c, "connect", errno)
+		return
+	default:
 		l.fail(c, sentence("connect", errno))
 		return
 	}
 	// Not before connect: a socket that is not connecting reports a hang-up.
 	if errno := l.poller.add(fd, edges, c.id); errno != 0 {
-		l.fail(c, sentence("epoll_ctl", errno))
+		l.cannot(c, "epoll_ctl", errno)
 	}
 }
 
@@ -75,6 +86,15 @@ func (l *clientLoop) drop(c *conn) {
 	}
 }
 
+// cannot closes c for want of something that this machine has too little of, which nobody else is to blame for. Where
+// failures are findings it ends the run.
+func (l *clientLoop) cannot(c *conn, call string, errno unix.Errno) {
+	l.fail(c, sentence(call, errno))
+	if l.run.spec.Work == Visit {
+		l.run.abandon(errors.New(c.fault))
+	}
+}
+
 const (
 	faultEarlyEnd  = "the connection ended before the response did"
 	faultEnd       = "the connection ended while nothing was asked of it"
@@ -82,6 +102,8 @@ const (
 	faultUnasked   = "bytes came that nobody had asked for"
 	faultBytes     = "a wrong byte came"
 	faultStreamEnd = "the connection ended within the stream"
+	faultNoAnswer  = "no answer in time"
+	faultNoConnect = "no connection in time"
 )
 
 func sentence(call string, errno unix.Errno) string {
@@ -127,7 +149,7 @@ func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 			return false, faultUnasked
 		case c.got+n > spec.ResponseBytes:
 			return false, faultExcess
-		case !matches(l.in[:n], uint64(c.got), spec.Verify):
+		case !l.matchesResponse(c, l.in[:n]):
 			return false, faultBytes
 		}
 		c.got += n
@@ -139,6 +161,20 @@ func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 		}
 	}
 	return false, ""
+}
+
+// matchesResponse tells whether p may come next in the response on c. Where backends are numbered its first byte is the
+// number.
+func (l *clientLoop) matchesResponse(c *conn, p []byte) bool {
+	spec, position := &l.run.spec, uint64(c.got)
+	if spec.Backends > 0 && position == 0 {
+		c.backend = p[0]
+		if c.backend == 0 || int(c.backend) > spec.Backends {
+			return false
+		}
+		p, position = p[1:], 1
+	}
+	return matches(p, position, spec.Verify)
 }
 
 func (l *clientLoop) bytesIn(n int) {

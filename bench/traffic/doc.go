@@ -22,6 +22,13 @@
 // [ClientResult].Late. A client that is busy all the time (CPUSeconds near Seconds times threads) sees answers late
 // too, which no histogram can tell apart: such figures are the client's and not the proxy's.
 //
+// # Visits
+//
+// When a backend fails, most clients notice nothing, and a percentile says nothing of those who do. A Visit is an
+// operation of an open loop of which it is kept how it went: when it began, how long it took to connect and to have
+// the answer, from whom, or why it failed. Its times are on a clock that all processes share ([Now]), so that they can
+// be compared with the moment of a fault that somebody else has caused.
+//
 // # What is checked
 //
 // All bytes are from one pattern (pattern.go), requests and responses from its start. Both ends know which byte stands

@@ -18,6 +18,8 @@ type originLoop struct {
 	service service
 	sockets []originConn
 	in      []byte
+	// numbered is the response of a Backend; nil where it is all of the pattern.
+	numbered []byte
 }
 
 // originConn is what an origin knows of a descriptor. It belongs to a loop when it is open.
@@ -25,6 +27,7 @@ type originConn struct {
 	open, listener  bool
 	readable, ended bool   // as in conn
 	received, sent  uint64 // bytes, since it was accepted
+	checked         bool   // by a health check, it is no client
 }
 
 // service is how an origin does a kind of work.
@@ -49,6 +52,7 @@ const (
 var services = map[string]service{
 	Request:    {edges, answerAlways},
 	Connection: {edges, answerOnce},
+	Backend:    {edges, answerAsBackend},
 	Echo:       {edges, echo},
 	Sink:       {unix.EPOLLIN, sink},
 	Source:     {unix.EPOLLOUT | unix.EPOLLRDHUP, source},
@@ -59,9 +63,13 @@ func newOriginLoop(o *origin, spec OriginSpec) (*originLoop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &originLoop{
+	l := &originLoop{
 		origin: o, poller: poller, spec: spec, service: services[spec.Work], in: make([]byte, receiveBuffer),
-	}, nil
+	}
+	if spec.Work == Backend {
+		l.numbered = numberedResponse(spec.Number, spec.ResponseBytes)
+	}
+	return l, nil
 }
 
 // close closes all sockets too. The loop has ended.
@@ -164,7 +172,7 @@ func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
 		// Requests that came together are answered one by one; nothing is read while an answer is not taken.
 		for owed := c.received / request * response; c.sent < owed; {
 			position := c.sent % response
-			n, errno := send(fd, stretch(position, int(response-position)))
+			n, errno := send(fd, l.response(position, int(response-position)))
 			if errno == unix.EAGAIN {
 				return goOn
 			}
@@ -190,6 +198,14 @@ func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
 		c.received += uint64(n)
 		c.readable = n == len(l.in) || c.ended
 	}
+}
+
+// response returns at most n bytes of the response from position on.
+func (l *originLoop) response(position uint64, n int) []byte {
+	if l.numbered != nil {
+		return l.numbered[position:]
+	}
+	return stretch(position, n)
 }
 
 // matchesRequests looks at p, which begins at position in a request; others may follow.

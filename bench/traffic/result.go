@@ -1,6 +1,8 @@
 package traffic
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -30,6 +32,20 @@ type ClientResult struct {
 	CPUSeconds float64 `json:"cpu_seconds"`
 	// PerSecond is the operations that ended in each second; for Send and Receive, the bytes. None for Idle.
 	PerSecond []uint64 `json:"per_second,omitempty"`
+	// Began is the time by [Now] when the measured part did.
+	Began int64 `json:"began_ns"`
+	// Visits are those that began in the measured part, in the order in which they did.
+	Visits []Visited `json:"visits,omitempty"`
+}
+
+// Visited is what became of one Visit.
+type Visited struct {
+	Began int64 `json:"began_ns"` // the time by [Now] when it began to connect
+	// Connect is the time until it was connected, 0 if it never was; Took until it had the whole answer, or failed.
+	Connect time.Duration `json:"connect_ns,omitempty"`
+	Took    time.Duration `json:"took_ns"`
+	Backend int           `json:"backend,omitempty"` // the number of who answered; 0: nobody
+	Failure string        `json:"failure,omitempty"` // "": it had its answer
 }
 
 // Percentiles of Count times, in milliseconds.
@@ -71,6 +87,7 @@ type record struct {
 	bytesIn       uint64
 	bytesOut      uint64
 	perSecond     []uint64
+	visits        []Visited // Began is by clock
 }
 
 func newRecord(seconds int) record {
@@ -120,6 +137,7 @@ func (r *record) merge(other *record) {
 	for sentence, n := range other.failures {
 		r.failures[kindIn(r.failures, sentence)] += n
 	}
+	r.visits = append(r.visits, other.visits...)
 	for second, n := range other.perSecond {
 		r.inSecond(int64(second)*int64(time.Second), n)
 	}
@@ -130,10 +148,20 @@ func (r *record) result() ClientResult {
 		Operations: r.operations, Failed: r.failed, Unanswered: r.unanswered,
 		BytesIn: r.bytesIn, BytesOut: r.bytesOut,
 		Latency: percentiles(r.latency), Late: percentiles(r.late),
-		PerSecond: r.perSecond,
+		PerSecond: r.perSecond, Visits: r.visits,
 	}
+	slices.SortStableFunc(result.Visits, func(a, b Visited) int { return cmp.Compare(a.Began, b.Began) })
 	if r.failed > 0 {
 		result.Failures = r.failures
 	}
 	return result
+}
+
+// onSharedClock has times be by [Now]. The measured part began at from.
+func (r *ClientResult) onSharedClock(from int64) {
+	ahead := Now() - clock()
+	r.Began = from + ahead
+	for i := range r.Visits {
+		r.Visits[i].Began += ahead
+	}
 }

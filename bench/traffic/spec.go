@@ -16,6 +16,8 @@ const (
 	Send       = "send"       // client: bytes as fast as they are taken; the origin is a Sink
 	Receive    = "receive"    // client: takes bytes; the origin is a Source
 	Idle       = "idle"       // client: a request on each connection, then nothing; the origin is Request
+	Visit      = "visit"      // client: as Connection, but each is told of on its own; the origins are Backends
+	Backend    = "backend"    // origin: as Connection, but says in its answer which one it is, and answers health checks
 	Echo       = "echo"       // origin: sends back what it gets
 	Sink       = "sink"       // origin: takes bytes and throws them away
 	Source     = "source"     // origin: sends bytes as fast as they are taken
@@ -31,17 +33,22 @@ type ClientSpec struct {
 	// Sources are the IP addresses to connect from, by turns; each has source ports of its own. Empty: the kernel's
 	// choice.
 	Sources []string `json:"sources,omitempty"`
-	// Work is Request, Connection, Send, Receive or Idle.
+	// Work is Request, Connection, Send, Receive, Idle or Visit.
 	Work string `json:"work"`
-	// Connections are open at once; Connection with a rate has at most so many.
+	// Connections are open at once; Connection with a rate and Visit have at most so many.
 	Connections int `json:"connections"`
 	// RequestBytes and ResponseBytes are from 1 to 1 MiB; without meaning for Send and Receive.
 	RequestBytes  int `json:"request_bytes,omitempty"`
 	ResponseBytes int `json:"response_bytes,omitempty"`
-	// Rate is operations a second on all connections together; 0 is a closed loop. For Request and Connection.
+	// Rate is operations a second on all connections together; 0 is a closed loop. For Request and Connection, and
+	// Visit always has one.
 	Rate float64 `json:"rate,omitempty"`
 	// ReadRate is how many bytes a second each connection of a Receive takes; 0 is all that come.
 	ReadRate float64 `json:"read_rate,omitempty"`
+	// Timeout is how long a Visit may take from connecting to the whole answer.
+	Timeout time.Duration `json:"timeout_ns,omitempty"`
+	// Backends is how many origins a Visit may meet, which are numbered from 1.
+	Backends int `json:"backends,omitempty"`
 	// WarmUp is load that is not measured. It begins, as the measured part does without it, when all connections are
 	// open.
 	WarmUp time.Duration `json:"warm_up_ns,omitempty"`
@@ -70,8 +77,10 @@ func (s *ClientSpec) validate() error {
 		return errors.New("at least 1 connection")
 	case s.Rate < 0 || s.ReadRate < 0 || s.WarmUp < 0 || s.Duration < 0 || s.Threads < 0:
 		return errors.New("nothing may be negative")
-	case s.Rate > 0 && s.Work != Request && s.Work != Connection:
-		return fmt.Errorf("a rate is for request and connection, not for %s", s.Work)
+	case s.Rate > 0 && s.Work != Request && s.Work != Connection && s.Work != Visit:
+		return fmt.Errorf("a rate is for request, connection and visit, not for %s", s.Work)
+	case s.Work == Visit && (s.Rate == 0 || s.Timeout <= 0 || s.Backends < 1 || s.Duration == 0 || s.Limit > 0):
+		return errors.New("visits have a rate, a timeout, backends and a duration, and no limit")
 	case s.ReadRate > 0 && s.Work != Receive:
 		return fmt.Errorf("a read rate is for receive, not for %s", s.Work)
 	case s.Limit > 0 && s.WarmUp > 0:
@@ -96,9 +105,11 @@ type OriginSpec struct {
 	Listen []string `json:"listen"`
 	// Threads, each with an event loop and listening sockets of its own (SO_REUSEPORT); 0 is 1.
 	Threads int `json:"threads,omitempty"`
-	// Work is Request, Connection, Echo, Sink or Source.
+	// Work is Request, Connection, Backend, Echo, Sink or Source.
 	Work string `json:"work"`
-	// RequestBytes and ResponseBytes are from 1 to 1 MiB; for Request and Connection.
+	// Number, from 1 to 255, is the first byte of what a Backend answers.
+	Number int `json:"number,omitempty"`
+	// RequestBytes and ResponseBytes are from 1 to 1 MiB; for Request, Connection and Backend.
 	RequestBytes  int `json:"request_bytes,omitempty"`
 	ResponseBytes int `json:"response_bytes,omitempty"`
 	// Verify compares every byte received.
@@ -113,7 +124,9 @@ func (s *OriginSpec) validate() error {
 		return errors.New("nothing may be negative")
 	case services[s.Work].step == nil:
 		return fmt.Errorf("no work %q for an origin: there are %s", s.Work, names(services))
-	case s.Work == Request || s.Work == Connection:
+	case s.Work == Backend && (s.Number < 1 || s.Number > 255):
+		return fmt.Errorf("a backend has a number from 1 to 255, not %d", s.Number)
+	case s.Work == Request || s.Work == Connection || s.Work == Backend:
 		return validateSizes(s.RequestBytes, s.ResponseBytes)
 	}
 	return nil
