@@ -1,6 +1,6 @@
 // Package backend holds what the proxy knows about one server address: its
-// place in the configuration, its live counters, and whether it is left aside
-// after failed dials.
+// place in the configuration, its live counters, what its health checks say,
+// and whether it is left aside after failed dials or ejected.
 //
 // Nothing here reads a clock. Times are int64 nanoseconds of the caller's
 // monotonic clock.
@@ -27,16 +27,25 @@ type Backend struct {
 	Weight int
 	// Index is its place in its pool, from 0.
 	Index int
+	// MaxConnections is the most connections at once; 0 means no bound.
+	MaxConnections int32
+	// Priority orders the backends of a pool: those of the lowest number serve
+	// while one of them can, the others are its backups.
+	Priority uint8
+	// Far backends are in another zone than the proxy. Among those of one
+	// priority, the near ones serve while one of them can.
+	Far bool
 
-	_ [cacheLine - 48]byte
+	health atomic.Uint32 // a Health
+
+	_ [cacheLine - 60]byte
 
 	active      atomic.Int64
 	total       atomic.Uint64
 	dialsOK     atomic.Uint64
 	dialsFailed atomic.Uint64
 	aside       aside
-
-	_ [cacheLine - 48]byte
+	outlier     outlier
 }
 
 // Acquire counts one more connection and returns how many there are now.

@@ -7,7 +7,7 @@ import (
 )
 
 // failFirst makes the first dial to backend i fail at now.
-func failFirst(t *testing.T, p Policy, backends []*backend.Backend, i int, now int64) {
+func failFirst(t *testing.T, p policy, backends []*backend.Backend, i int, now int64) {
 	t.Helper()
 	others := append(append([]*backend.Backend(nil), backends[:i]...), backends[i+1:]...)
 	b := p.Pick(now, others)
@@ -18,7 +18,7 @@ func failFirst(t *testing.T, p Policy, backends []*backend.Backend, i int, now i
 }
 
 // picks counts how many of n clients at the same time get backend b.
-func picks(p Policy, b *backend.Backend, now int64, n int) int {
+func picks(p policy, b *backend.Backend, now int64, n int) int {
 	var all []*backend.Backend
 	got := 0
 	for range n {

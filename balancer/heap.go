@@ -1,15 +1,14 @@
 package balancer
 
-import "l4proxy/backend"
+import "slices"
 
 // indexHeap is a binary min-heap of some of a pool's backends, by their
 // indexes, in which each can be found. container/heap would call through an
 // interface and could not keep the keys side by side.
 type indexHeap struct {
-	backends []*backend.Backend
-	nodes    []node
-	places   []int32 // of backend i in nodes; -1 if it is not in the heap
-	held     []node  // scratch of minExcept
+	nodes  []node
+	places []int32 // of backend i in nodes; -1 if it is not in the heap
+	held   []node  // scratch of minExcept
 }
 
 // node is one backend in the heap. Of equal keys the smaller tie is first.
@@ -28,11 +27,10 @@ func (n *node) before(o *node) bool {
 }
 
 // newIndexHeap returns an empty heap with room for all backends.
-func newIndexHeap(backends []*backend.Backend) *indexHeap {
+func newIndexHeap(n int) *indexHeap {
 	h := &indexHeap{
-		backends: backends,
-		nodes:    make([]node, 0, len(backends)),
-		places:   make([]int32, len(backends)),
+		nodes:  make([]node, 0, n),
+		places: make([]int32, n),
 	}
 	for i := range h.places {
 		h.places[i] = -1
@@ -49,7 +47,7 @@ func (h *indexHeap) min() int {
 }
 
 // minExcept returns the first backend that is not in tried, or -1.
-func (h *indexHeap) minExcept(tried []*backend.Backend) int {
+func (h *indexHeap) minExcept(tried []int) int {
 	if len(tried) == 0 {
 		return h.min()
 	}
@@ -59,7 +57,7 @@ func (h *indexHeap) minExcept(tried []*backend.Backend) int {
 	found := -1
 	for len(h.nodes) > 0 {
 		i := h.min()
-		if !in(tried, h.backends[i]) {
+		if !slices.Contains(tried, i) {
 			found = i
 			break
 		}
@@ -71,6 +69,9 @@ func (h *indexHeap) minExcept(tried []*backend.Backend) int {
 	}
 	return found
 }
+
+// has reports whether i is in the heap.
+func (h *indexHeap) has(i int) bool { return h.places[i] >= 0 }
 
 // key returns the key of i, which is in the heap.
 func (h *indexHeap) key(i int) uint64 { return h.nodes[h.places[i]].key }

@@ -2,6 +2,8 @@ package balancer
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,16 +35,36 @@ func equal(n int) []int {
 	return weights
 }
 
+// policy is a Balancer as the tests of policies use it: they know no time but
+// that of a pick, and nobody waits.
+type policy struct{ *Balancer }
+
+func (p policy) Pick(now int64, tried []*backend.Backend) *backend.Backend {
+	b, _ := p.Balancer.Pick(Request{Now: now, Tried: tried})
+	return b
+}
+
+func (p policy) OK(b *backend.Backend)   { p.Balancer.OK(b, 0) }
+func (p policy) Done(b *backend.Backend) { p.Balancer.Done(b, 0) }
+
 // newPolicy returns the named policy over backends of these weights.
-func newPolicy(t testing.TB, name string, weights ...int) (Policy, []*backend.Backend) {
+func newPolicy(t testing.TB, name string, weights ...int) (policy, []*backend.Backend) {
 	t.Helper()
-	backends := newBackends(weights...)
-	p, err := New(name, backends, 1)
+	return newPolicyWith(t, Options{Policy: name, Seed: 1}, newBackends(weights...))
+}
+
+// newPolicyWith is newPolicy with more to say.
+func newPolicyWith(t testing.TB, o Options, backends []*backend.Backend) (policy, []*backend.Backend) {
+	t.Helper()
+	p, err := New(backends, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, backends
+	return policy{p}, backends
 }
+
+// in reports whether b is one of tried.
+func in(tried []*backend.Backend, b *backend.Backend) bool { return slices.Contains(tried, b) }
 
 // eachPolicy runs f with every policy by name.
 func eachPolicy(t *testing.T, f func(t *testing.T, name string)) {
@@ -52,7 +74,7 @@ func eachPolicy(t *testing.T, f func(t *testing.T, name string)) {
 }
 
 // order returns the indexes of the next n picks, which stay counted.
-func order(p Policy, now int64, n int) []int {
+func order(p policy, now int64, n int) []int {
 	var picks []int
 	for range n {
 		b := p.Pick(now, nil)
@@ -65,7 +87,12 @@ func order(p Policy, now int64, n int) []int {
 }
 
 // fails makes an attempt at b, picked before, fail.
-func fails(p Policy, b *backend.Backend, now int64) {
+func fails(p policy, b *backend.Backend, now int64) {
 	p.Failed(b, now)
 	p.Done(b)
+}
+
+// clientAt is the address of one of many clients.
+func clientAt(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }

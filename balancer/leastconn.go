@@ -1,32 +1,27 @@
 package balancer
 
-import "l4proxy/backend"
-
 // leastConn chooses the backend with the smallest (connections+1)/weight, its
 // load with the new connection. Ties rotate: the least recently picked is
 // first. Pick and Done take O(log n).
 type leastConn struct {
-	heap *indexHeap // by load, then by turn
-	turn uint64
+	members *members
+	heap    *indexHeap // by load, then by turn
+	turn    uint64
 }
 
-func newLeastConn(backends []*backend.Backend, _ uint64) chooser {
-	c := &leastConn{heap: newIndexHeap(backends)}
-	for i := range backends {
-		c.add(i)
-	}
-	return c
+func newLeastConn(m *members, _ chooserOptions) chooser {
+	return &leastConn{members: m, heap: newIndexHeap(len(m.backends))}
 }
 
 // load returns (connections+1)/weight with 32 binary places. Two different
 // such fractions are further apart than 2^-32 with weights up to MaxWeight, so
 // that the order of the results is exact, below 2^31 connections.
-func load(connections int64, weight int) uint64 {
+func load(connections int64, weight uint32) uint64 {
 	return uint64(connections+1) << 32 / uint64(weight)
 }
 
-func (c *leastConn) next(tried []*backend.Backend) int {
-	return c.heap.minExcept(tried)
+func (c *leastConn) next(r request) int {
+	return c.heap.minExcept(r.tried)
 }
 
 func (c *leastConn) picked(i int) { c.add(i) }
@@ -42,8 +37,7 @@ func (c *leastConn) add(i int) {
 }
 
 func (c *leastConn) set(i int, turn uint64) {
-	b := c.heap.backends[i]
-	c.heap.set(i, load(b.Active(), b.Weight), turn)
+	c.heap.set(i, load(c.members.backends[i].Active(), c.members.weights[i]), turn)
 }
 
 func (c *leastConn) remove(i int) { c.heap.remove(i) }

@@ -60,7 +60,7 @@ func TestLeastConnFillsTheEmptiest(t *testing.T) {
 // allow, and the largest ones, with cross multiplication.
 func TestLoadIsExact(t *testing.T) {
 	check := func(x int64, v int, y int64, w int) {
-		m, n := node{key: load(x, v)}, node{key: load(y, w)}
+		m, n := node{key: load(x, uint32(v))}, node{key: load(y, uint32(w))}
 		if got, want := m.before(&n), (x+1)*int64(w) < (y+1)*int64(v); got != want {
 			t.Fatalf("%d connections of weight %d before %d of %d: %t, want %t", x, v, y, w, got, want)
 		}
@@ -93,7 +93,7 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 	var pickers, watcher sync.WaitGroup
 	watcher.Go(func() {
 		for {
-			checkSpread(t, p.(*pool), backends)
+			checkSpread(t, p.Balancer, backends)
 			select {
 			case <-stop:
 				return
@@ -112,7 +112,7 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 	pickers.Wait()
 	close(stop)
 	watcher.Wait()
-	checkSpread(t, p.(*pool), backends)
+	checkSpread(t, p.Balancer, backends)
 	var sum int64
 	for _, b := range backends {
 		sum += b.Active()
@@ -125,7 +125,7 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 // checkSpread holds what picking the least load guarantees while no connection
 // ends: the load of a backend is at most what any other's would be with one
 // connection more.
-func checkSpread(t *testing.T, p *pool, backends []*backend.Backend) {
+func checkSpread(t *testing.T, p *Balancer, backends []*backend.Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range backends {

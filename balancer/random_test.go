@@ -50,11 +50,11 @@ func TestRandomSharesWithoutSome(t *testing.T) {
 
 func TestRandomSeed(t *testing.T) {
 	picks := func(seed uint64) []int {
-		p, err := New("random", newBackends(equal(100)...), seed)
+		p, err := New(newBackends(equal(100)...), Options{Policy: "random", Seed: seed})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return order(p, 0, 20)
+		return order(policy{p}, 0, 20)
 	}
 	if a, b := picks(1), picks(1); !slices.Equal(a, b) {
 		t.Errorf("the same seed picked %v and %v", a, b)

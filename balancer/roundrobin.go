@@ -1,7 +1,5 @@
 package balancer
 
-import "l4proxy/backend"
-
 // roundRobin is smooth weighted round robin. A backend of weight w has one turn
 // in each of w equal parts of a cycle of virtual time. Going through all turns
 // in the order of time gives each backend exactly its weight in a cycle, in
@@ -10,45 +8,43 @@ import "l4proxy/backend"
 // Where in their parts the turns are spreads the backends of one weight evenly:
 // were all in the middle, a hundred backends of weight 1 would come in a row.
 type roundRobin struct {
-	heap  *indexHeap // by the time of the next turn, then by the last pick
-	turn  []uint32   // the part of its cycle in which each one's next turn is
-	phase []uint32   // the place of its turns in their parts, of 2^32
-	now   uint64     // the virtual time of the last pick
-	picks uint64
+	members *members
+	heap    *indexHeap // by the time of the next turn, then by the last pick
+	turn    []uint32   // the part of its cycle in which each one's next turn is
+	phase   []uint32   // the place of its turns in their parts, of 2^32
+	now     uint64     // the virtual time of the last pick
+	picks   uint64
 }
 
 // Virtual time counts 2^32 a cycle, and wraps around.
 const cycle = 1 << 32
 
-func newRoundRobin(backends []*backend.Backend, _ uint64) chooser {
-	c := &roundRobin{
-		heap:  newIndexHeap(backends),
-		turn:  make([]uint32, len(backends)),
-		phase: phases(backends),
+func newRoundRobin(m *members, _ chooserOptions) chooser {
+	return &roundRobin{
+		members: m,
+		heap:    newIndexHeap(len(m.backends)),
+		turn:    make([]uint32, len(m.backends)),
+		phase:   phases(m.full),
 	}
-	for i := range backends {
-		c.add(i)
-	}
-	return c
 }
 
 // phases spreads the backends of each weight over a part, in their order.
-func phases(backends []*backend.Backend) []uint32 {
-	count := make(map[int]uint64)
-	for _, b := range backends {
-		count[b.Weight]++
+func phases(weights []uint32) []uint32 {
+	count := make(map[uint32]uint64)
+	for _, w := range weights {
+		count[w]++
 	}
-	rank := make(map[int]uint64)
-	phases := make([]uint32, len(backends))
-	for i, b := range backends {
-		phases[i] = uint32((2*rank[b.Weight] + 1) * (cycle / 2) / count[b.Weight])
-		rank[b.Weight]++
+	rank := make(map[uint32]uint64)
+	phases := make([]uint32, len(weights))
+	for i, w := range weights {
+		phases[i] = uint32((2*rank[w] + 1) * (cycle / 2) / count[w])
+		rank[w]++
 	}
 	return phases
 }
 
-func (c *roundRobin) next(tried []*backend.Backend) int {
-	return c.heap.minExcept(tried)
+func (c *roundRobin) next(r request) int {
+	return c.heap.minExcept(r.tried)
 }
 
 func (c *roundRobin) picked(i int) {
@@ -60,7 +56,7 @@ func (c *roundRobin) picked(i int) {
 // that it missed: all new connections would go to it until it had them.
 func (c *roundRobin) add(i int) {
 	into := c.now % cycle
-	weight := uint64(c.heap.backends[i].Weight)
+	weight := uint64(c.members.weights[i])
 	turn := (into*weight + cycle - 1 - uint64(c.phase[i])) / cycle // rounded up
 	c.schedule(i, c.now-into, turn)
 }
@@ -70,7 +66,7 @@ func (c *roundRobin) remove(i int) { c.heap.remove(i) }
 // schedule puts i at a turn of the cycle that begins at start; the turn after
 // the last one is the first of the next cycle.
 func (c *roundRobin) schedule(i int, start, turn uint64) {
-	weight := uint64(c.heap.backends[i].Weight)
+	weight := uint64(c.members.weights[i])
 	if turn == weight {
 		turn = 0
 		start += cycle

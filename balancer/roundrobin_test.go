@@ -107,8 +107,8 @@ func TestRoundRobinDoesNotCatchUp(t *testing.T) {
 // TestRoundRobinWrapsAround lets virtual time and the count of picks, which
 // decides the tie in the middle of each cycle, pass the largest number.
 func TestRoundRobinWrapsAround(t *testing.T) {
-	backends := newBackends(3, 1)
-	c := newRoundRobin(backends, 0).(*roundRobin)
+	p, backends := newPolicy(t, "round_robin", 3, 1)
+	c := p.tiers[0].chooser.(*roundRobin)
 	for i := range backends {
 		c.remove(i)
 	}
@@ -117,7 +117,6 @@ func TestRoundRobinWrapsAround(t *testing.T) {
 	for i := range backends {
 		c.add(i)
 	}
-	p := newPool(backends, c)
 	if got, want := order(p, 0, 16), slices.Repeat([]int{0, 1, 0, 0}, 4); !slices.Equal(got, want) {
 		t.Errorf("picked %v, want %v", got, want)
 	}

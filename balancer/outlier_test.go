@@ -1,0 +1,176 @@
+package balancer
+
+import (
+	"testing"
+	"time"
+
+	"l4proxy/backend"
+)
+
+// ejecting returns a pool that ejects after three failures, for 10 s.
+func ejecting(t *testing.T, maxEjected, n int) (policy, []*backend.Backend, *[]Event) {
+	t.Helper()
+	events := new([]Event)
+	p, backends := newPolicyWith(t, Options{
+		Policy:  "least_conn",
+		Outlier: &Outlier{Failures: 3, Eject: 10 * time.Second, MaxEjected: maxEjected},
+		Notify:  func(e Event) { *events = append(*events, e) },
+	}, newBackends(equal(n)...))
+	return p, backends, events
+}
+
+func silent(p policy, b *backend.Backend, now int64, times int) {
+	for range times {
+		p.Silent(b, now)
+	}
+}
+
+func TestEjection(t *testing.T) {
+	p, backends, events := ejecting(t, 50, 2)
+	b := backends[0]
+	silent(p, b, 0, 2)
+	b.Answered()
+	silent(p, b, 0, 2)
+	if b.Ejected() {
+		t.Fatal("ejected although it has answered in between")
+	}
+	silent(p, b, 1, 1)
+	if !b.Ejected() || b.EjectedUntil() != 1+10*second {
+		t.Fatalf("ejected until %d", b.EjectedUntil())
+	}
+	if n := picks(p, b, 2, 20); n != 0 {
+		t.Errorf("%d clients went to an ejected backend", n)
+	}
+	if !p.Tick(10*second) || !b.Ejected() {
+		t.Error("back too early")
+	}
+	if p.Tick(1+10*second) || b.Ejected() {
+		t.Error("not back in time")
+	}
+	if n := picks(p, b, 11*second, 20); n == 0 {
+		t.Error("nobody goes to a backend whose ejection is over")
+	}
+	if len(*events) != 2 || (*events)[0].Kind != Ejected || (*events)[0].Count != 3 || (*events)[1].Kind != Returned {
+		t.Errorf("told of %+v", *events)
+	}
+}
+
+// TestEjectionsGrow holds that a backend which fails again soon is ejected for
+// longer, up to a bound, and that one which was well for long begins anew.
+func TestEjectionsGrow(t *testing.T) {
+	p, backends, _ := ejecting(t, 50, 2)
+	b := backends[0]
+	now := int64(0)
+	for i := range 40 {
+		silent(p, b, now, 3)
+		want := min(int64(i+1)*10*second, int64(maxEjection))
+		if got := b.EjectedUntil() - now; got != want {
+			t.Fatalf("ejection %d lasts %v", i, time.Duration(got))
+		}
+		now = b.EjectedUntil()
+		p.Tick(now)
+		now += second
+	}
+	now += 3 * int64(maxEjection)
+	silent(p, b, now, 3)
+	if got := b.EjectedUntil() - now; got != 10*second {
+		t.Errorf("ejected for %v after it was well for long", time.Duration(got))
+	}
+}
+
+func TestFailedDialsEject(t *testing.T) {
+	p, backends, _ := ejecting(t, 50, 2)
+	b := backends[0]
+	failFirst(t, p, backends, 0, 0)
+	silent(p, b, 0, 2)
+	if !b.Ejected() {
+		t.Fatal("not ejected after a failed dial and two silent connections")
+	}
+	if n := picks(p, b, 5*second, 20); n != 0 {
+		t.Errorf("%d clients probed an ejected backend", n)
+	}
+	p.Tick(10 * second)
+	if n := picks(p, b, 10*second, 20); n != 1 {
+		t.Errorf("%d clients probed it, want 1", n)
+	}
+}
+
+func TestMaxEjected(t *testing.T) {
+	for _, test := range []struct{ percent, n, want int }{
+		{50, 2, 1}, {50, 3, 1}, {50, 1, 0}, {100, 3, 3}, {34, 3, 1}, {10, 5, 0}, {10, 10, 1},
+	} {
+		p, backends, _ := ejecting(t, test.percent, test.n)
+		got := 0
+		for _, b := range backends {
+			silent(p, b, 0, 5)
+			if b.Ejected() {
+				got++
+			}
+		}
+		if got != test.want {
+			t.Errorf("%d of %d were ejected with max_ejected %d%%, want %d", got, test.n, test.percent, test.want)
+		}
+		if p.Pick(0, nil) == nil {
+			t.Errorf("nothing is picked when %d of %d are ejected", got, test.n)
+		}
+	}
+}
+
+// TestPanicThreshold holds that with too few usable ones all are used, and that
+// this ends.
+func TestPanicThreshold(t *testing.T) {
+	p, backends := newPolicyWith(t, Options{Policy: "least_conn", PanicThreshold: 50}, newBackends(equal(4)...))
+	p.SetHealth(backends[0], backend.HealthDown, 0)
+	among(t, "three of four", p, 0, 1, 2, 3)
+	p.SetHealth(backends[1], backend.HealthDown, 0)
+	among(t, "two of four", p, 0, 0, 1, 2, 3)
+	if !p.Stats().Panicking || p.Stats().Usable != 2 {
+		t.Errorf("stats = %+v", p.Stats())
+	}
+	for _, b := range backends {
+		p.SetHealth(b, backend.HealthDown, 0)
+	}
+	among(t, "none of four", p, 0, 0, 1, 2, 3)
+	if !p.CanServe() {
+		t.Error("nobody can serve although all are used")
+	}
+	for _, b := range backends[1:] {
+		p.SetHealth(b, backend.HealthUp, 0)
+	}
+	among(t, "three of four again", p, 0, 1, 2, 3)
+}
+
+func TestAllDown(t *testing.T) {
+	eachPolicy(t, func(t *testing.T, name string) {
+		p, backends := newPolicy(t, name, 1, 1)
+		p.SetHealth(backends[0], backend.HealthDown, 0)
+		if !p.CanServe() {
+			t.Error("nobody can serve although one is not down")
+		}
+		p.SetHealth(backends[1], backend.HealthDown, 0)
+		if p.CanServe() {
+			t.Error("somebody can serve although all are down")
+		}
+		if b := p.Pick(0, nil); b != nil {
+			t.Errorf("picked %s, which is down", b.Address)
+		}
+		p.SetHealth(backends[1], backend.HealthUp, 0)
+		if b := p.Pick(0, nil); b != backends[1] {
+			t.Errorf("picked %v, want the one that is up", b)
+		}
+	})
+}
+
+// TestHealthClearsAside holds that checks which pass are an answered dial.
+func TestHealthClearsAside(t *testing.T) {
+	p, backends := newPolicy(t, "least_conn", 1, 1)
+	failFirst(t, p, backends, 0, 0)
+	p.SetHealth(backends[0], backend.HealthDown, 0)
+	if n := picks(p, backends[0], 10*second, 10); n != 0 {
+		t.Errorf("%d clients probed one that is down", n)
+	}
+	p.SetHealth(backends[0], backend.HealthUp, 0)
+	if backends[0].LeftAside() {
+		t.Error("still left aside")
+	}
+}

@@ -1,0 +1,65 @@
+package balancer
+
+import "math/rand/v2"
+
+// p2c is the power of two choices (Mitzenmacher, 2001): of two backends drawn
+// by weight, it takes the one with the smaller (connections+1)/weight. That
+// comes close to least_conn, and many proxies that know only their own
+// connections do not all run to the same backend.
+type p2c struct {
+	members *members
+	rand    *rand.Rand
+	weights tally
+}
+
+func newP2C(m *members, o chooserOptions) chooser {
+	return &p2c{
+		members: m,
+		rand:    rand.New(rand.NewPCG(o.Seed, 0)),
+		weights: newTally(len(m.backends)),
+	}
+}
+
+func (c *p2c) next(r request) int {
+	if len(r.tried) == 0 {
+		return c.draw()
+	}
+	c.weights.hold(r.tried)
+	drawn := c.draw()
+	c.weights.putBack()
+	return drawn
+}
+
+// draw returns the better of two different ones, as far as there are two; -1 if
+// there is none. Of equal ones it is the first drawn: by weight.
+func (c *p2c) draw() int {
+	w := &c.weights
+	if w.total == 0 {
+		return -1
+	}
+	i, before := w.at(c.rand.Uint64N(w.total))
+	weight := uint64(w.of[i])
+	if w.total == weight {
+		return i
+	}
+	// The second is drawn as if the weight of the first were not in the row.
+	x := c.rand.Uint64N(w.total - weight)
+	if x >= before {
+		x += weight
+	}
+	j, _ := w.at(x)
+	if c.load(j) < c.load(i) {
+		return j
+	}
+	return i
+}
+
+func (c *p2c) load(i int) uint64 {
+	return load(c.members.backends[i].Active(), c.members.weights[i])
+}
+
+func (c *p2c) picked(int) {}
+
+func (c *p2c) add(i int) { c.weights.set(i, c.members.weights[i]) }
+
+func (c *p2c) remove(i int) { c.weights.set(i, 0) }

@@ -1,0 +1,186 @@
+package balancer
+
+import (
+	"sync"
+	"testing"
+
+	"l4proxy/backend"
+)
+
+// waiter is a client that waits and notes what it is given.
+type waiter struct {
+	mu      sync.Mutex
+	granted []*backend.Backend
+}
+
+func (w *waiter) Granted(b *backend.Backend) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.granted = append(w.granted, b)
+}
+
+// one returns the backend that was granted, nil if there was none.
+func (w *waiter) one(t *testing.T) *backend.Backend {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.granted) > 1 {
+		t.Errorf("granted %d times", len(w.granted))
+	}
+	if len(w.granted) == 0 {
+		return nil
+	}
+	return w.granted[0]
+}
+
+// waits enqueues a client.
+func waits(t *testing.T, p policy, r Request) *waiter {
+	t.Helper()
+	w := new(waiter)
+	r.Waiter = w
+	if b, verdict := p.Balancer.Pick(r); verdict != Waiting {
+		t.Fatalf("verdict %d and backend %v, want to wait", verdict, b)
+	}
+	return w
+}
+
+func TestQueueIsFirstComeFirstServed(t *testing.T) {
+	eachPolicy(t, func(t *testing.T, name string) {
+		backends := newBackends(1)
+		p, _ := newPolicyWith(t, Options{Policy: name, Queue: 10}, backends)
+		backends[0].MaxConnections = 2
+		open := []*backend.Backend{p.Pick(0, nil), p.Pick(0, nil)}
+		first, second := waits(t, p, Request{}), waits(t, p, Request{})
+		third := waits(t, p, Request{})
+		again := waits(t, p, Request{Again: true})
+		if !p.Leave(second) {
+			t.Error("who waits cannot leave")
+		}
+		for i, w := range []*waiter{again, first, third} {
+			if w.one(t) != nil {
+				t.Fatalf("turn %d came early", i)
+			}
+			p.Done(open[0])
+			if open[0] = w.one(t); open[0] == nil {
+				t.Fatalf("turn %d did not come", i)
+			}
+			if p.Leave(w) {
+				t.Error("who was served was still in the queue")
+			}
+		}
+		if second.one(t) != nil {
+			t.Error("who has left was served")
+		}
+		if n := p.Stats().Waiting; n != 0 {
+			t.Errorf("%d still wait", n)
+		}
+		if n := backends[0].Active(); n != 2 {
+			t.Errorf("%d connections are counted, want 2", n)
+		}
+	})
+}
+
+func TestQueueIsServedWhenABackendComesBack(t *testing.T) {
+	for name, back := range map[string]func(p policy, b *backend.Backend){
+		"health": func(p policy, b *backend.Backend) { p.SetHealth(b, backend.HealthUp, 0) },
+		"dial": func(p policy, b *backend.Backend) {
+			p.SetHealth(b, backend.HealthUnknown, 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newBackends(1, 1))
+			for _, b := range backends {
+				p.SetHealth(b, backend.HealthDown, 0)
+			}
+			if _, verdict := p.Balancer.Pick(Request{Waiter: new(waiter)}); verdict != NoBackend {
+				t.Errorf("verdict %d for a client that does not wait for just anybody", verdict)
+			}
+			var all []*waiter
+			for range 4 {
+				all = append(all, waits(t, p, Request{WaitForAny: true}))
+			}
+			back(p, backends[1])
+			for i, w := range all {
+				if w.one(t) != backends[1] {
+					t.Errorf("client %d has %v", i, w.one(t))
+				}
+			}
+		})
+	}
+}
+
+// TestFirstInQueueProbes holds that one client of those who wait finds out
+// whether a backend is back, and that its answer is good for all.
+func TestFirstInQueueProbes(t *testing.T) {
+	p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newBackends(1))
+	failFirst(t, p, backends, 0, 0)
+	r := Request{Now: 1, WaitForAny: true, OnlyAvailable: true}
+	first, second := waits(t, p, r), waits(t, p, r)
+	if !p.Tick(second9) || first.one(t) != nil {
+		t.Fatal("probed before its time")
+	}
+	if !p.Tick(second1) || first.one(t) != backends[0] || second.one(t) != nil {
+		t.Fatal("the first is not the probe")
+	}
+	p.OK(backends[0])
+	if second.one(t) != backends[0] {
+		t.Error("the answer was not good for the second")
+	}
+	if p.Tick(second1) {
+		t.Error("ticks are wanted with nobody in the queue")
+	}
+}
+
+const (
+	second9 = second * 9 / 10
+	second1 = second
+)
+
+func TestQueueAcrossLoops(t *testing.T) {
+	const loops, each, most = 4, 500, 3
+	backends := newBackends(1, 1)
+	p, _ := newPolicyWith(t, Options{Policy: "least_conn", Queue: loops}, backends)
+	for _, b := range backends {
+		b.MaxConnections = most
+	}
+	var wg sync.WaitGroup
+	for range loops {
+		wg.Go(func() {
+			var open []*backend.Backend
+			for range each {
+				turn := make(chan *backend.Backend, 1)
+				b, verdict := p.Balancer.Pick(Request{Waiter: turnOn(turn)})
+				switch verdict {
+				case Waiting:
+					for _, b := range open { // or everybody may wait for each other
+						p.Done(b)
+					}
+					open = nil
+					b = <-turn
+				case Picked:
+				default:
+					t.Errorf("verdict %d", verdict)
+					return
+				}
+				if n := b.Active(); n > most {
+					t.Errorf("%d connections on one that takes %d", n, most)
+				}
+				open = append(open, b)
+			}
+			for _, b := range open {
+				p.Done(b)
+			}
+		})
+	}
+	wg.Wait()
+	for _, b := range backends {
+		if b.Active() != 0 {
+			t.Errorf("%d connections are left", b.Active())
+		}
+	}
+}
+
+// turnOn is a waiter on a channel. Channels are compared by identity.
+type turnOn chan *backend.Backend
+
+func (c turnOn) Granted(b *backend.Backend) { c <- b }
