@@ -1,0 +1,140 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Checker finds out whether a server does its work.
+type Checker interface {
+	// Check returns nil when the server at addr (a *net.TCPAddr or a
+	// *net.UnixAddr) is healthy, else what was wrong. It returns soon after
+	// ctx is done, and leaves nothing behind. It is called by many goroutines.
+	Check(ctx context.Context, addr net.Addr) error
+}
+
+// tcp is the checker of servers that need only answer a connect. The Monitor
+// has its prober do that, where the address allows it.
+type tcp struct{}
+
+// NewTCP returns a Checker that is satisfied by a handshake: the server's
+// kernel accepts connections. It says nothing of the application; one that
+// hangs passes until the queue of its listening socket is full.
+func NewTCP() Checker { return tcp{} }
+
+func (tcp) Check(ctx context.Context, addr net.Addr) error {
+	return withConn(ctx, addr, func(conn net.Conn) error {
+		if c, ok := conn.(*net.TCPConn); ok {
+			_ = c.SetLinger(0) // a reset leaves nothing in TIME_WAIT on either side
+		}
+		return nil
+	})
+}
+
+// withConn connects to addr, runs use, and closes the connection. When ctx is
+// done all I/O on it fails.
+func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) error {
+	dialer := net.Dialer{KeepAlive: -1}
+	dialer.SetMultipathTCP(false)
+	conn, err := dialer.DialContext(ctx, addr.Network(), addr.String())
+	if err != nil {
+		return failed(ctx, "connect", err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return use(conn)
+}
+
+// errNoAnswer is what a timeout is told as.
+var errNoAnswer = errors.New("no answer in time")
+
+// failed says that doing something failed with err. The addresses that package
+// net puts into its errors are left out: who reads them knows the backend.
+func failed(ctx context.Context, doing string, err error) error {
+	if isTimeout(ctx, err) {
+		return fmt.Errorf("%s: %w", doing, errNoAnswer)
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err
+	}
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		err = errno // without the name of the system call
+	}
+	return &checkError{doing, err}
+}
+
+func isTimeout(ctx context.Context, err error) bool {
+	var timeout net.Error
+	return ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// checkError is an error of others, which may quote at length what a server
+// has sent.
+type checkError struct {
+	doing string
+	err   error
+}
+
+func (e *checkError) Error() string { return e.doing + ": " + shorten(e.err.Error(), 200) }
+
+func (e *checkError) Unwrap() error { return e.err }
+
+// isLocal reports whether a check could not be made for a reason on this
+// machine: no descriptor, source port or memory, or a firewall's rule. That is
+// no verdict about a backend. The data plane draws the same line for its dials.
+func isLocal(err error) bool {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+	switch errno {
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.EPERM,
+		unix.ENOSPC: // of epoll_ctl(2)
+		return true
+	}
+	return false
+}
+
+// quoted is data for a message: escaped, and cut when it is long.
+func quoted(data []byte) string {
+	const most = 64
+	if len(data) > most {
+		return strconv.Quote(string(data[:most])) + "…"
+	}
+	return strconv.Quote(string(data))
+}
+
+func shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
+}
+
+// connectError is an error of connect(2) as the prober meets it.
+type connectError unix.Errno
+
+func (e connectError) Error() string { return "connect: " + unix.Errno(e).Error() }
+
+func (e connectError) Unwrap() error { return unix.Errno(e) }
+
+// errConnectTimeout is a TCP check that got no answer.
+var errConnectTimeout = fmt.Errorf("connect: %w", errNoAnswer)
+
+func errorOf(errno unix.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return connectError(errno)
+}

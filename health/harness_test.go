@@ -1,0 +1,118 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"l4proxy/backend"
+)
+
+// server answers checks as a test says, and records when they begin.
+type server struct {
+	mu    sync.Mutex
+	err   error
+	takes time.Duration
+	begun []time.Duration // since the test began
+	start time.Time
+}
+
+func newServer() *server { return &server{start: time.Now()} }
+
+func (s *server) become(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// times is when checks have begun.
+func (s *server) times() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.begun)
+}
+
+func (s *server) check(ctx context.Context) error {
+	s.mu.Lock()
+	err, takes := s.err, s.takes
+	s.begun = append(s.begun, time.Since(s.start))
+	s.mu.Unlock()
+	if takes == 0 {
+		return err
+	}
+	select {
+	case <-time.After(takes):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// farm is servers by address; it is their checker.
+type farm map[string]*server
+
+func (f farm) Check(ctx context.Context, addr net.Addr) error { return f[addr.String()].check(ctx) }
+
+// targets adds n servers to f.
+func (f farm) targets(n int) (targets []Target) {
+	for range n {
+		addr := &net.UnixAddr{Name: fmt.Sprintf("/server-%d", len(f)), Net: "unix"}
+		f[addr.String()] = newServer()
+		targets = append(targets, Target{Backend: &backend.Backend{Address: addr.Name}, Addr: addr})
+	}
+	return targets
+}
+
+func (f farm) of(t Target) *server { return f[t.Addr.String()] }
+
+// told is a Change and when it was told.
+type told struct {
+	Change
+	at time.Duration
+}
+
+// watch runs a Monitor until stop is called, and records what it tells.
+type watch struct {
+	*Monitor
+	mu      sync.Mutex
+	changes []told
+	stop    func()
+}
+
+func run(groups ...Group) *watch {
+	w := &watch{}
+	start := time.Now()
+	w.Monitor = New(groups, func(c Change) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.changes = append(w.changes, told{c, time.Since(start)})
+	})
+	w.stop = w.start()
+	return w
+}
+
+func (w *watch) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	return func() { cancel(); running.Wait() }
+}
+
+func (w *watch) take() []told {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changes := w.changes
+	w.changes = nil
+	return changes
+}
+
+func wantChanges(t *testing.T, what string, got, want []told) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: told %+v, want %+v", what, got, want)
+	}
+}

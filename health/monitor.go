@@ -1,0 +1,156 @@
+package health
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"l4proxy/backend"
+)
+
+// Target is a backend and where it is checked, which may be another port than
+// the one that it serves on.
+type Target struct {
+	Backend *backend.Backend
+	Addr    net.Addr       // a *net.TCPAddr or a *net.UnixAddr
+	Health  backend.Health // what checks before these have found; unknown to begin anew
+}
+
+// Group is targets that are checked the same way.
+type Group struct {
+	Options
+	Checker Checker
+	Targets []Target
+}
+
+// Change is a change of one backend's health.
+type Change struct {
+	Backend  *backend.Backend
+	From, To backend.Health
+	Err      error // why the last check failed; nil when To is up
+	Checks   int   // results since the last change, the last one included
+}
+
+// Result is what the checks of a backend have found last.
+type Result struct {
+	Health backend.Health
+	Since  time.Time // of the last change, or of the start of Run when there was none
+	At     time.Time // when the last check ended; zero when none has
+	Err    error     // of the last check; nil when it passed
+}
+
+const (
+	// maxTCP is how many TCP checks are under way at once. A server that is
+	// dead holds its place for the whole timeout, so there must be room for
+	// many when a rack goes.
+	maxTCP = 1024
+	// maxOther is how many other checks are, each on a goroutine.
+	maxOther = 256
+)
+
+// Monitor checks the targets of groups for as long as it runs. Make one with
+// New, and run it once.
+type Monitor struct {
+	// Trouble, if set before Run, is told once when checks cannot be made for
+	// want of something on this machine (a descriptor, a source port, memory),
+	// which is no verdict about a backend, and told nil when they can again. It
+	// is called as changed is, and never at the same time.
+	Trouble func(error)
+
+	groups  []Group
+	targets []target
+	index   map[*backend.Backend]int32
+	changed func(Change)
+
+	checks atomic.Uint64 // that have ended
+
+	mu      sync.Mutex
+	results []Result // by target
+}
+
+// target is what the runner knows of a Target.
+type target struct {
+	group    int32
+	index    int32 // in its group
+	probe    int32 // of the check under way; -1: none, or not one of the prober's
+	addr     sockaddr
+	status   Status
+	schedule Schedule
+}
+
+// New returns a Monitor of groups. A backend may be in one of them, once.
+// changed is told of each change of a backend's health, in order, from one
+// goroutine; while it takes its time, checks go on.
+func New(groups []Group, changed func(Change)) *Monitor {
+	m := &Monitor{groups: make([]Group, len(groups)), changed: changed, index: map[*backend.Backend]int32{}}
+	for g, group := range groups {
+		group.Options = group.withDefaults()
+		m.groups[g] = group
+		_, byProber := group.Checker.(tcp)
+		for i, t := range group.Targets {
+			m.index[t.Backend] = int32(len(m.targets))
+			own := target{group: int32(g), index: int32(i), probe: -1, status: Status{Health: t.Health}}
+			if byProber {
+				own.addr = sockaddrOf(t.Addr)
+			}
+			m.targets = append(m.targets, own)
+			m.results = append(m.results, Result{Health: t.Health})
+		}
+	}
+	return m
+}
+
+// Descriptors is the most file descriptors that the Monitor has open.
+func (m *Monitor) Descriptors() int {
+	probed := 0
+	for i := range m.targets {
+		if m.targets[i].addr.family != 0 {
+			probed++
+		}
+	}
+	n := min(len(m.targets)-probed, maxOther)
+	if probed > 0 {
+		n += min(probed, maxTCP+maxIdle) + 1 // its epoll instance
+	}
+	return n
+}
+
+// Checks is how many checks have ended. Any goroutine may ask.
+func (m *Monitor) Checks() uint64 { return m.checks.Load() }
+
+// Last returns what the checks of b have found last, and whether b is checked
+// at all. Any goroutine may ask.
+func (m *Monitor) Last(b *backend.Backend) (Result, bool) {
+	i, known := m.index[b]
+	if !known {
+		return Result{}, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.results[i], true
+}
+
+// Run checks until ctx is done. It returns when all that it has started has
+// stopped and changed has been told of every change.
+func (m *Monitor) Run(ctx context.Context) {
+	notices := newMailbox[func()]()
+	told := make(chan struct{})
+	var teller sync.WaitGroup
+	teller.Go(func() {
+		for last := false; !last; {
+			select {
+			case <-notices.ready:
+			case <-told:
+				last = true
+			}
+			for _, tell := range notices.take() {
+				tell()
+			}
+		}
+	})
+	newRunner(m, notices).run(ctx)
+	close(told)
+	teller.Wait()
+}

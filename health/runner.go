@@ -1,0 +1,258 @@
+package health
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxPoll is the longest pause between two looks for answers to TCP checks.
+	// It is well below the 200 ms for which the kernel holds back an ACK.
+	maxPoll = 50 * time.Millisecond
+	// minPause is what others get when the loop is behind.
+	minPause = time.Millisecond
+	// calm is how long nothing must be missing for trouble to be over.
+	calm = 10 * time.Second
+	// asleep is how long the runner pauses when there is nothing to do.
+	asleep = time.Hour
+)
+
+// runner is the loop of a Monitor, and what only its goroutine touches.
+type runner struct {
+	m        *Monitor
+	notices  *mailbox[func()]
+	verdicts *mailbox[verdict]
+	checks   sync.WaitGroup // those on goroutines
+
+	start  time.Time
+	now    int64  // when this turn of the loop began, in nanoseconds since start
+	agenda agenda // when checks begin, and when the prober's time out
+	tcp    lane
+	other  lane
+	prober prober
+	ended  func(target int32, errno unix.Errno) // for prober.poll
+
+	lastTCP     int64 // when a TCP check began last
+	inTrouble   bool
+	lastTrouble int64
+}
+
+// verdict is how a check on a goroutine has ended.
+type verdict struct {
+	target int32
+	err    error
+}
+
+func newRunner(m *Monitor, notices *mailbox[func()]) *runner {
+	r := &runner{
+		m: m, notices: notices, verdicts: newMailbox[verdict](),
+		agenda: newAgenda(len(m.targets)),
+		tcp:    newLane(maxTCP, len(m.groups)),
+		other:  newLane(maxOther, len(m.groups)),
+		prober: prober{epoll: -1},
+	}
+	r.ended = r.answered
+	return r
+}
+
+// run is the loop.
+func (r *runner) run(ctx context.Context) {
+	r.begin()
+	timer := time.NewTimer(r.turn(ctx))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.prober.closeAll()
+			r.checks.Wait()
+			return
+		case <-r.verdicts.ready:
+		case <-timer.C:
+		}
+		timer.Reset(r.turn(ctx))
+	}
+}
+
+// turn does what there is to do, and returns how long there will be nothing
+// unless a verdict comes.
+func (r *runner) turn(ctx context.Context) time.Duration {
+	r.now = r.clock()
+	r.prober.poll(r.ended) // before anything is found to have timed out
+	for _, v := range r.verdicts.take() {
+		r.conclude(v.target, v.err)
+	}
+	r.doDue()
+	r.enter(ctx)
+	r.endTrouble()
+	return r.pause()
+}
+
+func (r *runner) clock() int64 { return int64(time.Since(r.start)) }
+
+// begin puts all targets on the agenda.
+func (r *runner) begin() {
+	r.start = time.Now()
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	for i := range r.m.targets {
+		t := &r.m.targets[i]
+		r.m.results[i].Since = r.start
+		t.schedule = NewSchedule(r.m.groups[t.group].Options, 0, i, len(r.m.targets))
+		r.agenda.set(int32(i), t.schedule.Due)
+	}
+}
+
+// doDue does what is due by now or within a tick: few turns of the loop make
+// many checks.
+func (r *runner) doDue() {
+	for {
+		next, any := r.agenda.first()
+		if !any || next.at > r.now+int64(tick) {
+			return
+		}
+		r.agenda.remove(next.target)
+		t := &r.m.targets[next.target]
+		switch {
+		case t.probe >= 0:
+			r.prober.cancel(t.probe)
+			t.probe = -1
+			r.conclude(next.target, errConnectTimeout)
+		case t.addr.family != 0:
+			r.tcp.wait(t.group, next.target)
+		default:
+			r.other.wait(t.group, next.target)
+		}
+	}
+}
+
+// enter begins the checks that have a place.
+func (r *runner) enter(ctx context.Context) {
+	for {
+		target, ok := r.tcp.enter()
+		if !ok {
+			break
+		}
+		r.probe(target)
+	}
+	for {
+		target, ok := r.other.enter()
+		if !ok {
+			break
+		}
+		r.check(ctx, target)
+	}
+}
+
+// probe begins a check by the prober.
+func (r *runner) probe(target int32) {
+	t := &r.m.targets[target]
+	probe, errno := r.prober.start(target, &t.addr)
+	if probe < 0 {
+		r.conclude(target, errorOf(errno))
+		return
+	}
+	t.probe = probe
+	r.lastTCP = r.now
+	// A tick later, because what is due within a tick is done.
+	r.agenda.set(target, r.now+int64(r.m.groups[t.group].Timeout+tick))
+}
+
+// answered concludes a check by the prober.
+func (r *runner) answered(target int32, errno unix.Errno) {
+	r.m.targets[target].probe = -1
+	r.conclude(target, errorOf(errno))
+}
+
+// check begins a check on a goroutine.
+func (r *runner) check(ctx context.Context, target int32) {
+	t := &r.m.targets[target]
+	group := &r.m.groups[t.group]
+	r.checks.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, group.Timeout)
+		defer cancel()
+		r.verdicts.put(verdict{target, group.Checker.Check(ctx, group.Targets[t.index].Addr)})
+	})
+}
+
+// conclude takes in how a check has ended.
+func (r *runner) conclude(target int32, err error) {
+	t := &r.m.targets[target]
+	group := &r.m.groups[t.group]
+	if t.addr.family != 0 {
+		r.tcp.leave()
+	} else {
+		r.other.leave()
+	}
+	r.m.checks.Add(1)
+	doubt := true
+	if err != nil && isLocal(err) {
+		r.trouble(err)
+	} else {
+		r.observe(target, err)
+		doubt = t.status.InDoubt()
+	}
+	t.schedule.Next(group.Options, r.now, doubt)
+	r.agenda.set(target, t.schedule.Due)
+}
+
+// observe takes in the result of a check.
+func (r *runner) observe(target int32, err error) {
+	t := &r.m.targets[target]
+	group := &r.m.groups[t.group]
+	before := t.status.Health
+	checks := t.status.Observe(err == nil, group.Rise, group.Fall)
+	at := r.start.Add(time.Duration(r.now))
+
+	r.m.mu.Lock()
+	result := &r.m.results[target]
+	result.At, result.Err = at, err
+	if checks > 0 {
+		result.Health, result.Since = t.status.Health, at
+	}
+	r.m.mu.Unlock()
+
+	if checks > 0 && r.m.changed != nil {
+		change := Change{group.Targets[t.index].Backend, before, t.status.Health, err, checks}
+		r.notices.put(func() { r.m.changed(change) })
+	}
+}
+
+// trouble tells of an error of this machine, the first time.
+func (r *runner) trouble(err error) {
+	r.lastTrouble = r.now
+	if !r.inTrouble {
+		r.inTrouble = true
+		r.tellTrouble(err)
+	}
+}
+
+func (r *runner) endTrouble() {
+	if r.inTrouble && r.now-r.lastTrouble > int64(calm) {
+		r.inTrouble = false
+		r.tellTrouble(nil)
+	}
+}
+
+func (r *runner) tellTrouble(err error) {
+	if r.m.Trouble != nil {
+		r.notices.put(func() { r.m.Trouble(err) })
+	}
+}
+
+// pause is how long nothing is to be done.
+func (r *runner) pause() time.Duration {
+	now := r.clock()
+	at := now + int64(asleep)
+	if next, any := r.agenda.first(); any {
+		at = next.at
+	}
+	if r.prober.busy > 0 {
+		// Soon at first, then ever more patiently: who does not answer at once
+		// may never do so.
+		at = min(at, now+min(max(now-r.lastTCP, int64(tick)), int64(maxPoll)))
+	}
+	return max(time.Duration(at-now), minPause)
+}

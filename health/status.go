@@ -1,0 +1,48 @@
+package health
+
+import "l4proxy/backend"
+
+// Status is what the results of one backend's checks amount to: a change needs
+// several results in a row. It is a value without a clock; its zero value knows
+// nothing.
+type Status struct {
+	// Health is the verdict so far. A Status may begin with any.
+	Health backend.Health
+
+	against int // results in a row that speak against Health
+	results int // results since Health changed
+}
+
+// Observe takes in one result. It returns 0 when Health stays, else how many
+// results there were since the change before, this one included.
+//
+// One pass settles what is unknown: nothing is shown as up that was not
+// checked, and nothing that was is held back. Otherwise it takes rise passes in
+// a row for up, and fall failures in a row for down.
+func (s *Status) Observe(passed bool, rise, fall int) int {
+	s.results++
+	target, needed := backend.HealthDown, fall
+	if passed {
+		target, needed = backend.HealthUp, rise
+		if s.Health == backend.HealthUnknown {
+			needed = 1
+		}
+	}
+	if target == s.Health {
+		s.against = 0
+		return 0
+	}
+	s.against++
+	if s.against < needed {
+		return 0
+	}
+	took := s.results
+	*s = Status{Health: target}
+	return took
+}
+
+// InDoubt reports whether the next result may matter more than usual: nothing
+// is known, or the last result spoke against Health.
+func (s *Status) InDoubt() bool {
+	return s.Health == backend.HealthUnknown || s.against > 0
+}

@@ -1,0 +1,56 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+)
+
+// TLSOptions say how a handshake is made.
+type TLSOptions struct {
+	// ServerName is asked for (SNI), and what a verified certificate must be
+	// for. Without it nothing is asked for, and a verified certificate must be
+	// for the backend's IP address.
+	ServerName string
+	// Verify demands a certificate that is valid for the name, now, and from
+	// an issuer in Roots. Without it any certificate will do.
+	Verify bool
+	// Roots are the issuers; nil means the system's.
+	Roots *x509.CertPool
+}
+
+type tlsChecker struct{ options TLSOptions }
+
+// NewTLS returns a Checker that is satisfied by a handshake of TLS 1.2 or 1.3.
+func NewTLS(o TLSOptions) Checker { return tlsChecker{o} }
+
+func (c tlsChecker) Check(ctx context.Context, addr net.Addr) error {
+	return withConn(ctx, addr, func(conn net.Conn) error {
+		secured, err := c.options.handshake(ctx, conn, addr)
+		if err != nil {
+			return err
+		}
+		_ = secured.Close() // says goodbye, so that the server does not log a broken connection
+		return nil
+	})
+}
+
+func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr) (*tls.Conn, error) {
+	config := &tls.Config{
+		ServerName: o.ServerName, RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: !o.Verify, // a check is about the server's work; who it is, is the clients' question
+	}
+	if a, ok := addr.(*net.TCPAddr); ok && o.ServerName == "" {
+		config.ServerName = a.IP.String() // never sent: RFC 6066 section 3
+	}
+	if o.Verify && config.ServerName == "" {
+		return nil, errors.New("TLS handshake: a certificate cannot be verified without a server name")
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, failed(ctx, "TLS handshake", err)
+	}
+	return secured, nil
+}
