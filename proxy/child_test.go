@@ -46,12 +46,12 @@ func serveWithFewFiles(work string) error {
 		return err
 	}
 	backends := []*backend.Backend{{Address: address, Pool: "back", Weight: 1}}
-	policy, err := balancer.New("least_conn", backends, 1)
+	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
 	if err != nil {
 		return err
 	}
 	pool := &proxy.Pool{
-		Name: "back", Policy: policy, Backends: backends, Addrs: []*eventloop.Sockaddr{addr},
+		Name: "back", Balancer: picks, Backends: backends, Addrs: []*eventloop.Sockaddr{addr},
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{

@@ -23,6 +23,10 @@ func (w *worker) end(index uint32, c *conn, o Outcome) {
 		c.flow[client].bytes = 0 // thrown away
 	}
 	w.leaveWaiting(c)
+	w.withdrawRival(c)
+	if c.state == stateQueued {
+		w.leaveQueue(c)
+	}
 	if o.Side == SideProxy && w.cutsShort(index, c) {
 		c.flags |= flagResetOut
 	}
@@ -113,6 +117,7 @@ func (w *worker) unsent(index uint32, c *conn) bool {
 // finish closes what is open, writes the record and frees the place.
 func (w *worker) finish(index uint32, c *conn) {
 	w.record(c, w.loop.FD(slotOf(index, client)))
+	w.blame(c)
 	for e := range 2 {
 		if c.flags&(flagClient<<e) == 0 {
 			continue
@@ -144,7 +149,7 @@ func (w *worker) endAll(o Outcome) {
 			c := &w.conns[chunk][i]
 			index := uint32(chunk*connChunk + i)
 			switch c.state {
-			case stateFree, stateListening, stateClosing:
+			case stateFree, stateListening, stateClosing, stateHedging, stateWithdrawn, stateEvicting:
 			case stateFlushing:
 				w.loop.StopTimer(index)
 				w.finish(index, c)

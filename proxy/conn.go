@@ -12,12 +12,16 @@ import (
 //	accepted   a descriptor has come from a listener; a place is taken; the ACL is asked   (listener.go)
 //	denying    the ACL said no: the message is sent and the client's bytes are thrown away (deny.go)
 //	dialling   a backend was picked and is being connected; if it refuses, the next one    (dial.go)
+//	queued     all backends that could serve are full: the client waits for a place        (queue.go)
 //	waiting    the dial lacks a descriptor of the process: it is tried again shortly       (dial.go)
 //	relaying   bytes go both ways until both streams have ended                            (relay.go)
 //	closing    the outcome is known; operations in flight are being cancelled              (close.go)
 //	flushing   bytes already sent are given a moment to arrive before a reset              (close.go)
 //
 // Every way out of it sets one Outcome and ends in worker.finish.
+//
+// Besides, a conn may stand for a second dial on behalf of another one (hedging, and withdrawn when it has lost: hedge.go),
+// for a listening socket (listening), or for the ending of many connections over some time (evicting: evict.go).
 type connState uint8
 
 const (
@@ -25,10 +29,14 @@ const (
 	stateListening
 	stateDenying
 	stateDialling
+	stateQueued
 	stateWaiting
 	stateRelaying
 	stateClosing
 	stateFlushing
+	stateHedging
+	stateWithdrawn
+	stateEvicting
 )
 
 // A conn is one client connection together with its backend connection. It is plain data: operations in flight are
@@ -44,7 +52,8 @@ type conn struct {
 	listener *Listener
 	socket   *listenSocket // stateListening only
 	backend  *backend.Backend
-	tried    []*backend.Backend // backends that failed for this client; nil for nearly all
+	search   *search   // dialling and before; nil for nearly all
+	eviction *eviction // stateEvicting only
 	peer     netip.AddrPort
 	rule     string // that denied
 
@@ -70,6 +79,9 @@ const (
 	flagPatientBackend                       // the same for the backend's socket
 	flagResetOut                             // at the close, the surviving side gets a reset
 	flagNoPlace                              // denied: it has given its place back
+	flagAnswered                             // the backend has sent a byte
+	flagMayHedge                             // the timer asks for a second dial, not for the end of the first
+	flagQueued                               // it has waited for a place before
 	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
 )
 

@@ -39,21 +39,26 @@ func (w *worker) turnAway(a arrival, decision acl.Decision) {
 	w.givePlace(a.listener)
 }
 
-// deny tells a client that it may not connect: message, FIN, and then its bytes are read and thrown away until it
-// closes. Closing at once would answer bytes that the client has sent already with a reset, and that would eat the
-// message (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1).
+// deny tells a client that it may not connect.
 func (w *worker) deny(index uint32, c *conn, decision acl.Decision) {
+	c.rule = decision.Name
+	w.sayGoodbye(index, c, c.listener.DenyMessage, Outcome{SideProxy, ReasonDenied})
+}
+
+// sayGoodbye turns a client away: message, FIN, and then its bytes are read and thrown away until it closes. Closing at
+// once would answer bytes that the client has sent already with a reset, and that would eat the message (RFC 1122,
+// 4.2.2.13; RFC 9293, 3.6.1).
+func (w *worker) sayGoodbye(index uint32, c *conn, message []byte, o Outcome) {
 	slot := slotOf(index, client)
 	c.state = stateDenying
-	c.rule = decision.Name
-	c.outcome = Outcome{SideProxy, ReasonDenied}
+	c.outcome = o
 	w.denying++
 	// The socket is new: its send buffer takes the message whole. A client that has gone meanwhile needs none.
-	// Who is denied must not keep others out: from here on, only denyingMost counts it.
+	// Who is turned away must not keep others out: from here on, only denyingMost counts it.
 	c.flags |= flagNoPlace
 	w.server.denied.Add(1)
 	w.givePlace(c.listener)
-	rawsys.Send(w.loop.FD(slot), c.listener.DenyMessage, unix.MSG_DONTWAIT)
+	rawsys.Send(w.loop.FD(slot), message, unix.MSG_DONTWAIT)
 	if w.loop.Shutdown(slot) != 0 || w.denying > w.server.denyingMost() {
 		w.end(index, c, c.outcome)
 		return

@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/backend"
+	"l4proxy/balancer"
 	"l4proxy/eventloop"
 	"l4proxy/eventloop/rawsys"
 )
@@ -12,46 +15,92 @@ import (
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.
 const resourceRetry = 100 * time.Millisecond
 
+// search is what a connection has to remember while it looks for a backend. Most are served by the first one, and have
+// none.
+type search struct {
+	tried  []*backend.Backend // those that failed for this client
+	rival  uint32             // the conn that dials another backend for the same client, and 1; 0 without; see hedge.go
+	ticket *ticket            // stateQueued; see queue.go
+	// waitUntil is when waiting for a place ends, once it has begun.
+	waitUntil int64
+}
+
+// tried are the backends that failed for this client.
+func (c *conn) tried() []*backend.Backend {
+	if c.search == nil {
+		return nil
+	}
+	return c.search.tried
+}
+
+// countAttempt counts a dial. One who waits in a queue for hours may have more than can be counted.
+func (c *conn) countAttempt() {
+	if c.attempts < math.MaxUint8 {
+		c.attempts++
+	}
+}
+
+// searching returns what is remembered of the search, from now on.
+func (c *conn) searching() *search {
+	if c.search == nil {
+		c.search = new(search)
+	}
+	return c.search
+}
+
 // dial picks a backend that this client has not tried yet and starts to connect to it. What the client sends meanwhile
 // waits in its socket.
 func (w *worker) dial(index uint32, c *conn) {
-	pool := c.listener.Pool
-	now := w.loop.Now()
-	b := pool.Policy.Pick(now, c.tried)
-	if b == nil {
-		if c.outcome.Reason == ReasonNone {
-			c.outcome = Outcome{SideProxy, ReasonNoBackend}
-		}
-		w.end(index, c, c.outcome)
-		return
-	}
+	request := balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), Tried: c.tried()}
+	w.pick(index, c, request)
+}
+
+// connect starts to connect to the backend that was picked.
+func (w *worker) connect(index uint32, c *conn, b *backend.Backend) {
+	pool, now := c.listener.Pool, w.loop.Now()
 	c.backend, c.flags = b, c.flags|flagCounted
-	addr := pool.Addrs[b.Index]
-	fd, errno := rawsys.Socket(addr.Family(), unix.SOCK_STREAM|w.loop.SocketFlags(), 0)
-	switch errno {
+	switch w.startConnect(index, pool, b) {
 	case 0:
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		w.waitForResources(index, c)
 		return
 	default: // a machine without IPv6 (EAFNOSUPPORT), a security profile: no client will reach this backend from here
-		c.attempts++
-		pool.Policy.Failed(b, now)
+		c.countAttempt()
+		pool.Balancer.Failed(b, now)
 		w.dialFailed(index, c, Outcome{SideBackend, ReasonConnectUnreachable})
 		return
 	}
-	if addr.Family() != unix.AF_UNIX {
-		rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		w.saveAcks(c, w.loop.FD(slotOf(index, client)), fd)
+	if pool.Addrs[b.Index].Family() != unix.AF_UNIX {
+		w.saveAcks(c, w.loop.FD(slotOf(index, client)), w.loop.FD(slotOf(index, server)))
 	}
-	slot := slotOf(index, server)
-	w.loop.Attach(slot, fd)
-	w.loop.Connect(slot, addr)
 	w.leaveWaiting(c)
 	c.state = stateDialling
 	c.flags |= flagBackend
 	c.dialled = now
-	c.attempts++
+	c.countAttempt()
+	pool.hedges.earn()
+	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts {
+		c.flags |= flagMayHedge
+		w.loop.SetTimer(index, now+int64(pool.Hedge))
+		return
+	}
 	w.loop.SetTimer(index, now+int64(pool.ConnectTimeout))
+}
+
+// startConnect opens a socket in the server slot of index and starts to connect it.
+func (w *worker) startConnect(index uint32, pool *Pool, b *backend.Backend) unix.Errno {
+	addr := pool.Addrs[b.Index]
+	fd, errno := rawsys.Socket(addr.Family(), unix.SOCK_STREAM|w.loop.SocketFlags(), 0)
+	if errno != 0 {
+		return errno
+	}
+	if addr.Family() != unix.AF_UNIX {
+		rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	slot := slotOf(index, server)
+	w.loop.Attach(slot, fd)
+	w.loop.Connect(slot, addr)
+	return 0
 }
 
 // waitForResources tries again shortly, for as long as a dial may take: descriptors come back as connections end.
@@ -77,45 +126,66 @@ func (w *worker) leaveWaiting(c *conn) {
 	}
 }
 
-// dialExpired ends a dial that took too long; the completion of the cancelled connect goes on from there.
+// dialExpired dials a second backend beside the first when that is due, or ends a dial that took too long; the
+// completion of the cancelled connect goes on from there.
 func (w *worker) dialExpired(index uint32, c *conn) {
+	if c.flags&flagMayHedge != 0 {
+		c.flags &^= flagMayHedge
+		w.loop.SetTimer(index, c.dialled+int64(c.listener.Pool.ConnectTimeout))
+		w.hedge(index, c)
+		return
+	}
 	w.loop.CancelWrite(slotOf(index, server))
 }
 
 // dialDone goes on to relaying, or to the next backend.
 func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
-	pool := c.listener.Pool
-	if done.Err == 0 {
-		pool.Policy.OK(c.backend)
+	b := c.listener.Pool.Balancer
+	switch {
+	case done.Err == 0:
+		b.OK(c.backend, w.loop.Now())
 		if c.flags&flagSpeaksLater != 0 {
 			rawsys.SetInt(w.loop.FD(done.Slot), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 		}
+		w.withdrawRival(c)
 		w.relay(index, c)
-		return
-	}
-	if done.Err == unix.ECONNRESET || done.Err == unix.EPIPE {
-		// The handshake was completed (a refusal is ECONNREFUSED): the backend has reset the connection since then, and
-		// may have said something before.
-		pool.Policy.OK(c.backend)
+	case answered(done.Err):
+		b.OK(c.backend, w.loop.Now())
+		w.withdrawRival(c)
 		w.relay(index, c)
 		w.broken(index, c, server, done.Err)
-		return
+	default:
+		o := w.dialOver(c, done)
+		if c.rival() != nil {
+			w.rivalInherits(index, c, o)
+			return
+		}
+		w.dialFailed(index, c, o)
 	}
+}
+
+// answered reports whether a failed connect was answered all the same: the handshake was completed (a refusal is
+// ECONNREFUSED), and the backend has reset the connection since then. It may have said something before.
+func answered(errno unix.Errno) bool { return errno == unix.ECONNRESET || errno == unix.EPIPE }
+
+// dialOver closes the socket of a dial that has failed, and says so to the balancer.
+func (w *worker) dialOver(c *conn, done *eventloop.Completion) Outcome {
 	outcome, peersFault := dialOutcome(done.Err)
 	if peersFault {
-		pool.Policy.Failed(c.backend, w.loop.Now())
+		c.listener.Pool.Balancer.Failed(c.backend, w.loop.Now())
 	}
 	w.loop.Close(done.Slot)
-	c.flags &^= flagBackend
-	w.dialFailed(index, c, outcome)
+	c.flags &^= flagBackend | flagMayHedge
+	return outcome
 }
 
 // dialFailed goes on to the next backend, if there may be one.
 func (w *worker) dialFailed(index uint32, c *conn, o Outcome) {
 	c.outcome = o
 	w.uncount(c)
-	if c.tried = append(c.tried, c.backend); len(c.tried) >= c.listener.Pool.Attempts {
-		w.end(index, c, c.outcome)
+	s := c.searching()
+	if s.tried = append(s.tried, c.backend); len(s.tried) >= c.listener.Pool.Attempts {
+		w.unserved(index, c)
 		return
 	}
 	w.dial(index, c)
@@ -143,7 +213,7 @@ func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 func (w *worker) uncount(c *conn) {
 	if c.flags&flagCounted != 0 {
 		c.flags &^= flagCounted
-		c.listener.Pool.Policy.Done(c.backend)
+		c.listener.Pool.Balancer.Done(c.backend, w.loop.Now())
 	}
 }
 

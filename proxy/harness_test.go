@@ -45,8 +45,9 @@ type setup struct {
 	options  proxy.Options
 	// before is called when the sockets listen and the loops do not run yet, with the address of the first bind.
 	before func(addr string)
-	// policyOf puts something in place of the policy.
-	policyOf func(balancer.Policy) balancer.Policy
+	// balance and pooled change how the pool picks, and the pool.
+	balance func(*balancer.Options)
+	pooled  func(*proxy.Pool)
 }
 
 // running is a proxy at work.
@@ -137,13 +138,16 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 		}
 		p.Backends, p.Addrs = append(p.Backends, b), append(p.Addrs, addr)
 	}
-	policy, err := balancer.New(s.policy, p.Backends, 1)
-	if err != nil {
-		t.Fatal(err)
+	options := balancer.Options{Policy: s.policy, Seed: 1}
+	if s.balance != nil {
+		s.balance(&options)
 	}
-	p.Policy = policy
-	if s.policyOf != nil {
-		p.Policy = s.policyOf(policy)
+	if s.pooled != nil {
+		s.pooled(p)
+	}
+	var err error
+	if p.Balancer, err = balancer.New(p.Backends, options); err != nil {
+		t.Fatal(err)
 	}
 	return p
 }

@@ -75,7 +75,7 @@ func insideEngines(t *testing.T, test func(t *testing.T, engine string)) {
 func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*Listener, *Options)) *inside {
 	t.Helper()
 	backends := []*backend.Backend{{Address: b.Addr, Pool: "back", Weight: 1}}
-	policy, err := balancer.New("least_conn", backends, 1)
+	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 		Name:  "front",
 		Binds: []Bind{{"tcp", "127.0.0.1:0"}},
 		Pool: &Pool{
-			Name: "back", Policy: policy, Backends: backends, ConnectTimeout: testnet.Patience, Attempts: 1,
+			Name: "back", Balancer: picks, Backends: backends, ConnectTimeout: testnet.Patience, Attempts: 1,
 			Addrs: []*eventloop.Sockaddr{eventloop.InetSockaddr(netip.MustParseAddrPort(b.Addr), 0)},
 		},
 	}

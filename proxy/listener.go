@@ -28,6 +28,7 @@ type listenSocket struct {
 	full     bool   // paused for want of a place
 	short    bool   // descriptors have run out, and that was logged
 	closed   bool   // only those that are parked are left
+	deaf     bool   // it does not listen for the time being; see setListening
 	// parked are clients that were accepted when there was no place left; they are first when there is one.
 	parked []arrival
 }
@@ -54,7 +55,7 @@ func (w *worker) listen(fd int, l *Listener) {
 // startAccepting is the first message of a worker, unless stopAccepting was faster.
 func (w *worker) startAccepting() {
 	for _, socket := range w.sockets {
-		if !socket.closed && !w.draining {
+		if !socket.closed && !socket.deaf && !w.draining {
 			w.loop.Accept(slotOf(socket.index, client), w.room(socket))
 		}
 	}
@@ -88,6 +89,8 @@ func (w *worker) accepted(index uint32, c *conn, done *eventloop.Completion) {
 	switch {
 	case w.draining:
 		w.closeListener(index, c)
+	case socket.deaf:
+		w.stopListening(socket)
 	case socket.paused:
 		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 	default:
@@ -134,6 +137,7 @@ func (w *worker) resumeAccept(index uint32, c *conn) {
 		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 	case w.draining:
 		w.closeListener(index, c)
+	case c.socket.deaf:
 	default:
 		w.accept(index, c.socket)
 	}
@@ -159,7 +163,7 @@ func (w *worker) goOn() {
 	wanting := false
 	for _, socket := range w.sockets {
 		w.unpark(socket)
-		if socket.full && !socket.closed && !w.draining && w.room(socket) > 0 {
+		if socket.full && !socket.closed && !socket.deaf && !w.draining && w.room(socket) > 0 {
 			w.accept(socket.index, socket)
 		}
 		wanting = wanting || socket.full || len(socket.parked) > 0

@@ -33,6 +33,8 @@ const (
 	ReasonVanished                  // Side no longer answers: keepalive or unacknowledged bytes timed out
 	ReasonDenied                    // the access control list said no
 	ReasonNoBackend                 // the pool had no backend left to try
+	ReasonQueueFull                 // all backends were full, and so was the queue before them
+	ReasonQueueTimeout              // no place on a backend became free in queue.timeout
 	ReasonConnectRefused            // the last backend tried refused
 	ReasonConnectTimeout            // the last backend tried did not answer
 	ReasonConnectUnreachable        // there was no route to the last backend tried
@@ -40,6 +42,10 @@ const (
 	ReasonLocalResources            // the proxy ran out of descriptors or memory
 	ReasonIdleTimeout               // no byte moved for timeouts.idle
 	ReasonHalfCloseTimeout          // one stream had ended, and no byte moved for timeouts.half_close
+	ReasonBackendDown               // health checks found the backend down, and on_down ends its connections
+	ReasonBackendRemoved            // the backend was removed, and on_removed ends its connections
+	ReasonBackendRecovered          // a better backend has come back, and on_recovered ends the connections of the others
+	ReasonRebalanced                // the backend had more than its share of long connections
 	ReasonDrainTimeout              // the proxy is stopping, and drain.timeout is over
 	ReasonStopped                   // the proxy was told to stop at once
 	ReasonError                     // an error that has no word of its own
@@ -47,8 +53,10 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"none", "closed", "reset", "vanished", "denied", "no_backend", "connect_refused", "connect_timeout",
-	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout", "drain_timeout",
+	"none", "closed", "reset", "vanished", "denied", "no_backend", "queue_full",
+	"queue_timeout", "connect_refused", "connect_timeout",
+	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout",
+	"backend_down", "backend_removed", "backend_recovered", "rebalanced", "drain_timeout",
 	"stopped", "error",
 }
 

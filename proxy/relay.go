@@ -20,7 +20,7 @@ const (
 func (w *worker) relay(index uint32, c *conn) {
 	c.state = stateRelaying
 	c.outcome = Outcome{}
-	c.tried = nil
+	c.search = nil
 	now := w.loop.Now()
 	c.connected, c.lastActive = now, now
 	w.watchIdle(index, c)
@@ -118,6 +118,9 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 	case f.ended == flowDead: // nobody takes it any more; see broken
 		w.discard(done)
 	case done.N > 0:
+		if end == server && c.flags&flagAnswered == 0 {
+			c.firstAnswer()
+		}
 		c.lastActive = w.loop.Now()
 		w.adapt(index, f, done.N)
 		if f.pipe = done.Pipe; f.pipe != nil {

@@ -26,6 +26,10 @@ type Listener struct {
 	ACL *acl.List
 	// DenyMessage is what a denied client is told when the rule says acl.Message.
 	DenyMessage []byte
+	// NoBackend is what happens to a client that no backend can serve, and NoBackendMessage what it is told with
+	// MessageClient.
+	NoBackend        NoBackend
+	NoBackendMessage []byte
 
 	// Idle ends a connection on which no byte has moved for so long; 0 never does.
 	Idle time.Duration
@@ -48,10 +52,21 @@ func (b Bind) String() string {
 	return b.Address
 }
 
+// NoBackend is what happens to a client that no backend can serve.
+type NoBackend uint8
+
+// What happens to a client that no backend can serve.
+const (
+	CloseClient   NoBackend = iota // a FIN
+	ResetClient                    // a reset
+	MessageClient                  // Listener.NoBackendMessage, then a FIN
+	QueueClient                    // it waits in the pool's queue
+)
+
 // Pool is a set of backends that serve the same thing.
 type Pool struct {
 	Name     string
-	Policy   balancer.Policy
+	Balancer *balancer.Balancer
 	Backends []*backend.Backend
 	// Addrs are the backends' addresses, by Backend.Index.
 	Addrs []*eventloop.Sockaddr
@@ -59,6 +74,12 @@ type Pool struct {
 	ConnectTimeout time.Duration
 	// Attempts is the most backends that are dialled for one client.
 	Attempts int
+	// Hedge is how long a backend has to answer before a second one is dialled beside it; 0 is never.
+	Hedge time.Duration
+	// QueueTimeout bounds how long a client waits for a place on a backend. It does not wait when this is 0.
+	QueueTimeout time.Duration
+
+	hedges hedgeBudget
 }
 
 // Limit is a bound on a number of connections. The zero value has none.

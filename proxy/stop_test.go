@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
 	"l4proxy/internal/testnet"
@@ -152,35 +151,21 @@ func TestContextEndsAll(t *testing.T) {
 	})
 }
 
-// panicky is a policy that fails at its third pick.
-type panicky struct {
-	balancer.Policy
-	picks atomic.Int64
-}
-
-func (p *panicky) Pick(now int64, tried []*backend.Backend) *backend.Backend {
-	if p.picks.Add(1) == 3 {
-		panic("a policy that panics")
-	}
-	return p.Policy.Pick(now, tried)
-}
-
 // TestPanic has code on a loop panic: Run says so, and leaves nothing behind.
 func TestPanic(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		b := testnet.Serve(t, "tcp", "", testnet.Echo)
-		r := start(t, engine, addresses(b), func(s *setup) {
-			s.policyOf = func(p balancer.Policy) balancer.Policy { return &panicky{Policy: p} }
+		r := start(t, engine, []string{testnet.Refusing(t)}, func(s *setup) {
+			s.balance = func(o *balancer.Options) {
+				o.Notify = func(balancer.Event) { panic("told of a refusal") }
+			}
 		})
 		r.fails = true
-		for range 3 {
-			r.dial()
-		}
+		r.dial()
 		var panicked *eventloop.PanicError
 		if err := r.wait(); !errors.As(err, &panicked) {
 			t.Fatalf("Run = %v, want a PanicError", err)
 		}
-		if panicked.Value != "a policy that panics" || len(panicked.Stack) == 0 {
+		if panicked.Value != "told of a refusal" || len(panicked.Stack) == 0 {
 			t.Errorf("panic = %v, %d bytes of stack", panicked.Value, len(panicked.Stack))
 		}
 	})

@@ -18,7 +18,8 @@ type worker struct {
 	conns   []*[connChunk]conn
 	free    []uint32 // indices of conns not in use, the last one first
 	sockets []*listenSocket
-	denying int // connections in stateDenying
+	denying int     // connections in stateDenying
+	ticket  *ticket // for the next client that may have to wait
 	records recordRing
 
 	// load is the number of connections here. Other workers read it to see who has room, so it has a cache line of its
@@ -73,6 +74,10 @@ func (w *worker) Complete(done *eventloop.Completion) {
 		w.denyDone(index, c, done)
 	case stateDialling:
 		w.dialDone(index, c, done)
+	case stateHedging:
+		w.hedgeDone(index, c, done)
+	case stateWithdrawn:
+		w.withdrawn(index, c, done)
 	case stateRelaying:
 		w.relayDone(index, c, end, done)
 	case stateClosing:
@@ -92,8 +97,14 @@ func (w *worker) Expire(index uint32) {
 		w.end(index, c, c.outcome)
 	case stateDialling:
 		w.dialExpired(index, c)
+	case stateHedging:
+		w.loop.CancelWrite(slotOf(index, server))
+	case stateQueued:
+		w.queueExpired(index, c)
 	case stateWaiting:
 		w.dial(index, c)
+	case stateEvicting:
+		w.evict(index, c)
 	case stateRelaying:
 		w.relayExpired(index, c)
 	case stateFlushing:
@@ -109,6 +120,11 @@ type (
 	stopAccepting struct{}
 	// endAll: end every connection with this outcome.
 	endAll struct{ Outcome }
+	// setListening: stop to listen for a listener, or begin again.
+	setListening struct {
+		listener *Listener
+		on       bool
+	}
 	// roomElsewhere: a place has become free on another loop.
 	roomElsewhere struct{}
 	// quit: leave the loop.
@@ -128,6 +144,16 @@ func (w *worker) Message(m any) {
 		w.endAll(m.Outcome)
 	case roomElsewhere:
 		w.goOn()
+	case granted:
+		w.called(m.ticket, m.backend)
+	case Evict:
+		w.startEviction(m)
+	case findIdle:
+		w.findIdle(m)
+	case endIdle:
+		w.endIdle(m)
+	case setListening:
+		w.setListening(m)
 	case quit:
 		w.loop.Quit()
 	}

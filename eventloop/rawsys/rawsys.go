@@ -104,6 +104,12 @@ func Shutdown(fd, how int) unix.Errno {
 	return errno
 }
 
+// Listen is listen(2), which never waits.
+func Listen(fd, backlog int) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_LISTEN, uintptr(fd), uintptr(backlog), 0)
+	return errno
+}
+
 // Close is close(2). On Linux the descriptor is gone whatever is returned, so an error must not be retried.
 func Close(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)

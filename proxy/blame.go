@@ -1,0 +1,37 @@
+package proxy
+
+import "time"
+
+// promptly is how soon after the connect a backend that closes without a word on either side is to blame for it. Later,
+// the client had its time to speak: servers close unused connections.
+const promptly = time.Second
+
+// firstAnswer notes that the backend has sent a byte.
+func (c *conn) firstAnswer() {
+	c.flags |= flagAnswered
+	if c.backend.Suspect() {
+		c.backend.Answered()
+	}
+}
+
+// blame tells the balancer of a connection that the backend took and never said a byte on, when that is not how its
+// client wanted it.
+func (w *worker) blame(c *conn) {
+	if c.connected == 0 || c.flags&flagAnswered != 0 {
+		return
+	}
+	asked := c.flow[client].bytes > 0
+	blamed := false
+	switch {
+	case c.outcome.Side == SideBackend:
+		// A client who sends, closes and waits for no answer ends first, and is not counted here.
+		blamed = asked || w.loop.Now()-c.connected < int64(promptly)
+	case c.outcome.Side == SideClient:
+		blamed = asked && c.outcome.Reason == ReasonReset // it gave up waiting
+	case c.outcome.Reason == ReasonIdleTimeout || c.outcome.Reason == ReasonHalfCloseTimeout:
+		blamed = asked
+	}
+	if blamed {
+		c.listener.Pool.Balancer.Silent(c.backend, w.loop.Now())
+	}
+}

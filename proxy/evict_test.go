@@ -1,0 +1,157 @@
+package proxy_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// crowd connects n clients that have each spoken once.
+func (r *running) crowd(n int) []testnet.Conn {
+	r.t.Helper()
+	var all []testnet.Conn
+	for range n {
+		c := r.dial()
+		mustAsk(r.t, c, "hello")
+		all = append(all, c)
+	}
+	return all
+}
+
+// TestEvict ends the connections of one backend, all of them and no others.
+func TestEvict(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, test := range []struct {
+			name  string
+			evict proxy.Evict
+			isEnd func(error) bool
+		}{
+			{"close", proxy.Evict{}, func(err error) bool { return err == io.EOF }},
+			{"reset", proxy.Evict{Reset: true}, testnet.IsReset},
+			{"spread", proxy.Evict{Over: 300 * time.Millisecond}, func(err error) bool { return err == io.EOF }},
+			{"later", proxy.Evict{After: 100 * time.Millisecond}, func(err error) bool { return err == io.EOF }},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
+				r := start(t, engine, addresses(b1, b2), func(s *setup) { s.policy = "round_robin" })
+				clients := r.crowd(20)
+				e := test.evict
+				e.Backend, e.Reason = r.pool.Backends[0], proxy.ReasonBackendDown
+				asked := time.Now()
+				r.server.Evict(e)
+				ended := r.ended(10)
+				took := time.Since(asked)
+				for _, record := range ended {
+					r.expect(record, proxy.SideProxy, proxy.ReasonBackendDown, 5, 5)
+					if record.Backend != e.Backend {
+						t.Errorf("a connection of %s was ended", record.Backend.Address)
+					}
+				}
+				if least := e.After + e.Over*9/10; took < least {
+					t.Errorf("all were ended within %v, want %v", took, least)
+				}
+				for i, c := range clients {
+					if i%2 == 1 {
+						mustAsk(t, c, "spared")
+					} else if _, err := c.Read(make([]byte, 1)); !test.isEnd(err) {
+						t.Errorf("client %d reads %v", i, err)
+					}
+				}
+			})
+		}
+	})
+}
+
+// TestEvictSpread holds that connections end evenly over the time, not in one moment.
+func TestEvictSpread(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b))
+		r.crowd(40)
+		r.server.Evict(proxy.Evict{Backend: r.pool.Backends[0], Reason: proxy.ReasonBackendDown, Over: time.Second})
+		records := r.ended(40)
+		first, last := records[0], records[0]
+		most := map[int]int{}
+		for _, record := range records {
+			end := record.Accepted + record.Duration
+			if end < first.Accepted+first.Duration {
+				first = record
+			}
+			if end > last.Accepted+last.Duration {
+				last = record
+			}
+			most[int(end/(100*time.Millisecond))]++
+		}
+		if over := (last.Accepted + last.Duration) - (first.Accepted + first.Duration); over < 700*time.Millisecond {
+			t.Errorf("all ended within %v of a second", over)
+		}
+		for _, n := range most {
+			if n > 20 {
+				t.Errorf("%d of 40 ended within a tenth of the time", n)
+			}
+		}
+		t.Logf("all ended within %v; in each tenth of a second: %v", (last.Accepted+last.Duration)-(first.Accepted+first.Duration), most)
+	})
+}
+
+// TestEvictCalledOff holds that nothing happens when the reason is gone by then, nor to who came later.
+func TestEvictCalledOff(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b))
+		asked := make(chan bool, 2)
+		old := r.crowd(2)
+		e := proxy.Evict{Backend: r.pool.Backends[0], Reason: proxy.ReasonBackendDown, After: time.Millisecond}
+		e.Unless = func() bool { asked <- true; return true }
+		r.server.Evict(e)
+		<-asked
+		<-asked // each loop asks
+		for _, c := range old {
+			mustAsk(t, c, "still there")
+		}
+		e.Unless, e.After = nil, 200*time.Millisecond
+		r.server.Evict(e)
+		old[0].Close()
+		testnet.Eventually(t, "one has left", func() bool { return r.server.Connections() == 1 })
+		young := r.crowd(5)
+		testnet.Eventually(t, "the old one is ended", func() bool { return len(r.records.all()) == 2 })
+		for _, c := range young {
+			mustAsk(t, c, "came later")
+		}
+	})
+}
+
+// TestEndIdle finds the connections on which nothing moves, and ends one, unless it has moved since.
+func TestEndIdle(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b))
+		clients := r.crowd(3)
+		var idle []proxy.IdleConn
+		testnet.Eventually(t, "all are idle", func() bool {
+			idle = r.server.Idle(r.pool.Backends[0], time.Millisecond)
+			return len(idle) == 3
+		})
+		if got := r.server.Idle(r.pool.Backends[0], time.Hour); len(got) != 0 {
+			t.Errorf("%d connections are said to be idle for an hour", len(got))
+		}
+		for _, c := range clients {
+			mustAsk(t, c, "hello")
+		}
+		for _, i := range idle { // they have moved
+			r.server.EndIdle(i, proxy.ReasonRebalanced)
+		}
+		for _, c := range clients {
+			mustAsk(t, c, "hello")
+		}
+		testnet.Eventually(t, "all are idle", func() bool {
+			idle = r.server.Idle(r.pool.Backends[0], time.Millisecond)
+			return len(idle) == 3
+		})
+		r.server.EndIdle(idle[0], proxy.ReasonRebalanced)
+		r.endedOne(proxy.SideProxy, proxy.ReasonRebalanced, 15, 15)
+	})
+}

@@ -1,0 +1,178 @@
+package proxy_test
+
+import (
+	"testing"
+	"time"
+
+	"l4proxy/balancer"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// hedging asks for a second dial after d.
+func hedging(d time.Duration) func(*setup) {
+	return func(s *setup) {
+		s.policy = "first" // so that the silent one is dialled first
+		s.pooled = func(p *proxy.Pool) { p.Hedge = d }
+	}
+}
+
+// TestHedgedDial has the first backend swallow SYNs: the second one is dialled long before the timeout, serves, and
+// gets all that the client has said meanwhile. The first is left aside.
+func TestHedgedDial(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(20*time.Millisecond))
+		began := time.Now()
+		c := r.dial()
+		mustAsk(t, c, "said before anybody listened")
+		if took := time.Since(began); took > testnet.Patience/2 {
+			t.Errorf("served after %v", took)
+		}
+		c.Close()
+		record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 28, 28)
+		if record.Backend != r.pool.Backends[1] || record.Attempts != 2 {
+			t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
+		}
+		if record.Duration < 20*time.Millisecond {
+			t.Errorf("duration = %v: it counts from accept", record.Duration)
+		}
+		silent := r.pool.Backends[0]
+		testnet.Eventually(t, "the dial that has lost is taken back", func() bool { return silent.Active() == 0 })
+		if !silent.LeftAside() {
+			t.Error("the silent backend is not left aside")
+		}
+		if _, failed := silent.Dials(); failed != 1 {
+			t.Errorf("%d failed dials of the silent backend, want 1", failed)
+		}
+		// Nobody waits for it now.
+		began = time.Now()
+		mustAsk(t, r.dial(), "next")
+		if took := time.Since(began); took > 20*time.Millisecond && good.Accepted() != 2 {
+			t.Errorf("the next client waited %v", took)
+		}
+	})
+}
+
+// TestFirstDialWins has both backends answer, the first only after the second was dialled: one of them serves, the
+// other is left without a connection, and nothing is counted twice.
+func TestFirstDialWins(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b1, b2), hedging(time.Nanosecond))
+		const many = 50
+		for range many {
+			c := r.dial()
+			mustAsk(t, c, "hello")
+			c.Close()
+		}
+		for _, record := range r.ended(many) {
+			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
+		}
+		for _, b := range r.pool.Backends {
+			testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
+		}
+	})
+}
+
+// TestHedgeInherits has the first dial fail while the second is under way, and the other way round: the one that is
+// left goes on.
+func TestHedgeInherits(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for name, order := range map[string]func(silent, good string) []string{
+			"second_refuses": func(silent, good string) []string { return []string{silent, testnet.Refusing(t), good} },
+			"first_times_out": func(silent, good string) []string {
+				return []string{silent, testnet.Silent(t), good}
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				good := testnet.Serve(t, "tcp", "", testnet.Echo)
+				r := start(t, engine, order(testnet.Silent(t), good.Addr), hedging(10*time.Millisecond),
+					func(s *setup) { s.timeout = 60 * time.Millisecond })
+				c := r.dial()
+				mustAsk(t, c, "hello")
+				c.Close()
+				record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 5, 5)
+				if record.Backend != r.pool.Backends[2] || record.Attempts != 3 {
+					t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
+				}
+				for _, b := range r.pool.Backends {
+					testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
+				}
+			})
+		}
+	})
+}
+
+// TestHedgeAllSilent has nobody answer: the client is ended after the attempts it has, and nothing is left.
+func TestHedgeAllSilent(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(10*time.Millisecond),
+			func(s *setup) { s.timeout, s.attempts = 50*time.Millisecond, 2 })
+		c := r.dial()
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+		record := r.endedOne(proxy.SideBackend, proxy.ReasonConnectTimeout, 0, 0)
+		if record.Attempts != 2 {
+			t.Errorf("%d attempts, want 2", record.Attempts)
+		}
+		for _, b := range r.pool.Backends {
+			if b.Active() != 0 {
+				t.Errorf("%d connections counted on %s", b.Active(), b.Address)
+			}
+		}
+	})
+}
+
+// TestHedgeStopped stops the proxy while two dials are under way for one client.
+func TestHedgeStopped(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond))
+		r.dial()
+		testnet.Eventually(t, "both are dialled", func() bool {
+			return r.pool.Backends[0].Active() == 1 && r.pool.Backends[1].Active() == 1
+		})
+		r.cancel()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+		r.endedOne(proxy.SideProxy, proxy.ReasonStopped, 0, 0)
+	})
+}
+
+// TestHedgeBudget has every dial hang: second dials stay within what the budget allows.
+func TestHedgeBudget(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		// One at a time is left aside only when its dial has timed out or lost; both hang, so neither does.
+		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond),
+			func(s *setup) { s.attempts = 2 })
+		const clients, budget = 150, 100
+		for range clients {
+			r.dial()
+		}
+		second := r.pool.Backends[1]
+		testnet.Eventually(t, "the budget is spent", func() bool { return second.Active() >= budget })
+		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Backends[0].Active() == clients })
+		if n := second.Active(); n > budget+clients/10 {
+			t.Errorf("%d second dials of %d clients, with a budget of %d and a tenth", n, clients, budget)
+		}
+	})
+}
+
+// TestDialsAreNoHedges holds that a pool without hedging dials once.
+func TestDialsAreNoHedges(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, func(s *setup) {
+			s.policy, s.timeout = "first", 60*time.Millisecond
+			s.balance = func(o *balancer.Options) { o.Policy = "first" }
+		})
+		c := r.dial()
+		mustAsk(t, c, "hello")
+		c.Close()
+		if record := r.ended(1)[0]; record.Attempts != 2 || record.Duration < 60*time.Millisecond {
+			t.Errorf("attempts = %d, duration = %v: the second dial came before the end of the first", record.Attempts, record.Duration)
+		}
+	})
+}

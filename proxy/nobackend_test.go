@@ -1,0 +1,183 @@
+package proxy_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"l4proxy/backend"
+	"l4proxy/balancer"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// TestNobodyServes has all backends refuse, and the listener say what becomes of the client.
+func TestNobodyServes(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, test := range []struct {
+			name string
+			how  proxy.NoBackend
+			want string
+			end  func(error) bool
+		}{
+			{"close", proxy.CloseClient, "", func(err error) bool { return err == nil }},
+			{"reset", proxy.ResetClient, "", testnet.IsReset},
+			{"message", proxy.MessageClient, "come back later", func(err error) bool { return err == nil }},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				r := start(t, engine, []string{testnet.Refusing(t)}, func(s *setup) {
+					s.listener.NoBackend, s.listener.NoBackendMessage = test.how, []byte("come back later")
+				})
+				c, err := testnet.TryDial("tcp", r.addr)
+				if test.how == proxy.ResetClient && testnet.IsReset(err) {
+					return // faster than the client could look
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if test.how == proxy.MessageClient {
+					_, _ = io.WriteString(c, "what the client says must not eat the message")
+				}
+				got, err := io.ReadAll(c)
+				if string(got) != test.want || !test.end(err) {
+					t.Errorf("read %q, %v", got, err)
+				}
+				c.Close()
+				r.endedOne(proxy.SideBackend, proxy.ReasonConnectRefused, 0, 0)
+				testnet.Eventually(t, "no connection is left", func() bool { return r.server.Connections() == 0 })
+			})
+		}
+	})
+}
+
+// TestUnlisten has a listener stop to listen and begin again, with a connection that goes on meanwhile.
+func TestUnlisten(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b))
+		old := r.dial()
+		mustAsk(t, old, "hello")
+		listener := r.state.Listeners[0]
+		for range 3 {
+			r.server.SetListening(listener, false)
+			testnet.Eventually(t, "clients are refused", func() bool {
+				c, err := testnet.TryDial("tcp", r.addr)
+				if err == nil {
+					c.Close()
+				}
+				return err != nil
+			})
+			mustAsk(t, old, "still there")
+			r.server.SetListening(listener, true)
+			testnet.Eventually(t, "clients are served again", func() bool {
+				c, err := testnet.TryDial("tcp", r.addr)
+				if err != nil {
+					return false
+				}
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(testnet.Patience))
+				if _, err := io.WriteString(c, "hello"); err != nil {
+					return false
+				}
+				_, err = io.ReadFull(c, make([]byte, 5))
+				return err == nil
+			})
+		}
+		// On and off in one go, while accepts are being cancelled.
+		for range 100 {
+			r.server.SetListening(listener, false)
+			r.server.SetListening(listener, true)
+		}
+		r.server.Idle(r.pool.Backends[0], 0) // the loops have read all that
+		for range 20 {
+			mustAsk(t, r.dial(), "hello")
+		}
+		mustAsk(t, old, "and still")
+		r.server.SetListening(listener, false)
+	})
+}
+
+// TestSilentConnections has a backend take connections and say nothing: it is ejected when too many in a row do, and
+// only for what it is to blame for.
+func TestSilentConnections(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, test := range []struct {
+			name   string
+			handle func(testnet.Conn)
+			client func(t *testing.T, c testnet.Conn)
+			eject  bool
+		}{
+			{"closes_unasked", func(testnet.Conn) {}, func(*testing.T, testnet.Conn) {}, true},
+			{"closes_when_asked", func(c testnet.Conn) { _, _ = c.Read(make([]byte, 64)) }, asks, true},
+			{"resets", func(c testnet.Conn) { _, _ = c.Read(make([]byte, 64)); _ = testnet.Reset(c) }, asks, true},
+			{"client_gives_up", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) },
+				func(t *testing.T, c testnet.Conn) { asks(t, c); _ = testnet.Reset(c) }, true},
+			{"answers", testnet.Echo, func(t *testing.T, c testnet.Conn) { mustAsk(t, c, "hello"); c.Close() }, false},
+			{"client_leaves_unserved", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) },
+				func(_ *testing.T, c testnet.Conn) { c.Close() }, false},
+			{"client_only_sends", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) },
+				func(t *testing.T, c testnet.Conn) { asks(t, c); _ = c.CloseWrite() }, false},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				events := make(chan balancer.Event, 16)
+				bad := testnet.Serve(t, "tcp", "", test.handle)
+				good := testnet.Serve(t, "tcp", "", testnet.Echo)
+				r := start(t, engine, addresses(bad, good), func(s *setup) {
+					s.policy = "first"
+					s.balance = func(o *balancer.Options) {
+						o.Outlier = &balancer.Outlier{Failures: 3, Eject: time.Minute, MaxEjected: 50}
+						o.Notify = func(e balancer.Event) { events <- e }
+					}
+				})
+				for i := range 3 {
+					c := r.dial()
+					testnet.Eventually(t, "it is served", func() bool { return bad.Accepted() > i })
+					test.client(t, c)
+					_, _ = io.Copy(io.Discard, c)
+					c.Close()
+					testnet.Eventually(t, "it has ended", func() bool { return len(r.records.all()) == i+1 })
+				}
+				if got := r.pool.Backends[0].Ejected(); got != test.eject {
+					t.Fatalf("ejected = %v", got)
+				}
+				if !test.eject {
+					return
+				}
+				if e := <-events; e.Kind != balancer.Ejected || e.Backend != r.pool.Backends[0] || e.Count != 3 {
+					t.Errorf("told of %+v", e)
+				}
+				mustAsk(t, r.dial(), "somebody else answers")
+			})
+		}
+	})
+}
+
+func asks(t *testing.T, c testnet.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(c, "anybody there?"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHealthDecides has a backend that is down get no clients, and get them again.
+func TestHealthDecides(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b1, b2))
+		down := r.pool.Backends[0]
+		r.pool.Balancer.SetHealth(down, backend.HealthDown, proxy.Clock())
+		for range 10 {
+			mustAsk(t, r.dial(), "hello")
+		}
+		if b1.Accepted() != 0 {
+			t.Errorf("%d clients went to a backend that is down", b1.Accepted())
+		}
+		r.pool.Balancer.SetHealth(down, backend.HealthUp, proxy.Clock())
+		for range 10 {
+			mustAsk(t, r.dial(), "hello")
+		}
+		if b1.Accepted() != 10 { // it had none, the other ten
+			t.Errorf("%d of the next 10 clients went to the backend that is back", b1.Accepted())
+		}
+	})
+}

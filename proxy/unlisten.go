@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+// SetListening has a listener stop to listen while nobody could serve its clients, so that who comes is refused by the
+// kernel and a load balancer in front sees it; and listen again. Connections that are there go on. It concerns TCP; on a
+// unix socket listening goes on.
+//
+// The sockets stay open and bound, so that nobody else can take the address: shutdown(2) of a listening TCP socket takes
+// it back to the state before listen(2).
+func (s *Server) SetListening(l *Listener, on bool) {
+	for _, w := range s.workers {
+		w.loop.Post(setListening{l, on})
+	}
+}
+
+func (w *worker) setListening(m setListening) {
+	for _, socket := range w.sockets {
+		if socket.listener != m.listener || socket.closed || w.draining || socket.deaf == !m.on || rawsys.IsUnix(socket.fd) {
+			continue
+		}
+		if m.on {
+			w.listenAgain(socket)
+			continue
+		}
+		socket.deaf = true
+		w.loop.StopTimer(socket.index)
+		if slot := slotOf(socket.index, client); w.loop.Busy(slot) {
+			w.loop.CancelRead(slot) // and then stopListening
+		} else {
+			w.stopListening(socket)
+		}
+	}
+}
+
+// stopListening takes the clients that already wait in the queue of a socket, which would be reset, then shuts it.
+func (w *worker) stopListening(socket *listenSocket) {
+	rawsys.SetNonblock(socket.fd, true)
+	for failed := 0; ; {
+		fd, peer, errno := rawsys.Accept(socket.fd, w.loop.SocketFlags())
+		if eventloop.OfConnection(errno) && failed < backlog {
+			failed++
+			continue
+		}
+		if errno != 0 {
+			break // no more of them, or no descriptors for them: nobody could serve them anyway
+		}
+		w.arrived(socket, arrival{fd: fd, peer: peer, listener: socket.listener, at: w.loop.Now()})
+	}
+	rawsys.Shutdown(socket.fd, unix.SHUT_RD)
+}
+
+// listenAgain begins to listen and to accept again.
+func (w *worker) listenAgain(socket *listenSocket) {
+	socket.deaf = false
+	slot := slotOf(socket.index, client)
+	if w.loop.Busy(slot) {
+		return // its accept has not ended yet, and will be followed by another one
+	}
+	if errno := rawsys.Listen(socket.fd, backlog); errno != 0 {
+		w.server.log.Error("cannot listen again", "listener", socket.listener.Name, "error", errno.Error())
+		socket.deaf = true
+		return
+	}
+	rawsys.SetNonblock(socket.fd, w.loop.SocketFlags()&unix.SOCK_NONBLOCK != 0)
+	w.accept(socket.index, socket)
+}
