@@ -15,6 +15,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/backend"
+	"l4proxy/balancer"
 	"l4proxy/config"
 	"l4proxy/eventloop"
 	"l4proxy/proxy"
@@ -83,7 +84,7 @@ pools:
     backends: [{address: "10.1.0.2:81", weight: 3}, "[2001:db8::1]:82", "unix:/run/b.sock", "db.test:83"]
 `)
 	server := names{known: map[string][]string{"db.test": {"10.1.0.9"}, "localhost": {"::1", "127.0.0.1"}}}
-	state, err := Build(t.Context(), cfg, server.lookup)
+	state, _, err := Build(t.Context(), cfg, server.lookup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,17 +147,17 @@ func TestBuildPolicies(t *testing.T) {
 listeners: {web: {bind: ":80"}}
 pools: {web: {policy: `+policy+`, backends: [{address: "10.0.0.1:1", weight: 3}, "10.0.0.2:1"]}}
 `)
-		state, err := Build(t.Context(), cfg, nobody)
+		state, _, err := Build(t.Context(), cfg, nobody)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var order strings.Builder
 		for range 4 {
-			b := state.Listeners[0].Pool.Policy.Pick(0, nil)
+			b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{})
 			order.WriteByte('0' + byte(b.Index))
-			state.Listeners[0].Pool.Policy.OK(b)
+			state.Listeners[0].Pool.Balancer.OK(b, 0)
 			if policy == "round_robin" {
-				state.Listeners[0].Pool.Policy.Done(b) // which least_conn would see
+				state.Listeners[0].Pool.Balancer.Done(b, 0) // which least_conn would see
 			}
 		}
 		return order.String()
@@ -186,7 +187,7 @@ func TestBuildACL(t *testing.T) {
 		}},
 	} {
 		cfg := parse(t, "listeners: {web: {bind: \":80\", "+tt.rules+"}}\npools: {web: {backends: [\"10.0.0.1:1\"]}}\n")
-		state, err := Build(t.Context(), cfg, nobody)
+		state, _, err := Build(t.Context(), cfg, nobody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +205,7 @@ func TestBuildSimple(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := Build(t.Context(), cfg, nobody)
+	state, _, err := Build(t.Context(), cfg, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ pools: {web: {backends: ["10.0.0.1:1"]}}`,
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["[fe80::1%nosuch0]:80"]}}`,
 	} {
-		state, err := Build(t.Context(), parse(t, yaml), server.lookup)
+		state, _, err := Build(t.Context(), parse(t, yaml), server.lookup)
 		if err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
@@ -255,7 +256,7 @@ func TestBuildCancelled(t *testing.T) {
 		return nil, ctx.Err()
 	}
 	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"slow.test:1\"]}}\n")
-	if _, err := Build(ctx, cfg, silent); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "slow.test:1") {
+	if _, _, err := Build(ctx, cfg, silent); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "slow.test:1") {
 		t.Errorf("error %v, want one that names slow.test:1 and is context.Canceled", err)
 	}
 }
@@ -268,7 +269,7 @@ func TestZones(t *testing.T) {
 	}
 	nic := interfaces[0]
 	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"[fe80::1%"+nic.Name+"]:1\", \"[fe80::2%77]:1\"]}}\n")
-	state, err := Build(t.Context(), cfg, nobody)
+	state, _, err := Build(t.Context(), cfg, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,13 +317,14 @@ func TestBuildMany(t *testing.T) {
 		b.Address = fmt.Sprintf("10.0.0.1:%d", i+1)
 		cfg.Pools[0].Backends = append(cfg.Pools[0].Backends, b)
 	}
-	state, err := Build(t.Context(), cfg, nobody)
+	state, _, err := Build(t.Context(), cfg, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	picked := make(map[*backend.Backend]bool)
 	for range 10_000 {
-		picked[state.Listeners[0].Pool.Policy.Pick(0, nil)] = true
+		b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{})
+		picked[b] = true
 	}
 	if len(picked) != 10_000 {
 		t.Errorf("%d backends were picked, want each once", len(picked))
@@ -338,7 +340,7 @@ func TestExamplesBuild(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if _, err := Build(t.Context(), cfg, server.lookup); err != nil {
+		if _, _, err := Build(t.Context(), cfg, server.lookup); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

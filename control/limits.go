@@ -36,11 +36,11 @@ func RaiseFileLimit() (int, error) {
 }
 
 // MaxConnections is the number of connections for which a limit of open files is enough. With wanted > 0 it returns
-// that, or an error when the limit is too small for it.
-func MaxConnections(wanted, fileLimit, workers, listenSockets int) (int, error) {
+// that, or an error when the limit is too small for it. checks is what health checks have open at the most.
+func MaxConnections(wanted, fileLimit, workers, listenSockets, checks int) (int, error) {
 	// Pipes for bulk are worth having, but never more than an eighth: without one, bytes are copied.
 	pipes := 2 * eventloop.PipesPerLoop * workers
-	fixed := descriptorsAside + perLoop*workers + listenSockets
+	fixed := descriptorsAside + perLoop*workers + listenSockets + checks
 	room := (fileLimit - fixed - min(pipes, fileLimit/8)) / perConnection
 	// The smallest limit that has room for n connections.
 	enoughFor := func(n int) int {

@@ -16,20 +16,22 @@ func TestMaxConnections(t *testing.T) {
 	for _, tt := range []struct {
 		name                              string
 		wanted, limit, workers, listening int
+		checks                            int
 		want                              int
 		err                               string // begins with
 	}{
-		{"auto", 0, 20_000, 2, 2, (20_000 - fixed(2, 2, 2*pipes)) / 2, ""},
-		{"auto, many loops: pipes take an eighth at most", 0, 1_024, 64, 64, (1_024 - fixed(64, 64, 128)) / 2, ""},
-		{"auto, just enough", 0, fixed(1, 1, 9) + 32, 1, 1, leastConnections, ""},
-		{"auto, too small", 0, 64, 1, 1, 0, "the limit of 64 open files is too small to serve with 1 listening sockets: raise it to "},
-		{"wanted", 500, 20_000, 2, 2, 500, ""},
-		{"wanted, just enough", 100, 272, 1, 1, 100, ""},
-		{"wanted, one too many", 101, 272, 1, 1, 0, "max_connections is 101, but the limit of 272 open files is enough for 100: raise it to "},
-		{"wanted below what auto would start for", 1, 80, 1, 1, 1, ""},
-		{"wanted, no room at all", 1, 16, 1, 1, 0, "max_connections is 1, but the limit of 16 open files is enough for 0: raise it to "},
+		{"auto", 0, 20_000, 2, 2, 0, (20_000 - fixed(2, 2, 2*pipes)) / 2, ""},
+		{"auto, many loops: pipes take an eighth at most", 0, 1_024, 64, 64, 0, (1_024 - fixed(64, 64, 128)) / 2, ""},
+		{"auto, just enough", 0, fixed(1, 1, 9) + 32, 1, 1, 0, leastConnections, ""},
+		{"auto, too small", 0, 64, 1, 1, 0, 0, "the limit of 64 open files is too small to serve with 1 listening sockets: raise it to "},
+		{"wanted", 500, 20_000, 2, 2, 0, 500, ""},
+		{"wanted, just enough", 100, 272, 1, 1, 0, 100, ""},
+		{"wanted, with health checks", 100, 392, 1, 1, 105, 100, ""},
+		{"wanted, one too many", 101, 272, 1, 1, 0, 0, "max_connections is 101, but the limit of 272 open files is enough for 100: raise it to "},
+		{"wanted below what auto would start for", 1, 80, 1, 1, 0, 1, ""},
+		{"wanted, no room at all", 1, 16, 1, 1, 0, 0, "max_connections is 1, but the limit of 16 open files is enough for 0: raise it to "},
 	} {
-		got, err := MaxConnections(tt.wanted, tt.limit, tt.workers, tt.listening)
+		got, err := MaxConnections(tt.wanted, tt.limit, tt.workers, tt.listening, tt.checks)
 		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.HasPrefix(err.Error(), tt.err) {
 			t.Errorf("%s: %d, %v; want %d, %q", tt.name, got, err, tt.want, tt.err)
 		}
@@ -40,7 +42,7 @@ func TestMaxConnections(t *testing.T) {
 func TestMaxConnectionsErrorNamesWhatIsEnough(t *testing.T) {
 	for _, wanted := range []int{0, 1, 100, 5_000, 1_000_000} {
 		for _, workers := range []int{1, 8, 64} {
-			_, err := MaxConnections(wanted, 40, workers, workers)
+			_, err := MaxConnections(wanted, 40, workers, workers, 0)
 			if err == nil {
 				t.Fatalf("%d wanted, %d workers: 40 open files are enough", wanted, workers)
 			}
@@ -50,10 +52,10 @@ func TestMaxConnectionsErrorNamesWhatIsEnough(t *testing.T) {
 			if numErr != nil {
 				t.Fatalf("%q names no number: %v", err, numErr)
 			}
-			if _, err := MaxConnections(wanted, enough, workers, workers); err != nil {
+			if _, err := MaxConnections(wanted, enough, workers, workers, 0); err != nil {
 				t.Errorf("%d wanted, %d workers: %d is not enough: %v", wanted, workers, enough, err)
 			}
-			if n, err := MaxConnections(wanted, enough-1, workers, workers); err == nil {
+			if n, err := MaxConnections(wanted, enough-1, workers, workers, 0); err == nil {
 				t.Errorf("%d wanted, %d workers: %d would be enough for %d", wanted, workers, enough-1, n)
 			}
 		}

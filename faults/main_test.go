@@ -20,6 +20,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(backendEnv); address != "" {
+		serveBackend(address)
+		return
+	}
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)

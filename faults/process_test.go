@@ -58,6 +58,7 @@ type settings struct {
 	engine   string
 	socket   string   // default: one in a directory of the test's
 	binds    []string // beside the socket
+	noSocket bool     // only binds
 	backends []string
 	top      string // more lines of YAML: at the top,
 	listener string // of the listener (indented by 4),
@@ -74,9 +75,12 @@ func (s *settings) file(t *testing.T) string {
 		p, _ := json.Marshal(all)
 		return string(p)
 	}
+	binds := s.binds
+	if !s.noSocket {
+		binds = append([]string{"unix:" + s.socket}, binds...)
+	}
 	text := fmt.Sprintf("engine: %s\nworkers: 2\n%s\nlisteners:\n  front:\n    bind: %s\n    pool: back\n%s\n"+
-		"pools:\n  back:\n    backends: %s\n%s\n", s.engine, s.top, quote(append([]string{"unix:" + s.socket}, s.binds...)),
-		s.listener, quote(s.backends), s.pool)
+		"pools:\n  back:\n    backends: %s\n%s\n", s.engine, s.top, quote(binds), s.listener, quote(s.backends), s.pool)
 	path := filepath.Join(t.TempDir(), "l4proxy.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -116,7 +120,11 @@ func run(t *testing.T, s settings, change ...func(*exec.Cmd)) *process {
 		if !strings.Contains(p.log(), `"listening"`) && cmd.Stderr == log {
 			return false
 		}
-		c, err := net.Dial("unix", p.socket)
+		network, address := "unix", p.socket
+		if s.noSocket {
+			network, address = "tcp", s.binds[0]
+		}
+		c, err := net.Dial(network, address)
 		if err == nil {
 			c.Close()
 		}

@@ -89,7 +89,7 @@ func TestFaultPeerVanishes(t *testing.T) {
 func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record) string {
 	t.Helper()
 	backends := []*backend.Backend{{Address: address, Pool: "back", Weight: 1}}
-	policy, err := balancer.New("least_conn", backends, 1)
+	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 		Name:  "front",
 		Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 		Pool: &proxy.Pool{
-			Name: "back", Policy: policy, Backends: backends, ConnectTimeout: time.Second, Attempts: 1,
+			Name: "back", Balancer: picks, Backends: backends, ConnectTimeout: time.Second, Attempts: 1,
 			Addrs: []*eventloop.Sockaddr{eventloop.InetSockaddr(netip.MustParseAddrPort(address), 0)},
 		},
 	}}}, proxy.Options{

@@ -76,10 +76,35 @@ func describe(cfg *config.Config) []string {
 			l.Name, describeBinds(l.Binds), l.Pool, describeACL(l.ACL)))
 	}
 	for i := range cfg.Pools {
-		p := &cfg.Pools[i]
-		lines = append(lines, fmt.Sprintf("  pool %s: %s over %s", p.Name, p.Policy, count(len(p.Backends), "backend")))
+		lines = append(lines, "  "+describePool(&cfg.Pools[i]))
 	}
 	return lines
+}
+
+// describePool says who serves, and what happens when somebody does not.
+func describePool(p *config.Pool) string {
+	backups := 0
+	for i := range p.Backends {
+		if p.Backends[i].Backup {
+			backups++
+		}
+	}
+	text := fmt.Sprintf("pool %s: %s over %s", p.Name, p.Policy, count(len(p.Backends)-backups, "backend"))
+	if backups > 0 {
+		text += " and " + count(backups, "backup")
+	}
+	if p.Health != nil {
+		text += fmt.Sprintf("; checked by %s every %v", p.Health.Type, p.Health.Interval)
+	} else {
+		text += "; no health checks"
+	}
+	if p.Outlier != nil {
+		text += fmt.Sprintf("; ejected for %v after %s", p.Outlier.Eject, count(p.Outlier.Failures, "failure"))
+	}
+	if p.Queue != nil {
+		text += fmt.Sprintf("; up to %s wait for %v", count(p.Queue.Size, "client"), p.Queue.Timeout)
+	}
+	return text
 }
 
 // describeBinds names the first few addresses: a range of ports has a thousand.

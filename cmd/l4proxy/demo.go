@@ -103,7 +103,7 @@ func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error)
 		addresses = append(addresses, b.Addr())
 	}
 	text, err := json.Marshal(object{
-		"log":   object{"level": "warn", "connections": false},
+		"log":   object{"level": "error", "connections": false},
 		"drain": object{"delay": "100ms", "timeout": "1s"},
 		"listeners": object{"demo": object{
 			"bind": listen,

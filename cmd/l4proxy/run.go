@@ -84,10 +84,11 @@ func startUnlessStopped(cfg *config.Config, stderr io.Writer, finished func(*pro
 
 // process is a running proxy with its log.
 type process struct {
-	cfg    *config.Config
-	server *proxy.Server
-	logger *logs.Logger
-	log    *slog.Logger
+	cfg     *config.Config
+	server  *proxy.Server
+	monitor *control.Monitor
+	logger  *logs.Logger
+	log     *slog.Logger
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open. finished is told of every
@@ -101,7 +102,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 	if err != nil {
 		return nil, err
 	}
-	state, err := control.Build(ctx, cfg, net.DefaultResolver.LookupNetIP)
+	state, monitor, err := control.Build(ctx, cfg, net.DefaultResolver.LookupNetIP)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 	if workers == 0 {
 		workers = proxy.AvailableCPUs()
 	}
-	connections, err := control.MaxConnections(cfg.MaxConnections, fileLimit, workers, listenSockets(state, workers))
+	connections, err := control.MaxConnections(cfg.MaxConnections, fileLimit, workers, listenSockets(state, workers), monitor.Descriptors())
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: cfg, logger: logger, log: logger.Slog()}
+	p := &process{cfg: cfg, monitor: monitor, logger: logger, log: logger.Slog()}
 	options := proxy.Options{Engine: engine, Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
 	if finished == nil && cfg.Log.Connections {
 		options.Finished = connectionLog{p.log}.finished
@@ -169,15 +170,15 @@ func logLevel(name string) slog.Level {
 func (p *process) serve(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
+	var others sync.WaitGroup
+	others.Go(func() {
 		p.obey(ctx, signals)
 		p.server.Stop()
-	}()
+	})
+	others.Go(func() { p.monitor.Run(ctx, p.server, p.log) })
 	err := p.server.Run(ctx)
 	cancel()
-	<-stopped
+	others.Wait()
 	var panicked *eventloop.PanicError
 	if errors.As(err, &panicked) {
 		p.log.Error("l4proxy has failed: this is a bug, please report it", "error", panicked.Error(),

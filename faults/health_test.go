@@ -1,0 +1,342 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"l4proxy/internal/testnet"
+)
+
+// threeBackends are processes that can be killed.
+func threeBackends(t *testing.T) (all []*backendProcess, addresses []string) {
+	t.Helper()
+	for range 3 {
+		b := startBackend(t, freeAddress(t, "127.0.0.1"))
+		all, addresses = append(all, b), append(addresses, b.address)
+	}
+	return all, addresses
+}
+
+// expecting checks backends, which echo, by what they say.
+const expecting = `    health: {type: expect, interval: 400ms, fast_interval: 100ms, timeout: 100ms, rise: 2, fall: 3,
+             script: [{send: "ping"}, {receive: "ping"}]}
+`
+
+// logged waits for a line of the log about a backend.
+func (p *process) logged(msg, about string) {
+	p.t.Helper()
+	testnet.Eventually(p.t, msg, func() bool {
+		for line := range strings.Lines(p.log()) {
+			if strings.Contains(line, `"`+msg+`"`) && strings.Contains(line, about) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestFaultBackendKilled kills one of three backends with SIGKILL under 1,000 new connections a second. Nobody who comes
+// after that fails, or waits; and the backend serves again when it is back.
+func TestFaultBackendKilled(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		backends, addresses := threeBackends(t)
+		front := freeAddress(t, "127.0.0.1")
+		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses, pool: expecting})
+		for _, address := range addresses {
+			p.logged("backend is up", address)
+		}
+		c := startCrowd(front, time.Millisecond)
+		testnet.Eventually(t, "all is well", func() bool { return c.served() > 500 })
+		began := time.Now()
+		backends[0].kill()
+		gone := time.Now()
+		p.logged("backend is down", addresses[0])
+		backends[0].start()
+		p.logged("backend is up", addresses[0]+`","was":"down"`)
+		back := time.Now()
+		served := c.served()
+		testnet.Eventually(t, "the crowd goes on", func() bool { return c.served() > served+500 })
+		after, cut := 0, 0
+		slowest := time.Duration(0)
+		for _, v := range c.end() {
+			switch {
+			case v.began.After(gone):
+				after++
+				slowest = max(slowest, v.took)
+				if v.err != nil {
+					t.Errorf("a client that came %v after the backend was gone: %v", v.began.Sub(gone), v.err)
+				}
+			case v.err != nil && v.began.Add(v.took).Before(began):
+				t.Errorf("a client failed before anything had happened: %v", v.err)
+			case v.err != nil:
+				cut++
+			}
+		}
+		if after < 1000 {
+			t.Errorf("only %d clients came after the backend was gone", after)
+		}
+		t.Logf("%d clients after the kill, none failed; slowest %v; %d were cut off with the backend", after, slowest, cut)
+		onIt := 0
+		for _, r := range p.records() {
+			if r.Backend == addresses[0] {
+				onIt++
+			}
+		}
+		if onIt == 0 {
+			t.Error("the backend served nobody")
+		}
+		t.Logf("back after %v", back.Sub(gone))
+		p.stop()
+	})
+}
+
+// TestFaultBackendStopped stops one of three backends with SIGSTOP: its kernel goes on to take connections until its
+// queue is full, and then swallows SYNs. Checks of what it says take it out; the few that it took get their answer when
+// it goes on; whoever comes later is served at once, and nobody fails.
+func TestFaultBackendStopped(t *testing.T) {
+	const detection = 3*100*time.Millisecond + 400*time.Millisecond + 2*100*time.Millisecond // fall, interval, timeouts
+	engines(t, func(t *testing.T, engine string) {
+		backends, addresses := threeBackends(t)
+		front := freeAddress(t, "127.0.0.1")
+		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses,
+			pool: expecting + "    connect: {timeout: 3s, attempts: 3, hedge: 50ms}\n    policy: round_robin\n    slow_start: 1s\n"})
+		for _, address := range addresses {
+			p.logged("backend is up", address)
+		}
+		c := startCrowd(front, 2*time.Millisecond)
+		testnet.Eventually(t, "all is well", func() bool { return c.served() > 200 })
+		stopped := time.Now()
+		backends[0].signal(syscall.SIGSTOP)
+		p.logged("backend is down", addresses[0])
+		served := c.served()
+		testnet.Eventually(t, "the crowd goes on", func() bool { return c.served() > served+200 })
+		backends[0].signal(syscall.SIGCONT)
+		p.logged("backend is up", addresses[0]+`","was":"down"`)
+		served = c.served()
+		testnet.Eventually(t, "the crowd goes on", func() bool { return c.served() > served+200 })
+		hung, slow := 0, 0
+		slowest := time.Duration(0)
+		for _, v := range c.end() {
+			if v.err != nil {
+				t.Errorf("a client that came %v after the stop: %v", v.began.Sub(stopped), v.err)
+			}
+			if v.took < 50*time.Millisecond || v.began.Before(stopped) {
+				continue
+			}
+			slow++
+			slowest = max(slowest, v.took)
+			if v.began.Sub(stopped) > detection {
+				t.Errorf("a client that came %v after the stop, when checks had to know of it, waited %v", v.began.Sub(stopped), v.took)
+			}
+			if v.took > 500*time.Millisecond {
+				hung++
+			}
+		}
+		// Its queue takes one more than the backlog. The connections that are being made when it is full are hedged.
+		if most := backlog + 1 + 3; hung > most {
+			t.Errorf("%d clients hung with the stopped backend, want at most %d", hung, most)
+		}
+		t.Logf("%d slow clients, %d of them with the stopped backend; slowest %v; none failed", slow, hung, slowest)
+		p.stop()
+	})
+}
+
+// TestFaultBackendFlaps has one of three backends come and go each 500 ms: nobody fails, checks do not follow each
+// change, and with source_hash clients of the other two stay where they are.
+func TestFaultBackendFlaps(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		stable := []*testnet.Backend{named(t, "a", ""), named(t, "b", "")}
+		address := freeAddress(t, "127.0.0.1")
+		front := freeAddress(t, "127.0.0.1")
+		p := run(t, settings{engine: engine, binds: []string{front},
+			backends: []string{stable[0].Addr, stable[1].Addr, address},
+			pool:     "    policy: source_hash\n    health: {type: tcp, interval: 300ms, fast_interval: 300ms, timeout: 100ms, rise: 2, fall: 3}\n"})
+		home := map[int]string{}
+		const clients = 60
+		moved, ticks := 0, time.NewTicker(500*time.Millisecond)
+		defer ticks.Stop()
+		for round := range 8 {
+			var flapping *testnet.Backend
+			if round%2 == 0 {
+				flapping = named(t, "c", address)
+			}
+			for i := range clients {
+				who, err := whoServes(front, i)
+				if err != nil {
+					t.Fatalf("round %d, client %d: %v", round, i, err)
+				}
+				if was := home[i]; was != "" && was != who && was != "c" && who != "c" {
+					moved++
+				}
+				if who != "c" || home[i] == "" {
+					home[i] = who
+				}
+			}
+			<-ticks.C
+			if flapping != nil {
+				flapping.Close()
+			}
+		}
+		if moved > 0 {
+			t.Errorf("%d clients were moved from one stable backend to the other", moved)
+		}
+		changes := strings.Count(p.log(), `"backend is down"`) + strings.Count(p.log(), `"backend is up"`) - 3
+		if changes > 4 {
+			t.Errorf("checks changed their mind %d times in 4 s", changes)
+		}
+		p.stop()
+	})
+}
+
+// named is a backend that says its name.
+func named(t *testing.T, name, address string) *testnet.Backend {
+	t.Helper()
+	return testnet.Serve(t, "tcp", address, func(c testnet.Conn) { _, _ = io.WriteString(c, name) })
+}
+
+// whoServes is the name of the backend that serves client i, each with an address of its own.
+func whoServes(front string, i int) (string, error) {
+	d := net.Dialer{Timeout: testnet.Patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i))}}
+	c, err := d.Dial("tcp", front)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(testnet.Patience))
+	name, err := io.ReadAll(c)
+	if err == nil && len(name) == 0 {
+		err = fmt.Errorf("closed without a word")
+	}
+	return string(name), err
+}
+
+// TestFaultAllBackendsDown kills all backends: the listener does what when_no_backend says, and serves again when one
+// is back.
+func TestFaultAllBackendsDown(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, test := range []struct {
+			how  string
+			pool string
+			sees func(error, string) bool // what a client sees whom nobody serves
+		}{
+			{"close", "", func(err error, said string) bool { return err == nil && said == "" }},
+			{"reset", "", func(err error, said string) bool { return testnet.IsReset(err) }},
+			{"message", "", func(err error, said string) bool { return err == nil && strings.Contains(said, "no backend") }},
+			{"unlisten", "", func(err error, said string) bool { return err != nil && strings.Contains(err.Error(), "refused") }},
+			{"queue", "    queue: {size: 10, timeout: 20s}\n", nil},
+		} {
+			t.Run(test.how, func(t *testing.T) {
+				address, front := freeAddress(t, "127.0.0.1"), freeAddress(t, "127.0.0.1")
+				b := testnet.Serve(t, "tcp", address, testnet.Echo)
+				p := run(t, settings{engine: engine, binds: []string{front}, noSocket: true, backends: []string{address},
+					listener: "    when_no_backend: " + test.how,
+					pool:     "    health: {type: tcp, interval: 200ms, fast_interval: 50ms, rise: 1, fall: 2}\n" + test.pool})
+				p.logged("backend is up", address)
+				old := testnet.Dial(t, "tcp", front)
+				mustAsk(t, old, "hello")
+				b.Die()
+				p.logged("no backend of the pool can serve", "back")
+				if test.sees != nil {
+					var said string
+					var err error
+					testnet.Eventually(t, "clients see "+test.how, func() bool {
+						said, err = visitOnce(front)
+						return test.sees(err, said)
+					})
+				}
+				waits, err := testnet.TryDial("tcp", front)
+				if test.how == "queue" {
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer waits.Close()
+					_, _ = io.WriteString(waits, "patience")
+				} else if err == nil {
+					waits.Close()
+				}
+				testnet.Serve(t, "tcp", address, testnet.Echo)
+				p.logged("the pool can serve again", "back")
+				if test.how == "queue" {
+					got := make([]byte, 8)
+					if _, err := io.ReadFull(waits, got); err != nil || string(got) != "patience" {
+						t.Errorf("who waited reads %q, %v", got, err)
+					}
+					waits.Close()
+				}
+				testnet.Eventually(t, "clients are served again", func() bool {
+					c, err := testnet.TryDial("tcp", front)
+					if err != nil {
+						return false
+					}
+					defer c.Close()
+					return ask(c, "hello") == nil
+				})
+				p.stop()
+			})
+		}
+	})
+}
+
+// visitOnce connects and reads to the end.
+func visitOnce(front string) (string, error) {
+	c, err := testnet.TryDial("tcp", front)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	said, err := io.ReadAll(c)
+	return string(said), err
+}
+
+// TestFaultDownEndsConnections has a backend hang, with clients on it who would wait for long: on_down ends their
+// connections, spread over time, and leaves those of others alone.
+func TestFaultDownEndsConnections(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		backends, addresses := threeBackends(t)
+		front := freeAddress(t, "127.0.0.1")
+		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses,
+			pool: expecting + "    policy: round_robin\n    on_down: reset\n    spread: 1s\n"})
+		for _, address := range addresses {
+			p.logged("backend is up", address)
+		}
+		const clients = 60
+		var all []testnet.Conn
+		for range clients {
+			c := testnet.Dial(t, "tcp", front)
+			mustAsk(t, c, "hello")
+			all = append(all, c)
+		}
+		backends[1].signal(syscall.SIGSTOP)
+		testnet.Eventually(t, "its connections are ended", func() bool {
+			n := 0
+			for _, r := range p.records() {
+				if r.Reason == "backend_down" {
+					n++
+				}
+			}
+			return n >= clients/3
+		})
+		ended, asked := 0, 0
+		for _, c := range all {
+			switch err := ask(c, "still there?"); {
+			case err == nil:
+				asked++
+			case testnet.IsReset(err):
+				ended++
+			default:
+				t.Errorf("a client sees %v", err)
+			}
+			c.Close()
+		}
+		if ended < clients/3-1 || ended > clients/3+1 || asked != clients-ended {
+			t.Errorf("%d of %d connections were reset, %d go on", ended, clients, asked)
+		}
+		backends[1].signal(syscall.SIGCONT)
+		p.stop()
+	})
+}
