@@ -132,15 +132,19 @@ func (m *Monitor) followEvents(ctx context.Context) {
 	ticker := time.NewTicker(tickEvery)
 	ticker.Stop()
 	defer ticker.Stop()
+	ticking := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-m.events:
 			m.logEvent(e)
-			ticker.Reset(tickEvery)
+			if !ticking {
+				ticking = true
+				ticker.Reset(tickEvery)
+			}
 		case <-ticker.C:
-			if !m.tick() {
+			if ticking = m.tick(); !ticking {
 				ticker.Stop()
 			}
 		}

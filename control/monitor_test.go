@@ -351,3 +351,28 @@ func TestEachCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestTicksDespiteEvents has events come faster than ticks: time goes on for the balancers all the same.
+func TestTicksDespiteEvents(t *testing.T) {
+	m, w, p, _ := watching(t, `
+listeners: {front: {bind: "127.0.0.1:1", pool: back}}
+pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, eject: 1s, max_ejected: 50%}}}
+`)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.run(ctx, p, m.log)
+	}()
+	defer func() { cancel(); <-done }()
+	w.pool.Balancer.Silent(w.pool.Backends[0], proxy.Clock()-int64(time.Second)) // a second ago
+	give, every := time.After(20*tickEvery), time.Tick(tickEvery/5)
+	for w.pool.Backends[0].Ejected() {
+		select {
+		case <-give:
+			t.Fatal("the ejection does not end while clients come to an empty queue now and then")
+		case <-every:
+			m.notify(balancer.Event{Kind: balancer.ClientWaits}) // a queue that fills and empties
+		}
+	}
+}

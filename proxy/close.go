@@ -47,14 +47,17 @@ func (w *worker) end(index uint32, c *conn, o Outcome) {
 	}
 }
 
-// cutsShort reports whether bytes are on their way through the proxy: they are lost if it ends the connection now, and
-// then a FIN would make what has arrived look complete.
+// cutsShort reports whether bytes are on their way through the proxy, or have come and were not read yet: they are lost
+// if it ends the connection now, and then a FIN would make what has arrived look complete.
 func (w *worker) cutsShort(index uint32, c *conn) bool {
 	if c.state != stateRelaying {
 		return false
 	}
 	for e := range 2 {
-		if f := &c.flow[1-e]; f.ended == flowOpen && w.loop.Writing(slotOf(index, e)) != eventloop.OpNone {
+		if c.flow[e].ended != flowOpen {
+			continue
+		}
+		if w.loop.Writing(slotOf(index, 1-e)) != eventloop.OpNone || rawsys.Unread(w.loop.FD(slotOf(index, e))) > 0 {
 			return true
 		}
 	}
@@ -67,6 +70,9 @@ func (w *worker) closeDone(index uint32, c *conn, done *eventloop.Completion) {
 	case eventloop.OpSend, eventloop.OpDrain:
 		c.flow[1-int(done.Slot)%2].bytes += uint64(done.N)
 	case eventloop.OpRecv, eventloop.OpFill:
+		if done.N > 0 && c.outcome.Side == SideProxy { // see cutsShort
+			c.flags |= flagResetOut
+		}
 		w.discard(done)
 	}
 	if !w.busy(index, c) {

@@ -155,3 +155,74 @@ func TestEndIdle(t *testing.T) {
 		r.endedOne(proxy.SideProxy, proxy.ReasonRebalanced, 15, 15)
 	})
 }
+
+// TestEvictionIsNoCleanEnd has bytes of the backend arrive in the proxy's socket just before its connections are ended:
+// either they get through, or the client is told with a reset that something is missing. A FIN would say that what it has
+// is all there was.
+func TestEvictionIsNoCleanEnd(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "tcp", "")
+		r := start(t, engine, addresses(b), func(s *setup) { s.options.Workers = 1 })
+		c := r.dial()
+		peer := b.Accept(t)
+		if _, err := io.WriteString(peer, "head"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+		written := make(chan bool)
+		asked := make(chan bool)
+		r.server.Evict(proxy.Evict{
+			Backend: r.pool.Backends[0], Reason: proxy.ReasonBackendDown,
+			Unless: func() bool { asked <- true; <-written; return false }, // on the loop: it cannot read meanwhile
+		})
+		<-asked
+		if _, err := io.WriteString(peer, "tail"); err != nil {
+			t.Fatal(err)
+		}
+		testnet.Eventually(t, "the proxy's kernel has the bytes", func() bool { return testnet.Unacknowledged(t, peer) == 0 })
+		written <- true
+		if got, err := io.ReadAll(c); string(got) != "tail" && !testnet.IsReset(err) {
+			t.Errorf("read %q and then %v: the client cannot know that %q is missing", got, err, "tail")
+		}
+	})
+}
+
+// TestEndIdleSparesARequest has a request arrive in the proxy's socket between the moment at which its connection was
+// found idle and the one at which it would be ended: it is idle no longer.
+func TestEndIdleSparesARequest(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b), func(s *setup) { s.options.Workers = 1 })
+		c := r.dial()
+		mustAsk(t, c, "hello")
+		var idle []proxy.IdleConn
+		testnet.Eventually(t, "it is idle", func() bool {
+			idle = r.server.Idle(r.pool.Backends[0], 0)
+			return len(idle) == 1
+		})
+		// Two evictions that end nothing keep the loop busy. What is posted during the first is read in one go with the
+		// second, before the loop looks at its sockets again.
+		held, asked := make(chan bool), make(chan bool)
+		hold := proxy.Evict{
+			Backend: r.pool.Backends[0], Reason: proxy.ReasonBackendDown,
+			Unless: func() bool { asked <- true; <-held; return true },
+		}
+		r.server.Evict(hold)
+		<-asked
+		r.server.Evict(hold)
+		r.server.EndIdle(idle[0], proxy.ReasonRebalanced)
+		held <- true
+		<-asked
+		if _, err := io.WriteString(c, "again"); err != nil {
+			t.Fatal(err)
+		}
+		testnet.Eventually(t, "the proxy's kernel has the request", func() bool { return testnet.Unacknowledged(t, c) == 0 })
+		held <- true
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(c, got); err != nil {
+			t.Errorf("the answer is %q, %v", got, err)
+		}
+	})
+}

@@ -37,9 +37,12 @@ func (h *hedgeBudget) spend() bool {
 	if h.spent.Add(hedgePrice) <= hedgeSaved {
 		return true
 	}
-	h.spent.Add(-hedgePrice)
+	h.refund()
 	return false
 }
+
+// refund takes back one that was not made.
+func (h *hedgeBudget) refund() { h.spent.Add(-hedgePrice) }
 
 // rival is the conn that dials another backend for the same client.
 func (c *conn) rival() *uint32 {
@@ -60,11 +63,13 @@ func (w *worker) hedge(index uint32, c *conn) {
 		Now: now, Client: c.peer.Addr(), Tried: append(c.tried(), c.backend), OnlyAvailable: true,
 	})
 	if b == nil {
+		pool.hedges.refund()
 		return
 	}
 	second, h := w.takeConn()
 	*h = conn{state: stateHedging, listener: c.listener, backend: b, flags: flagCounted, dialled: now}
 	if errno := w.startConnect(second, pool, b); errno != 0 { // the first dial goes on
+		pool.hedges.refund()
 		w.uncount(h)
 		w.freeConn(second, h)
 		return

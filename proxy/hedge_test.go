@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
@@ -173,6 +174,32 @@ func TestDialsAreNoHedges(t *testing.T) {
 		c.Close()
 		if record := r.ended(1)[0]; record.Attempts != 2 || record.Duration < 60*time.Millisecond {
 			t.Errorf("attempts = %d, duration = %v: the second dial came before the end of the first", record.Attempts, record.Duration)
+		}
+	})
+}
+
+// TestHedgeBudgetIsForDials has slow dials with nobody else to dial: what was not spent is there when somebody is.
+func TestHedgeBudgetIsForDials(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(5*time.Millisecond),
+			func(s *setup) { s.timeout = 2 * time.Second; s.attempts = 2 })
+		b := r.pool.Balancer
+		b.SetHealth(r.pool.Backends[1], backend.HealthDown, proxy.Clock())
+		const clients = 150
+		for range clients {
+			r.dial()
+		}
+		first := r.pool.Backends[0]
+		testnet.Eventually(t, "all are dialled", func() bool { return first.Active() == clients })
+		began := time.Now()
+		testnet.Eventually(t, "all would have a second dial", func() bool { return time.Since(began) > 500*time.Millisecond })
+		b.SetHealth(r.pool.Backends[1], backend.HealthUp, proxy.Clock())
+		began = time.Now()
+		c := r.dial()
+		mustAsk(t, c, "hello")
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("served after %v: there was no second dial", took)
 		}
 	})
 }

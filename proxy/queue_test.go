@@ -156,3 +156,46 @@ func TestFullWithoutQueue(t *testing.T) {
 		r.endedOne(proxy.SideProxy, proxy.ReasonNoBackend, 0, 0)
 	})
 }
+
+// TestQueueIsNoBusyLoop has dials fail for a reason that says nothing about the backend (an address that cannot be
+// connected to from here; as with source ports that have run out, or a local firewall). The client waits between its
+// attempts, and not longer than the queue allows.
+func TestQueueIsNoBusyLoop(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for name, most := range map[string]int32{"unbounded": 0, "bounded": 1} {
+			t.Run(name, func(t *testing.T) {
+				const timeout = 300 * time.Millisecond
+				r := start(t, engine, []string{"[fe80::1]:9"}, queueing(most, 10, timeout), func(s *setup) {
+					s.listener.NoBackend, s.attempts, s.options.Workers = proxy.QueueClient, 1, 1
+				})
+				done := make(chan struct{})
+				go func() { // as the monitor does
+					defer close(done)
+					for ticker := time.Tick(20 * time.Millisecond); len(r.records.all()) < 2; <-ticker {
+						r.pool.Balancer.Tick(proxy.Clock())
+						if t.Context().Err() != nil {
+							return
+						}
+					}
+				}()
+				for range 2 {
+					c := r.dial()
+					_ = c.SetReadDeadline(time.Now().Add(10 * timeout))
+					defer func() {
+						if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+							t.Errorf("after ten times the queue's timeout: %v, want EOF", err)
+						}
+					}()
+				}
+				if !testnet.Within(10*timeout, func() bool { return len(r.records.all()) == 2 }) {
+					t.Errorf("%d of 2 clients have been turned away after ten times the queue's timeout", len(r.records.all()))
+					r.cancel() // ends them
+				}
+				<-done
+				if n := r.pool.Backends[0].Total(); n > 100 {
+					t.Errorf("%d dials for two clients in %v", n, timeout)
+				}
+			})
+		}
+	})
+}
