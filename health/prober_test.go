@@ -185,6 +185,28 @@ func TestCancelledChecksLeaveNothing(t *testing.T) {
 	}
 }
 
+// A child process on its way to exec has all sockets of its parent for a moment,
+// so that closing one does not end it.
+func TestClosedSocketsSayNothing(t *testing.T) {
+	p := newProbes(t)
+	listening, silent := addrOf(t, "tcp", testnet.Listen(t, "tcp", "").Addr), addrOf(t, "tcp", testnet.Silent(t))
+	first := p.begin(0, listening)
+	p.finish()
+	child, err := unix.Dup(int(p.probes[first].fd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(child)
+	p.take(unix.AF_INET)
+	p.close(first)
+	if second := p.begin(1, silent); second != first {
+		t.Fatalf("the next check is in place %d, want %d", second, first)
+	}
+	p.poll(func(target int32, errno unix.Errno) {
+		t.Errorf("check %d has ended, without an answer: %v", target, errno)
+	})
+}
+
 // limitFiles lets this process open no more files until the returned function
 // is called.
 func limitFiles(t testing.TB) (lift func()) {

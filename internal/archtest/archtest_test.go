@@ -50,7 +50,8 @@ var rooms = map[string][]string{
 
 	// Drive the program from outside, as they do its peers.
 	"bench": {},
-	"peers": {},
+	// Drives the program too, and the checks, against real servers.
+	"peers": {"backend", "health"},
 
 	// Breaks things around the program, and around a proxy with options that the configuration does not offer.
 	"faults": anything,
