@@ -340,3 +340,74 @@ func TestFaultDownEndsConnections(t *testing.T) {
 		p.stop()
 	})
 }
+
+// TestFaultRebalanceAfterRecovery has all long connections on one backend because the other was down. When that is back, idle
+// ones are ended, at the rate that was asked for and until the spread is fair; those who talk all the time are left
+// alone, and clients who come back find the other one.
+func TestFaultRebalanceAfterRecovery(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		first := greeter(t, "a", "")
+		address, front := freeAddress(t, "127.0.0.1"), freeAddress(t, "127.0.0.1")
+		p := run(t, settings{engine: engine, binds: []string{front}, noSocket: true, backends: []string{first.Addr, address},
+			pool: "    health: {interval: 200ms, fast_interval: 50ms, rise: 1, fall: 1}\n    rebalance: {rate: 20/s, jitter: 0%}\n"})
+		p.logged("backend is down", address)
+		const clients, busy = 20, 5
+		var conns []testnet.Conn
+		for range clients {
+			conns = append(conns, meet(t, front, "a"))
+		}
+		greeter(t, "b", address)
+		p.logged("backend is up", address)
+		back := time.Now()
+		ended := 0
+		testnet.Eventually(t, "half of the connections have moved", func() bool {
+			for _, c := range conns[:busy] {
+				mustAsk(t, c, "busy")
+			}
+			if now := strings.Count(p.log(), `"reason":"rebalanced"`); now > ended {
+				for range now - ended { // as their clients would
+					conns = append(conns, meet(t, front, ""))
+				}
+				ended = now
+			}
+			return ended >= clients/2-1
+		})
+		if took := time.Since(back); took < 400*time.Millisecond {
+			t.Errorf("%d connections were ended within %v, with a rate of 20/s", ended, took)
+		}
+		quiet := time.Now()
+		testnet.Eventually(t, "nothing happens for two seconds", func() bool {
+			for _, c := range conns[:busy] {
+				mustAsk(t, c, "busy")
+			}
+			return time.Since(quiet) > 2*time.Second
+		})
+		if now := strings.Count(p.log(), `"reason":"rebalanced"`); now > clients/2 {
+			t.Errorf("%d of %d connections were ended", now, clients)
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		p.stop()
+	})
+}
+
+// greeter is a backend that says its name, and then echoes.
+func greeter(t *testing.T, name, address string) *testnet.Backend {
+	t.Helper()
+	return testnet.Serve(t, "tcp", address, func(c testnet.Conn) {
+		_, _ = io.WriteString(c, name)
+		testnet.Echo(c)
+	})
+}
+
+// meet connects and reads the name of the backend, which has to be the one wanted, if that is not "".
+func meet(t *testing.T, front, want string) testnet.Conn {
+	t.Helper()
+	c := testnet.Dial(t, "tcp", front)
+	name := make([]byte, 1)
+	if _, err := io.ReadFull(c, name); err != nil || want != "" && string(name) != want {
+		t.Fatalf("served by %q, %v; want %q", name, err, want)
+	}
+	return c
+}
