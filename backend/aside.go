@@ -20,7 +20,7 @@ const (
 // are called by one goroutine at a time (the pool's policy, under its lock);
 // the fields are atomics because anybody may read them.
 type aside struct {
-	until    atomic.Int64 // the earliest time of the next probe
+	until    atomic.Int64 // the earliest time of the next probe; available, the time of the last recovery
 	failures atomic.Int32 // failed dials in a row that counted; 0 = available
 	probing  atomic.Bool
 }
@@ -38,18 +38,29 @@ func (b *Backend) Probing() bool { return b.aside.probing.Load() }
 func (b *Backend) Failures() int { return int(b.aside.failures.Load()) }
 
 // AsideUntil returns the earliest time at which a left-aside backend may be
-// probed; 0 means at once. Any goroutine may ask.
-func (b *Backend) AsideUntil() int64 { return b.aside.until.Load() }
+// probed; 0 means at once, or that it is not left aside. Any goroutine may ask.
+func (b *Backend) AsideUntil() int64 {
+	if !b.LeftAside() {
+		return 0
+	}
+	return b.aside.until.Load()
+}
 
-// Fail leaves the backend aside because a dial was refused or timed out: for
-// MinAside, and twice as long after each failed probe, up to MaxAside. It
-// reports whether the state changed.
+// Fail leaves the backend aside because a dial that began at some time was
+// refused or timed out: for MinAside, and twice as long after each failed
+// probe, up to MaxAside. It reports whether the state changed.
 //
-// Failures of other dials while the backend is aside already change nothing.
-// They were under way when it was left aside, and a burst of them would
-// otherwise double a one-second pause to MaxAside at once.
-func (b *Backend) Fail(now int64) bool {
-	if b.LeftAside() && !b.Probing() {
+// Dials that were under way already when it was left aside, when its probe
+// began, or when it recovered, change nothing. A burst of them would double a
+// one-second pause to MaxAside at once, or send away one that is back.
+func (b *Backend) Fail(began, now int64) bool {
+	until := b.aside.until.Load()
+	switch {
+	case !b.LeftAside():
+		if until != 0 && began < until {
+			return false
+		}
+	case !b.Probing(), began < until-int64(ProbeLease):
 		return false
 	}
 	failures := b.aside.failures.Add(1)
@@ -71,13 +82,13 @@ func delay(failures int32) time.Duration {
 
 // Recover brings the backend back fully because a dial was answered. It
 // reports whether it had been left aside.
-func (b *Backend) Recover() bool {
+func (b *Backend) Recover(now int64) bool {
 	if !b.LeftAside() {
 		return false
 	}
+	b.aside.until.Store(now)
 	b.aside.failures.Store(0)
 	b.aside.probing.Store(false)
-	b.aside.until.Store(0)
 	return true
 }
 

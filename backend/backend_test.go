@@ -67,7 +67,7 @@ func TestReleaseWithoutAcquirePanics(t *testing.T) {
 func TestAsideDoublesToThirtySeconds(t *testing.T) {
 	b := new(Backend)
 	now := int64(-5 * second) // a monotonic clock may begin anywhere
-	if !b.Fail(now) || !b.LeftAside() {
+	if !b.Fail(now, now) || !b.LeftAside() {
 		t.Fatal("the first failure did not leave it aside")
 	}
 	for i, want := range []int64{1, 2, 4, 8, 16, 30, 30, 30} {
@@ -84,7 +84,7 @@ func TestAsideDoublesToThirtySeconds(t *testing.T) {
 		if !b.Probe(now) || !b.Probing() {
 			t.Fatalf("not probed when its time was over, after %d failures", i+1)
 		}
-		if !b.Fail(now) || b.Probing() {
+		if !b.Fail(now, now) || b.Probing() {
 			t.Fatalf("failed probe %d was not counted", i+1)
 		}
 	}
@@ -92,13 +92,13 @@ func TestAsideDoublesToThirtySeconds(t *testing.T) {
 
 func TestOnlyProbesDouble(t *testing.T) {
 	b := new(Backend)
-	b.Fail(0)
+	b.Fail(0, 0)
 	for range 100 { // dials that were under way
-		if b.Fail(second / 2) {
+		if b.Fail(second/2, second/2) {
 			t.Fatal("a failure while left aside changed the state")
 		}
 	}
-	if b.Fail(5 * second) {
+	if b.Fail(5*second, 5*second) {
 		t.Error("a late failure without a probe changed the state")
 	}
 	if b.AsideUntil() != second || b.Failures() != 1 {
@@ -109,16 +109,16 @@ func TestOnlyProbesDouble(t *testing.T) {
 
 func TestRecoverResetsTheDelay(t *testing.T) {
 	b := new(Backend)
-	if b.Recover() {
+	if b.Recover(0) {
 		t.Error("Recover reported a change of an available backend")
 	}
-	b.Fail(0)
+	b.Fail(0, 0)
 	b.Probe(second)
-	b.Fail(second)
-	if !b.Recover() || b.LeftAside() || b.Probing() || b.AsideUntil() != 0 {
+	b.Fail(second, second)
+	if !b.Recover(0) || b.LeftAside() || b.Probing() || b.AsideUntil() != 0 {
 		t.Fatal("Recover did not bring it back fully")
 	}
-	b.Fail(10 * second)
+	b.Fail(10*second, 10*second)
 	if got := b.AsideUntil() - 10*second; got != second {
 		t.Errorf("left aside for %v after recovery, want 1s", time.Duration(got))
 	}
@@ -129,7 +129,7 @@ func TestOneProbeAtATime(t *testing.T) {
 	if b.Probe(0) || b.EndProbe() {
 		t.Fatal("an available backend was probed")
 	}
-	b.Fail(0)
+	b.Fail(0, 0)
 	if b.EndProbe() {
 		t.Error("EndProbe ended what never began")
 	}
@@ -150,5 +150,27 @@ func TestOneProbeAtATime(t *testing.T) {
 	}
 	if !b.Probe(2 * second) {
 		t.Error("not probed at once after a probe without a verdict")
+	}
+}
+
+// TestLateFailures holds that a dial which began before something better was
+// known does not change that.
+func TestLateFailures(t *testing.T) {
+	b := new(Backend)
+	b.Fail(0, second)
+	b.Probe(3 * second)
+	if b.Fail(2*second, 4*second) || !b.Probing() {
+		t.Error("a dial from before the probe was taken for it")
+	}
+	if !b.Fail(3*second, 5*second) || b.Failures() != 2 {
+		t.Error("the probe's own failure was not counted")
+	}
+	b.Probe(8 * second)
+	b.Recover(9 * second)
+	if b.Fail(8*second, 10*second) || b.LeftAside() {
+		t.Error("a dial from before the recovery left it aside again")
+	}
+	if !b.Fail(9*second, 10*second) {
+		t.Error("a dial from after the recovery was not counted")
 	}
 }

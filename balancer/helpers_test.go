@@ -44,7 +44,9 @@ func (p policy) Pick(now int64, tried []*backend.Backend) *backend.Backend {
 	return b
 }
 
-func (p policy) OK(b *backend.Backend)   { p.Balancer.OK(b, 0) }
+func (p policy) OK(b *backend.Backend)                { p.Balancer.OK(b, 0) }
+func (p policy) Failed(b *backend.Backend, now int64) { p.Balancer.Failed(b, now, now) }
+
 func (p policy) Done(b *backend.Backend) { p.Balancer.Done(b, 0) }
 
 // newPolicy returns the named policy over backends of these weights.

@@ -32,6 +32,7 @@ func (p *Balancer) Silent(b *backend.Backend, now int64) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.suspect(b, now)
+	p.serveQueue(now)
 }
 
 // suspect counts a failure of b, and ejects it if that is one too many. A byte

@@ -81,7 +81,10 @@ func (p *Balancer) Pick(r Request) (*backend.Backend, Verdict) {
 	defer p.unlock()
 	key, waits := p.key(&r), r.Waiter != nil && p.options.Queue > 0
 	b := p.choose(r.Now, key, r.Tried, waits, !r.OnlyAvailable)
-	if b == nil && !r.OnlyAvailable {
+	if b == nil && waits && p.full() && !p.queue.hasRoom(&r, p.options.Queue) {
+		b = p.choose(r.Now, key, r.Tried, false, !r.OnlyAvailable) // rather a backup than nobody
+	}
+	if b == nil && !r.OnlyAvailable && !(waits && p.full()) {
 		b = p.lastResort(r.Now, r.Tried)
 	}
 	switch {
@@ -128,9 +131,6 @@ func (p *Balancer) choose(now int64, key uint64, tried []*backend.Backend, waits
 
 // lastResort picks one that is left aside or ejected, when there is no other.
 func (p *Balancer) lastResort(now int64, tried []*backend.Backend) *backend.Backend {
-	if p.full() {
-		return nil
-	}
 	for n, t := range p.tiers {
 		if i := t.lastResort(now, p.places(n, tried)); i >= 0 {
 			return p.count(t, i)
@@ -214,13 +214,14 @@ func (p *Balancer) at(b *backend.Backend) (t *tier, place int) {
 	return p.tiers[m.tier], m.place
 }
 
-// Failed tells that a dial to b was refused or timed out. A local error, such
-// as no free source port, says nothing about b: only Done follows.
-func (p *Balancer) Failed(b *backend.Backend, now int64) {
+// Failed tells that a dial to b, which began at some time, was refused or timed
+// out. A local error, such as no free source port, says nothing about b: only
+// Done follows.
+func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
 	b.DialFailed()
 	p.mu.Lock()
 	defer p.unlock()
-	if b.Fail(now) {
+	if b.Fail(began, now) {
 		p.refresh(b.Index)
 		t, i := p.at(b)
 		t.reschedule(i)
@@ -229,6 +230,7 @@ func (p *Balancer) Failed(b *backend.Backend, now int64) {
 		}
 	}
 	p.suspect(b, now)
+	p.serveQueue(now)
 }
 
 // OK tells that a dial to b was answered.
@@ -246,7 +248,7 @@ func (p *Balancer) OK(b *backend.Backend, now int64) {
 // recover brings b back that was left aside.
 func (p *Balancer) recover(b *backend.Backend, now int64) {
 	failures := b.Failures()
-	if !b.Recover() {
+	if !b.Recover(now) {
 		return
 	}
 	if failures > 1 { // else it had hiccups: it was away for no more than MinAside

@@ -25,6 +25,7 @@ type queue struct {
 type queued struct {
 	waiter Waiter
 	key    uint64 // the hash of its address
+	tired  bool   // it has tried those that are left aside or ejected already
 }
 
 // grant is a backend for one who waited, told when the lock has been given
@@ -41,16 +42,20 @@ func (q *queue) len() int {
 	return q.waiting.Len()
 }
 
+// hasRoom reports whether the client may wait, in a queue of a size. Who has had
+// its turn keeps its place.
+func (q *queue) hasRoom(r *Request, size int) bool { return q.len() < size || r.Again }
+
 // enqueue lets the client wait, if there is room.
 func (p *Balancer) enqueue(r *Request, key uint64) Verdict {
 	q := &p.queue
-	if q.len() >= p.options.Queue && !r.Again {
+	if !q.hasRoom(r, p.options.Queue) {
 		return QueueFull
 	}
 	if q.waiting == nil {
 		q.waiting, q.places = list.New(), make(map[Waiter]*list.Element)
 	}
-	entry := queued{r.Waiter, key}
+	entry := queued{r.Waiter, key, r.Again || r.OnlyAvailable}
 	if r.Again {
 		q.places[r.Waiter] = q.waiting.PushFront(entry)
 	} else {
@@ -86,6 +91,9 @@ func (p *Balancer) serveQueue(now int64) {
 		first := p.queue.waiting.Front()
 		entry := first.Value.(queued)
 		b := p.choose(now, entry.key, nil, true, true)
+		if b == nil && !entry.tired && !p.full() {
+			b = p.lastResort(now, nil) // as a newcomer would have it
+		}
 		if b == nil {
 			return
 		}

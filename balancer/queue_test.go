@@ -184,3 +184,40 @@ func TestQueueAcrossLoops(t *testing.T) {
 type turnOn chan *backend.Backend
 
 func (c turnOn) Granted(b *backend.Backend) { c <- b }
+
+// TestSilenceServesTheQueue has a failed connection be the one too many: the
+// pool panics, one that was down is used, and it belongs to the one who waits.
+func TestSilenceServesTheQueue(t *testing.T) {
+	p, backends := newPolicyWith(t, Options{
+		Policy: "least_conn", Queue: 5, PanicThreshold: 40,
+		Outlier: &Outlier{Failures: 1, Eject: 10e9, MaxEjected: 100},
+	}, newBackends(1, 1, 1))
+	a, b, c := backends[0], backends[1], backends[2]
+	b.MaxConnections = 1
+	p.Pick(0, []*backend.Backend{a, c})
+	p.SetHealth(c, backend.HealthDown, 0)
+	a.MaxConnections = 1
+	p.Pick(0, nil)
+	w := waits(t, p, Request{})
+	p.Silent(a, 0)
+	if w.one(t) != c {
+		t.Errorf("who waits has %v, want the one that is used again", w.one(t))
+	}
+}
+
+// TestNobodyIsOvertakenByLastResort has the full backend, for which clients
+// wait, go down: an ejected one is the last resort for them first.
+func TestNobodyIsOvertakenByLastResort(t *testing.T) {
+	p, backends := newPolicyWith(t, Options{
+		Policy: "least_conn", Queue: 5, Outlier: &Outlier{Failures: 1, Eject: 10e9, MaxEjected: 50},
+	}, newBackends(1, 1))
+	full, ejected := backends[0], backends[1]
+	full.MaxConnections = 1
+	p.Silent(ejected, 0)
+	p.Pick(0, nil)
+	w := waits(t, p, Request{})
+	p.SetHealth(full, backend.HealthDown, 0)
+	if w.one(t) != ejected {
+		t.Errorf("who waits has %v, want the ejected one", w.one(t))
+	}
+}

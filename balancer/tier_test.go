@@ -92,7 +92,7 @@ func TestFullBackends(t *testing.T) {
 	}{
 		{"far_ones_serve", 5, []int{0, 0, -1}, []Verdict{Picked, Waiting}, 2},
 		{"backups_serve_without_a_queue", 0, []int{0, 0, 1}, []Verdict{Picked, NoBackend}, 2},
-		{"the_queue_comes_before_backups", 1, []int{0, 0, 1}, []Verdict{Waiting, QueueFull}, 0},
+		{"the_queue_comes_before_backups", 1, []int{0, 0, 1}, []Verdict{Waiting, Picked, QueueFull}, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, backends := tiered(t, Options{Policy: "least_conn", Queue: test.queue}, test.priorities...)

@@ -66,7 +66,7 @@ func (w *worker) connect(index uint32, c *conn, b *backend.Backend) {
 		return
 	default: // a machine without IPv6 (EAFNOSUPPORT), a security profile: no client will reach this backend from here
 		c.countAttempt()
-		pool.Balancer.Failed(b, now)
+		pool.Balancer.Failed(b, now, now)
 		w.dialFailed(index, c, Outcome{SideBackend, ReasonConnectUnreachable})
 		return
 	}
@@ -172,7 +172,7 @@ func answered(errno unix.Errno) bool { return errno == unix.ECONNRESET || errno 
 func (w *worker) dialOver(c *conn, done *eventloop.Completion) Outcome {
 	outcome, peersFault := dialOutcome(done.Err)
 	if peersFault {
-		c.listener.Pool.Balancer.Failed(c.backend, w.loop.Now())
+		c.listener.Pool.Balancer.Failed(c.backend, c.dialled, w.loop.Now())
 	}
 	w.loop.Close(done.Slot)
 	c.flags &^= flagBackend | flagMayHedge

@@ -98,7 +98,7 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 	}
 	// Whoever is that much slower than another is left aside, as if it had timed out: the next clients need not wait
 	// for it, and a probe finds out when it is well again.
-	pool.Balancer.Failed(c.backend, w.loop.Now())
+	pool.Balancer.Failed(c.backend, c.dialled, w.loop.Now())
 	w.moveClient(index, c, second, h)
 	c.state = stateWithdrawn
 	w.loop.CancelWrite(slotOf(index, server))
@@ -150,7 +150,7 @@ func (w *worker) withdrawn(index uint32, c *conn, done *eventloop.Completion) {
 	if done.Err == 0 || answered(done.Err) {
 		c.listener.Pool.Balancer.OK(c.backend, w.loop.Now()) // late, but well
 	} else if _, peersFault := dialOutcome(done.Err); peersFault && done.Err != unix.ECANCELED {
-		c.listener.Pool.Balancer.Failed(c.backend, w.loop.Now())
+		c.listener.Pool.Balancer.Failed(c.backend, c.dialled, w.loop.Now())
 	}
 	w.loop.Close(done.Slot)
 	w.uncount(c)
