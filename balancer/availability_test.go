@@ -201,3 +201,28 @@ func TestLastResortTakesTurns(t *testing.T) {
 		}
 	})
 }
+
+// TestLastResortBesideFullOnes has one backend full and the other left aside after a single failed dial, and a client that
+// does not wait: it tries the one that may be back, as it would if there were no full one.
+func TestLastResortBesideFullOnes(t *testing.T) {
+	backends := []*backend.Backend{
+		{Address: "a", Weight: 1, MaxConnections: 1},
+		{Address: "b", Weight: 1, Index: 1},
+	}
+	p, err := New(backends, Options{Policy: "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := p.Pick(Request{Now: 1}); b != backends[0] {
+		t.Fatalf("picked %v", b)
+	}
+	b, _ := p.Pick(Request{Now: 1})
+	if b != backends[1] {
+		t.Fatalf("picked %v", b)
+	}
+	p.Failed(b, 2, 2)
+	p.Done(b, 2)
+	if b, verdict := p.Pick(Request{Now: 3}); b != backends[1] {
+		t.Errorf("picked %v (verdict %d): the client is turned away, although nobody tried %s for it", b, verdict, backends[1].Address)
+	}
+}

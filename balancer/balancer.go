@@ -65,6 +65,9 @@ type Request struct {
 	Tried []*backend.Backend
 	// OnlyAvailable asks for none that is left aside, not even to probe it.
 	OnlyAvailable bool
+	// Beside asks for an available backend that is as good as this one, which
+	// is being dialled for the same client; nil for a first dial.
+	Beside *backend.Backend
 	// Waiter waits when all who could serve are full, if the pool has a queue;
 	// nil does not wait.
 	Waiter Waiter

@@ -79,21 +79,35 @@ func (p *Balancer) unlock() {
 func (p *Balancer) Pick(r Request) (*backend.Backend, Verdict) {
 	p.mu.Lock()
 	defer p.unlock()
+	if r.Beside != nil {
+		return p.pickBeside(&r)
+	}
 	key, waits := p.key(&r), r.Waiter != nil && p.options.Queue > 0
 	b := p.choose(r.Now, key, r.Tried, waits, !r.OnlyAvailable)
 	if b == nil && waits && p.full() && !p.queue.hasRoom(&r, p.options.Queue) {
 		b = p.choose(r.Now, key, r.Tried, false, !r.OnlyAvailable) // rather a backup than nobody
 	}
-	if b == nil && !r.OnlyAvailable && !(waits && p.full()) {
+	mustWait := waits && (p.full() || p.queue.len() > 0) // who waits already is not overtaken
+	if b == nil && !r.OnlyAvailable && !mustWait {
 		b = p.lastResort(r.Now, r.Tried)
 	}
 	switch {
 	case b != nil:
 		return b, Picked
-	case waits && (r.WaitForAny || p.full()):
+	case mustWait, waits && r.WaitForAny:
 		return nil, p.enqueue(&r, key)
 	}
 	return nil, NoBackend
+}
+
+// pickBeside picks for a second dial: an available backend of the same tier.
+func (p *Balancer) pickBeside(r *Request) (*backend.Backend, Verdict) {
+	n := p.members[r.Beside.Index].tier
+	i := p.tiers[n].chooser.next(request{key: p.key(r), tried: p.places(n, r.Tried)})
+	if i < 0 {
+		return nil, NoBackend
+	}
+	return p.count(p.tiers[n], i), Picked
 }
 
 // key is the hash of the client, 0 where nobody looks at it. Clients of which
@@ -221,15 +235,31 @@ func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
 	b.DialFailed()
 	p.mu.Lock()
 	defer p.unlock()
-	if b.Fail(began, now) {
-		p.refresh(b.Index)
-		t, i := p.at(b)
-		t.reschedule(i)
-		if b.Failures() == 1 {
-			p.tell(Event{Kind: LeftAside, Backend: b, Now: now, Until: b.AsideUntil(), Count: 1})
-		}
-	}
+	p.leaveAside(b, began, now)
 	p.suspect(b, now)
+	p.serveQueue(now)
+}
+
+func (p *Balancer) leaveAside(b *backend.Backend, began, now int64) {
+	if !b.Fail(began, now) {
+		return
+	}
+	p.refresh(b.Index)
+	t, i := p.at(b)
+	t.reschedule(i)
+	if b.Failures() == 1 {
+		p.tell(Event{Kind: LeftAside, Backend: b, Now: now, Until: b.AsideUntil(), Count: 1})
+	}
+}
+
+// TooSlow tells that another backend answered a dial that began later, while b
+// had not answered: b is left aside as if its dial had timed out. That is no
+// failure for which it could be ejected.
+func (p *Balancer) TooSlow(b *backend.Backend, began, now int64) {
+	b.DialFailed()
+	p.mu.Lock()
+	defer p.unlock()
+	p.leaveAside(b, began, now)
 	p.serveQueue(now)
 }
 

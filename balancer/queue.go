@@ -25,7 +25,7 @@ type queue struct {
 type queued struct {
 	waiter Waiter
 	key    uint64 // the hash of its address
-	tired  bool   // it has tried those that are left aside or ejected already
+	tired  bool   // it has tried those that are ejected already
 }
 
 // grant is a backend for one who waited, told when the lock has been given
@@ -83,6 +83,21 @@ func (q *queue) remove(place *list.Element) {
 	delete(q.places, q.waiting.Remove(place).(queued).waiter)
 }
 
+// anyEjected picks one that is ejected and not left aside, for clients who wait
+// and would wait for nobody else: its dials are answered. They do not try those
+// that are left aside, one after another, and be refused: the first of them is
+// the probe in its time.
+func (p *Balancer) anyEjected() *backend.Backend {
+	for _, i := range p.ejected {
+		b := p.backends[i]
+		t, place := p.at(b)
+		if t.waiting.has(place) && !b.LeftAside() {
+			return p.count(t, place)
+		}
+	}
+	return nil
+}
+
 // serveQueue gives backends to those who wait, as far as there are any. Nobody
 // who comes later has a better claim: while somebody waits, there is nothing
 // for a newcomer to pick.
@@ -92,7 +107,7 @@ func (p *Balancer) serveQueue(now int64) {
 		entry := first.Value.(queued)
 		b := p.choose(now, entry.key, nil, true, true)
 		if b == nil && !entry.tired && !p.full() {
-			b = p.lastResort(now, nil) // as a newcomer would have it
+			b = p.anyEjected()
 		}
 		if b == nil {
 			return

@@ -30,6 +30,7 @@ type Monitor struct {
 	groups       []health.Group
 	checks       *health.Monitor // of groups; nil without any
 	events       chan balancer.Event
+	wake         chan struct{} // see wantTicks
 	lost         atomic.Uint64
 
 	// What Run was given.
@@ -41,7 +42,7 @@ type Monitor struct {
 type dataPlane interface {
 	Evict(proxy.Evict)
 	SetListening(l *proxy.Listener, on bool)
-	Idle(b *backend.Backend, quiet time.Duration) []proxy.IdleConn
+	Idle(b *backend.Backend, quiet time.Duration, most int) []proxy.IdleConn
 	EndIdle(i proxy.IdleConn, reason proxy.Reason)
 }
 
@@ -62,6 +63,7 @@ func newMonitor(drainTimeout time.Duration) *Monitor {
 		drainTimeout: drainTimeout,
 		pools:        make(map[string]*watched),
 		events:       make(chan balancer.Event, eventsKept),
+		wake:         make(chan struct{}, 1),
 	}
 }
 
@@ -99,10 +101,22 @@ func (m *Monitor) unlisten(l *proxy.Listener) {
 
 // notify takes what a balancer has found out. Loops call it.
 func (m *Monitor) notify(e balancer.Event) {
+	m.wantTicks()
+	if e.Kind == balancer.ClientWaits {
+		return // there is nothing to log
+	}
 	select {
 	case m.events <- e:
 	default:
 		m.lost.Add(1)
+	}
+}
+
+// wantTicks has balancers told the time from now on, until none of them waits for it.
+func (m *Monitor) wantTicks() {
+	select {
+	case m.wake <- struct{}{}:
+	default: // somebody else has asked already
 	}
 }
 
@@ -139,6 +153,7 @@ func (m *Monitor) followEvents(ctx context.Context) {
 			return
 		case e := <-m.events:
 			m.logEvent(e)
+		case <-m.wake:
 			if !ticking {
 				ticking = true
 				ticker.Reset(tickEvery)
@@ -162,9 +177,6 @@ func (m *Monitor) tick() (again bool) {
 func (m *Monitor) logEvent(e balancer.Event) {
 	if n := m.lost.Swap(0); n > 0 {
 		m.log.Warn("events of backends were not logged because there were too many", "count", n)
-	}
-	if e.Backend == nil {
-		return // a client waits, and wants ticks
 	}
 	about := []any{"pool", e.Backend.Pool, "backend", e.Backend.Address}
 	rest := seconds("for", e.Until-e.Now)
@@ -200,10 +212,7 @@ func (m *Monitor) healthChanged(c health.Change) {
 		}
 	}
 	m.look(w)
-	select { // a slow start, or a queue, wants ticks from now on
-	case m.events <- balancer.Event{Kind: balancer.ClientWaits}:
-	default: // there are others before it, which have the same effect
-	}
+	m.wantTicks() // a slow start may have begun
 }
 
 // trouble tells that checks cannot be made for want of something on this machine; nil that they can again.

@@ -34,7 +34,7 @@ func (p *plane) Evict(e proxy.Evict) {
 
 func (p *plane) SetListening(_ *proxy.Listener, on bool) { p.listening = append(p.listening, on) }
 
-func (p *plane) Idle(b *backend.Backend, _ time.Duration) []proxy.IdleConn { return p.idle[b] }
+func (p *plane) Idle(b *backend.Backend, _ time.Duration, _ int) []proxy.IdleConn { return p.idle[b] }
 
 func (p *plane) EndIdle(i proxy.IdleConn, _ proxy.Reason) { p.ended = append(p.ended, i) }
 
@@ -167,7 +167,6 @@ func TestEventsAreLogged(t *testing.T) {
 		{Kind: balancer.Back, Backend: b, Count: 4},
 		{Kind: balancer.Ejected, Backend: b, Until: int64(30 * time.Second), Count: 5},
 		{Kind: balancer.Returned, Backend: b},
-		{Kind: balancer.ClientWaits},
 	} {
 		m.logEvent(e)
 	}

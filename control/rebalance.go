@@ -57,7 +57,7 @@ func (r *rebalancer) step() {
 	if n <= 0 {
 		return
 	}
-	idle := r.server.Idle(b, rebalanceQuiet)
+	idle := r.server.Idle(b, rebalanceQuiet, n)
 	slices.SortFunc(idle, func(a, b proxy.IdleConn) int { return int(a.Since - b.Since) })
 	n = min(n, len(idle))
 	for _, i := range idle[:n] {

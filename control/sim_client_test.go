@@ -61,6 +61,9 @@ func (s *simulation) ask(c *simClient, r *simRequest, k *simTicket) (*simDial, b
 	if r.waits {
 		request.Waiter = k
 	}
+	if r.beside != nil {
+		request.Beside = r.beside.real
+	}
 	b, verdict := s.balancer.Pick(request)
 	s.judge(r, b, verdict)
 	switch verdict {

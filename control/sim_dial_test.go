@@ -37,7 +37,7 @@ func (s *simulation) dialBeside(c *simClient) {
 		return
 	}
 	tried := append(slices.Clone(c.tried), c.dial.backend)
-	d, _ := s.ask(c, &simRequest{tried: tried, onlyAvailable: true}, nil)
+	d, _ := s.ask(c, &simRequest{tried: tried, onlyAvailable: true, beside: s.twin.of(c.dial.backend)}, nil)
 	if s.tracing {
 		s.trace("client %s dials another beside the first%s", c.addr, named(d))
 	}
@@ -93,7 +93,7 @@ func (s *simulation) dialAnswered(d *simDial) {
 	c := d.client
 	if d == c.rival { // who is that much slower is left aside, as if it had timed out
 		s.happened("hedged well")
-		s.failed(c.dial)
+		s.tooSlow(c.dial)
 		s.withdraw(c.dial)
 		c.dial = d
 	} else {
@@ -210,6 +210,12 @@ func (s *simulation) failed(d *simDial) {
 	}
 	s.twin.failed(s.twin.of(d.backend), d.began, s.loop.now)
 	s.balancer.Failed(d.backend, d.began, s.loop.now)
+}
+
+// tooSlow is told of a dial that another one has overtaken.
+func (s *simulation) tooSlow(d *simDial) {
+	s.twin.leaveAside(s.twin.of(d.backend), d.began, s.loop.now)
+	s.balancer.TooSlow(d.backend, d.began, s.loop.now)
 }
 
 func (s *simulation) done(d *simDial) {

@@ -77,10 +77,11 @@ func (t *twin) state(b *twinBackend, now int64) simState {
 type simRequest struct {
 	tried         []*backend.Backend
 	onlyAvailable bool
-	waits         bool // for a place
-	any           bool // also when nobody can serve
-	again         bool // it has had its turn before
-	granted       bool // this is its turn
+	waits         bool         // for a place
+	any           bool         // also when nobody can serve
+	again         bool         // it has had its turn before
+	granted       bool         // this is its turn
+	beside        *twinBackend // that is being dialled for the same client; nil for a first dial
 }
 
 // probes reports whether the client may be the probe of one that is left aside.
@@ -92,6 +93,9 @@ func (t *twin) offer(r *simRequest, now int64) int {
 	waits := r.waits && (r.granted || r.again || len(t.queue) < t.options.Queue)
 	full := false
 	for n, tier := range t.tiers {
+		if r.beside != nil && r.beside.tier != n {
+			continue
+		}
 		priority := tier[0].real.Priority
 		if n > 0 && t.tiers[n-1][0].real.Priority != priority {
 			if waits && full {
@@ -132,12 +136,13 @@ func (s *simulation) judge(r *simRequest, b *backend.Backend, verdict balancer.V
 		return
 	}
 	somebodyFull := t.any(nil, now, simFull)
-	mayWait := r.waits && (r.any || somebodyFull)
+	behind := r.waits && len(t.queue) > 0 // nobody overtakes who waits
+	mayWait := r.waits && (r.any || somebodyFull) || behind
 	switch {
 	case verdict == balancer.NoBackend && r.onlyAvailable && t.offer(r, now) >= 0,
 		verdict == balancer.NoBackend && !r.onlyAvailable && t.any(r.tried, now, simFree, simDue, simLast):
 		s.violated(ruleServed, "nobody for a client that has tried %d: %s", len(r.tried), s)
-	case t.offer(r, now) >= 0, !r.onlyAvailable && !somebodyFull && t.any(r.tried, now, simDue, simLast):
+	case t.offer(r, now) >= 0, !r.onlyAvailable && !somebodyFull && !behind && t.any(r.tried, now, simDue, simLast):
 		s.violated(ruleQueue, "verdict %d for a client that could be served: %s", verdict, s)
 	case mayWait != (verdict != balancer.NoBackend):
 		s.violated(ruleQueue, "verdict %d for a client, that it may wait is %t: %s", verdict, mayWait, s)

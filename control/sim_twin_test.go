@@ -121,12 +121,16 @@ func (t *twin) done(b *twinBackend, d *simDial) {
 
 // failed counts a failed dial, unless it is older than what is known: begun before the probe, or before the recovery.
 func (t *twin) failed(b *twinBackend, began, now int64) {
+	t.leaveAside(b, began, now)
+	t.suspect(b, now)
+}
+
+func (t *twin) leaveAside(b *twinBackend, began, now int64) {
 	if b.failures == 0 && began >= b.recovered || b.probing && began >= b.until-int64(backend.ProbeLease) {
 		b.failures++
 		b.probing, b.probe = false, nil
 		b.until = now + int64(min(backend.MinAside<<min(b.failures-1, 10), backend.MaxAside))
 	}
-	t.suspect(b, now)
 }
 
 func (t *twin) ok(b *twinBackend, now int64) {

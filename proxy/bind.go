@@ -120,6 +120,19 @@ func (s *Server) bindTCP(bind Bind) (boundListener, error) {
 	if err != nil {
 		return boundListener{}, err
 	}
+	if addr.Port() == 0 {
+		// The kernel gives up a port that it chose itself when a socket stops to listen.
+		chosen, err := s.bindSocket(addr, everywhere, false)
+		if err != nil {
+			return boundListener{}, err
+		}
+		defer rawsys.Close(chosen)
+		port, err := localPort(chosen)
+		if err != nil {
+			return boundListener{}, err
+		}
+		addr = netip.AddrPortFrom(addr.Addr(), port)
+	}
 	// SO_REUSEPORT from the start would let a second l4proxy of the same user share the port unnoticed: the first socket
 	// is opened without it, and only then lets the others join. It stays one of them. Closed, it would reset the
 	// clients who had connected meanwhile.
@@ -159,8 +172,22 @@ func parseBind(address string) (addr netip.AddrPort, everywhere bool, err error)
 	return addr, false, err
 }
 
-// listenTCP makes a TCP socket bound to addr; with shared, a listening one with SO_REUSEPORT.
-func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (fd int, err error) {
+// listenTCP makes a listening TCP socket; with shared, one with SO_REUSEPORT.
+func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (int, error) {
+	fd, err := s.bindSocket(addr, everywhere, shared)
+	if err != nil {
+		return -1, err
+	}
+	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but not listen.
+	if err := unix.Listen(fd, backlog); err != nil {
+		rawsys.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// bindSocket makes a TCP socket bound to addr.
+func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd int, err error) {
 	sa := eventloop.InetSockaddr(addr, 0)
 	fd, errno := rawsys.Socket(sa.Family(), unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
 	if errno == unix.EAFNOSUPPORT && everywhere { // a machine without IPv6
@@ -196,10 +223,6 @@ func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (fd int
 	s.keepAlive.set(fd)
 	if errno := sa.Bind(fd); errno != 0 {
 		return -1, errno
-	}
-	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but not listen.
-	if err := unix.Listen(fd, backlog); err != nil {
-		return -1, err
 	}
 	return fd, nil
 }

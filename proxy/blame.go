@@ -3,7 +3,7 @@ package proxy
 import "time"
 
 // promptly is how soon after the connect a backend that closes without a word on either side is to blame for it. Later,
-// the client had its time to speak: servers close unused connections.
+// the client had its time to speak: servers close unused connections. A client that gives up has to have waited so long.
 const promptly = time.Second
 
 // firstAnswer notes that the backend has sent a byte.
@@ -27,7 +27,8 @@ func (w *worker) blame(c *conn) {
 		// A client who sends, closes and waits for no answer ends first, and is not counted here.
 		blamed = asked || w.loop.Now()-c.connected < int64(promptly)
 	case c.outcome.Side == SideClient:
-		blamed = asked && c.outcome.Reason == ReasonReset // it gave up waiting
+		// It gave up waiting. One who resets at once has not waited, and must not have a backend ejected for others.
+		blamed = asked && c.outcome.Reason == ReasonReset && w.loop.Now()-c.lastActive >= int64(promptly)
 	case c.outcome.Reason == ReasonIdleTimeout || c.outcome.Reason == ReasonHalfCloseTimeout:
 		blamed = asked
 	}

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"cmp"
+	"math"
+	"slices"
 	"time"
 
 	"l4proxy/backend"
@@ -31,6 +34,7 @@ type eviction struct {
 	asked, began int64  // loop clock; began is 0 until After is over
 	count, ended int    // connections in all, and ended so far
 	next         uint32 // the index to look at next
+	again        bool   // this is the second pass, for dials that were answered when they were given up
 }
 
 // Evict ends connections of a backend. It returns at once.
@@ -61,18 +65,26 @@ func (w *worker) evict(index uint32, c *conn) {
 			return
 		}
 		e.began, e.count = now, w.countEvictable(e)
+		if e.Reason == ReasonBackendDown {
+			w.abandonDials(e)
+		}
 	}
 	due := e.count
-	if elapsed := now - e.began; elapsed < int64(e.Over) {
+	if e.again {
+		due = math.MaxInt
+	} else if elapsed := now - e.began; elapsed < int64(e.Over) {
 		due = int(int64(e.count) * elapsed / int64(e.Over))
 	}
 	for e.ended < due && w.evictNext(e) {
 		e.ended++
 	}
 	if now-e.began >= int64(e.Over) || e.next >= w.connsEnd() {
-		w.loop.StopTimer(index)
-		w.freeConn(index, c)
-		return
+		if e.again {
+			w.loop.StopTimer(index)
+			w.freeConn(index, c)
+			return
+		}
+		e.again, e.next = true, 0
 	}
 	w.loop.SetTimer(index, now+int64(evictEvery))
 }
@@ -91,7 +103,18 @@ func (w *worker) countEvictable(e *eviction) int {
 }
 
 func (e *eviction) concerns(c *conn) bool {
-	return c.state == stateRelaying && c.backend == e.Backend && c.connected <= e.asked
+	return c.state == stateRelaying && c.backend == e.Backend && c.dialled <= e.asked
+}
+
+// abandonDials sends those elsewhere who are just dialling the backend, which is down.
+func (w *worker) abandonDials(e *eviction) {
+	for i := range w.connsEnd() {
+		c := w.conn(i)
+		if (c.state == stateDialling || c.state == stateHedging) && c.backend == e.Backend && c.dialled <= e.asked {
+			c.flags &^= flagMayHedge
+			w.loop.CancelWrite(slotOf(i, server))
+		}
+	}
 }
 
 // evictNext ends one connection and reports whether there was one.
@@ -103,10 +126,14 @@ func (w *worker) evictNext(e *eviction) bool {
 		if !e.concerns(c) {
 			continue
 		}
+		outcome := Outcome{SideProxy, e.Reason}
+		if c.flags&flagResetOut != 0 && c.outcome.Reason != ReasonNone { // its end is known, and under way
+			outcome = c.outcome
+		}
 		if e.Reset {
 			c.flags |= flagResetOut
 		}
-		w.end(index, c, Outcome{SideProxy, e.Reason})
+		w.end(index, c, outcome)
 		return true
 	}
 	return false
@@ -120,13 +147,13 @@ type IdleConn struct {
 	Since    time.Duration // of the last byte, on the loops' clock
 }
 
-// Idle returns the connections of a backend on which nothing has moved for at least quiet, in no order. It waits for the
-// loops, and returns nil when they have ended.
-func (s *Server) Idle(b *backend.Backend, quiet time.Duration) []IdleConn {
+// Idle returns connections of a backend on which nothing has moved for at least quiet: from each loop those that have
+// been idle for longest, at most so many. It waits for the loops, and returns nil when they have ended.
+func (s *Server) Idle(b *backend.Backend, quiet time.Duration, most int) []IdleConn {
 	var all []IdleConn
 	for _, w := range s.workers {
 		found := make(chan []IdleConn, 1)
-		if !w.loop.Post(findIdle{b, quiet, found}) {
+		if !w.loop.Post(findIdle{b, quiet, most, found}) {
 			return nil
 		}
 		select {
@@ -143,24 +170,31 @@ func (s *Server) Idle(b *backend.Backend, quiet time.Duration) []IdleConn {
 type findIdle struct {
 	backend *backend.Backend
 	quiet   time.Duration
+	most    int
 	found   chan<- []IdleConn
 }
 
 func (w *worker) findIdle(f findIdle) {
-	var idle []IdleConn
+	var candidates []IdleConn
 	for i := range w.connsEnd() {
-		if c := w.conn(i); c.state == stateRelaying && c.backend == f.backend && w.isIdle(i, c, f.quiet) {
-			idle = append(idle, IdleConn{worker: w, index: i, accepted: c.accepted, Since: time.Duration(c.lastActive)})
+		c := w.conn(i)
+		// A connection whose one side has finished is about to end by itself.
+		if c.state == stateRelaying && c.backend == f.backend && c.flags&flagHalfClosed == 0 &&
+			w.loop.Now()-c.lastActive >= int64(f.quiet) {
+			candidates = append(candidates, IdleConn{w, i, c.accepted, time.Duration(c.lastActive)})
+		}
+	}
+	slices.SortFunc(candidates, func(a, b IdleConn) int { return cmp.Compare(a.Since, b.Since) })
+	var idle []IdleConn
+	for _, i := range candidates { // system calls only for as many as are wanted
+		if len(idle) == f.most {
+			break
+		}
+		if c := w.conn(i.index); !w.cutsShort(i.index, c) && !w.unsent(i.index, c) {
+			idle = append(idle, i)
 		}
 	}
 	f.found <- idle
-}
-
-// isIdle reports whether nothing is under way and has not been for some time. A connection whose one side has finished
-// is about to end by itself.
-func (w *worker) isIdle(index uint32, c *conn, quiet time.Duration) bool {
-	return c.flags&flagHalfClosed == 0 && w.loop.Now()-c.lastActive >= int64(quiet) && !w.cutsShort(index, c) &&
-		!w.unsent(index, c)
 }
 
 // endIdle asks a worker to end a connection if it is still idle.

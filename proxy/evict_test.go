@@ -132,10 +132,10 @@ func TestEndIdle(t *testing.T) {
 		clients := r.crowd(3)
 		var idle []proxy.IdleConn
 		testnet.Eventually(t, "all are idle", func() bool {
-			idle = r.server.Idle(r.pool.Backends[0], time.Millisecond)
+			idle = r.server.Idle(r.pool.Backends[0], time.Millisecond, 100)
 			return len(idle) == 3
 		})
-		if got := r.server.Idle(r.pool.Backends[0], time.Hour); len(got) != 0 {
+		if got := r.server.Idle(r.pool.Backends[0], time.Hour, 100); len(got) != 0 {
 			t.Errorf("%d connections are said to be idle for an hour", len(got))
 		}
 		for _, c := range clients {
@@ -148,7 +148,7 @@ func TestEndIdle(t *testing.T) {
 			mustAsk(t, c, "hello")
 		}
 		testnet.Eventually(t, "all are idle", func() bool {
-			idle = r.server.Idle(r.pool.Backends[0], time.Millisecond)
+			idle = r.server.Idle(r.pool.Backends[0], time.Millisecond, 100)
 			return len(idle) == 3
 		})
 		r.server.EndIdle(idle[0], proxy.ReasonRebalanced)
@@ -199,7 +199,7 @@ func TestEndIdleSparesARequest(t *testing.T) {
 		mustAsk(t, c, "hello")
 		var idle []proxy.IdleConn
 		testnet.Eventually(t, "it is idle", func() bool {
-			idle = r.server.Idle(r.pool.Backends[0], 0)
+			idle = r.server.Idle(r.pool.Backends[0], 0, 100)
 			return len(idle) == 1
 		})
 		// Two evictions that end nothing keep the loop busy. What is posted during the first is read in one go with the
@@ -223,6 +223,38 @@ func TestEndIdleSparesARequest(t *testing.T) {
 		got := make([]byte, 5)
 		if _, err := io.ReadFull(c, got); err != nil {
 			t.Errorf("the answer is %q, %v", got, err)
+		}
+	})
+}
+
+// TestEvictionKeepsTheOutcome evicts a connection that its backend has reset already, and whose slow client is still
+// taking what came before: the record says who ended it first.
+func TestEvictionKeepsTheOutcome(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "tcp", "")
+		r := start(t, engine, addresses(b), func(s *setup) { s.options.Workers = 1 })
+		c := r.dial()
+		peer := b.Accept(t)
+		// More than the client takes.
+		_ = peer.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		for block := make([]byte, 256<<10); ; {
+			if _, err := peer.Write(block); err != nil {
+				break
+			}
+		}
+		if err := testnet.Reset(peer); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "x"); err != nil { // the proxy notices when it cannot pass this on
+			t.Fatal(err)
+		}
+		testnet.Eventually(t, "the proxy has it", func() bool { return testnet.Unacknowledged(t, c) == 0 })
+		r.server.Idle(r.pool.Backends[0], 0, 100)
+		r.server.Idle(r.pool.Backends[0], 0, 100) // it has looked at its sockets since
+		r.server.Evict(proxy.Evict{Backend: r.pool.Backends[0], Reason: proxy.ReasonBackendDown})
+		record := r.ended(1)[0]
+		if record.Side != proxy.SideBackend || record.Reason != proxy.ReasonReset {
+			t.Errorf("outcome = %v %v, want backend reset", record.Side, record.Reason)
 		}
 	})
 }

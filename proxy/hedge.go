@@ -56,11 +56,11 @@ func (c *conn) rival() *uint32 {
 // hedge dials another backend for a client whose first one has not answered yet.
 func (w *worker) hedge(index uint32, c *conn) {
 	pool, now := c.listener.Pool, w.loop.Now()
-	if int(c.attempts) >= pool.Attempts || !pool.hedges.spend() {
-		return
+	if int(c.attempts) >= pool.Attempts || w.server.waiting.Load() > 0 || !pool.hedges.spend() {
+		return // it has had its dials, or descriptors are short
 	}
 	b, _ := pool.Balancer.Pick(balancer.Request{
-		Now: now, Client: c.peer.Addr(), Tried: append(c.tried(), c.backend), OnlyAvailable: true,
+		Now: now, Client: c.peer.Addr(), Tried: append(c.tried(), c.backend), Beside: c.backend,
 	})
 	if b == nil {
 		pool.hedges.refund()
@@ -98,7 +98,7 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 	}
 	// Whoever is that much slower than another is left aside, as if it had timed out: the next clients need not wait
 	// for it, and a probe finds out when it is well again.
-	pool.Balancer.Failed(c.backend, c.dialled, w.loop.Now())
+	pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	w.moveClient(index, c, second, h)
 	c.state = stateWithdrawn
 	w.loop.CancelWrite(slotOf(index, server))

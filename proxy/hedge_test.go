@@ -203,3 +203,51 @@ func TestHedgeBudgetIsForDials(t *testing.T) {
 		}
 	})
 }
+
+// TestHedgesDoNotEject has several clients at once whose dials of one backend are slower than second ones: it is left
+// aside and probed again after a second, but not ejected, since none of its connections has failed.
+func TestHedgesDoNotEject(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(30*time.Millisecond), func(s *setup) {
+			s.options.Workers = 1
+			s.balance = func(o *balancer.Options) {
+				o.Outlier = &balancer.Outlier{Failures: 5, Eject: time.Minute, MaxEjected: 50}
+			}
+		})
+		var clients []testnet.Conn
+		for range 5 {
+			clients = append(clients, r.dial())
+		}
+		for _, c := range clients {
+			mustAsk(t, c, "hello")
+		}
+		slow := r.pool.Backends[0]
+		testnet.Eventually(t, "the dials that have lost are taken back", func() bool { return slow.Active() == 0 })
+		if !slow.LeftAside() {
+			t.Error("the slow backend is not left aside")
+		}
+		if slow.Ejected() {
+			t.Error("it is ejected for a minute because five dials took longer than 30 ms")
+		}
+	})
+}
+
+// TestHedgeStaysInItsTier has one slow connect to the only backend of the first tier: that is no reason to serve from the
+// backups, neither this client nor the next ones.
+func TestHedgeStaysInItsTier(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		backup := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, []string{testnet.Silent(t), backup.Addr}, hedging(10*time.Millisecond), func(s *setup) {
+			hedge := s.pooled
+			s.pooled = func(p *proxy.Pool) { hedge(p); p.Backends[1].Priority = 10 }
+			s.timeout = 300 * time.Millisecond
+		})
+		c := r.dial()
+		began := time.Now()
+		mustAsk(t, c, "hello") // after the timeout
+		if took := time.Since(began); took < 250*time.Millisecond {
+			t.Errorf("the backup serves after %v, while the first tier may still answer", took)
+		}
+	})
+}

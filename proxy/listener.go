@@ -29,6 +29,7 @@ type listenSocket struct {
 	short    bool   // descriptors have run out, and that was logged
 	closed   bool   // only those that are parked are left
 	deaf     bool   // it does not listen for the time being; see setListening
+	failed   bool   // deaf, because it could not listen again
 	// parked are clients that were accepted when there was no place left; they are first when there is one.
 	parked []arrival
 }
@@ -55,8 +56,9 @@ func (w *worker) listen(fd int, l *Listener) {
 // startAccepting is the first message of a worker, unless stopAccepting was faster.
 func (w *worker) startAccepting() {
 	for _, socket := range w.sockets {
-		if !socket.closed && !socket.deaf && !w.draining {
-			w.loop.Accept(slotOf(socket.index, client), w.room(socket))
+		slot := slotOf(socket.index, client)
+		if !socket.closed && !socket.deaf && !w.draining && !w.loop.Busy(slot) {
+			w.loop.Accept(slot, w.room(socket))
 		}
 	}
 }
@@ -137,7 +139,10 @@ func (w *worker) resumeAccept(index uint32, c *conn) {
 		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 	case w.draining:
 		w.closeListener(index, c)
+	case c.socket.failed:
+		w.listenAgain(c.socket)
 	case c.socket.deaf:
+		w.waitForPlaces(c.socket)
 	default:
 		w.accept(index, c.socket)
 	}

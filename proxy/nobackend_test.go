@@ -88,7 +88,7 @@ func TestUnlisten(t *testing.T) {
 			r.server.SetListening(listener, false)
 			r.server.SetListening(listener, true)
 		}
-		r.server.Idle(r.pool.Backends[0], 0) // the loops have read all that
+		r.server.Idle(r.pool.Backends[0], 0, 100) // the loops have read all that
 		for range 20 {
 			mustAsk(t, r.dial(), "hello")
 		}
@@ -110,8 +110,6 @@ func TestSilentConnections(t *testing.T) {
 			{"closes_unasked", func(testnet.Conn) {}, func(*testing.T, testnet.Conn) {}, true},
 			{"closes_when_asked", func(c testnet.Conn) { _, _ = c.Read(make([]byte, 64)) }, asks, true},
 			{"resets", func(c testnet.Conn) { _, _ = c.Read(make([]byte, 64)); _ = testnet.Reset(c) }, asks, true},
-			{"client_gives_up", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) },
-				func(t *testing.T, c testnet.Conn) { asks(t, c); _ = testnet.Reset(c) }, true},
 			{"answers", testnet.Echo, func(t *testing.T, c testnet.Conn) { mustAsk(t, c, "hello"); c.Close() }, false},
 			{"client_leaves_unserved", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) },
 				func(_ *testing.T, c testnet.Conn) { c.Close() }, false},
@@ -152,6 +150,34 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
+// TestClientsGiveUp has clients ask, wait for a second in vain, and reset their connections.
+func TestClientsGiveUp(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		hangs := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) })
+		other := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(hangs, other), func(s *setup) {
+			s.policy = "first"
+			s.balance = func(o *balancer.Options) {
+				o.Outlier = &balancer.Outlier{Failures: 3, Eject: time.Minute, MaxEjected: 50}
+			}
+		})
+		var clients []testnet.Conn
+		for range 3 {
+			c := r.dial()
+			asks(t, c)
+			clients = append(clients, c)
+		}
+		if n, err := readWithin(clients[2], 1100*time.Millisecond, make([]byte, 1)); err == nil {
+			t.Errorf("read %d bytes", n)
+		}
+		for _, c := range clients {
+			_ = testnet.Reset(c)
+		}
+		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Backends[0].Ejected() })
+		mustAsk(t, r.dial(), "somebody else answers")
+	})
+}
+
 func asks(t *testing.T, c testnet.Conn) {
 	t.Helper()
 	if _, err := io.WriteString(c, "anybody there?"); err != nil {
@@ -179,5 +205,38 @@ func TestHealthDecides(t *testing.T) {
 		if b1.Accepted() != 10 { // it had none, the other ten
 			t.Errorf("%d of the next 10 clients went to the backend that is back", b1.Accepted())
 		}
+	})
+}
+
+// TestClientsCannotEject has a client send a byte and reset the connection at once, again and again: it has not waited
+// for an answer, so the backend, which answers everybody who does wait, is not to blame.
+func TestClientsCannotEject(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		answer := make(chan struct{})
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			<-answer // it takes its time
+			testnet.Echo(c)
+		})
+		other := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b, other), func(s *setup) {
+			s.policy = "first"
+			s.balance = func(o *balancer.Options) {
+				o.Outlier = &balancer.Outlier{Failures: 5, Eject: time.Minute, MaxEjected: 50}
+			}
+		})
+		for i := range 5 {
+			c := r.dial()
+			if _, err := io.WriteString(c, "x"); err != nil {
+				t.Fatal(err)
+			}
+			testnet.Eventually(t, "it is served", func() bool { return b.Accepted() == i+1 })
+			_ = testnet.Reset(c)
+		}
+		r.ended(5)
+		if r.pool.Backends[0].Ejected() {
+			t.Error("five resets by one client have ejected the backend for everybody")
+		}
+		close(answer)
+		mustAsk(t, r.dial(), "hello")
 	})
 }

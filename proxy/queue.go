@@ -29,7 +29,7 @@ func (t *ticket) Granted(b *backend.Backend) {
 // pick asks the balancer, and goes on with what it says.
 func (w *worker) pick(index uint32, c *conn, r balancer.Request) {
 	pool := c.listener.Pool
-	if pool.QueueTimeout > 0 {
+	if pool.QueueTimeout > 0 && c.outcome.Side != SideProxy { // see unserved
 		// Only who waits keeps the ticket; the others leave it to the next client.
 		if w.ticket == nil {
 			w.ticket = new(ticket)

@@ -162,11 +162,15 @@ func TestFullWithoutQueue(t *testing.T) {
 // attempts, and not longer than the queue allows.
 func TestQueueIsNoBusyLoop(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		for name, most := range map[string]int32{"unbounded": 0, "bounded": 1} {
-			t.Run(name, func(t *testing.T) {
+		for _, test := range []struct {
+			name     string
+			most     int32
+			attempts int
+		}{{"unbounded", 0, 1}, {"bounded", 1, 1}, {"bounded_more_attempts", 1, 3}} {
+			t.Run(test.name, func(t *testing.T) {
 				const timeout = 300 * time.Millisecond
-				r := start(t, engine, []string{"[fe80::1]:9"}, queueing(most, 10, timeout), func(s *setup) {
-					s.listener.NoBackend, s.attempts, s.options.Workers = proxy.QueueClient, 1, 1
+				r := start(t, engine, []string{"[fe80::1]:9"}, queueing(test.most, 10, timeout), func(s *setup) {
+					s.listener.NoBackend, s.attempts, s.options.Workers = proxy.QueueClient, test.attempts, 1
 				})
 				done := make(chan struct{})
 				go func() { // as the monitor does

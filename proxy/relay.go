@@ -158,6 +158,9 @@ func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Compl
 		}
 		return
 	}
+	if f.spliced && f.streak >= copyAfter {
+		w.splice(index, f, false)
+	}
 	w.read(index, c, end)
 }
 
@@ -172,9 +175,7 @@ func (w *worker) adapt(index uint32, f *flow, n int) {
 	f.streak++
 	if !f.spliced && f.streak >= spliceAfter {
 		w.splice(index, f, true)
-	} else if f.spliced && f.streak >= copyAfter {
-		w.splice(index, f, false)
-	}
+	} // and back when the pipe is empty, in writeDone: what is in it must not wait for a slow reader
 }
 
 // splice sets the way in which the next read of a flow is made.

@@ -28,7 +28,7 @@ func (w *worker) setListening(m setListening) {
 			w.listenAgain(socket)
 			continue
 		}
-		socket.deaf = true
+		socket.deaf, socket.failed = true, false
 		w.loop.StopTimer(socket.index)
 		if slot := slotOf(socket.index, client); w.loop.Busy(slot) {
 			w.loop.CancelRead(slot) // and then stopListening
@@ -52,7 +52,18 @@ func (w *worker) stopListening(socket *listenSocket) {
 		}
 		w.arrived(socket, arrival{fd: fd, peer: peer, listener: socket.listener, at: w.loop.Now()})
 	}
+	// Without this, another program could listen on the address meanwhile: it would need SO_REUSEADDR on both sides.
+	rawsys.SetInt(socket.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	rawsys.Shutdown(socket.fd, unix.SHUT_RD)
+	w.waitForPlaces(socket)
+}
+
+// waitForPlaces sees to clients of a socket that does not listen for whom there was no place yet.
+func (w *worker) waitForPlaces(socket *listenSocket) {
+	if len(socket.parked) > 0 {
+		w.wanting.Store(true)
+		w.loop.SetTimer(socket.index, w.loop.Now()+int64(acceptRetry))
+	}
 }
 
 // listenAgain begins to listen and to accept again.
@@ -62,11 +73,16 @@ func (w *worker) listenAgain(socket *listenSocket) {
 	if w.loop.Busy(slot) {
 		return // its accept has not ended yet, and will be followed by another one
 	}
+	rawsys.SetInt(socket.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // of connections that are there, too
 	if errno := rawsys.Listen(socket.fd, backlog); errno != 0 {
-		w.server.log.Error("cannot listen again", "listener", socket.listener.Name, "error", errno.Error())
-		socket.deaf = true
+		if !socket.failed {
+			w.server.log.Error("cannot listen again; trying on", "listener", socket.listener.Name, "error", errno.Error())
+		}
+		socket.deaf, socket.failed = true, true
+		w.loop.SetTimer(socket.index, w.loop.Now()+int64(acceptRetry))
 		return
 	}
+	socket.failed = false
 	rawsys.SetNonblock(socket.fd, w.loop.SocketFlags()&unix.SOCK_NONBLOCK != 0)
 	w.accept(socket.index, socket)
 }
