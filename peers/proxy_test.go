@@ -104,8 +104,9 @@ func (p *l4proxy) settled(t testing.TB) bool {
 }
 
 // stop ends the proxy after its clients have gone, checks that they left nothing
-// behind, and returns the connections that it logged.
-func (p *l4proxy) stop(t testing.TB) connections {
+// behind, and returns the connections that it logged. expected are the messages
+// above info that are right in this test.
+func (p *l4proxy) stop(t testing.TB, expected ...string) connections {
 	t.Helper()
 	if !testnet.Within(patience, func() bool { return p.settled(t) }) {
 		t.Errorf("descriptors after the last client: %v, before the first: %v", p.descriptors(t), p.baseline)
@@ -123,5 +124,5 @@ func (p *l4proxy) stop(t testing.TB) connections {
 		t.Errorf("wrote to stdout: %q", tail(stdout))
 	}
 	log, _ := p.stderr.read()
-	return readLog(t, log)
+	return readLog(t, log, expected...)
 }
