@@ -1,24 +1,12 @@
 package balancer
 
-import "math/rand/v2"
-
 // p2c is the power of two choices (Mitzenmacher, 2001): of two backends drawn
 // by weight, it takes the one with the smaller (connections+1)/weight. That
 // comes close to least_conn, and many proxies that know only their own
 // connections do not all run to the same backend.
-type p2c struct {
-	members *members
-	rand    *rand.Rand
-	weights tally
-}
+type p2c struct{ lottery }
 
-func newP2C(m *members, o chooserOptions) chooser {
-	return &p2c{
-		members: m,
-		rand:    rand.New(rand.NewPCG(o.Seed, 0)),
-		weights: newTally(len(m.backends)),
-	}
-}
+func newP2C(m *members, o chooserOptions) chooser { return &p2c{newLottery(m, o)} }
 
 func (c *p2c) next(r request) int {
 	if len(r.tried) == 0 {
@@ -57,9 +45,3 @@ func (c *p2c) draw() int {
 func (c *p2c) load(i int) uint64 {
 	return load(c.members.backends[i].Active(), c.members.weights[i])
 }
-
-func (c *p2c) picked(int) {}
-
-func (c *p2c) add(i int) { c.weights.set(i, c.members.weights[i]) }
-
-func (c *p2c) remove(i int) { c.weights.set(i, 0) }

@@ -2,20 +2,31 @@ package balancer
 
 import "math/rand/v2"
 
-// random chooses by chance, each backend as often as its weight says.
-type random struct {
+// lottery is what policies have in common that draw by weight.
+type lottery struct {
 	members *members
 	rand    *rand.Rand
 	weights tally
 }
 
-func newRandom(m *members, o chooserOptions) chooser {
-	return &random{
+func newLottery(m *members, o chooserOptions) lottery {
+	return lottery{
 		members: m,
 		rand:    rand.New(rand.NewPCG(o.Seed, 0)),
 		weights: newTally(len(m.backends)),
 	}
 }
+
+func (l *lottery) picked(int) {}
+
+func (l *lottery) add(i int) { l.weights.set(i, l.members.weights[i]) }
+
+func (l *lottery) remove(i int) { l.weights.set(i, 0) }
+
+// random chooses by chance, each backend as often as its weight says.
+type random struct{ lottery }
+
+func newRandom(m *members, o chooserOptions) chooser { return &random{newLottery(m, o)} }
 
 func (c *random) next(r request) int {
 	if len(r.tried) == 0 {
@@ -35,9 +46,3 @@ func (c *random) draw() int {
 	i, _ := c.weights.at(c.rand.Uint64N(c.weights.total))
 	return i
 }
-
-func (c *random) picked(int) {}
-
-func (c *random) add(i int) { c.weights.set(i, c.members.weights[i]) }
-
-func (c *random) remove(i int) { c.weights.set(i, 0) }

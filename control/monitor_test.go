@@ -189,18 +189,27 @@ func TestEventsAreLogged(t *testing.T) {
 	}
 }
 
-// TestTicksEnd holds that balancers are told the time only while one waits for it.
-func TestTicksEnd(t *testing.T) {
-	m, w, p, log := watching(t, `
-listeners: {front: {bind: "127.0.0.1:1", pool: back}}
-pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, eject: 1s, max_ejected: 50%}}}
-`)
+// runs runs a monitor until stop is called.
+func runs(t *testing.T, m *Monitor, p *plane) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		m.run(ctx, p, m.log)
 	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// TestTicksEnd holds that balancers are told the time only while one waits for it.
+func TestTicksEnd(t *testing.T) {
+	m, w, p, log := watching(t, `
+listeners: {front: {bind: "127.0.0.1:1", pool: back}}
+pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, eject: 1s, max_ejected: 50%}}}
+`)
+	stop := runs(t, m, p)
 	w.pool.Balancer.Silent(w.pool.Backends[0], proxy.Clock()-int64(time.Second)) // a second ago
 	for w.pool.Backends[0].Ejected() {
 		select {
@@ -209,8 +218,7 @@ pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, 
 		case <-time.After(time.Millisecond):
 		}
 	}
-	cancel()
-	<-done
+	stop()
 	if !strings.Contains(log.String(), "ejected") {
 		t.Errorf("the log says nothing:\n%s", log)
 	}
@@ -357,13 +365,7 @@ func TestTicksDespiteEvents(t *testing.T) {
 listeners: {front: {bind: "127.0.0.1:1", pool: back}}
 pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, eject: 1s, max_ejected: 50%}}}
 `)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.run(ctx, p, m.log)
-	}()
-	defer func() { cancel(); <-done }()
+	defer runs(t, m, p)()
 	w.pool.Balancer.Silent(w.pool.Backends[0], proxy.Clock()-int64(time.Second)) // a second ago
 	give, every := time.After(20*tickEvery), time.Tick(tickEvery/5)
 	for w.pool.Backends[0].Ejected() {

@@ -272,6 +272,19 @@ func (w *worker) stopAccepting() {
 // closeListener takes the clients that already wait in the socket's queue (closing it would reset them), then closes it.
 func (w *worker) closeListener(index uint32, c *conn) {
 	socket := c.socket
+	switch w.takeQueued(socket) {
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+		w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
+		return // the others wait until there are descriptors
+	}
+	w.loop.Close(slotOf(index, client))
+	socket.closed = true
+	w.resumeAccept(index, c)
+}
+
+// takeQueued takes the clients who wait in a socket's queue, and returns the error that ended it: EAGAIN when there are no
+// more. The socket is non-blocking afterwards.
+func (w *worker) takeQueued(socket *listenSocket) unix.Errno {
 	rawsys.SetNonblock(socket.fd, true)
 	for failed := 0; ; {
 		fd, peer, errno := rawsys.Accept(socket.fd, w.loop.SocketFlags())
@@ -279,18 +292,11 @@ func (w *worker) closeListener(index uint32, c *conn) {
 			failed++
 			continue
 		}
-		if errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM {
-			w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
-			return // the others wait until there are descriptors
-		}
 		if errno != 0 {
-			break
+			return errno
 		}
 		w.arrived(socket, arrival{fd: fd, peer: peer, listener: socket.listener, at: w.loop.Now()})
 	}
-	w.loop.Close(slotOf(index, client))
-	socket.closed = true
-	w.resumeAccept(index, c)
 }
 
 // forgetListener is reached when a closed listener's last client has found a place.

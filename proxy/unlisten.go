@@ -3,7 +3,6 @@ package proxy
 import (
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop"
 	"l4proxy/eventloop/rawsys"
 )
 
@@ -40,18 +39,7 @@ func (w *worker) setListening(m setListening) {
 
 // stopListening takes the clients that already wait in the queue of a socket, which would be reset, then shuts it.
 func (w *worker) stopListening(socket *listenSocket) {
-	rawsys.SetNonblock(socket.fd, true)
-	for failed := 0; ; {
-		fd, peer, errno := rawsys.Accept(socket.fd, w.loop.SocketFlags())
-		if eventloop.OfConnection(errno) && failed < backlog {
-			failed++
-			continue
-		}
-		if errno != 0 {
-			break // no more of them, or no descriptors for them: nobody could serve them anyway
-		}
-		w.arrived(socket, arrival{fd: fd, peer: peer, listener: socket.listener, at: w.loop.Now()})
-	}
+	w.takeQueued(socket) // those for whom there is no descriptor are reset: nobody could serve them anyway
 	// Without this, another program could listen on the address meanwhile: it would need SO_REUSEADDR on both sides.
 	rawsys.SetInt(socket.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	rawsys.Shutdown(socket.fd, unix.SHUT_RD)
