@@ -138,7 +138,7 @@ func TestFilesRunOut(t *testing.T) {
 			t.Error(lines.Text())
 		}
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the proxy: %v", err)
+			t.Errorf("the proxy: %v\n%s", err, log.String())
 		}
 		if n := strings.Count(log.String(), "out of file descriptors"); n < 1 || n > 10 {
 			t.Errorf("the shortage was logged %d times, want a few:\n%s", n, log.String())
