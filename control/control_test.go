@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -334,8 +335,12 @@ func TestBuildMany(t *testing.T) {
 func TestExamplesBuild(t *testing.T) {
 	server := names{}
 	server.known = map[string][]string{"db.example.com": {"192.0.2.1"}}
-	for _, name := range []string{"simple.json", "full.json", "full.yaml", "web.yaml", "postgres.yaml"} {
-		cfg, err := config.Load("../examples/"+name, os.LookupEnv)
+	names, err := filepath.Glob("../examples/*.[jy]*")
+	if err != nil || len(names) < 6 {
+		t.Fatalf("the examples are %v, %v", names, err)
+	}
+	for _, name := range names {
+		cfg, err := config.Load(name, os.LookupEnv)
 		if err != nil {
 			t.Error(err)
 			continue

@@ -17,8 +17,8 @@ type Status struct {
 // results there were since the change before, this one included.
 //
 // One pass settles what is unknown: nothing is shown as up that was not
-// checked, and nothing that was is held back. Otherwise it takes rise passes in
-// a row for up, and fall failures in a row for down.
+// checked, and for that one check is enough. Otherwise it takes rise passes in a
+// row for up, and fall failures in a row for down.
 func (s *Status) Observe(passed bool, rise, fall int) int {
 	s.results++
 	target, needed := backend.HealthDown, fall

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -248,6 +249,44 @@ func TestHedgeStaysInItsTier(t *testing.T) {
 		mustAsk(t, c, "hello") // after the timeout
 		if took := time.Since(began); took < 250*time.Millisecond {
 			t.Errorf("the backup serves after %v, while the first tier may still answer", took)
+		}
+	})
+}
+
+// TestHedgesAndQueue has more clients than places, half of whose first dials hang: all are served, by second dials and
+// in turn, and nothing stays counted.
+func TestHedgesAndQueue(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		const clients, places = 40, 3
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, queueing(places, clients, testnet.Patience),
+			func(s *setup) {
+				queue := s.pooled
+				s.pooled = func(p *proxy.Pool) { queue(p); p.Hedge = 5 * time.Millisecond }
+				s.timeout = 200 * time.Millisecond
+			})
+		var all []testnet.Conn
+		for range clients {
+			all = append(all, r.dial())
+		}
+		var wg sync.WaitGroup
+		for _, c := range all {
+			wg.Go(func() {
+				if got, err := ask(c, "hello"); err != nil || got != "hello" {
+					t.Errorf("echo = %q, %v", got, err)
+				}
+				c.Close()
+			})
+		}
+		wg.Wait()
+		for _, record := range r.ended(clients) {
+			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
+		}
+		for _, b := range r.pool.Backends {
+			testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
+		}
+		if n := r.pool.Balancer.Stats().Waiting; n != 0 {
+			t.Errorf("%d still wait", n)
 		}
 	})
 }

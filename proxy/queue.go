@@ -96,7 +96,7 @@ func (w *worker) leaveQueue(c *conn) {
 }
 
 // unserved is reached when all attempts of a client have failed: it waits, if that is wanted, or is turned away. What
-// this machine lacks (a source port, a route) says nothing about the backends, so there would be nothing to wait for.
+// this machine lacks (a source port, a descriptor) says nothing about the backends, so there would be nothing to wait for.
 func (w *worker) unserved(index uint32, c *conn) {
 	pool := c.listener.Pool
 	if c.listener.NoBackend != QueueClient || pool.QueueTimeout == 0 || c.outcome.Side != SideBackend {
