@@ -7,6 +7,7 @@ func (d *decoder) outlier(n *node) *Outlier {
 		d.integer(f["failures"], 1, maxFailures, false, &o.Failures)
 		d.duration(f["eject"], false, &o.Eject)
 		d.percent(f["max_ejected"], 1, 100, &o.MaxEjected)
+		d.duration(f["first_byte"], true, &o.FirstByte)
 	}
 	return o
 }

@@ -80,6 +80,7 @@ var outlierSection = &section{prefix: "outlier.", keys: []key{
 	{name: "failures", doc: "So many failed connections in a row eject a backend.", schema: withDefault(integerSchema(1, maxFailures), defaultFailures)},
 	{name: "eject", doc: "How long it is left out.", schema: withDefault(durationSchema(), "30s")},
 	{name: "max_ejected", doc: "The most of the pool's backends that may be ejected at once.", schema: withDefault(percentSchema(), "50%")},
+	{name: "first_byte", doc: "How long a client that has sent something may wait for the first byte before that counts as a failure; 0 is for ever.", schema: withDefault(durationSchema(), "0s")},
 }}
 
 var queueSection = &section{prefix: "queue.", keys: []key{

@@ -121,6 +121,9 @@ type Outlier struct {
 	// MaxEjected is the most that may be ejected of a pool at once, 1 to 100
 	// percent.
 	MaxEjected int
+	// FirstByte is how long a client may wait for the first byte before that
+	// counts as a failure; 0 is for ever.
+	FirstByte time.Duration
 }
 
 // Queue is where clients wait for a backend.

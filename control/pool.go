@@ -55,6 +55,9 @@ func buildPool(ctx context.Context, p *config.Pool, names *resolver, monitor *Mo
 			targets = append(targets, health.Target{Backend: pool.Backends[i], Addr: addr.toCheck(p.Health.Port)})
 		}
 	}
+	if p.Outlier != nil {
+		pool.FirstByte = p.Outlier.FirstByte
+	}
 	if p.Queue != nil {
 		pool.QueueTimeout = p.Queue.Timeout
 	}

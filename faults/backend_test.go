@@ -16,23 +16,28 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// backendEnv is set, to the address to listen on, in a process that is a backend.
+// backendEnv is set in a process that is a backend: the address to listen on and the backlog.
 const backendEnv = "L4PROXY_FAULTS_BACKEND"
 
-// backlog of a backend process: short, so that one that is stopped soon takes no more connections.
-const backlog = 16
+// The backlog of a backend process. With the short one, a process that is stopped soon takes no more connections; with
+// the long one, its kernel takes them all the same.
+const (
+	shortBacklog = 16
+	longBacklog  = 4096
+)
 
 // backendProcess is an echo in a process of its own, which can be killed and stopped.
 type backendProcess struct {
 	t       *testing.T
 	address string
+	backlog int
 	cmd     *exec.Cmd
 }
 
 // startBackend runs an echo on an address until the end of the test.
-func startBackend(t *testing.T, address string) *backendProcess {
+func startBackend(t *testing.T, address string, backlog int) *backendProcess {
 	t.Helper()
-	b := &backendProcess{t: t, address: address}
+	b := &backendProcess{t: t, address: address, backlog: backlog}
 	b.start()
 	t.Cleanup(func() { b.kill() })
 	return b
@@ -42,7 +47,7 @@ func startBackend(t *testing.T, address string) *backendProcess {
 func (b *backendProcess) start() {
 	b.t.Helper()
 	b.cmd = exec.Command(os.Args[0])
-	b.cmd.Env = append(os.Environ(), backendEnv+"="+b.address)
+	b.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", backendEnv, b.address, b.backlog))
 	b.cmd.Stderr = os.Stderr
 	if err := b.cmd.Start(); err != nil {
 		b.t.Fatal(err)
@@ -70,8 +75,14 @@ func (b *backendProcess) kill() {
 }
 
 // serveBackend is what a backend process does: it echoes, and never ends.
-func serveBackend(address string) {
-	l, err := listenShortly(address)
+func serveBackend(where string) {
+	var address string
+	var backlog int
+	_, err := fmt.Sscan(where, &address, &backlog)
+	var l net.Listener
+	if err == nil {
+		l, err = listenWith(address, backlog)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "backend:", err)
 		os.Exit(1)
@@ -88,8 +99,8 @@ func serveBackend(address string) {
 	}
 }
 
-// listenShortly listens with a backlog of its own, which package net cannot.
-func listenShortly(address string) (net.Listener, error) {
+// listenWith listens with a backlog, which package net cannot.
+func listenWith(address string, backlog int) (net.Listener, error) {
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, err
@@ -139,7 +150,8 @@ func startCrowd(address string, every time.Duration) *crowd {
 				return
 			case now := <-ticker.C:
 				for ; next.Before(now); next = next.Add(every) { // ticks that were late come at once
-					c.ended.Go(func() { c.send(address, n%8) })
+					from := n % 8
+					c.ended.Go(func() { c.send(address, from) })
 					n++
 				}
 			}

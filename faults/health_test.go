@@ -13,10 +13,10 @@ import (
 )
 
 // threeBackends are processes that can be killed.
-func threeBackends(t *testing.T) (all []*backendProcess, addresses []string) {
+func threeBackends(t *testing.T, backlog int) (all []*backendProcess, addresses []string) {
 	t.Helper()
 	for range 3 {
-		b := startBackend(t, freeAddress(t, "127.0.0.1"))
+		b := startBackend(t, freeAddress(t, "127.0.0.1"), backlog)
 		all, addresses = append(all, b), append(addresses, b.address)
 	}
 	return all, addresses
@@ -44,7 +44,7 @@ func (p *process) logged(msg, about string) {
 // after that fails, or waits; and the backend serves again when it is back.
 func TestFaultBackendKilled(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		backends, addresses := threeBackends(t)
+		backends, addresses := threeBackends(t, shortBacklog)
 		front := freeAddress(t, "127.0.0.1")
 		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses, pool: expecting})
 		for _, address := range addresses {
@@ -101,7 +101,7 @@ func TestFaultBackendKilled(t *testing.T) {
 func TestFaultBackendStopped(t *testing.T) {
 	const detection = 3*100*time.Millisecond + 400*time.Millisecond + 2*100*time.Millisecond // fall, interval, timeouts
 	engines(t, func(t *testing.T, engine string) {
-		backends, addresses := threeBackends(t)
+		backends, addresses := threeBackends(t, shortBacklog)
 		front := freeAddress(t, "127.0.0.1")
 		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses,
 			pool: expecting + "    connect: {timeout: 3s, attempts: 3, hedge: 50ms}\n    policy: round_robin\n    slow_start: 1s\n"})
@@ -138,10 +138,49 @@ func TestFaultBackendStopped(t *testing.T) {
 			}
 		}
 		// Its queue takes one more than the backlog. The connections that are being made when it is full are hedged.
-		if most := backlog + 1 + 3; hung > most {
+		if most := shortBacklog + 1 + 3; hung > most {
 			t.Errorf("%d clients hung with the stopped backend, want at most %d", hung, most)
 		}
 		t.Logf("%d slow clients, %d of them with the stopped backend; slowest %v; none failed", slow, hung, slowest)
+		p.stop()
+	})
+}
+
+// TestFaultBackendHangs stops one of three backends whose kernel goes on to take every connection, and which nothing
+// checks. Its own clients find it out: from when it is ejected on, nobody has to wait, and those who wait get their
+// answer when it goes on.
+func TestFaultBackendHangs(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		backends, addresses := threeBackends(t, longBacklog)
+		front := freeAddress(t, "127.0.0.1")
+		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses,
+			pool: "    outlier: {failures: 5, first_byte: 200ms, eject: 1m}\n    policy: round_robin\n"})
+		c := startCrowd(front, 2*time.Millisecond)
+		testnet.Eventually(t, "all is well", func() bool { return c.served() > 200 })
+		stopped := time.Now()
+		backends[0].signal(syscall.SIGSTOP)
+		p.logged("backend ejected: its connections fail", addresses[0])
+		ejected := time.Now()
+		served := c.served()
+		testnet.Eventually(t, "the crowd goes on", func() bool { return c.served() > served+200 })
+		backends[0].signal(syscall.SIGCONT)
+		waited := 0
+		for _, v := range c.end() {
+			if v.err != nil {
+				t.Errorf("a client that came %v after the stop: %v", v.began.Sub(stopped), v.err)
+			}
+			if v.took < 200*time.Millisecond {
+				continue
+			}
+			waited++
+			if v.began.After(ejected) {
+				t.Errorf("a client that came %v after the ejection waited %v", v.began.Sub(ejected), v.took)
+			}
+		}
+		if waited == 0 {
+			t.Error("nobody had to wait: the backend did not hang")
+		}
+		t.Logf("ejected %v after the stop; %d clients had to wait; none failed", ejected.Sub(stopped), waited)
 		p.stop()
 	})
 }
@@ -297,7 +336,7 @@ func visitOnce(front string) (string, error) {
 // connections, spread over time, and leaves those of others alone.
 func TestFaultDownEndsConnections(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		backends, addresses := threeBackends(t)
+		backends, addresses := threeBackends(t, shortBacklog)
 		front := freeAddress(t, "127.0.0.1")
 		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses,
 			pool: expecting + "    policy: round_robin\n    on_down: reset\n    spread: 1s\n"})

@@ -20,8 +20,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if address := os.Getenv(backendEnv); address != "" {
-		serveBackend(address)
+	if where := os.Getenv(backendEnv); where != "" {
+		serveBackend(where)
 		return
 	}
 	code := m.Run()

@@ -15,9 +15,9 @@ func (c *conn) firstAnswer() {
 }
 
 // blame tells the balancer of a connection that the backend took and never said a byte on, when that is not how its
-// client wanted it.
+// client wanted it. Whom it was told of before is not counted again.
 func (w *worker) blame(c *conn) {
-	if c.connected == 0 || c.flags&flagAnswered != 0 {
+	if c.connected == 0 || c.flags&(flagAnswered|flagBlamed) != 0 {
 		return
 	}
 	asked := c.flow[client].bytes > 0

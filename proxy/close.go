@@ -155,7 +155,7 @@ func (w *worker) endAll(o Outcome) {
 			c := &w.conns[chunk][i]
 			index := uint32(chunk*connChunk + i)
 			switch c.state {
-			case stateFree, stateListening, stateClosing, stateHedging, stateWithdrawn, stateEvicting:
+			case stateFree, stateListening, stateClosing, stateHedging, stateWithdrawn, stateEvicting, stateWatching:
 			case stateFlushing:
 				w.loop.StopTimer(index)
 				w.finish(index, c)

@@ -21,7 +21,8 @@ import (
 // Every way out of it sets one Outcome and ends in worker.finish.
 //
 // Besides, a conn may stand for a second dial on behalf of another one (hedging, and withdrawn when it has lost: hedge.go),
-// for a listening socket (listening), or for the ending of many connections over some time (evicting: evict.go).
+// for a listening socket (listening), for the ending of many connections over some time (evicting: evict.go), or for the
+// look at those that wait for a first byte (watching: firstbyte.go).
 type connState uint8
 
 const (
@@ -37,6 +38,7 @@ const (
 	stateHedging
 	stateWithdrawn
 	stateEvicting
+	stateWatching
 )
 
 // A conn is one client connection together with its backend connection. It is plain data: operations in flight are
@@ -83,6 +85,7 @@ const (
 	flagMayHedge                             // the timer asks for a second dial, not for the end of the first
 	flagQueued                               // it has waited for a place before
 	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
+	flagBlamed                               // the balancer was told that the backend does not answer
 )
 
 // The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.

@@ -76,6 +76,9 @@ type Pool struct {
 	Attempts int
 	// Hedge is how long a backend has to answer before a second one is dialled beside it; 0 is never.
 	Hedge time.Duration
+	// FirstByte is how long a backend may let a client wait for its first byte before that counts as a failure of the
+	// backend, while the connection goes on; 0 is for ever.
+	FirstByte time.Duration
 	// QueueTimeout bounds how long a client waits for a place on a backend. It does not wait when this is 0.
 	QueueTimeout time.Duration
 

@@ -105,6 +105,8 @@ func (w *worker) Expire(index uint32) {
 		w.dial(index, c)
 	case stateEvicting:
 		w.evict(index, c)
+	case stateWatching:
+		w.look(index)
 	case stateRelaying:
 		w.relayExpired(index, c)
 	case stateFlushing:
@@ -138,6 +140,7 @@ func (w *worker) Message(m any) {
 		w.admit(m)
 	case startAccepting:
 		w.startAccepting()
+		w.watchFirstBytes()
 	case stopAccepting:
 		w.stopAccepting()
 	case endAll:

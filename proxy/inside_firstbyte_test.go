@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"l4proxy/balancer"
+	"l4proxy/internal/testnet"
+)
+
+// TestSilent: who waits for a first byte for too long, and who does not.
+func TestSilent(t *testing.T) {
+	const now, limit = int64(time.Hour), int64(time.Second)
+	asked := func(c *conn) { c.flow[client].bytes = 1 }
+	for name, tt := range map[string]struct {
+		change func(*conn)
+		want   bool
+	}{
+		"asked":                     {func(*conn) {}, true},
+		"a moment before":           {func(c *conn) { c.lastActive++ }, false},
+		"nothing asked":             {func(c *conn) { c.flow[client].bytes = 0 }, false},
+		"still sending":             {func(c *conn) { c.lastActive = now - limit/2 }, false},
+		"closed its side and waits": {func(c *conn) { c.flow[client].ended, c.flags = flowFIN, flagHalfClosed }, true},
+		"backend has ended":         {func(c *conn) { c.flow[server].ended = flowFIN }, false},
+		"not asked for":             {func(c *conn) { c.listener.Pool.FirstByte = 0 }, false},
+	} {
+		c := &conn{listener: &Listener{Pool: &Pool{FirstByte: time.Duration(limit)}}, lastActive: now - limit}
+		asked(c)
+		tt.change(c)
+		if got := c.silent(now); got != tt.want {
+			t.Errorf("%s: silent = %v", name, got)
+		}
+	}
+}
+
+// TestLookEvery: an eighth of the shortest time that any pool gives, within bounds.
+func TestLookEvery(t *testing.T) {
+	for _, tt := range []struct {
+		pools []time.Duration
+		want  time.Duration
+	}{
+		{nil, 0},
+		{[]time.Duration{0, 0}, 0},
+		{[]time.Duration{0, 2 * time.Second, 800 * time.Millisecond}, 100 * time.Millisecond},
+		{[]time.Duration{time.Millisecond}, minLookEvery},
+		{[]time.Duration{time.Hour}, maxLookEvery},
+	} {
+		s := &State{}
+		for _, d := range tt.pools {
+			s.Listeners = append(s.Listeners, &Listener{Pool: &Pool{FirstByte: d}})
+		}
+		if got := s.lookEvery(); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.pools, got, tt.want)
+		}
+	}
+}
+
+// TestBlamedOnce ends connections whose client has given up: those of which the balancer knows are not told of again.
+func TestBlamedOnce(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {
+			o := balancer.Options{Policy: "least_conn", Outlier: &balancer.Outlier{Failures: 2, Eject: time.Hour, MaxEjected: 100}}
+			var err error
+			if l.Pool.Balancer, err = balancer.New(l.Pool.Backends, o); err != nil {
+				t.Fatal(err)
+			}
+		})
+		w, l := in.server.workers[0], in.server.state.Listeners[0]
+		b := l.Pool.Backends[0]
+		gaveUp := func(flags connFlags) {
+			c := &conn{listener: l, backend: b, connected: 1, flags: flags, outcome: Outcome{SideClient, ReasonReset}}
+			c.lastActive = w.loop.Now() - int64(time.Minute)
+			c.flow[client].bytes = 1
+			w.blame(c)
+		}
+		in.on(w, func() {
+			gaveUp(0)
+			gaveUp(flagBlamed)
+			if !b.Suspect() || b.Ejected() {
+				t.Error("one failure of two is not what is counted")
+			}
+			gaveUp(0)
+			if !b.Ejected() {
+				t.Error("not ejected after two failures")
+			}
+		})
+	})
+}
+
+// BenchmarkFirstByteLook looks over 10,000 connections, all of which have had their first byte.
+func BenchmarkFirstByteLook(b *testing.B) {
+	const many = 10_000
+	l := &Listener{Pool: &Pool{FirstByte: time.Second}}
+	w := &worker{server: &Server{state: &State{Listeners: []*Listener{l}}}}
+	for range many {
+		_, c := w.takeConn()
+		c.state, c.listener, c.flags = stateRelaying, l, flagAnswered
+	}
+	for b.Loop() {
+		w.blameSilent(0)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/connection")
+}
