@@ -49,7 +49,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "measurements of each peer")
 	flags.IntVar(&o.workers, "workers", runtime.NumCPU(), "event loops, threads or processes of each peer")
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "length of one measurement")
-	flags.Float64Var(&o.noise, "noise", 0.4, "spread (max-min)/median above which a figure is withheld as too noisy")
+	flags.Float64Var(&o.noise, "noise", 0.4, "width of the confidence interval, in parts of the median, above which a figure is withheld as too noisy")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for the report and its pictures")
 	flags.BoolVar(&o.keep, "keep", false, "keep what the report in -out says of other scenarios")
 	flags.StringVar(&o.network, "network", loopback, "where load, proxy and origin run: loopback, or namespaces (needs root)")

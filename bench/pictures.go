@@ -105,7 +105,7 @@ func (r report) curves(c curve) []chart.Series {
 			if !ok {
 				continue
 			}
-			point := chart.Point{X: result.X, Y: s.Median, Low: s.Min, High: s.Max}
+			point := chart.Point{X: result.X, Y: s.Median, Low: s.Low, High: s.High}
 			i := slices.IndexFunc(all, func(s chart.Series) bool { return s.Peer == row.Peer })
 			if i < 0 {
 				i, all = len(all), append(all, chart.Series{Peer: row.Peer})
@@ -231,7 +231,7 @@ func (r report) costs() []chart.Group {
 			}
 			bar := chart.Bar{Peer: row.Peer}
 			if s, ok := row.told(cost.metric, r.NoiseLimit); ok {
-				bar.Value, bar.Low, bar.High = s.Median/reference, s.Min/reference, s.Max/reference
+				bar.Value, bar.Low, bar.High = s.Median/reference, s.Low/reference, s.High/reference
 			} else {
 				bar.Missing = "too noisy"
 			}

@@ -82,6 +82,7 @@ func (r *report) keep(dir string) error {
 			all = append(all, r.Results[i])
 		} else if i := slices.IndexFunc(old.Results, is); i >= 0 {
 			old.Results[i].metrics = s.metrics
+			compare(&old.Results[i]) // the report may be of an older bench
 			all = append(all, old.Results[i])
 		}
 	}
@@ -108,9 +109,10 @@ func (r report) markdown() string {
 	for _, line := range r.Missing {
 		fmt.Fprintf(&b, "- left out: %s\n", line)
 	}
-	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (min–max). Ratios are to the rival with the best median, "+
+	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (their confidence interval of 94 %% or more: "+
+		"with up to eight rounds, least–greatest). Ratios are to the rival with the best median, "+
 		"round by round, then the median; for all but rates less is better. "+
-		"Where (max-min)/median is above %g, \"too noisy\" stands instead of the figure.\n", r.NoiseLimit)
+		"Where the interval is wider than %g of the median, \"too noisy\" stands instead of the figure.\n", r.NoiseLimit)
 	for _, result := range r.Results {
 		result.markdown(&b, r.NoiseLimit)
 	}
@@ -164,7 +166,7 @@ func (r row) cell(m metric, limit float64) string {
 		return "–"
 	}
 	if m.noisy {
-		limit = math.Inf(1)
+		return cell(everything(samples), true, m.digits, math.Inf(1))
 	}
 	return cell(summarize(samples), true, m.digits, limit)
 }
@@ -175,8 +177,8 @@ func cell(s summary, ok bool, digits int, limit float64) string {
 	if !ok {
 		return "–"
 	}
-	spread := fmt.Sprintf("(%.*f–%.*f)", digits, s.Min, digits, s.Max)
-	if s.spread() > limit && s.Max-s.Min > lastDigit(digits) {
+	spread := fmt.Sprintf("(%.*f–%.*f)", digits, s.Low, digits, s.High)
+	if s.spread() > limit && s.High-s.Low > lastDigit(digits) {
 		return "too noisy " + spread
 	}
 	return fmt.Sprintf("%.*f %s", digits, s.Median, spread)

@@ -18,24 +18,6 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func TestSummarize(t *testing.T) {
-	for _, test := range []struct {
-		samples []float64
-		want    summary
-		spread  float64
-	}{
-		{[]float64{5}, summary{5, 5, 5}, 0},
-		{[]float64{3, 1, 2}, summary{2, 1, 3}, 1},
-		{[]float64{4, 1, 2, 3}, summary{2.5, 1, 4}, 1.2},
-		{[]float64{0, 0}, summary{0, 0, 0}, 0},
-	} {
-		got := summarize(test.samples)
-		if got != test.want || math.Abs(got.spread()-test.spread) > 1e-9 {
-			t.Errorf("%v: %+v with spread %v, want %+v with %v", test.samples, got, got.spread(), test.want, test.spread)
-		}
-	}
-}
-
 // twoRounds is a scenario in which the rivals take turns at being better; a has the better medians.
 func twoRounds() result {
 	r := result{
@@ -64,8 +46,8 @@ func TestCompareWithTheRivalOfTheBestMedian(t *testing.T) {
 		if got.To != "a" {
 			t.Errorf("%s is compared with %q, want a", name, got.To)
 		}
-		if math.Abs(got.Min-want[0]) > 1e-9 || math.Abs(got.Max-want[1]) > 1e-9 {
-			t.Errorf("%s: %v to %v, want %v", name, got.Min, got.Max, want)
+		if math.Abs(got.Low-want[0]) > 1e-9 || math.Abs(got.High-want[1]) > 1e-9 {
+			t.Errorf("%s: %v to %v, want %v", name, got.Low, got.High, want)
 		}
 	}
 	for _, row := range r.Rows[:4] {

@@ -195,29 +195,3 @@ func (l *lab) slowest(ctx context.Context, peers []peer) (float64, error) {
 	}
 	return l.slowestRate, nil
 }
-
-// summary is what is told of several samples of a figure.
-type summary struct {
-	Median float64 `json:"median"`
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
-}
-
-// summarize returns the summary of at least one sample.
-func summarize(samples []float64) summary {
-	sorted := slices.Sorted(slices.Values(samples))
-	middle := len(sorted) / 2
-	median := sorted[middle]
-	if len(sorted)%2 == 0 {
-		median = (sorted[middle-1] + median) / 2
-	}
-	return summary{Median: median, Min: sorted[0], Max: sorted[len(sorted)-1]}
-}
-
-// spread is the width of the samples in parts of their median.
-func (s summary) spread() float64 {
-	if s.Max == s.Min {
-		return 0
-	}
-	return (s.Max - s.Min) / s.Median
-}
