@@ -170,7 +170,8 @@ func TestOutage(t *testing.T) {
 		outage
 		bad, none string
 	}{
-		"kill": {outage{begin: (*member).kill, end: (*member).restart}, "failed", "over 100 ms"},
+		// Nobody has to wait there either, but on a machine that is busy some do.
+		"kill": {outage{begin: (*member).kill, end: (*member).restart}, "failed", ""},
 		"stop": {outage{begin: (*member).suspend, end: (*member).resume}, "over 100 ms", "failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -129,8 +129,8 @@ func (r row) told(metric string, noiseLimit float64) (summary, bool) {
 	return s, s.spread() <= noiseLimit
 }
 
-// percentiles returns a latency curve for each peer. No spread is drawn: that
-// of the tail would hide the others.
+// percentiles returns a latency curve for each peer. No interval is drawn:
+// that of the tail would hide the others.
 func (r result) percentiles() []chart.Series {
 	var all []chart.Series
 	for _, row := range r.Rows {

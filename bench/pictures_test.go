@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"l4proxy/bench/chart"
 )
 
 // madeUp is a report with something for every picture.
@@ -103,5 +106,31 @@ func TestCosts(t *testing.T) {
 	}
 	if got := groups[0].Bars[2].Value; got != 0.8 {
 		t.Errorf("ratio %v, want 60/75", got)
+	}
+}
+
+// Points and bars have the interval that the table tells, and are left out where that withholds them.
+func TestPicturesDrawTheInterval(t *testing.T) {
+	const metric = "CPU µs/request"
+	at := func(connections float64, rounds int) result {
+		stall, even := row{Peer: "l4proxy epoll", Role: ours}, row{Peer: "nginx", Role: rival}
+		for _, value := range stalled(rounds) {
+			stall.Samples = append(stall.Samples, figures{metric: value})
+			even.Samples = append(even.Samples, figures{metric: 50})
+		}
+		return result{Scenario: fmt.Sprintf("request-%.0f", connections), Family: "request", X: connections, Rows: []row{even, stall}}
+	}
+	r := report{NoiseLimit: 0.4, Results: []result{at(1, 5), at(64, 12), at(4000, 12)}}
+	curves := r.curves(curvesOf["cpu.svg"])
+	if len(curves) != 2 {
+		t.Fatalf("%d curves, want 2", len(curves))
+	}
+	want := []chart.Point{{X: 64, Y: 105.5, Low: 102, High: 109}, {X: 4000, Y: 105.5, Low: 102, High: 109}}
+	if got := curves[1].Points; !slices.Equal(got, want) {
+		t.Errorf("points %+v, want %+v", got, want)
+	}
+	bar := r.costs()[0].Bars[1]
+	if want := (chart.Bar{Peer: "l4proxy epoll", Value: 2.11, Low: 2.04, High: 2.18}); bar != want {
+		t.Errorf("bar %+v, want %+v", bar, want)
 	}
 }

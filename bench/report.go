@@ -109,8 +109,9 @@ func (r report) markdown() string {
 	for _, line := range r.Missing {
 		fmt.Fprintf(&b, "- left out: %s\n", line)
 	}
-	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (their confidence interval of 94 %% or more: "+
-		"with up to eight rounds, least–greatest). Ratios are to the rival with the best median, "+
+	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (the median's confidence interval of at least 93 %%; "+
+		"with eight rounds or fewer it is least–greatest, and of fewer than five less certain; "+
+		"in outages always least–greatest). Ratios are to the rival with the best median, "+
 		"round by round, then the median; for all but rates less is better. "+
 		"Where the interval is wider than %g of the median, \"too noisy\" stands instead of the figure.\n", r.NoiseLimit)
 	for _, result := range r.Results {

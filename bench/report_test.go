@@ -117,6 +117,80 @@ How clients failed or were cut off, in all rounds together:
 	}
 }
 
+// stalled returns n samples from 100 on, the last of a round in which the machine stalled.
+func stalled(n int) []float64 {
+	var samples []float64
+	for i := range n - 1 {
+		samples = append(samples, float64(100+i))
+	}
+	return append(samples, 900)
+}
+
+// One wild round spoils a figure of five rounds, and neither figure nor ratio
+// of twelve. Counts are told with it in any case.
+func TestMoreRoundsTellAFigure(t *testing.T) {
+	for rounds, want := range map[int]string{
+		5: `
+| nginx | 50.0 (50.0–50.0) | 102.0 (100.0–900.0) |
+| l4proxy | too noisy (100.0–900.0) | 102.0 (100.0–900.0) |
+| l4proxy ÷ best rival | too noisy (2.00–18.00) | – |
+`,
+		12: `
+| nginx | 50.0 (50.0–50.0) | 105.5 (100.0–900.0) |
+| l4proxy | 105.5 (102.0–109.0) | 105.5 (100.0–900.0) |
+| l4proxy ÷ best rival | 2.11 (2.04–2.18) | – |
+`,
+	} {
+		r := result{
+			metrics: []metric{{name: "p99 ms", digits: 1}, {name: "failed", digits: 1, uncompared: true, noisy: true}},
+			Rows:    []row{{Peer: "nginx", Role: rival}, {Peer: "l4proxy", Role: ours}},
+		}
+		for _, value := range stalled(rounds) {
+			r.Rows[0].Samples = append(r.Rows[0].Samples, figures{"p99 ms": 50, "failed": value})
+			r.Rows[1].Samples = append(r.Rows[1].Samples, figures{"p99 ms": value, "failed": value})
+		}
+		compare(&r)
+		var b strings.Builder
+		r.markdown(&b, 0.4)
+		if got := b.String(); !strings.HasSuffix(got, want) {
+			t.Errorf("%d rounds: got:%s\nwant:%s", rounds, got, want)
+		}
+	}
+}
+
+func TestReportSaysWhatItsIntervalsAre(t *testing.T) {
+	want := `
+Medians of interleaved rounds with (the median's confidence interval of at least 93 %; with eight rounds or fewer it is least–greatest, and of fewer than five less certain; in outages always least–greatest). Ratios are to the rival with the best median, round by round, then the median; for all but rates less is better. Where the interval is wider than 0.25 of the median, "too noisy" stands instead of the figure.
+`
+	if got := (report{NoiseLimit: 0.25}).markdown(); !strings.HasSuffix(got, want) {
+		t.Errorf("got:%s\nwant:%s", got, want)
+	}
+}
+
+// A report that was written when the whole range stood beside each ratio is
+// kept with the intervals of its samples.
+func TestReportKeepsAnOlderReport(t *testing.T) {
+	dir := t.TempDir()
+	older := `{"results": [{"scenario": "request-1", "rows": [
+		{"peer": "nginx", "role": "rival", "samples": [{"requests/s": 10}]},
+		{"peer": "l4proxy epoll", "role": "ours", "samples": [{"requests/s": 20}],
+			"ratios": {"requests/s": {"to": "nginx", "median": 2, "min": 2, "max": 2}}}]}]}`
+	if err := os.WriteFile(filepath.Join(dir, "report.json"), []byte(older), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var r report
+	if err := r.keep(dir); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Results) != 1 || len(r.Results[0].Rows) != 2 {
+		t.Fatalf("kept %+v, want a scenario of two peers", r.Results)
+	}
+	want := ratio{To: "nginx", summary: summary{Median: 2, Low: 2, High: 2}}
+	if got := r.Results[0].Rows[1].Ratios["requests/s"]; got != want {
+		t.Errorf("ratio %+v, want %+v", got, want)
+	}
+}
+
 func TestReportFailsWithAPeer(t *testing.T) {
 	var b strings.Builder
 	r := report{NoiseLimit: 0.4, Missing: []string{"nginx: not found"}, Results: []result{twoRounds()}}

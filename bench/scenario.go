@@ -56,7 +56,8 @@ type metric struct {
 	digits int  // after the point
 	// uncompared is set where a ratio to the rivals would mislead.
 	uncompared bool
-	// noisy is set where a figure is told however far the rounds lie apart.
+	// noisy is set where a figure is told however far the rounds lie apart, and
+	// with the whole range of them in place of the median's confidence interval.
 	noisy bool
 }
 

@@ -6,21 +6,22 @@ import (
 )
 
 // summary is what is told of several samples of a figure: their median, and a
-// confidence interval for it. No distribution is assumed: the interval is from
-// the k-th smallest to the k-th greatest sample, and misses the median of what
-// was sampled only if fewer than k samples fall on one side of it, as coins do
-// (the binomial interval of order statistics; Le Boudec, Performance Evaluation
-// of Computer and Communication Systems, 2.2.2). With up to eight samples it is
-// from the least to the greatest; with more, a single stall of the machine does
-// not spoil a figure.
+// confidence interval for it by order statistics. No distribution is assumed:
+// the interval is from the k-th smallest to the k-th greatest sample, and misses
+// the median of what was sampled only if fewer than k samples fall on one side
+// of it, as coins do (the interval of the sign test; Le Boudec, Performance
+// Evaluation of Computer and Communication Systems, 2.2). With up to eight
+// samples it is from the least to the greatest; with more, a single stall of the
+// machine does not spoil a figure.
 type summary struct {
 	Median float64 `json:"median"`
 	Low    float64 `json:"low"`
 	High   float64 `json:"high"`
 }
 
-// confidence is the probability with which the interval is to hold the median:
-// that of the least to the greatest of five samples.
+// confidence is the least probability with which the interval is to hold the
+// median: that of the least to the greatest of five samples. No interval of
+// fewer reaches it; of three it is 3/4.
 const confidence = 15. / 16
 
 // summarize returns the summary of at least one sample.
@@ -32,7 +33,8 @@ func summarize(samples []float64) summary {
 }
 
 // intervalRank returns the greatest k for which the interval from the k-th
-// smallest to the k-th greatest of n samples has the confidence; 1 if none has.
+// smallest to the k-th greatest of n samples has the confidence, which is the
+// narrowest one; 1 if none has.
 func intervalRank(n int) int {
 	k, missed := 1, 2*heads(n, 0)
 	for {
@@ -53,7 +55,7 @@ func heads(n, k int) float64 {
 }
 
 // everything is the summary with the range of all samples in place of the
-// interval.
+// interval: for counts, of which the rarest is a finding too.
 func everything(samples []float64) summary {
 	s := summarize(samples)
 	s.Low, s.High = slices.Min(samples), slices.Max(samples)

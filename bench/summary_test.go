@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"testing"
 )
@@ -29,11 +30,46 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// TestIntervalRank compares with tables of the sign test: k samples lie outside of the interval on each side, less one.
+// TestIntervalRank compares with tables of the sign test, which give the coverage with each rank.
 func TestIntervalRank(t *testing.T) {
-	for n, want := range map[int]int{1: 1, 2: 1, 5: 1, 6: 1, 7: 1, 8: 1, 9: 2, 10: 2, 11: 2, 12: 3, 20: 6, 30: 10, 100: 41, 5000: 2434} {
-		if got := intervalRank(n); got != want {
-			t.Errorf("%d samples: rank %d, want %d", n, got, want)
+	for _, test := range []struct {
+		n, want int
+		// coverage is that of the wanted rank, in %, and next that of the one after it.
+		coverage, next float64
+	}{
+		{1, 1, 0, -100}, {2, 1, 50, -50}, {3, 1, 75, 0}, {4, 1, 87.5, 37.5}, {5, 1, 93.8, 62.5}, {6, 1, 96.9, 78.1},
+		{7, 1, 98.4, 87.5}, {8, 1, 99.2, 93.0}, {9, 2, 96.1, 82.0}, {10, 2, 97.9, 89.1}, {11, 2, 98.8, 93.5}, {12, 3, 96.1, 85.4},
+		{20, 6, 95.9, 88.5}, {30, 10, 95.7, 90.1}, {100, 41, 94.3, 91.1}, {5000, 2434, 94.0, 93.6},
+	} {
+		if got := intervalRank(test.n); got != test.want {
+			t.Errorf("%d samples: rank %d, want %d", test.n, got, test.want)
+		}
+		for i, want := range []float64{test.coverage, test.next} {
+			if got, _ := coverage(test.n, test.want+i).Float64(); math.Abs(100*got-want) > 0.06 {
+				t.Errorf("%d samples from rank %d: coverage %.2f %%, want %v", test.n, test.want+i, 100*got, want)
+			}
+		}
+	}
+}
+
+// coverage returns, in whole numbers, 1 - 2 P(fewer than k of n coins show heads).
+func coverage(n, k int) *big.Rat {
+	tosses, fewer, c := new(big.Int).Lsh(big.NewInt(1), uint(n)), new(big.Int), big.NewInt(1)
+	for i := range k {
+		fewer.Add(fewer, c)
+		c.Mul(c, big.NewInt(int64(n-i))) // C(n, i+1) = C(n, i) (n-i) / (i+1)
+		c.Div(c, big.NewInt(int64(i+1)))
+	}
+	return new(big.Rat).Sub(big.NewRat(1, 1), new(big.Rat).SetFrac(fewer.Lsh(fewer, 1), tosses))
+}
+
+// The interval has the confidence, and the next narrower one has not.
+func TestIntervalRankIsExact(t *testing.T) {
+	atLeast := big.NewRat(15, 16)
+	for n := 1; n <= 300; n++ {
+		k := intervalRank(n)
+		if n >= 5 && coverage(n, k).Cmp(atLeast) < 0 || coverage(n, k+1).Cmp(atLeast) >= 0 {
+			t.Errorf("%d samples: rank %d is not the greatest with a coverage of 15/16", n, k)
 		}
 	}
 }
