@@ -142,6 +142,7 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		result.Date = report.Machine.Date
 		report.Results = append(report.Results, result)
 	}
 	if o.keep {

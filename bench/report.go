@@ -83,6 +83,9 @@ func (r *report) keep(dir string) error {
 		} else if i := slices.IndexFunc(old.Results, is); i >= 0 {
 			old.Results[i].metrics = s.metrics
 			compare(&old.Results[i]) // the report may be of an older bench
+			if old.Results[i].Date == "" {
+				old.Results[i].Date = old.Machine.Date
+			}
 			all = append(all, old.Results[i])
 		}
 	}
@@ -126,7 +129,11 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 		fmt.Fprintf(b, "Rate: %.0f a second.\n", r.Rate)
 	}
 	if r.Rounds > 0 {
-		fmt.Fprintf(b, "Rounds: %d of %s.\n", r.Rounds, r.Duration)
+		fmt.Fprintf(b, "Rounds: %d of %s", r.Rounds, r.Duration)
+		if r.Date != "" {
+			fmt.Fprintf(b, ", on %s", r.Date)
+		}
+		b.WriteString(".\n")
 	}
 	b.WriteString("\n| peer |")
 	for _, m := range r.metrics {

@@ -171,7 +171,7 @@ Medians of interleaved rounds with (the median's confidence interval of at least
 // kept with the intervals of its samples.
 func TestReportKeepsAnOlderReport(t *testing.T) {
 	dir := t.TempDir()
-	older := `{"results": [{"scenario": "request-1", "rows": [
+	older := `{"machine": {"date": "2026-01-02"}, "results": [{"scenario": "request-1", "rows": [
 		{"peer": "nginx", "role": "rival", "samples": [{"requests/s": 10}]},
 		{"peer": "l4proxy epoll", "role": "ours", "samples": [{"requests/s": 20}],
 			"ratios": {"requests/s": {"to": "nginx", "median": 2, "min": 2, "max": 2}}}]}]}`
@@ -184,6 +184,10 @@ func TestReportKeepsAnOlderReport(t *testing.T) {
 	}
 	if len(r.Results) != 1 || len(r.Results[0].Rows) != 2 {
 		t.Fatalf("kept %+v, want a scenario of two peers", r.Results)
+	}
+	r.Results[0].Rounds, r.Results[0].Duration = 1, "2s"
+	if got, want := r.markdown(), "\nRounds: 1 of 2s, on 2026-01-02.\n"; !strings.Contains(got, want) {
+		t.Errorf("no %q in %s", want, got)
 	}
 	want := ratio{To: "nginx", summary: summary{Median: 2, Low: 2, High: 2}}
 	if got := r.Results[0].Rows[1].Ratios["requests/s"]; got != want {

@@ -16,6 +16,8 @@ type result struct {
 	X        float64 `json:"x,omitempty"`
 	// Rate is that of the open loop, in operations a second, where there is one.
 	Rate float64 `json:"rate,omitempty"`
+	// Date is the day of the measurement (UTC): a report may keep older ones.
+	Date string `json:"date,omitempty"`
 	// Rounds of Duration are behind the figures.
 	Rounds   int    `json:"rounds"`
 	Duration string `json:"duration"`
