@@ -154,7 +154,7 @@ func TestFaultBackendHangs(t *testing.T) {
 		backends, addresses := threeBackends(t, longBacklog)
 		front := freeAddress(t, "127.0.0.1")
 		p := run(t, settings{engine: engine, binds: []string{front}, backends: addresses,
-			pool: "    outlier: {failures: 5, first_byte: 200ms, eject: 1m}\n    policy: round_robin\n"})
+			pool: "    outlier: {failures: 10, first_byte: 1s, eject: 1m}\n    policy: round_robin\n"})
 		c := startCrowd(front, 2*time.Millisecond)
 		testnet.Eventually(t, "all is well", func() bool { return c.served() > 200 })
 		stopped := time.Now()
@@ -169,7 +169,7 @@ func TestFaultBackendHangs(t *testing.T) {
 			if v.err != nil {
 				t.Errorf("a client that came %v after the stop: %v", v.began.Sub(stopped), v.err)
 			}
-			if v.took < 200*time.Millisecond {
+			if v.took < 300*time.Millisecond {
 				continue
 			}
 			waited++

@@ -28,35 +28,53 @@ func (s *State) lookEvery() time.Duration {
 	return min(max(least/looksPerFirstByte, minLookEvery), maxLookEvery)
 }
 
+// firstByteWatch is the time of the looks on one worker, on the loop's clock.
+type firstByteWatch struct {
+	due int64 // the next look
+	// awake is since when looks have come in time. Of a machine that stood still (a virtual one was moved, a process
+	// stopped), the time it was away is no time that a backend had.
+	awake int64
+}
+
 // watchFirstBytes takes a conn for its timer, if there is something to watch.
 func (w *worker) watchFirstBytes() {
 	if every := w.server.state.lookEvery(); every > 0 {
 		index, c := w.takeConn()
 		c.state = stateWatching
-		w.loop.SetTimer(index, w.loop.Now()+int64(every))
+		w.firstBytes.awake = w.loop.Now()
+		w.lookNext(index, every)
 	}
+}
+
+func (w *worker) lookNext(index uint32, every time.Duration) {
+	w.firstBytes.due = w.loop.Now() + int64(every)
+	w.loop.SetTimer(index, w.firstBytes.due)
 }
 
 // look is made when the timer expires.
 func (w *worker) look(index uint32) {
-	now := w.loop.Now()
+	now, every := w.loop.Now(), w.server.state.lookEvery()
+	if now-w.firstBytes.due > int64(every) {
+		w.firstBytes.awake = now
+	}
 	w.blameSilent(now)
-	w.loop.SetTimer(index, now+int64(w.server.state.lookEvery()))
+	w.lookNext(index, every)
 }
 
 // blameSilent tells the balancer of all connections that wait for too long for their backend's first byte. They go on.
 func (w *worker) blameSilent(now int64) {
 	for i := range w.connsEnd() {
-		if c := w.conn(i); c.state == stateRelaying && c.flags&(flagAnswered|flagBlamed) == 0 && c.silent(now) {
+		c := w.conn(i)
+		if c.state == stateRelaying && c.flags&(flagAnswered|flagBlamed) == 0 && c.silent(now-max(c.lastActive, w.firstBytes.awake)) {
 			c.flags |= flagBlamed
 			c.listener.Pool.Balancer.Silent(c.backend, now)
 		}
 	}
 }
 
-// silent reports whether the client has asked, and nothing has moved since then for as long as the pool allows. While
-// the client still sends, the backend need not answer.
-func (c *conn) silent(now int64) bool {
+// silent reports whether the client has asked, and quiet, the time in which nothing has moved, is more than the pool
+// allows. While the client still sends, the backend need not answer.
+func (c *conn) silent(quiet int64) bool {
 	limit := int64(c.listener.Pool.FirstByte)
-	return limit > 0 && c.flow[client].bytes > 0 && c.flow[server].ended == flowOpen && now-c.lastActive >= limit
+	return limit > 0 && quiet >= limit && c.flow[client].bytes > 0 && c.flow[server].ended == flowOpen
 }

@@ -27,7 +27,7 @@ func TestSilent(t *testing.T) {
 		c := &conn{listener: &Listener{Pool: &Pool{FirstByte: time.Duration(limit)}}, lastActive: now - limit}
 		asked(c)
 		tt.change(c)
-		if got := c.silent(now); got != tt.want {
+		if got := c.silent(now - c.lastActive); got != tt.want {
 			t.Errorf("%s: silent = %v", name, got)
 		}
 	}
@@ -53,6 +53,47 @@ func TestLookEvery(t *testing.T) {
 			t.Errorf("%v: %v, want %v", tt.pools, got, tt.want)
 		}
 	}
+}
+
+// TestLateLook has a look come far too late, as on a machine that stood still: the time before it is not held against
+// a backend, and the time after it is.
+func TestLateLook(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {
+			l.Pool.FirstByte = time.Hour // no look is made by itself
+			o := balancer.Options{Policy: "least_conn", Outlier: &balancer.Outlier{Failures: 1, Eject: time.Hour, MaxEjected: 100}}
+			var err error
+			if l.Pool.Balancer, err = balancer.New(l.Pool.Backends, o); err != nil {
+				t.Fatal(err)
+			}
+		})
+		w, l := in.server.workers[0], in.server.state.Listeners[0]
+		b := l.Pool.Backends[0]
+		in.on(w, func() {
+			watch, _ := w.takeConn()
+			index, c := w.takeConn()
+			now := w.loop.Now()
+			c.state, c.listener, c.backend = stateRelaying, l, b
+			c.flow[client].bytes, c.lastActive = 1, now-int64(2*time.Hour)
+			look := func(due time.Duration) {
+				w.firstBytes.due = now + int64(due)
+				w.look(watch)
+			}
+			w.firstBytes.awake = now - int64(2*time.Hour)
+			look(-time.Minute)
+			if b.Ejected() {
+				t.Error("a backend is blamed for a time in which the proxy stood still")
+			}
+			w.firstBytes.awake -= int64(time.Hour) // it has passed since
+			look(0)
+			if !b.Ejected() {
+				t.Error("a backend is not blamed for the time after it")
+			}
+			w.loop.StopTimer(watch)
+			w.freeConn(watch, w.conn(watch))
+			w.freeConn(index, c)
+		})
+	})
 }
 
 // TestBlamedOnce ends connections whose client has given up: those of which the balancer knows are not told of again.

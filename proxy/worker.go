@@ -22,6 +22,8 @@ type worker struct {
 	ticket  *ticket // for the next client that may have to wait
 	records recordRing
 
+	firstBytes firstByteWatch
+
 	// load is the number of connections here. Other workers read it to see who has room, so it has a cache line of its
 	// own.
 	_    [64]byte
