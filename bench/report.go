@@ -174,7 +174,7 @@ func (r row) cell(m metric, limit float64) string {
 		return "–"
 	}
 	if m.noisy {
-		return cell(everything(samples), true, m.digits, math.Inf(1))
+		return cell(wholeRange(samples), true, m.digits, math.Inf(1))
 	}
 	return cell(summarize(samples), true, m.digits, limit)
 }
@@ -185,11 +185,11 @@ func cell(s summary, ok bool, digits int, limit float64) string {
 	if !ok {
 		return "–"
 	}
-	spread := fmt.Sprintf("(%.*f–%.*f)", digits, s.Low, digits, s.High)
+	interval := fmt.Sprintf("(%.*f–%.*f)", digits, s.Low, digits, s.High)
 	if s.spread() > limit && s.High-s.Low > lastDigit(digits) {
-		return "too noisy " + spread
+		return "too noisy " + interval
 	}
-	return fmt.Sprintf("%.*f %s", digits, s.Median, spread)
+	return fmt.Sprintf("%.*f %s", digits, s.Median, interval)
 }
 
 // lastDigit returns the value of the last of so many digits after the point.

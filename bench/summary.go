@@ -54,9 +54,9 @@ func heads(n, k int) float64 {
 	return math.Exp(all - some - others - float64(n)*math.Ln2)
 }
 
-// everything is the summary with the range of all samples in place of the
+// wholeRange is the summary with the range of all samples in place of the
 // interval: for counts, of which the rarest is a finding too.
-func everything(samples []float64) summary {
+func wholeRange(samples []float64) summary {
 	s := summarize(samples)
 	s.Low, s.High = slices.Min(samples), slices.Max(samples)
 	return s

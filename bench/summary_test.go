@@ -25,8 +25,8 @@ func TestSummarize(t *testing.T) {
 			t.Errorf("%v: %+v with spread %v, want %+v with %v", test.samples, got, got.spread(), test.want, test.spread)
 		}
 	}
-	if got, want := everything([]float64{1, 2, 3, 4, 5, 6, 7, 8, 100}), (summary{5, 1, 100}); got != want {
-		t.Errorf("everything: %+v, want %+v", got, want)
+	if got, want := wholeRange([]float64{1, 2, 3, 4, 5, 6, 7, 8, 100}), (summary{5, 1, 100}); got != want {
+		t.Errorf("wholeRange: %+v, want %+v", got, want)
 	}
 }
 

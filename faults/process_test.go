@@ -201,6 +201,16 @@ func (p *process) records() []record {
 	return all
 }
 
+// carried is how many connections to a backend have ended.
+func (p *process) carried(backend string) (n int) {
+	for _, r := range p.records() {
+		if r.Backend == backend {
+			n++
+		}
+	}
+	return n
+}
+
 // openFiles is the number of descriptors that the process has open.
 func (p *process) openFiles() int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))

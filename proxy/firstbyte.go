@@ -1,13 +1,12 @@
 package proxy
 
-import (
-	"time"
-)
+import "time"
 
 // A backend that hangs says nothing, and nothing happens on its connections: no completion tells of it. A worker
 // therefore looks over its connections from time to time, when a pool wants to know (Pool.FirstByte).
 const (
-	// looksPerFirstByte is how often it does in the time that a backend has: so much later, at most, is it found out.
+	// looksPerFirstByte is how often it does in the time that a backend has, which is found out an eighth of it late at
+	// most.
 	looksPerFirstByte = 8
 	// A look takes a few ns a connection (BenchmarkFirstByteLook), and the loop does nothing else meanwhile.
 	minLookEvery = 10 * time.Millisecond

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/internal/testnet"
 )
@@ -11,7 +12,6 @@ import (
 // TestSilent: who waits for a first byte for too long, and who does not.
 func TestSilent(t *testing.T) {
 	const now, limit = int64(time.Hour), int64(time.Second)
-	asked := func(c *conn) { c.flow[client].bytes = 1 }
 	for name, tt := range map[string]struct {
 		change func(*conn)
 		want   bool
@@ -25,7 +25,7 @@ func TestSilent(t *testing.T) {
 		"not asked for":             {func(c *conn) { c.listener.Pool.FirstByte = 0 }, false},
 	} {
 		c := &conn{listener: &Listener{Pool: &Pool{FirstByte: time.Duration(limit)}}, lastActive: now - limit}
-		asked(c)
+		c.flow[client].bytes = 1
 		tt.change(c)
 		if got := c.silent(now - c.lastActive); got != tt.want {
 			t.Errorf("%s: silent = %v", name, got)
@@ -55,57 +55,96 @@ func TestLookEvery(t *testing.T) {
 	}
 }
 
-// TestLateLook has a look come far too late, as on a machine that stood still: the time before it is not held against
-// a backend, and the time after it is.
-func TestLateLook(t *testing.T) {
+// ejecting is a listener whose backend is ejected after so many failures, and none of whose looks comes by itself.
+func ejecting(t *testing.T, failures int) func(*Listener, *Options) {
+	return func(l *Listener, _ *Options) {
+		l.Pool.FirstByte = time.Hour
+		o := balancer.Options{
+			Policy:  "least_conn",
+			Outlier: &balancer.Outlier{Failures: failures, Eject: time.Hour, MaxEjected: 100},
+		}
+		var err error
+		if l.Pool.Balancer, err = balancer.New(l.Pool.Backends, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// looking runs a test on a loop whose looks it makes itself. waiting adds a connection on which nothing has moved for
+// two hours, and look makes a look that is so much too late.
+func looking(t *testing.T, failures int, test func(w *worker, b *backend.Backend, waiting func(asked uint64), look func(late time.Duration))) {
 	insideEngines(t, func(t *testing.T, engine string) {
-		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {
-			l.Pool.FirstByte = time.Hour // no look is made by itself
-			o := balancer.Options{Policy: "least_conn", Outlier: &balancer.Outlier{Failures: 1, Eject: time.Hour, MaxEjected: 100}}
-			var err error
-			if l.Pool.Balancer, err = balancer.New(l.Pool.Backends, o); err != nil {
-				t.Fatal(err)
-			}
-		})
+		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), ejecting(t, failures))
 		w, l := in.server.workers[0], in.server.state.Listeners[0]
 		b := l.Pool.Backends[0]
 		in.on(w, func() {
-			watch, _ := w.takeConn()
-			index, c := w.takeConn()
 			now := w.loop.Now()
-			c.state, c.listener, c.backend = stateRelaying, l, b
-			c.flow[client].bytes, c.lastActive = 1, now-int64(2*time.Hour)
-			look := func(due time.Duration) {
-				w.firstBytes.due = now + int64(due)
+			w.firstBytes.awake = now - int64(2*time.Hour)
+			watch, _ := w.takeConn()
+			taken := []uint32{watch}
+			waiting := func(asked uint64) {
+				index, c := w.takeConn()
+				taken = append(taken, index)
+				c.state, c.listener, c.backend = stateRelaying, l, b
+				c.flow[client].bytes, c.lastActive = asked, now-int64(2*time.Hour)
+			}
+			look := func(late time.Duration) {
+				w.firstBytes.due = now - int64(late)
 				w.look(watch)
 			}
-			w.firstBytes.awake = now - int64(2*time.Hour)
-			look(-time.Minute)
-			if b.Ejected() {
-				t.Error("a backend is blamed for a time in which the proxy stood still")
-			}
-			w.firstBytes.awake -= int64(time.Hour) // it has passed since
-			look(0)
-			if !b.Ejected() {
-				t.Error("a backend is not blamed for the time after it")
-			}
+			test(w, b, waiting, look)
 			w.loop.StopTimer(watch)
-			w.freeConn(watch, w.conn(watch))
-			w.freeConn(index, c)
+			for _, index := range taken {
+				w.freeConn(index, w.conn(index))
+			}
 		})
+	})
+}
+
+// TestLooksCountOnce looks again and again at the same connection, and at one whose client says nothing.
+func TestLooksCountOnce(t *testing.T) {
+	looking(t, 2, func(_ *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
+		waiting(0)
+		look(0)
+		if b.Suspect() {
+			t.Error("a client that says nothing counts as one that waits")
+		}
+		waiting(1)
+		for range 3 {
+			look(0)
+		}
+		if !b.Suspect() || b.Ejected() {
+			t.Error("one client that waits is not one failure")
+		}
+		waiting(1)
+		look(0)
+		if !b.Ejected() {
+			t.Error("not ejected after two failures")
+		}
+	})
+}
+
+// TestLateLook has a look come far too late, as on a machine that stood still: the time before it is not held against
+// a backend, and the time after it is.
+func TestLateLook(t *testing.T) {
+	looking(t, 1, func(w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
+		waiting(1)
+		look(time.Minute)
+		if b.Suspect() || b.Ejected() {
+			t.Error("a backend is blamed for a time in which the proxy stood still")
+		}
+		w.firstBytes.awake -= int64(time.Hour) // it has passed since
+		look(0)
+		if !b.Ejected() {
+			t.Error("a backend is not blamed for the time after it")
+		}
 	})
 }
 
 // TestBlamedOnce ends connections whose client has given up: those of which the balancer knows are not told of again.
 func TestBlamedOnce(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
-		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {
-			o := balancer.Options{Policy: "least_conn", Outlier: &balancer.Outlier{Failures: 2, Eject: time.Hour, MaxEjected: 100}}
-			var err error
-			if l.Pool.Balancer, err = balancer.New(l.Pool.Backends, o); err != nil {
-				t.Fatal(err)
-			}
-		})
+		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), ejecting(t, 2))
 		w, l := in.server.workers[0], in.server.state.Listeners[0]
 		b := l.Pool.Backends[0]
 		gaveUp := func(flags connFlags) {
