@@ -72,7 +72,8 @@ func ejecting(t *testing.T, failures int) func(*Listener, *Options) {
 
 // looking runs a test on a loop whose looks it makes itself. waiting adds a connection on which nothing has moved for
 // two hours, and look makes a look that is so much too late.
-func looking(t *testing.T, failures int, test func(w *worker, b *backend.Backend, waiting func(asked uint64), look func(late time.Duration))) {
+func looking(t *testing.T, failures int,
+	test func(t *testing.T, w *worker, b *backend.Backend, waiting func(asked uint64), look func(late time.Duration))) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), ejecting(t, failures))
 		w, l := in.server.workers[0], in.server.state.Listeners[0]
@@ -92,7 +93,7 @@ func looking(t *testing.T, failures int, test func(w *worker, b *backend.Backend
 				w.firstBytes.due = now - int64(late)
 				w.look(watch)
 			}
-			test(w, b, waiting, look)
+			test(t, w, b, waiting, look)
 			w.loop.StopTimer(watch)
 			for _, index := range taken {
 				w.freeConn(index, w.conn(index))
@@ -103,7 +104,7 @@ func looking(t *testing.T, failures int, test func(w *worker, b *backend.Backend
 
 // TestLooksCountOnce looks again and again at the same connection, and at one whose client says nothing.
 func TestLooksCountOnce(t *testing.T) {
-	looking(t, 2, func(_ *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
+	looking(t, 2, func(t *testing.T, _ *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
 		waiting(0)
 		look(0)
 		if b.Suspect() {
@@ -127,7 +128,7 @@ func TestLooksCountOnce(t *testing.T) {
 // TestLateLook has a look come far too late, as on a machine that stood still: the time before it is not held against
 // a backend, and the time after it is.
 func TestLateLook(t *testing.T) {
-	looking(t, 1, func(w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
+	looking(t, 1, func(t *testing.T, w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
 		waiting(1)
 		look(time.Minute)
 		if b.Suspect() || b.Ejected() {
