@@ -75,7 +75,6 @@ const (
 	flagBackend                              // the backend's socket is open
 	flagCounted                              // the policy counts this connection on its backend
 	flagHalfClosed                           // one stream has ended
-	flagSpeaksLater                          // the client had sent nothing yet when its backend was dialled
 	flagKeptAlive                            // keepalive is set on the backend's socket
 	flagPatient                              // TCP_USER_TIMEOUT is off for the client's socket, which takes nothing but answers
 	flagPatientBackend                       // the same for the backend's socket

@@ -70,9 +70,6 @@ func (w *worker) connect(index uint32, c *conn, b *backend.Backend) {
 		w.dialFailed(index, c, Outcome{SideBackend, ReasonConnectUnreachable})
 		return
 	}
-	if pool.Addrs[b.Index].Family() != unix.AF_UNIX {
-		w.saveAcks(c, w.loop.FD(slotOf(index, client)), w.loop.FD(slotOf(index, server)))
-	}
 	w.leaveWaiting(c)
 	c.state = stateDialling
 	c.flags |= flagBackend
@@ -144,9 +141,6 @@ func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
 	switch {
 	case done.Err == 0:
 		b.OK(c.backend, w.loop.Now())
-		if c.flags&flagSpeaksLater != 0 {
-			rawsys.SetInt(w.loop.FD(done.Slot), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-		}
 		w.withdrawRival(c)
 		w.relay(index, c)
 	case answered(done.Err):
@@ -215,20 +209,4 @@ func (w *worker) uncount(c *conn) {
 		c.flags &^= flagCounted
 		c.listener.Pool.Balancer.Done(c.backend, w.loop.Now())
 	}
-}
-
-// saveAcks has the kernel put acknowledgements into packets that are about to be sent anyway (TCP_QUICKACK off, tcp(7)):
-// two of the 20 packets of a short connection through the proxy.
-//
-// When the client's first bytes are here already, the ACK of the backend's SYN-ACK can go with them, and later that of
-// the backend's first bytes with the FIN. When they are not, the former must not wait: with a protocol in which the
-// server speaks first, nothing would follow for 200 ms. But then the ACK of the client's first bytes can go with the
-// answer to them.
-func (w *worker) saveAcks(c *conn, clientFD, backendFD int) {
-	if rawsys.Unread(clientFD) > 0 {
-		rawsys.SetInt(backendFD, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-		return
-	}
-	rawsys.SetInt(clientFD, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-	c.flags |= flagSpeaksLater
 }

@@ -110,7 +110,7 @@ func (w *worker) moveClient(index uint32, c *conn, second uint32, h *conn) {
 	w.loop.StopTimer(index)
 	fd := w.loop.Detach(slotOf(index, client))
 	w.loop.Attach(slotOf(second, client), fd)
-	const ofClient = flagClient | flagSpeaksLater | flagQueued
+	const ofClient = flagClient | flagQueued
 	h.state = stateDialling
 	h.peer, h.accepted, h.lastActive, h.attempts, h.outcome = c.peer, c.accepted, c.lastActive, c.attempts, c.outcome
 	h.flags |= c.flags & ofClient
