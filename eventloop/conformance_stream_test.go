@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
 )
 
 var receiveBehaviours = slices.Concat(
@@ -19,9 +21,11 @@ var receiveBehaviours = slices.Concat(
 	on("recv/FIN after a short read", recvEndAfterShort, streams...),
 	on("recv/reset after bytes", recvReset, streams...),
 	on("recv/reset between two receives", recvResetBetween, streams...),
+	on("recv/end right behind the last bytes", recvEndBehindBytes, streams...),
 	on("recv/nobody asks", recvNobodyAsks, streams...),
 	on("recv/reset while waiting", recvResetWaiting, "tcp"),
 	on("recv/urgent data does not hide what follows", recvUrgent, "tcp"),
+	on("recv/urgent bytes alone, while signals come", recvUrgentAmongSignals, "tcp"),
 )
 
 func write(t *testing.T, peer net.Conn, p []byte) {
@@ -182,6 +186,54 @@ func recvResetBetween(t *testing.T, d *driver, network string) {
 	d.recv(s).expect(t, 0, unix.ECONNRESET)
 }
 
+// recvEndBehindBytes: the end of a stream that is there together with its last bytes is completed, whatever the
+// receives before have taken.
+func recvEndBehindBytes(t *testing.T, d *driver, network string) {
+	ends := []struct {
+		name  string
+		end   func(s Slot, peer net.Conn)
+		errno unix.Errno
+	}{
+		{"FIN", func(s Slot, peer net.Conn) {
+			finish(t, peer)
+			awaitPoll(t, d.loop.FD(s), unix.POLLRDHUP)
+		}, 0},
+		{"reset", d.reset, unix.ECONNRESET},
+	}
+	for _, end := range ends {
+		for _, before := range [][]int{nil, {100}, {BufferSize}, {BufferSize, 100}, {100, BufferSize}} {
+			for _, inFlight := range []bool{false, true} {
+				s, peer := d.pair(network)
+				for _, n := range before {
+					write(t, peer, randomBytes(n))
+					d.recvExactly(s, n)
+				}
+				last := func() {
+					write(t, peer, randomBytes(50))
+					end.end(s, peer)
+				}
+				var r result
+				if inFlight {
+					d.startRecv(s)
+					if network == "unix" && end.errno != 0 { // this reset needs the loop
+						last()
+					} else {
+						d.do(last) // the loop finds both together when it waits next
+					}
+					r = d.await(s, OpRecv)
+				} else {
+					last()
+					r = d.recv(s)
+				}
+				if r.N != 50 || r.Err != 0 {
+					t.Fatalf("%s after receives of %v: received %d bytes of 50, %v", end.name, before, r.N, r.Err)
+				}
+				d.recv(s).expect(t, 0, end.errno)
+			}
+		}
+	}
+}
+
 // recvNobodyAsks: a sender may not fill the loop's memory while the handler does not receive.
 func recvNobodyAsks(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
@@ -229,23 +281,63 @@ func (d *driver) heldBuffers() int {
 	return 0
 }
 
-// recvUrgent: a receive stops at the urgent mark (tcp(7)), so that a short read is not the end of what is there.
-func recvUrgent(t *testing.T, d *driver, network string) {
-	s, peer := d.pair(network)
+// sendUrgent sends p, the last byte of it as urgent data (tcp(7)).
+func sendUrgent(t *testing.T, peer net.Conn, p string) {
+	t.Helper()
 	raw, err := peer.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, peer, []byte("before"))
 	var sendErr error
-	if err := raw.Control(func(fd uintptr) {
-		sendErr = unix.Send(int(fd), []byte("!"), unix.MSG_OOB)
-	}); err != nil || sendErr != nil {
+	if err := raw.Control(func(fd uintptr) { sendErr = unix.Send(int(fd), []byte(p), unix.MSG_OOB) }); err != nil || sendErr != nil {
 		t.Fatal(err, sendErr)
 	}
-	write(t, peer, []byte("after"))
-	awaitPoll(t, d.loop.FD(s), unix.POLLPRI)
-	if got := d.recvExactly(s, 11); string(got) != "beforeafter" {
-		t.Fatalf("received %q", got)
+}
+
+// recvUrgent: a receive stops at the urgent mark (tcp(7)), so that a short read is not the end of what is there.
+func recvUrgent(t *testing.T, d *driver, network string) {
+	for _, inline := range []bool{false, true} {
+		s, peer := d.pair(network)
+		want := "beforeafter"
+		if inline {
+			rawsys.SetInt(d.loop.FD(s), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+			want = "before!after"
+		}
+		write(t, peer, []byte("before"))
+		sendUrgent(t, peer, "!")
+		write(t, peer, []byte("after"))
+		awaitPoll(t, d.loop.FD(s), unix.POLLPRI)
+		if got := d.recvExactly(s, len(want)); string(got) != want {
+			t.Fatalf("received %q, want %q", got, want)
+		}
+	}
+}
+
+// recvUrgentAmongSignals: at the urgent mark, a receive of the kernel fails with EAGAIN while a signal is pending, with
+// nothing to follow it (tcp_recvmsg_locked in net/ipv4/tcp.c). The Go runtime sends signals to stop a goroutine.
+func recvUrgentAmongSignals(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	rawsys.SetInt(d.loop.FD(s), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+	thread := 0
+	d.do(func() { thread = unix.Gettid() })
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Tgkill(unix.Getpid(), thread, unix.SIGURG)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	for range 200 {
+		d.startRecv(s)
+		sendUrgent(t, peer, "!")
+		if r := d.await(s, OpRecv); string(r.data) != "!" || r.Err != 0 {
+			t.Fatalf("received %q, %v", r.data, r.Err)
+		}
 	}
 }

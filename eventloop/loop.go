@@ -80,6 +80,7 @@ func (l *Loop) Run(cpu int) (err error) {
 		_ = unix.SchedSetaffinity(0, &set)
 	}
 	scheduleInBatches()
+	blockSignals()
 	defer func() {
 		if r := recover(); r != nil {
 			err = &PanicError{Value: r, Stack: debug.Stack()}

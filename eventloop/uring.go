@@ -35,11 +35,11 @@ type uring struct {
 	event   int    // eventfd that wakes the loop
 	woken   uint64 // what is read from it
 
-	streams, streamed bool // the kernel may know streams; it has shown that it does
+	streams bool // of receives work on this kernel; see streamsWork
 }
 
 func newIOUring(l *Loop) (engine, *table, error) {
-	u := &uring{common: common{loop: l}, event: -1, streams: true}
+	u := &uring{common: common{loop: l}, event: -1}
 	if errno := u.setup(); errno != 0 {
 		return nil, nil, reasonIOUring(errno)
 	}
@@ -73,6 +73,7 @@ func (u *uring) enable() error {
 	if errno := u.register(registerEnableRings, nil, 0); errno != 0 {
 		return reasonIOUring(errno)
 	}
+	u.streams = u.streamsWork()
 	u.listenForWakeUps()
 	return nil
 }

@@ -12,8 +12,9 @@ import (
 //
 // The handler still sees one completion for each Recv. What comes before the next Recv waits here, and stops the
 // stream: a fast sender must not fill memory while a slow reader holds it up. streamBytes bounds it besides, since a
-// stream does not stop at once. The kernel learned such a bound with Linux 6.17; an older one says EINVAL to the first
-// stream, and every receive is then a single one. Single receives also serve sockets that fill whole buffers.
+// stream does not stop at once. The kernel learned such a bound with Linux 6.17; where it is missing, or where
+// streams lose the end (see streamsWork), every receive is a single one. Single receives also serve sockets that fill
+// whole buffers.
 
 // streamBytes is what a stream may bring: then it ends, and the next Recv starts another. The kernel looks after each
 // receive, so the last one may bring a whole buffer beyond.
@@ -44,13 +45,16 @@ func (u *uring) read(s Slot) {
 
 func (u *uring) startStream(s Slot, so *socket) {
 	so.flags |= flagStreaming
+	u.submitStream(so.fd, streamData(s, so.generation))
+}
+
+func (u *uring) submitStream(fd int32, data uint64) {
 	e := u.submission()
-	e.opcode, e.fd, e.userData = opRecv, so.fd, streamData(s, so.generation)
+	e.opcode, e.fd, e.userData = opRecv, fd, data
 	e.flags, e.bufGroup, e.fileIndex = sqeBufferSelect, bufferGroup, streamBytes // sqe->optlen, in a union
+	// Never with POLL_FIRST: the kernel would receive only after a poll has said that there is something, once, and
+	// then wait for another wake-up. An end that was there already, together with its last bytes, makes none.
 	e.ioprio = recvMultishot
-	if so.flags&flagDrained != 0 {
-		e.ioprio |= recvsendPollFirst
-	}
 }
 
 func (u *uring) stopStream(s Slot, so *socket) {
@@ -72,7 +76,6 @@ func (u *uring) streamDone(s Slot, e *cqe) int {
 	}
 	asked := so.in.op != OpNone && !so.in.ended
 	if e.res > 0 {
-		u.streamed = true
 		n, buffer := u.received(so, e)
 		if asked {
 			done := Completion{Slot: s, Op: so.in.op, N: n, Buffer: buffer, Last: u.endFollows(e)}
@@ -103,10 +106,6 @@ func (u *uring) endFollows(e *cqe) bool {
 
 // streamEnded handles the end of a stream that brought no bytes: errno 0 is the end of the peer's bytes.
 func (u *uring) streamEnded(s Slot, so *socket, errno unix.Errno, asked bool) int {
-	if errno == unix.EINVAL && !u.streamed {
-		u.streams = false
-		errno = unix.EINTR // try otherwise
-	}
 	so.flags &^= flagDrained
 	again := errno == unix.ECANCELED || inconclusive(errno)
 	switch {

@@ -220,12 +220,17 @@ func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd in
 	}
 	// Accepted sockets inherit these.
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	keepUrgentInLine(fd)
 	s.keepAlive.set(fd)
 	if errno := sa.Bind(fd); errno != 0 {
 		return -1, errno
 	}
 	return fd, nil
 }
+
+// keepUrgentInLine has the urgent byte delivered as one of the stream (SO_OOBINLINE, socket(7)): otherwise a receive
+// steps over it, and it is lost. That it was urgent does not reach the other side.
+func keepUrgentInLine(fd int) { rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) }
 
 // alsoIPv4 reports whether the state listens on 0.0.0.0 at the port of addr too: then [::] is for IPv6 alone.
 func (s *Server) alsoIPv4(addr netip.AddrPort) bool {

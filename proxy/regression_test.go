@@ -64,9 +64,8 @@ func TestUrgentByteInBulk(t *testing.T) {
 				return false
 			}
 		})
-		// The urgent byte itself is not part of the stream that a proxy relays.
-		if n := got.Load(); n != int64(2*len(half)) {
-			t.Errorf("%d bytes came, want %d", n, 2*len(half))
+		if n, want := got.Load(), int64(2*len(half)+1); n != want {
+			t.Errorf("%d bytes came, want %d, the urgent one among them", n, want)
 		}
 	})
 }
@@ -248,5 +247,60 @@ func TestClientsOfTheFirstMoment(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	})
+}
+
+// TestUrgentBytesStayInLine sends urgent bytes, alone and behind others, both ways: each arrives in its place in the
+// stream, as at a receiver with SO_OOBINLINE.
+func TestUrgentBytesStayInLine(t *testing.T) {
+	const connections, rounds = 20, 10
+	exchange := func(c testnet.Conn, speaksFirst bool) error {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return err
+		}
+		if err := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+		}); err != nil {
+			return err
+		}
+		for i := range rounds {
+			message := []byte{'!'}
+			if i%2 == 1 {
+				message = []byte("before!")
+			}
+			for turn := range 2 {
+				if (turn == 0) != speaksFirst {
+					got := make([]byte, len(message))
+					if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, message) {
+						return fmt.Errorf("round %d: received %q, %v; want %q", i, got, err, message)
+					}
+					continue
+				}
+				var sendErr error
+				if err := raw.Control(func(fd uintptr) { sendErr = unix.Send(int(fd), message, unix.MSG_OOB) }); err != nil || sendErr != nil {
+					return fmt.Errorf("round %d: %v, %v", i, err, sendErr)
+				}
+			}
+		}
+		return nil
+	}
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			if err := exchange(c, false); err != nil {
+				t.Errorf("backend: %v", err)
+			}
+		})
+		r := start(t, engine, addresses(b))
+		var group sync.WaitGroup
+		for range connections {
+			c := r.dial()
+			group.Go(func() {
+				if err := exchange(c, true); err != nil {
+					t.Errorf("client: %v", err)
+				}
+			})
+		}
+		group.Wait()
 	})
 }
