@@ -40,7 +40,7 @@ type Completion struct {
 	// N counts bytes. For OpRecv and OpFill, 0 without an error is the end of the stream (the peer's FIN). For OpSend
 	// and OpDrain it counts what was taken before an error or a cancel, so that what is left is known.
 	N int
-	// Buffer holds the N bytes of an OpRecv. It belongs to the handler until [Loop.Release].
+	// Buffer holds the N bytes of an OpRecv. It belongs to the handler until [Loop.Release] or [Loop.Forward].
 	Buffer Buffer
 	// Last: the peer's FIN is known to stand right behind the N bytes of an OpRecv. Without Last it may all the same.
 	Last bool

@@ -44,14 +44,13 @@ type epoll struct {
 	event   int // eventfd that wakes the loop
 	precise bool
 	buffers epollBuffers
-	starved []Slot // receives that wait for a buffer
 
 	events      [eventsAtATime]unix.EpollEvent
 	next, count int // of events: the one being handled, and the end of the batch
 }
 
 func newEpoll(l *Loop) (engine, *table, error) {
-	e := &epoll{common: common{loop: l}, precise: rawsys.HasEpollPwait2(), buffers: newEpollBuffers()}
+	e := &epoll{common: common{loop: l}, precise: rawsys.HasEpollPwait2()}
 	var err error
 	if e.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, nil, fmt.Errorf("epoll_create1: %w", err)
@@ -185,15 +184,15 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 	n := 0
 	if so.flags&flagWritable != 0 && so.out.op != OpNone && !so.out.ended {
 		if errno, ended := e.tryWrite(so); ended {
-			done := Completion{Slot: s, Op: so.out.op, N: int(so.out.done), Err: errno}
-			so.out = writing{}
+			done := Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno}
+			e.clearWrite(so)
 			e.pass(done)
 			n++
 		}
 	}
 	// The handler may have closed the socket, and have put another one into its slot.
 	if event.Fd != idGone && so.flags&flagReadable != 0 && so.in.op != OpNone && !so.in.ended {
-		if done, ended := e.tryRead(s, so); ended {
+		if done, ended := e.tryRead(so); ended {
 			done.Slot, done.Op = s, so.in.op
 			so.in = reading{}
 			e.pass(done)

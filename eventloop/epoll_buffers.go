@@ -1,7 +1,5 @@
 package eventloop
 
-import "math"
-
 // buffersKept is how many free buffers a quiet loop holds on to.
 const buffersKept = 4
 
@@ -11,12 +9,9 @@ type epollBuffers struct {
 	memory []*[BufferSize]byte // by Buffer-1
 	free   []Buffer            // with memory
 	bare   []Buffer            // without: it went back to the Go heap
-	limit  int
 }
 
-func newEpollBuffers() epollBuffers { return epollBuffers{limit: math.MaxUint16} }
-
-// take returns a free buffer, 0 when all are held.
+// take returns a free buffer. There are as many as are asked for: a connection holds one a direction at the most.
 func (b *epollBuffers) take() Buffer {
 	if n := len(b.free); n > 0 {
 		id := b.free[n-1]
@@ -28,9 +23,6 @@ func (b *epollBuffers) take() Buffer {
 		b.bare = b.bare[:n-1]
 		b.memory[id-1] = new([BufferSize]byte)
 		return id
-	}
-	if len(b.memory) >= b.limit {
-		return 0
 	}
 	b.memory = append(b.memory, new([BufferSize]byte))
 	return Buffer(len(b.memory))

@@ -1,7 +1,6 @@
 package eventloop
 
 import (
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +23,7 @@ func (e *epoll) connect(s Slot, addr *Sockaddr) {
 // startRead makes the first attempt at a receive or fill, if it may succeed.
 func (e *epoll) startRead(s Slot, so *socket) {
 	if so.flags&flagReadable != 0 {
-		if done, ended := e.tryRead(s, so); ended {
+		if done, ended := e.tryRead(so); ended {
 			e.endRead(s, so, done)
 			return
 		}
@@ -48,7 +47,7 @@ func (e *epoll) startWrite(s Slot, so *socket) {
 }
 
 // tryRead attempts the receive or fill in flight and reports whether that ended it.
-func (e *epoll) tryRead(s Slot, so *socket) (Completion, bool) {
+func (e *epoll) tryRead(so *socket) (Completion, bool) {
 	if so.in.op == OpFill {
 		pipe, n, errno := e.loop.pipes.fill(int(so.fd), so.in.pipe)
 		switch {
@@ -63,11 +62,6 @@ func (e *epoll) tryRead(s Slot, so *socket) (Completion, bool) {
 		}
 	}
 	buffer := e.buffers.take()
-	if buffer == 0 {
-		e.starve(s, so)
-		return Completion{}, false
-	}
-	e.fed(s, so)
 	n, errno := rawsys.Recv(int(so.fd), e.buffers.bytes(buffer), unix.MSG_DONTWAIT)
 	if errno == unix.EAGAIN || n > 0 && n < BufferSize && so.flags&flagHangup == 0 {
 		so.flags &^= flagReadable
@@ -135,34 +129,9 @@ func (e *epoll) cancelRead(s Slot) {
 	if so.in.op == OpAccept {
 		e.stopListening(so)
 	}
-	e.fed(s, so)
 	e.endRead(s, so, Completion{Err: unix.ECANCELED})
 }
 
 func (e *epoll) cancelWrite(s Slot) { e.endWrite(s, e.table.at(s), unix.ECANCELED) }
 
-// starve notes that a receive has found no buffer; release lets it try again.
-func (e *epoll) starve(s Slot, so *socket) {
-	if so.flags&flagStarved == 0 {
-		so.flags |= flagStarved
-		e.starved = append(e.starved, s)
-	}
-}
-
-// fed takes a receive out of those that wait for a buffer, if it is one.
-func (e *epoll) fed(s Slot, so *socket) {
-	if so.flags&flagStarved != 0 {
-		so.flags &^= flagStarved
-		e.starved = slices.DeleteFunc(e.starved, func(waiting Slot) bool { return waiting == s })
-	}
-}
-
-func (e *epoll) release(b Buffer) {
-	e.buffers.giveBack(b)
-	for len(e.starved) > 0 && len(e.buffers.free) > 0 {
-		s := e.starved[0]
-		so := e.table.at(s)
-		e.fed(s, so)
-		e.startRead(s, so)
-	}
-}
+func (e *epoll) release(b Buffer) { e.buffers.giveBack(b) }

@@ -9,48 +9,9 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// limitBuffers bounds the buffers of a driver on the epoll engine.
-func (d *driver) limitBuffers(n int) *epollBuffers {
-	b := &d.loop.engine.(*epoll).buffers
-	d.do(func() { b.limit = n })
-	return b
-}
-
-// A receive for which there is no buffer waits for one, however many wait and whichever are cancelled.
-func TestEpollWaitsForBuffers(t *testing.T) {
-	d := start(t, Epoll)
-	d.limitBuffers(2)
-	d.do(func() { d.keep = true })
-	const sockets = 8
-	var slots [sockets]Slot
-	for i := range slots {
-		s, peer := d.pair("unix")
-		slots[i] = s
-		d.startRecv(s)
-		write(t, peer, []byte{byte(i)})
-		awaitPoll(t, d.loop.FD(s), unix.POLLHUP|unix.POLLOUT)
-	}
-	held := []result{d.await(slots[0], OpRecv), d.await(slots[1], OpRecv)}
-	d.cancelRead(slots[3], OpRecv).expect(t, 0, unix.ECANCELED)
-	d.startRecv(slots[3]) // goes to the end of the queue
-	for _, i := range []int{2, 4, 5, 6, 7, 3} {
-		d.do(func() { d.loop.Release(held[0].Buffer) })
-		r := d.await(slots[i], OpRecv)
-		if r.N != 1 || r.data[0] != byte(i) || r.Err != 0 {
-			t.Fatalf("socket %d: received %v, %v", i, r.data, r.Err)
-		}
-		held = append(held[1:], r)
-	}
-	d.do(func() {
-		for _, r := range held {
-			d.loop.Release(r.Buffer)
-		}
-	})
-}
-
 func TestEpollBuffers(t *testing.T) {
 	d := start(t, Epoll)
-	b := d.limitBuffers(100)
+	b := &d.loop.engine.(*epoll).buffers
 	s, peer := d.pair("tcp")
 	d.startRecv(s)
 	for range 20 {
@@ -66,7 +27,7 @@ func TestEpollBuffers(t *testing.T) {
 }
 
 func TestEpollBuffersTrim(t *testing.T) {
-	b := newEpollBuffers()
+	var b epollBuffers
 	var held []Buffer
 	for range 50 {
 		held = append(held, b.take())

@@ -243,12 +243,13 @@ func (l *Loop) Send(s Slot, data []byte) {
 	l.engine.send(s, data)
 }
 
-// SendMore is Send for bytes behind which a Shutdown will follow: the kernel keeps the last packet back, so that the FIN
-// can go with it (MSG_MORE, send(2)).
-func (l *Loop) SendMore(s Slot, data []byte) {
+// Forward sends the first n bytes of b, like Send, and releases b when that has ended: from here on, b is the loop's,
+// which may need it for others while the peer reads nothing. With more, a Shutdown will follow: the kernel keeps the
+// last packet back, so that the FIN can go with it (MSG_MORE, send(2)).
+func (l *Loop) Forward(s Slot, b Buffer, n int, more bool) {
 	out := &l.startWrite(s, OpSend).out
-	out.data, out.more = data, true
-	l.engine.send(s, data)
+	out.buffer, out.data, out.more = b, l.engine.bytes(b)[:n], more
+	l.engine.send(s, out.data)
 }
 
 // Fill moves bytes from the socket in s into a pipe, as soon as there are some: into p, which must be empty, or, if p
@@ -319,12 +320,12 @@ func (l *Loop) detachToClose(s Slot) int {
 }
 
 // A Buffer names a buffer of the loop that a receive has filled. The zero value is no buffer.
-type Buffer uint16
+type Buffer uint32
 
 // BufferSize is the size of every buffer of a loop, in bytes.
 const BufferSize = 16 << 10
 
-// Bytes is the memory of b, all of it; how much was received is in the completion.
+// Bytes is the memory of b; how much of it was received is in the completion.
 func (l *Loop) Bytes(b Buffer) []byte { return l.engine.bytes(b) }
 
 // Release gives b back to the loop.

@@ -22,8 +22,7 @@ type way struct {
 	from, to Slot
 	splice   func(moved int) bool // how the next bytes are to be moved
 	spliced  bool
-	pipe     *Pipe  // with bytes on their way, or nil
-	buffer   Buffer // the same
+	pipe     *Pipe // with bytes on their way, or nil
 	moved    int
 }
 
@@ -77,17 +76,12 @@ func (w *way) read(c *Completion) {
 		w.pipe = c.Pipe
 		loop.Drain(w.to, w.pipe)
 	default:
-		w.buffer = c.Buffer
-		loop.Send(w.to, loop.Bytes(c.Buffer)[:c.N])
+		loop.Forward(w.to, c.Buffer, c.N, c.Last)
 	}
 }
 
 func (w *way) written(c *Completion) {
 	loop := w.relay.d.loop
-	if w.buffer != 0 {
-		loop.Release(w.buffer)
-		w.buffer = 0
-	}
 	if w.pipe != nil {
 		loop.ReturnPipe(w.pipe)
 		w.pipe = nil

@@ -51,10 +51,17 @@ type writing struct {
 	cancelled bool
 	more      bool   // of OpSend: MSG_MORE
 	polling   bool   // as above; epoll: connect(2) has been called
-	done      int32  // bytes already taken
+	moving    bool   // io_uring: cancelled to move its bytes out of a shared buffer; see uring_spill.go
+	buffer    Buffer // that holds data, and is released when the operation has ended; 0: data is the handler's
+	before    int32  // bytes taken that stood before data
+	done      int32  // bytes of data already taken
+	batch     uint32 // io_uring: the batch in which it was submitted
 	data      []byte // of OpSend, all of it; epoll: of OpConnect, the address
 	pipe      *Pipe
 }
+
+// taken is the number of bytes that the kernel has taken.
+func (w *writing) taken() int { return int(w.before + w.done) }
 
 // socketChunk sockets are allocated at a time: a table that grows must not copy sockets whose address is in use.
 const socketChunk = 256
@@ -110,7 +117,7 @@ func (c *common) deliver() int {
 			case OpAccept, OpRecv, OpFill:
 				so.in = reading{}
 			case OpConnect, OpSend, OpDrain:
-				so.out = writing{}
+				c.clearWrite(so)
 			}
 			c.pass(done)
 			total++
@@ -139,5 +146,13 @@ func (c *common) endRead(s Slot, so *socket, done Completion) {
 // endWrite ends the operation on the writing half, with the bytes taken so far; see endRead.
 func (c *common) endWrite(s Slot, so *socket, errno unix.Errno) {
 	so.out.ended = true
-	c.complete(Completion{Slot: s, Op: so.out.op, N: int(so.out.done), Err: errno})
+	c.complete(Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno})
+}
+
+// clearWrite frees the writing half and the buffer that it held.
+func (c *common) clearWrite(so *socket) {
+	if so.out.buffer != 0 {
+		c.loop.engine.release(so.out.buffer)
+	}
+	so.out = writing{}
 }

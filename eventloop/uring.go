@@ -32,8 +32,12 @@ type uring struct {
 	ring
 	buffers uringBuffers
 	starved []Slot // receives that wait for a buffer
-	event   int    // eventfd that wakes the loop
-	woken   uint64 // what is read from it
+	batch   uint32 // counts the waits: a send of an earlier one that has not ended waits for its peer
+
+	spillNext  Slot   // where spill goes on
+	spillAfter int64  // loop clock
+	event      int    // eventfd that wakes the loop
+	woken      uint64 // what is read from it
 
 	streams bool // of receives work on this kernel; see streamsWork
 }
@@ -122,10 +126,12 @@ func (u *uring) bytes(b Buffer) []byte { return u.buffers.bytes(b) }
 func (u *uring) release(b Buffer) { u.buffers.release(b) }
 
 func (u *uring) wait(timeout time.Duration, raw bool) (int, error) {
+	u.spill()
 	// Those that are fed may turn out to need no buffer, for which others wait: so no sleep before all were fed.
 	if len(u.starved) > 0 && u.feed() || u.anyReady() {
 		timeout = 0
 	}
+	u.batch++
 	if err := u.enter(timeout, raw); err != nil {
 		return 0, err
 	}
@@ -259,12 +265,16 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 	} else if so.out.op == OpSend {
 		so.out.done += e.res
 	}
-	retry := errno == unix.EAGAIN || errno == unix.EINTR
+	retry := errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ECANCELED && so.out.moving
 	if so.out.op == OpSend && (retry || errno == 0) && int(so.out.done) < len(so.out.data) {
 		// MSG_WAITALL makes a short send an exception: a signal, or a non-blocking socket.
 		switch {
 		case so.out.cancelled:
 			errno = unix.ECANCELED
+		case so.out.moving:
+			u.spillSend(so)
+			u.tryWrite(s, so)
+			return 0
 		case errno == unix.EAGAIN:
 			u.pollWrite(s, so)
 			return 0
@@ -276,8 +286,8 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 	if so.out.cancelled && inconclusive(errno) {
 		errno = unix.ECANCELED
 	}
-	done := Completion{Slot: s, Op: so.out.op, N: int(so.out.done), Err: errno}
-	so.out = writing{}
+	done := Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno}
+	u.clearWrite(so)
 	u.pass(done)
 	return 1
 }

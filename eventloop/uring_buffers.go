@@ -8,12 +8,15 @@ import (
 )
 
 const (
-	// buffersReserved is the most buffers a loop can have: address space that costs nothing until it is touched.
+	// buffersReserved is the most shared buffers a loop can have: address space that costs nothing until it is touched.
 	buffersReserved = 16384
 	// buffersProvided is how many the kernel is given at first. It takes them first in, first out, so every buffer
 	// it was given is touched before long: few, and more only when they run out.
 	buffersProvided = 32
-	bufferGroup     = 0
+	// buffersInRing is the most that the kernel can hold at a time. The ring is memory that counts as locked
+	// (RLIMIT_MEMLOCK): 16 bytes a buffer.
+	buffersInRing = 4096
+	bufferGroup   = 0
 )
 
 // uringBuffers is the memory that receives are made into: a ring of buffers from which the kernel takes one at the
@@ -23,26 +26,36 @@ type uringBuffers struct {
 	ringMap []byte
 	ring    []providedBuffer
 	tail    uint16
-	// next and length chain buffers that were received before they were asked for, by id.
-	next     [buffersReserved]Buffer
-	length   [buffersReserved]uint16
-	provided int // buffers in circulation: in the ring, or with the handler
-	out      int // of these, with the handler
+	// chain links buffers that were received before they were asked for, by id.
+	chain    [buffersReserved]link
+	spare    []uint16 // in circulation, but neither in the ring, which was full, nor in use
+	provided int      // buffers in circulation
+	inRing   int      // of these, with the kernel, once all its completions were looked at
+	out      int      // of these, in use by the handler or the engine
+	most     int      // buffersReserved, but for tests
+	spilled  spilledBuffers
+}
+
+// link is a buffer's place in a chain.
+type link struct {
+	next   Buffer
+	length uint32 // of the bytes received
 }
 
 func (b *uringBuffers) setup(r *ring) unix.Errno {
 	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_ANON | unix.MAP_PRIVATE | unix.MAP_NORESERVE
+	b.most = buffersReserved
 	var err error
 	if b.memory, err = unix.Mmap(-1, 0, buffersReserved*BufferSize, protection, flags); err != nil {
 		return toErrno(err)
 	}
-	if b.ringMap, err = unix.Mmap(-1, 0, buffersReserved*int(unsafe.Sizeof(providedBuffer{})), protection, flags); err != nil {
+	if b.ringMap, err = unix.Mmap(-1, 0, buffersInRing*int(unsafe.Sizeof(providedBuffer{})), protection, flags); err != nil {
 		return toErrno(err)
 	}
-	b.ring = unsafe.Slice((*providedBuffer)(unsafe.Pointer(&b.ringMap[0])), buffersReserved)
+	b.ring = unsafe.Slice((*providedBuffer)(unsafe.Pointer(&b.ringMap[0])), buffersInRing)
 	registration := providedRing{
 		addr:    uint64(uintptr(unsafe.Pointer(&b.ringMap[0]))),
-		entries: buffersReserved,
+		entries: buffersInRing,
 		bgid:    bufferGroup,
 	}
 	if errno := r.register(registerPbufRing, unsafe.Pointer(&registration), 1); errno != 0 {
@@ -63,25 +76,32 @@ func (b *uringBuffers) unmap() {
 
 // give puts buffer id (counted from 0) into the ring.
 func (b *uringBuffers) give(id uint16) {
-	e := &b.ring[b.tail%buffersReserved]
+	e := &b.ring[b.tail%buffersInRing]
 	e.addr = uint64(uintptr(unsafe.Pointer(&b.memory[int(id)*BufferSize])))
 	e.len = BufferSize
 	e.bid = id
 	b.tail++
+	b.inRing++
 	// The tail is 16 bits at an address that is not 4-byte aligned; it is published together with the buffer id of
 	// the first entry, which stands beside it.
 	first := &b.ring[0]
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&first.bid)), uint32(first.bid)|uint32(b.tail)<<16)
 }
 
-// provide adds up to n buffers that were not in circulation yet, and reports whether there were any.
+// provide gives the kernel up to n more buffers, and reports whether there were any.
 func (b *uringBuffers) provide(n int) bool {
-	end := min(b.provided+n, buffersReserved)
-	if b.provided == end {
+	n = min(n, buffersInRing-b.inRing, len(b.spare)+b.most-b.provided)
+	if n <= 0 {
 		return false
 	}
-	for ; b.provided < end; b.provided++ {
+	for range n {
+		if last := len(b.spare) - 1; last >= 0 {
+			b.give(b.spare[last])
+			b.spare = b.spare[:last]
+			continue
+		}
 		b.give(uint16(b.provided))
+		b.provided++
 	}
 	return true
 }
@@ -89,20 +109,40 @@ func (b *uringBuffers) provide(n int) bool {
 // taken notes that the kernel has handed out a buffer.
 func (b *uringBuffers) taken(flags uint32) Buffer {
 	b.out++
+	b.inRing--
 	return Buffer(flags>>cqeBufferShift) + 1
 }
 
-// inRing is how many buffers the kernel has, once all its completions were looked at.
-func (b *uringBuffers) inRing() int { return b.provided - b.out }
+// short reports that few buffers are left for those who hold none.
+func (b *uringBuffers) short() bool { return b.out > b.most-b.most/8 }
 
 func (b *uringBuffers) release(id Buffer) {
+	if id > buffersReserved {
+		b.spilled.release(id)
+		return
+	}
 	b.out--
-	b.give(uint16(id - 1))
+	if b.inRing < buffersInRing {
+		b.give(uint16(id - 1))
+	} else {
+		b.spare = append(b.spare, uint16(id-1))
+	}
 }
 
 func (b *uringBuffers) bytes(id Buffer) []byte {
+	if id > buffersReserved {
+		return b.spilled.at(id).data
+	}
 	start := int(id-1) * BufferSize
 	return b.memory[start : start+BufferSize : start+BufferSize]
+}
+
+// link is where a buffer's place in a chain is kept.
+func (b *uringBuffers) link(id Buffer) *link {
+	if id > buffersReserved {
+		return &b.spilled.at(id).link
+	}
+	return &b.chain[id-1]
 }
 
 // trim gives the pages of unused buffers back to the system. The buffers stay in the ring: their addresses stay

@@ -101,6 +101,7 @@ func (u *uring) submitSend(s Slot, so *socket, data []byte) {
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opSend, so.fd, userData(forWrite, s)
 	e.addr, e.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))), uint32(len(data))
+	so.out.batch = u.batch
 	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
 	if so.out.more {
 		e.opFlags |= unix.MSG_MORE
@@ -182,10 +183,10 @@ func (u *uring) starve(s Slot, so *socket) {
 // completion of a batch is looked at nobody knows how many buffers the kernel has, and an attempt that finds none costs
 // as much as one that does. It reports whether another round may feed more.
 func (u *uring) feed() bool {
-	if u.buffers.inRing() <= 0 && !u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
-		return false // until the handler releases some
+	if u.buffers.inRing <= 0 && !u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
+		return false // until some are released
 	}
-	n := min(len(u.starved), u.buffers.inRing())
+	n := min(len(u.starved), u.buffers.inRing)
 	for _, s := range u.starved[:n] {
 		so := u.table.at(s)
 		so.flags &^= flagStarved

@@ -13,7 +13,7 @@ const (
 	submissions = 1024
 	// completions that wait to be read. The kernel keeps those that do not fit (IORING_FEAT_NODROP), so this bounds
 	// no number of connections.
-	completionQueue = 8192
+	completionQueue = 4096
 )
 
 // ring is the pair of queues shared with the kernel. Only the loop's thread touches it.

@@ -33,8 +33,9 @@ func (u *uring) read(s Slot) {
 	switch {
 	case so.ahead != 0:
 		buffer := so.ahead
-		so.ahead = u.buffers.next[buffer-1]
-		u.endRead(s, so, Completion{N: int(u.buffers.length[buffer-1]), Buffer: buffer})
+		at := u.buffers.link(buffer)
+		so.ahead = at.next
+		u.endRead(s, so, Completion{N: int(at.length), Buffer: buffer})
 	case so.flags&flagEndAhead != 0:
 		so.flags &^= flagEndAhead
 		u.endRead(s, so, Completion{Err: unix.Errno(so.aheadErr)})
@@ -133,11 +134,11 @@ func (u *uring) streamEnded(s Slot, so *socket, errno unix.Errno, asked bool) in
 
 // keep puts a buffer behind those that have come ahead.
 func (u *uring) keep(so *socket, buffer Buffer, n int) {
-	u.buffers.next[buffer-1], u.buffers.length[buffer-1] = 0, uint16(n)
+	*u.buffers.link(buffer) = link{length: uint32(n)}
 	if so.ahead == 0 {
 		so.ahead = buffer
 	} else {
-		u.buffers.next[so.aheadLast-1] = buffer
+		u.buffers.link(so.aheadLast).next = buffer
 	}
 	so.aheadLast = buffer
 }
@@ -166,7 +167,7 @@ func (u *uring) detached(s Slot) {
 	}
 	for so.ahead != 0 {
 		buffer := so.ahead
-		so.ahead = u.buffers.next[buffer-1]
+		so.ahead = u.buffers.link(buffer).next
 		u.release(buffer)
 	}
 }

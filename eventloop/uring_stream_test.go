@@ -42,8 +42,8 @@ func TestIOUringStreamBound(t *testing.T) {
 				ahead, known := 0, false
 				d.do(func() {
 					known = d.loop.engine.(*uring).streams
-					for b := so.ahead; b != 0; b = buffers.next[b-1] {
-						ahead += int(buffers.length[b-1])
+					for b := so.ahead; b != 0; b = buffers.link(b).next {
+						ahead += int(buffers.link(b).length)
 					}
 				})
 				if !known {

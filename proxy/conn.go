@@ -96,10 +96,8 @@ const (
 // A flow is one direction: bytes are read from one end, held by this flow alone, and written to the other end before
 // more are read. So a slow reader holds back a fast writer, at the price of one buffer or one pipe.
 type flow struct {
-	bytes uint64 // delivered to the kernel of the reading side
-	// held or pipe is on its way to the other end; neither while nothing is.
-	pipe *eventloop.Pipe
-	held eventloop.Buffer
+	bytes uint64          // delivered to the kernel of the reading side
+	pipe  *eventloop.Pipe // with bytes on their way to the other end, nil while there are none
 	// streak counts reads in a row that were large (while copying) or small (while splicing): when to change the way.
 	streak  uint8
 	spliced bool

@@ -126,12 +126,7 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 		if f.pipe = done.Pipe; f.pipe != nil {
 			w.loop.Drain(other, f.pipe)
 		} else {
-			f.held = done.Buffer
-			if data := w.loop.Bytes(f.held)[:done.N]; done.Last {
-				w.loop.SendMore(other, data) // streamEnded is next, and sends the FIN
-			} else {
-				w.loop.Send(other, data)
-			}
+			w.loop.Forward(other, done.Buffer, done.N, done.Last) // after Last, streamEnded is next, and sends the FIN
 		}
 	case done.Err == 0:
 		w.streamEnded(index, c, end)
@@ -232,10 +227,6 @@ func (w *worker) discard(done *eventloop.Completion) {
 
 // drop lets go of what a flow holds. Nothing of it may be in flight.
 func (w *worker) drop(f *flow) {
-	if f.held != 0 {
-		w.loop.Release(f.held)
-		f.held = 0
-	}
 	if f.pipe != nil {
 		w.loop.ReturnPipe(f.pipe)
 		f.pipe = nil
