@@ -10,7 +10,7 @@ import (
 type Slot uint32
 
 // Op is a kind of operation. A socket has at most one operation in flight on its reading half (OpAccept, OpRecv,
-// OpFill) and one on its writing half (OpConnect, OpSend, OpDrain).
+// OpFill, OpWatch) and one on its writing half (OpConnect, OpSend, OpDrain).
 type Op uint8
 
 // The operations.
@@ -22,10 +22,11 @@ const (
 	OpSend       // memory -> socket, all of it
 	OpFill       // socket -> pipe, splice(2)
 	OpDrain      // pipe -> socket, splice(2), until the pipe is empty
+	OpWatch      // until the peer has reset the connection, or hung up
 )
 
 func (o Op) String() string {
-	return [...]string{"none", "accept", "connect", "recv", "send", "fill", "drain"}[o]
+	return [...]string{"none", "accept", "connect", "recv", "send", "fill", "drain", "watch"}[o]
 }
 
 // A Completion says how an operation ended. It is valid only during the call to [Handler.Complete].

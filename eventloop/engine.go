@@ -28,6 +28,7 @@ type engine interface {
 	send(Slot, []byte)
 	fill(Slot, *Pipe)
 	drain(Slot, *Pipe)
+	watch(s Slot, fin bool)
 	cancelRead(Slot)
 	cancelWrite(Slot)
 	// attached and detached tell the engine of a socket that has come and one that goes (with flagClosing: is closed).

@@ -81,7 +81,7 @@ func (e *epoll) close() {
 	rawsys.Close(e.fd)
 }
 
-// attached leaves the registration to watch: a socket that is sent a refusal and closed needs none, and one that is
+// attached leaves the registration for later: a socket that is sent a refusal and closed needs none, and one that is
 // not connected yet would only report EPOLLHUP.
 func (e *epoll) attached(s Slot) { e.table.at(s).flags |= flagWritable }
 
@@ -102,9 +102,9 @@ func (e *epoll) detached(s Slot) {
 	}
 }
 
-// watch registers a socket whose operation has to wait, unless it is registered. The kernel then reports what the
+// register registers a socket whose operation has to wait, unless it is registered. The kernel then reports what the
 // socket is ready for already, so nothing can have been missed.
-func (e *epoll) watch(s Slot, so *socket) unix.Errno {
+func (e *epoll) register(s Slot, so *socket) unix.Errno {
 	if so.flags&flagWatched != 0 {
 		return 0
 	}
@@ -178,6 +178,9 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 	if event.Events&finalEvents != 0 {
 		so.flags |= flagHangup
 	}
+	if event.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		so.flags |= flagBroken
+	}
 	if event.Events&writeEvents != 0 {
 		so.flags |= flagWritable
 	}
@@ -191,7 +194,8 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 		}
 	}
 	// The handler may have closed the socket, and have put another one into its slot.
-	if event.Fd != idGone && so.flags&flagReadable != 0 && so.in.op != OpNone && !so.in.ended {
+	readable := so.flags&flagReadable != 0 || so.in.op == OpWatch
+	if event.Fd != idGone && readable && so.in.op != OpNone && !so.in.ended {
 		if done, ended := e.tryRead(so); ended {
 			done.Slot, done.Op = s, so.in.op
 			so.in = reading{}

@@ -16,8 +16,28 @@ func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
 func (e *epoll) connect(s Slot, addr *Sockaddr) {
 	so := e.table.at(s)
 	so.out.data = unsafe.Slice((*byte)(unsafe.Pointer(&addr.raw)), addr.size)
-	so.flags = so.flags&^(flagReadable|flagHangup|flagPeerEnded) | flagWritable
+	so.flags = so.flags&^(flagReadable|flagHangup|flagPeerEnded|flagBroken) | flagWritable
 	e.startWrite(s, so)
+}
+
+// watch completes at once if an event has told of the end already.
+func (e *epoll) watch(s Slot, _ bool) {
+	so := e.table.at(s)
+	if done, ended := e.tryWatch(so); ended {
+		e.endRead(s, so, done)
+		return
+	}
+	if errno := e.register(s, so); errno != 0 {
+		e.endRead(s, so, Completion{Err: errno})
+	}
+}
+
+// tryWatch reports whether the watch in flight has seen what it waits for.
+func (e *epoll) tryWatch(so *socket) (Completion, bool) {
+	if so.flags&flagBroken == 0 && (!so.in.fin || so.flags&flagPeerEnded == 0) {
+		return Completion{}, false
+	}
+	return Completion{Err: rawsys.SocketError(int(so.fd))}, true
 }
 
 // startRead makes the first attempt at a receive or fill, if it may succeed.
@@ -28,7 +48,7 @@ func (e *epoll) startRead(s Slot, so *socket) {
 			return
 		}
 	}
-	if errno := e.watch(s, so); errno != 0 {
+	if errno := e.register(s, so); errno != 0 {
 		e.endRead(s, so, Completion{Err: errno})
 	}
 }
@@ -41,13 +61,16 @@ func (e *epoll) startWrite(s Slot, so *socket) {
 			return
 		}
 	}
-	if errno := e.watch(s, so); errno != 0 {
+	if errno := e.register(s, so); errno != 0 {
 		e.endWrite(s, so, errno)
 	}
 }
 
 // tryRead attempts the receive or fill in flight and reports whether that ended it.
 func (e *epoll) tryRead(so *socket) (Completion, bool) {
+	if so.in.op == OpWatch {
+		return e.tryWatch(so)
+	}
 	if so.in.op == OpFill {
 		pipe, n, errno := e.loop.pipes.fill(int(so.fd), so.in.pipe)
 		switch {

@@ -31,6 +31,7 @@ const (
 	flagStreaming                         // io_uring: a stream of receives is in flight
 	flagStopping                          // io_uring: the stream has been cancelled
 	flagPeerEnded                         // epoll: the peer's FIN has come; bytes may stand before it
+	flagBroken                            // epoll: the peer has reset the connection, or hung up
 	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
 )
@@ -41,6 +42,8 @@ type reading struct {
 	ended     bool // the completion waits in common.ready
 	cancelled bool
 	polling   bool // io_uring: what the kernel has is a poll; the operation itself is tried after it
+	fin       bool // of OpWatch: the FIN counts
+	found     bool // io_uring, of OpWatch: the end has been seen
 	pipe      *Pipe
 }
 
@@ -114,7 +117,7 @@ func (c *common) deliver() int {
 			done := c.ready[c.delivered] // a copy: the handler may make ready grow
 			so := c.table.at(done.Slot)
 			switch done.Op {
-			case OpAccept, OpRecv, OpFill:
+			case OpAccept, OpRecv, OpFill, OpWatch:
 				so.in = reading{}
 			case OpConnect, OpSend, OpDrain:
 				c.clearWrite(so)

@@ -159,6 +159,10 @@ func (u *uring) completed(e *cqe) int {
 		return u.writeDone(s, e)
 	case forReadPoll:
 		so := u.table.at(s)
+		if so.in.op == OpWatch {
+			u.watched(s, so, e)
+			break
+		}
 		so.in.polling = false
 		if so.in.cancelled || e.res == -int32(unix.ECANCELED) {
 			u.endRead(s, so, Completion{Err: unix.ECANCELED})

@@ -32,6 +32,8 @@ const (
 	recvMultishot     = 1 << 1 // IORING_RECV_MULTISHOT; sqe->optlen bounds all its bytes: Linux 6.17
 	acceptMultishot   = 1 << 0 // IORING_ACCEPT_MULTISHOT
 
+	pollAddMulti = 1 << 0 // IORING_POLL_ADD_MULTI
+
 	cqeBuffer       = 1 << 0 // IORING_CQE_F_BUFFER
 	cqeMore         = 1 << 1 // IORING_CQE_F_MORE
 	cqeSockNonempty = 1 << 2 // IORING_CQE_F_SOCK_NONEMPTY

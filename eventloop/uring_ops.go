@@ -118,11 +118,12 @@ func (u *uring) pollWrite(s Slot, so *socket) {
 	u.poll(so.fd, unix.POLLOUT, userData(forWritePoll, s))
 }
 
-func (u *uring) poll(fd int32, events uint32, data uint64) {
+func (u *uring) poll(fd int32, events uint32, data uint64) *submission {
 	e := u.submission()
 	// poll32_events: the header asks big-endian machines to swap its halves; Linux on Go's big-endian ports is s390x
 	// and ppc64, on which this engine has never run.
 	e.opcode, e.fd, e.opFlags, e.userData = opPollAdd, fd, events, data
+	return e
 }
 
 func (u *uring) cancelRead(s Slot) {
