@@ -290,6 +290,9 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 	if so.out.cancelled && inconclusive(errno) {
 		errno = unix.ECANCELED
 	}
+	if errno == unix.EPIPE && so.flags&flagEndAhead != 0 && so.aheadErr != 0 {
+		errno = unix.Errno(so.aheadErr) // the reason: the kernel says it once, and a stream was told
+	}
 	done := Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno}
 	u.clearWrite(so)
 	u.pass(done)

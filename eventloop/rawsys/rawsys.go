@@ -67,16 +67,32 @@ func Accept(listener, flags int) (fd int, peer netip.AddrPort, errno unix.Errno)
 	return int(r), addrPort(&sa), 0
 }
 
-// PeerAddr is getpeername(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket.
+// PeerAddr is getpeername(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket. The address of
+// a peer that has reset the connection by now is still known (SO_PEERNAME, include/uapi/asm-generic/socket.h).
 func PeerAddr(fd int) (netip.AddrPort, unix.Errno) {
 	var sa unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(sa))
 	_, _, errno := unix.RawSyscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)),
 		uintptr(unsafe.Pointer(&size)))
+	if errno == unix.ENOTCONN {
+		errno = peerName(fd, &sa)
+	}
 	if errno != 0 {
 		return netip.AddrPort{}, errno
 	}
 	return addrPort(&sa), 0
+}
+
+// peerName is getsockopt(SO_PEERNAME). It wants no more bytes than the address has.
+func peerName(fd int, sa *unix.RawSockaddrAny) (errno unix.Errno) {
+	for _, size := range []uint32{unix.SizeofSockaddrInet6, unix.SizeofSockaddrInet4} {
+		_, _, errno = unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERNAME,
+			uintptr(unsafe.Pointer(sa)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno != unix.EINVAL {
+			break
+		}
+	}
+	return errno
 }
 
 // addrPort leaves out the scope of a link-local address: an access rule has none either.
