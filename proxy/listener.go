@@ -11,13 +11,9 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-const (
-	// acceptRetry is the pause after descriptors or places have run out: short enough to be back within a blink when
-	// there are some, long enough to cost nothing.
-	acceptRetry = 50 * time.Millisecond
-	// parkedMost bounds the connections that one batch of accepts may bring beyond the limit.
-	parkedMost = 1024
-)
+// acceptRetry is the pause after descriptors or places have run out: short enough to be back within a blink when there
+// are some, long enough to cost nothing.
+const acceptRetry = 50 * time.Millisecond
 
 // listenSocket is one listening socket on one worker.
 type listenSocket struct {
@@ -180,11 +176,6 @@ func (w *worker) goOn() {
 // can be stopped; they keep their turn.
 func (w *worker) arrived(socket *listenSocket, a arrival) {
 	if len(socket.parked) > 0 || !w.takePlace(a.listener) {
-		if len(socket.parked) >= parkedMost {
-			rawsys.Close(a.fd)
-			w.server.turnedAway.Add(1)
-			return
-		}
 		socket.parked = append(socket.parked, a)
 		return
 	}

@@ -48,7 +48,6 @@ type Server struct {
 	recording bool
 
 	listening  atomic.Int64 // listening sockets that are open
-	turnedAway atomic.Uint64
 	waiting    atomic.Int64 // connections in stateWaiting
 	denied     atomic.Int64 // connections that hold no place because they are being turned away
 	waits      waitLog
