@@ -47,11 +47,15 @@ func (w *worker) end(index uint32, c *conn, o Outcome) {
 	}
 }
 
-// cutsShort reports whether bytes are on their way through the proxy, or have come and were not read yet: they are lost
-// if it ends the connection now, and then a FIN would make what has arrived look complete.
+// cutsShort reports whether the end of a connection now would make an incomplete stream look complete, were it a FIN:
+// bytes are on their way through the proxy, or have come and were not read yet, or one stream has ended and the other
+// one, which its peer waits for, has not.
 func (w *worker) cutsShort(index uint32, c *conn) bool {
 	if c.state != stateRelaying {
 		return false
+	}
+	if (c.flow[client].ended == flowOpen) != (c.flow[server].ended == flowOpen) {
+		return true
 	}
 	for e := range 2 {
 		if c.flow[e].ended != flowOpen {
@@ -124,17 +128,11 @@ func (w *worker) unsent(index uint32, c *conn) bool {
 func (w *worker) finish(index uint32, c *conn) {
 	w.record(c, w.loop.FD(slotOf(index, client)))
 	w.blame(c)
-	for e := range 2 {
-		if c.flags&(flagClient<<e) == 0 {
-			continue
-		}
-		if c.flags&flagResetOut != 0 {
-			w.loop.Reset(slotOf(index, e))
-		} else {
-			w.loop.Close(slotOf(index, e))
-		}
-	}
+	// In this order, a client that sees its connection end finds its place on the backend free, and the backend sees
+	// the end of the old connection before a new one.
+	w.letGo(index, c, server)
 	w.uncount(c)
+	w.letGo(index, c, client)
 	if c.flags&flagNoPlace != 0 {
 		w.server.denied.Add(-1)
 	} else {
@@ -142,6 +140,22 @@ func (w *worker) finish(index uint32, c *conn) {
 	}
 	w.freeConn(index, c)
 	w.load.Add(-1)
+}
+
+// letGo closes one end's socket. What was sent and has not arrived yet is the kernel's to deliver, for as long as the
+// peer answers: with TCP_USER_TIMEOUT, the kernel would throw it away when a reader pauses for longer.
+func (w *worker) letGo(index uint32, c *conn, end int) {
+	slot := slotOf(index, end)
+	switch {
+	case c.flags&(flagClient<<end) == 0:
+	case c.flags&flagResetOut != 0:
+		w.loop.Reset(slot)
+	default:
+		if end == client || c.flags&flagKeptAlive != 0 {
+			rawsys.SetInt(w.loop.FD(slot), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0)
+		}
+		w.loop.Close(slot)
+	}
 }
 
 // endAll ends every connection of this worker.

@@ -68,7 +68,7 @@ type conn struct {
 	flow [2]flow
 }
 
-type connFlags uint16
+type connFlags uint32
 
 const (
 	flagClient         connFlags = 1 << iota // the client's socket is open
@@ -84,6 +84,8 @@ const (
 	flagMayHedge                             // the timer asks for a second dial, not for the end of the first
 	flagQueued                               // it has waited for a place before
 	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
+	flagWatched                              // half-closed, and the end that has finished is watched
+	flagClientEnded                          // while it waited, the client has sent its FIN, behind bytes
 	flagBlamed                               // the balancer was told that the backend does not answer
 )
 

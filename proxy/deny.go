@@ -64,7 +64,11 @@ func (w *worker) sayGoodbye(index uint32, c *conn, message []byte, o Outcome) {
 		return
 	}
 	w.loop.SetTimer(index, w.loop.Now()+int64(denyLinger))
-	w.loop.Recv(slot)
+	if w.loop.Reading(slot) == eventloop.OpNone {
+		w.loop.Recv(slot)
+	} else { // it waited, and was watched
+		w.unwatchClient(index)
+	}
 }
 
 // denyDone throws away what a denied client sends.

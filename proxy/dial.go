@@ -71,6 +71,7 @@ func (w *worker) connect(index uint32, c *conn, b *backend.Backend) {
 		return
 	}
 	w.leaveWaiting(c)
+	w.unwatchClient(index)
 	c.state = stateDialling
 	c.flags |= flagBackend
 	c.dialled = now
@@ -111,6 +112,7 @@ func (w *worker) waitForResources(index uint32, c *conn) {
 		c.lastActive = now // not c.accepted: it may have been parked for long, or dialled another backend
 		w.server.waiting.Add(1)
 		w.server.dialShort(c.listener)
+		w.watchClient(index, c)
 	} else if now-c.lastActive > int64(c.listener.Pool.ConnectTimeout) {
 		w.end(index, c, Outcome{SideProxy, ReasonLocalResources})
 		return

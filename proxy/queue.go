@@ -67,6 +67,7 @@ func (w *worker) wait(index uint32, c *conn) {
 	c.backend = nil
 	c.state = stateQueued
 	c.flags |= flagQueued
+	w.watchClient(index, c)
 	w.loop.SetTimer(index, s.waitUntil)
 }
 

@@ -35,10 +35,15 @@ func (w *worker) watchIdle(index uint32, c *conn) {
 	if limit := c.limit(); limit > 0 {
 		due = c.lastActive + limit
 	}
-	w.loop.SetTimer(index, min(due, w.nextLook(c)))
+	due = min(due, w.nextLook(c))
+	if c.flags&(flagHalfClosed|flagWatched) == flagHalfClosed {
+		due = min(due, w.loop.Now()+int64(watchAfter))
+	}
+	w.loop.SetTimer(index, due)
 }
 
 func (w *worker) relayExpired(index uint32, c *conn) {
+	w.watchEnded(index, c)
 	if w.lookAfterPeers(index, c) {
 		return
 	}
@@ -56,6 +61,9 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		w.end(index, c, c.outcome)
 		return
 	}
+	// No peer has ended these streams, so neither peer may take what it has for all of it. And a peer that has sent its
+	// FIN learns of a reset, where a second FIN would make no packet.
+	c.flags |= flagResetOut
 	reason := ReasonIdleTimeout
 	if c.flags&flagHalfClosed != 0 && limit == int64(c.listener.HalfClose) {
 		reason = ReasonHalfCloseTimeout
@@ -87,8 +95,8 @@ func (w *worker) delivering(index uint32, c *conn) bool {
 // read starts the next read of the flow from end.
 func (w *worker) read(index uint32, c *conn, end int) {
 	f := &c.flow[end]
-	if f.ended != flowOpen {
-		return
+	if f.ended != flowOpen || w.loop.Reading(slotOf(index, end)) == eventloop.OpWatch {
+		return // watchDone reads in the latter case
 	}
 	if f.spliced {
 		w.loop.Fill(slotOf(index, end), nil)
@@ -105,6 +113,11 @@ func (w *worker) relayDone(index uint32, c *conn, end int, done *eventloop.Compl
 	case eventloop.OpSend, eventloop.OpDrain:
 		w.writeDone(index, c, 1-end, done)
 	}
+	w.endIfOver(index, c)
+}
+
+// endIfOver ends a connection both of whose streams have ended.
+func (w *worker) endIfOver(index uint32, c *conn) {
 	if c.flow[client].ended != flowOpen && c.flow[server].ended != flowOpen {
 		w.end(index, c, c.outcome)
 	}
@@ -188,6 +201,9 @@ func (w *worker) streamEnded(index uint32, c *conn, end int) {
 	}
 	w.drop(f)
 	f.ended = flowFIN
+	if end == server {
+		w.uncount(c) // before the client can see the end, and be back
+	}
 	if c.flow[1-end].ended != flowOpen {
 		return // both are over, and closing the sockets sends the FIN
 	}
@@ -203,6 +219,9 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 	if c.flags&flagResetOut == 0 {
 		c.flags |= flagResetOut
 		c.outcome = outcomeOf(sideOf(end), errno)
+	}
+	if end == server {
+		w.uncount(c)
 	}
 	towards := &c.flow[1-end] // from the other end to this one
 	if towards.ended != flowOpen {

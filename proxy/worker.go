@@ -69,6 +69,10 @@ func (w *worker) freeConn(index uint32, c *conn) {
 func (w *worker) Complete(done *eventloop.Completion) {
 	index, end := uint32(done.Slot)/2, int(done.Slot)%2
 	c := w.conn(index)
+	if done.Op == eventloop.OpWatch {
+		w.watchDone(index, c, end, done)
+		return
+	}
 	switch c.state {
 	case stateListening:
 		w.accepted(index, c, done)

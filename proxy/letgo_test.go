@@ -1,0 +1,168 @@
+package proxy_test
+
+import (
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"l4proxy/acl"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// TestReaderPausesAfterBothStreamsHaveEnded: what the proxy's socket still has to deliver when it is closed is
+// delivered, however long the reader pauses.
+func TestReaderPausesAfterBothStreamsHaveEnded(t *testing.T) {
+	const size = 3 << 20
+	const timeout = 300 * time.Millisecond
+	engines(t, func(t *testing.T, engine string) {
+		for i, reader := range sides {
+			t.Run(reader.String(), func(t *testing.T) {
+				t.Parallel()
+				back := testnet.Listen(t, "tcp", "")
+				r := start(t, engine, addresses(back), func(s *setup) {
+					// Short enough for the keepalive options of the backend's socket to be there.
+					s.options.KeepAlive = proxy.KeepAlive{Idle: time.Second, Interval: time.Second, Timeout: timeout}
+				})
+				ends := []testnet.Conn{r.dial(), back.Accept(t)}
+				mine, other := ends[i], ends[1-i]
+				for range 4 { // until the connection is old enough to have been looked after
+					time.Sleep(timeout)
+				}
+				if err := mine.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				s := testnet.Stream(1)
+				if err := s.Send(other, size, 65536); err != nil {
+					t.Fatal(err)
+				}
+				other.Close()
+				in, out := inOut(reader, 0, size)
+				r.endedOne(reader, proxy.ReasonClosed, in, out)
+				time.Sleep(6 * timeout) // the kernel would have given up by now
+				if n, err := s.Check(mine, 65536); n != size || err != nil {
+					t.Errorf("the reader gets %d bytes of %d, %v", n, size, err)
+				}
+			})
+		}
+	})
+}
+
+// TestBackendIsFreeWhenItsSideIsOver: a client that has seen the end of its connection, and keeps its own socket open,
+// does not hold a place on the backend.
+func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
+	ends := map[string]func(testnet.Conn){
+		"FIN":             func(c testnet.Conn) { _, _ = c.Write([]byte("answer")) },
+		"FIN with client": func(c testnet.Conn) { _, _ = c.Write([]byte("answer")); _, _ = io.Copy(io.Discard, c) },
+		"reset":           func(c testnet.Conn) { _ = testnet.Reset(c) },
+	}
+	engines(t, func(t *testing.T, engine string) {
+		for name, end := range ends {
+			t.Run(name, func(t *testing.T) {
+				b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+					if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+						end(c)
+					}
+				})
+				r := start(t, engine, addresses(b), func(s *setup) {
+					s.pooled = func(p *proxy.Pool) { p.Backends[0].MaxConnections = 1 }
+				})
+				for i := range 100 {
+					c := r.dial() // closed with the test
+					if _, err := c.Write([]byte("x")); err != nil {
+						t.Fatal(err)
+					}
+					if name == "FIN with client" {
+						_ = c.CloseWrite()
+					}
+					got, err := io.ReadAll(c)
+					if name != "reset" && (err != nil || string(got) != "answer") || b.Accepted() != i+1 {
+						t.Fatalf("client %d reads %q, %v; %d were served", i, got, err, b.Accepted())
+					}
+				}
+			})
+		}
+	})
+}
+
+// TestClientsResetBeforeAccept has clients that connect, send, and reset before a loop looks at them: the backend sees
+// each of them, with its bytes, as without a proxy, and each leaves its record.
+func TestClientsResetBeforeAccept(t *testing.T) {
+	const clients = 50
+	engines(t, func(t *testing.T, engine string) {
+		for _, denied := range []bool{false, true} {
+			var mu sync.Mutex
+			complete := 0
+			b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+				got, err := io.ReadAll(c)
+				mu.Lock()
+				defer mu.Unlock()
+				if string(got) == "8 bytes." && testnet.IsReset(err) {
+					complete++
+				}
+			})
+			r := start(t, engine, addresses(b), rules(!denied, acl.Rule{}), func(s *setup) {
+				s.before = func(addr string) {
+					for range clients {
+						c := testnet.Dial(t, "tcp", addr)
+						if _, err := c.Write([]byte("8 bytes.")); err != nil {
+							t.Fatal(err)
+						}
+						_ = testnet.Reset(c)
+					}
+				}
+			})
+			records := r.ended(clients)
+			if denied {
+				for _, record := range records {
+					if record.Reason != proxy.ReasonDenied || !record.Client.IsValid() {
+						t.Errorf("a client that is denied: %v %v, address %v", record.Side, record.Reason, record.Client)
+					}
+				}
+				continue
+			}
+			for _, record := range records {
+				r.expect(record, proxy.SideClient, proxy.ReasonReset, 8, 0)
+				if !record.Client.Addr().IsLoopback() {
+					t.Errorf("the client's address is %v", record.Client)
+				}
+			}
+			testnet.Eventually(t, "the backend has seen all", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return complete == clients
+			})
+		}
+	})
+}
+
+// TestBurstBeyondTheLimit has far more clients than there are places when the listener is closed: they wait, and each is
+// served.
+func TestBurstBeyondTheLimit(t *testing.T) {
+	const clients = 1300
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = c.Write([]byte("x")) })
+		var all []testnet.Conn
+		r := start(t, engine, addresses(b), func(s *setup) {
+			s.options.MaxConnections = 4
+			s.before = func(addr string) {
+				for range clients {
+					all = append(all, testnet.Dial(t, "tcp", addr))
+				}
+			}
+		})
+		r.server.StopAccepting()
+		var readers sync.WaitGroup
+		for _, c := range all {
+			readers.Go(func() {
+				if got, err := io.ReadAll(c); err != nil || string(got) != "x" {
+					t.Errorf("a client reads %q, %v", got, err)
+				}
+				c.Close()
+			})
+		}
+		readers.Wait()
+		r.ended(clients)
+	})
+}

@@ -1,0 +1,174 @@
+package proxy_test
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// hungUp waits until poll(2) says that the peer of c has reset the connection, or closed a unix socket.
+func hungUp(t *testing.T, c testnet.Conn) {
+	t.Helper()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		var n int
+		for n, err = unix.Poll(fds, int(testnet.Patience/4/time.Millisecond)); err == unix.EINTR; {
+			n, err = unix.Poll(fds, int(testnet.Patience/4/time.Millisecond))
+		}
+		if n == 0 {
+			err = errors.New("the end that waits learns nothing")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestResetBehindFIN has one end finish, and vanish with a reset (a close, on a unix socket) while the other end, which
+// says nothing, still has it for a reader. A direct connection tells the other end at once.
+func TestResetBehindFIN(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for i, first := range sides {
+			for _, network := range []string{"tcp", "unix"} {
+				t.Run(first.String()+"/"+network, func(t *testing.T) {
+					dir, address := t.TempDir(), ""
+					if network == "unix" {
+						address = filepath.Join(dir, "b")
+					}
+					back := testnet.Listen(t, network, address)
+					r := start(t, engine, addresses(back), func(s *setup) {
+						if network == "unix" {
+							s.listener.Binds = []proxy.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+						}
+					})
+					ends := []testnet.Conn{testnet.Dial(t, network, r.addr), back.Accept(t)}
+					mine, other := ends[i], ends[1-i]
+					if err := mine.CloseWrite(); err != nil {
+						t.Fatal(err)
+					}
+					if n, err := other.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+						t.Fatalf("read %d bytes, %v; want EOF", n, err)
+					}
+					if network == "tcp" {
+						_ = testnet.Reset(mine)
+					} else {
+						mine.Close()
+					}
+					hungUp(t, other)
+					r.endedOne(first, proxy.ReasonReset, 0, 0)
+				})
+			}
+		}
+	})
+}
+
+// TestClientsThatHaveGoneLeaveTheQueue fills a queue with clients that go away while they wait.
+func TestClientsThatHaveGoneLeaveTheQueue(t *testing.T) {
+	ends := map[string]func(testnet.Conn) error{
+		"reset":            testnet.Reset,
+		"close":            func(c testnet.Conn) error { return c.Close() },
+		"FIN":              testnet.Conn.CloseWrite,
+		"reset after data": func(c testnet.Conn) error { _, err := c.Write([]byte("x")); return errors.Join(err, testnet.Reset(c)) },
+	}
+	engines(t, func(t *testing.T, engine string) {
+		for name, leave := range ends {
+			t.Run(name, func(t *testing.T) {
+				const size = 5
+				b := testnet.Listen(t, "tcp", "")
+				r := start(t, engine, addresses(b), queueing(1, size, testnet.Patience))
+				served := r.dial()
+				peer := b.Accept(t)
+				var gone []testnet.Conn
+				for range size {
+					gone = append(gone, r.dial())
+				}
+				r.waiting(size)
+				for _, c := range gone {
+					if err := leave(c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r.waiting(0)
+				alive := r.dial()
+				if _, err := alive.Write([]byte("alive")); err != nil {
+					t.Fatal(err)
+				}
+				r.waiting(1)
+				served.Close()
+				peer.Close()
+				got := make([]byte, len("alive"))
+				if _, err := io.ReadFull(b.Accept(t), got); err != nil || string(got) != "alive" {
+					t.Errorf("the backend's next client sends %q, %v", got, err)
+				}
+				if n := b.Accepted(); n != 2 {
+					t.Errorf("%d connections reached the backend, want 2", n)
+				}
+				reason := proxy.ReasonReset
+				if name == "close" || name == "FIN" {
+					reason = proxy.ReasonClosed
+				}
+				for _, record := range r.ended(size + 1) {
+					if record.Backend == nil && (record.Outcome != proxy.Outcome{Side: proxy.SideClient, Reason: reason}) {
+						t.Errorf("a client that left the queue: %v %v", record.Side, record.Reason)
+					}
+				}
+			})
+		}
+	})
+}
+
+// TestClientsThatHaveFinishedKeepTheirPlace has clients send a request and their FIN, and wait for the answer.
+func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, network := range []string{"tcp", "unix"} {
+			t.Run(network, func(t *testing.T) {
+				b := testnet.Listen(t, "tcp", "")
+				r := start(t, engine, addresses(b), queueing(1, 5, testnet.Patience), func(s *setup) {
+					if network == "unix" {
+						s.listener.Binds = []proxy.Bind{{Network: "unix", Address: filepath.Join(t.TempDir(), "l")}}
+					}
+				})
+				served := testnet.Dial(t, network, r.addr)
+				peer := b.Accept(t)
+				c := testnet.Dial(t, network, r.addr)
+				if _, err := c.Write([]byte("request")); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				r.waiting(1)
+				// One that comes later and has gone leaves after the loop has looked at the first.
+				later := testnet.Dial(t, network, r.addr)
+				r.waiting(2)
+				later.Close()
+				r.waiting(1)
+				served.Close()
+				peer.Close()
+				next := b.Accept(t)
+				if got, err := io.ReadAll(next); err != nil || string(got) != "request" {
+					t.Fatalf("the backend reads %q, %v", got, err)
+				}
+				if _, err := next.Write([]byte("answer")); err != nil {
+					t.Fatal(err)
+				}
+				next.Close()
+				if got, err := io.ReadAll(c); err != nil || string(got) != "answer" {
+					t.Errorf("the client reads %q, %v", got, err)
+				}
+			})
+		}
+	})
+}
