@@ -1,10 +1,8 @@
 package health
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,12 +32,8 @@ type HTTPOptions struct {
 	TLS    *TLSOptions   // nil means without TLS
 }
 
-const (
-	// maxHeader is the most that the lines before the body may have.
-	maxHeader = 64 << 10
-	// maxInformational is how many answers of 1xx may come before the answer.
-	maxInformational = 5
-)
+// maxInformational is how many answers of 1xx may come before the answer.
+const maxInformational = 5
 
 type httpChecker struct{ options HTTPOptions }
 
@@ -63,11 +57,19 @@ func (c httpChecker) Check(ctx context.Context, addr net.Addr) error {
 			defer func() { _ = secured.Close() }()
 			conn = secured
 		}
-		if _, err := io.WriteString(conn, c.request(addr)); err != nil {
-			return failed(ctx, "send the request", err)
-		}
-		return c.answer(ctx, conn)
+		return c.talk(ctx, conn, addr)
 	})
+}
+
+// talk asks and judges the answer, which may come before the request is sent:
+// some servers answer whoever connects, and close.
+func (c httpChecker) talk(ctx context.Context, conn net.Conn, addr net.Addr) error {
+	_, unsent := io.WriteString(conn, c.request(addr))
+	err := c.answer(ctx, conn)
+	if err != nil && unsent != nil {
+		return failed(ctx, "send the request", unsent)
+	}
+	return err
 }
 
 func (c httpChecker) request(addr net.Addr) string {
@@ -87,32 +89,32 @@ func hostOf(addr net.Addr) string {
 
 // answer reads one answer and judges it.
 func (c httpChecker) answer(ctx context.Context, r io.Reader) error {
-	limited := &io.LimitedReader{R: r, N: maxHeader}
-	buffered := bufio.NewReader(limited)
-	request := &http.Request{Method: c.options.Method} // an answer to HEAD has no body
+	in := newAnswerReader(r)
 	for range maxInformational {
-		answer, err := http.ReadResponse(buffered, request)
-		switch {
-		case err == nil:
-		case limited.N <= 0:
-			return errors.New("HTTP answer: the header is longer than 64 KiB")
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return errors.New("HTTP answer: closed by the server before the end of the header")
-		default:
+		status, err := in.status()
+		if err != nil {
 			return failed(ctx, "HTTP answer", err)
 		}
-		if answer.StatusCode < 200 && answer.StatusCode != http.StatusSwitchingProtocols {
-			continue // 100 Continue, 103 Early Hints (RFC 9110 section 15.2)
+		informational := 100 <= status && status < 200 && status != http.StatusSwitchingProtocols
+		if !informational && !c.expected(status) {
+			return fmt.Errorf("status %d, expected %s", status, c.ranges())
 		}
-		if !c.expected(answer.StatusCode) {
-			return fmt.Errorf("status %d, expected %s", answer.StatusCode, c.ranges())
-		}
-		if c.options.Body == "" {
+		if !informational && c.options.Body == "" {
 			return nil
 		}
-		limited.N = 2 * maxReceived // with the sizes of chunks, beside what is looked at
-		var body finder
-		if err := body.until(ctx, answer.Body, []byte(c.options.Body)); err != nil {
+		framing, err := in.header()
+		if err != nil {
+			return failed(ctx, "HTTP answer", err)
+		}
+		if informational {
+			continue // 100 Continue, 103 Early Hints (RFC 9110 section 15.2)
+		}
+		body := in.body(framing)
+		if c.options.Method == http.MethodHead || status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
+			body = http.NoBody
+		}
+		var looked finder
+		if err := looked.until(ctx, body, []byte(c.options.Body)); err != nil {
 			return fmt.Errorf("body: %w", err)
 		}
 		return nil

@@ -48,10 +48,10 @@ func TestHTTPAnswers(t *testing.T) {
 		},
 
 		{"garbage", HTTPOptions{}, "SSH-2.0-OpenSSH_9.2\r\n", `HTTP answer: malformed HTTP response "SSH-2.0-OpenSSH_9.2"`},
-		{"nothing", HTTPOptions{}, "", "HTTP answer: closed by the server before the end of the header"},
-		{"half a header", HTTPOptions{}, ok + "Content-Type: te", "HTTP answer: closed by the server before the end of the header"},
-		{"a long header", HTTPOptions{}, ok + strings.Repeat("A: b\r\n", maxHeader/6), "HTTP answer: the header is longer than 64 KiB"},
-		{"a long line", HTTPOptions{}, ok + "A: " + strings.Repeat("b", maxHeader), "HTTP answer: the header is longer than 64 KiB"},
+		{"nothing", HTTPOptions{}, "", "HTTP answer: closed by the server before the end of the status line"},
+		{"a long header", HTTPOptions{Body: "x"}, ok + strings.Repeat("A: b\r\n", maxHeader/6), "HTTP answer: the header is longer than 256 KiB"},
+		{"a long line", HTTPOptions{Body: "x"}, ok + "A: " + strings.Repeat("b", maxHeader), "HTTP answer: the header is longer than 256 KiB"},
+		{"a status line without an end", HTTPOptions{}, "HTTP/1.1 200 " + strings.Repeat("x", maxHeader), "HTTP answer: the header is longer than 256 KiB"},
 		{"a long status line", HTTPOptions{}, strings.Repeat("x", 1000) + "\r\n", `HTTP answer: malformed HTTP response "` + strings.Repeat("x", 200-len(`malformed HTTP response "`)) + "…"},
 		{"a body that is not looked at", HTTPOptions{}, ok + "Content-Length: 1000000000\r\n\r\n", ""},
 
