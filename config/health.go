@@ -126,17 +126,12 @@ func (d *decoder) healthTLS(n *node, f fields, h *Health, backends []Backend) {
 	}
 }
 
-// verifyNameless refuses to verify certificates without a name where there is
-// no address that they could be for.
+// verifyNameless refuses to verify certificates without a name where a backend
+// has neither a name nor an IP address that they could be for.
 func (d *decoder) verifyNameless(at *node, backends []Backend) {
 	for i := range backends {
-		b := &backends[i]
-		if _, err := netip.ParseAddr(b.Host); err != nil {
-			fix := "NAME"
-			if b.Network == "tcp" {
-				fix = b.Host
-			}
-			d.faultf(at, "write server_name: "+fix+" too", "health.verify needs health.server_name: the backend %s is no IP address that a certificate could be for", b.Address)
+		if b := &backends[i]; b.Network == "unix" {
+			d.faultf(at, "write server_name: NAME too", "health.verify needs health.server_name: the backend %s has no name or IP address that a certificate could be for", b.Address)
 			return
 		}
 	}

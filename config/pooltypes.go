@@ -90,13 +90,14 @@ type Health struct {
 	Port uint16
 	// TLS asks for type http over TLS.
 	TLS bool
-	// ServerName is the name to ask for, and to verify. Of TLS only.
+	// ServerName is the name to ask for, and to verify; "" is the backend's
+	// Host. Of TLS only.
 	ServerName string
 	// Verify asks for a certificate that is valid for ServerName or, when that
-	// is empty, for the backend, whose Host is an IP address then.
+	// is empty, for the backend's Host, a name or an IP address.
 	Verify bool
 	// Method, Path, Host and Status are of type http only. Host "" is the
-	// backend's address.
+	// backend's name or address.
 	Method, Path, Host string
 	Status             []StatusRange
 	// Body is a text that the answer must contain, "" for any.

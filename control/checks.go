@@ -2,6 +2,7 @@ package control
 
 import (
 	"math/rand/v2"
+	"net/netip"
 
 	"l4proxy/config"
 	"l4proxy/health"
@@ -22,6 +23,14 @@ func checkGroup(h *config.Health, targets []health.Target) health.Group {
 		Checker: checkers[h.Type](h),
 		Targets: targets,
 	}
+}
+
+// hostName is the name by which checks ask for a backend, "" if it is configured by an IP address or a path.
+func hostName(b *config.Backend) string {
+	if _, err := netip.ParseAddr(b.Host); err == nil {
+		return ""
+	}
+	return b.Host
 }
 
 // checkers make the checks by their types in the configuration.

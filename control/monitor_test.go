@@ -346,6 +346,28 @@ pools:
 	}
 }
 
+// TestChecksKnowNames has checks ask for a backend by the name in the configuration, and connect to its address.
+func TestChecksKnowNames(t *testing.T) {
+	lookup := (&names{known: map[string][]string{"localhost": {"127.0.0.1"}, "db.test": {"2001:db8::1"}}}).lookup
+	_, m, err := Build(t.Context(), parse(t, `
+listeners: {front: {bind: "127.0.0.1:1", pool: back}}
+pools:
+  back:
+    backends: ["localhost:1", "db.test:2", "192.0.2.1:3", "[2001:db8::2]:4", "[fe80::1%77]:5", "unix:/run/x"]
+    health: {type: http}
+`), lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{
+		"localhost 127.0.0.1:1", "db.test [2001:db8::1]:2", " 192.0.2.1:3", " [2001:db8::2]:4", " [fe80::1%77]:5", " /run/x",
+	} {
+		if target := m.groups[0].Targets[i]; target.Name+" "+target.Addr.String() != want {
+			t.Errorf("checks ask %s by the name %q, want %s", target.Addr, target.Name, want)
+		}
+	}
+}
+
 // TestEachCheck makes each type of check.
 func TestEachCheck(t *testing.T) {
 	for _, kind := range []string{"tcp", "tls", "http", "expect"} {

@@ -52,7 +52,9 @@ func buildPool(ctx context.Context, p *config.Pool, names *resolver, monitor *Mo
 			return nil, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)
 		}
 		if p.Health != nil {
-			targets = append(targets, health.Target{Backend: pool.Backends[i], Addr: addr.toCheck(p.Health.Port)})
+			targets = append(targets, health.Target{
+				Backend: pool.Backends[i], Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
+			})
 		}
 	}
 	if p.Outlier != nil {

@@ -128,5 +128,5 @@ func TestAnswerBeforeTheRequest(t *testing.T) {
 		_, err := conn.Write([]byte("x"))
 		return err != nil
 	})
-	wantError(t, "the answer", c.talk(t.Context(), conn, addrOf(t, "tcp", b.Addr)), "")
+	wantError(t, "the answer", c.talk(t.Context(), conn, "a"), "")
 }

@@ -15,9 +15,11 @@ import (
 // A Checker finds out whether a server does its work.
 type Checker interface {
 	// Check returns nil when the server at addr (a *net.TCPAddr or a
-	// *net.UnixAddr) is healthy, else what was wrong. It returns soon after
-	// ctx is done, and leaves nothing behind. It is called by many goroutines.
-	Check(ctx context.Context, addr net.Addr) error
+	// *net.UnixAddr) is healthy, else what was wrong. name is the host name
+	// that stands for addr in the configuration, "" where that has an address.
+	// It returns soon after ctx is done, and leaves nothing behind. It is
+	// called by many goroutines.
+	Check(ctx context.Context, addr net.Addr, name string) error
 }
 
 // tcp is the checker of servers that need only answer a connect. The Monitor
@@ -29,7 +31,7 @@ type tcp struct{}
 // hangs passes until the queue of its listening socket is full.
 func NewTCP() Checker { return tcp{} }
 
-func (tcp) Check(ctx context.Context, addr net.Addr) error {
+func (tcp) Check(ctx context.Context, addr net.Addr, _ string) error {
 	return withConn(ctx, addr, func(conn net.Conn) error {
 		if c, ok := conn.(*net.TCPConn); ok {
 			_ = c.SetLinger(0) // a reset leaves nothing in TIME_WAIT on either side

@@ -37,9 +37,15 @@ func serve(t testing.TB, handle func(testnet.Conn)) net.Addr {
 // check makes one check, with all the time that it may need.
 func check(t testing.TB, c Checker, addr net.Addr) error {
 	t.Helper()
+	return checkNamed(t, c, addr, "")
+}
+
+// checkNamed is check of a server that is configured by name.
+func checkNamed(t testing.TB, c Checker, addr net.Addr, name string) error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testnet.Patience)
 	defer cancel()
-	return c.Check(ctx, addr)
+	return c.Check(ctx, addr, name)
 }
 
 // wantError checks that err says want, which may end in * for anything. The
@@ -80,7 +86,7 @@ func TestCheckersGiveUpWithTheContext(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			testnet.SameFiles(t)
 			ctx, cancel := context.WithCancel(t.Context())
-			wantError(t, "silence", test.checker.Check(ctx, silentUntil(t, cancel)), test.want)
+			wantError(t, "silence", test.checker.Check(ctx, silentUntil(t, cancel), ""), test.want)
 			cancel()
 		})
 	}
@@ -88,7 +94,7 @@ func TestCheckersGiveUpWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		silent := addrOf(t, "tcp", testnet.Silent(t))
-		wantError(t, "dropped SYNs", NewTCP().Check(ctx, silent), "connect: no answer in time")
+		wantError(t, "dropped SYNs", NewTCP().Check(ctx, silent, ""), "connect: no answer in time")
 	})
 }
 

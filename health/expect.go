@@ -26,7 +26,7 @@ type expect struct{ script []Step }
 // were cut into packets.
 func NewExpect(script []Step) Checker { return expect{script} }
 
-func (c expect) Check(ctx context.Context, addr net.Addr) error {
+func (c expect) Check(ctx context.Context, addr net.Addr, _ string) error {
 	return withConn(ctx, addr, func(conn net.Conn) error {
 		var in finder
 		for _, step := range c.script {

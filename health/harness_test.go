@@ -55,7 +55,9 @@ func (s *server) check(ctx context.Context) error {
 // farm is servers by address; it is their checker.
 type farm map[string]*server
 
-func (f farm) Check(ctx context.Context, addr net.Addr) error { return f[addr.String()].check(ctx) }
+func (f farm) Check(ctx context.Context, addr net.Addr, _ string) error {
+	return f[addr.String()].check(ctx)
+}
 
 // targets adds n servers to f.
 func (f farm) targets(n int) (targets []Target) {

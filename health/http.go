@@ -26,7 +26,7 @@ func (r StatusRange) String() string {
 type HTTPOptions struct {
 	Method string        // "" means GET
 	Path   string        // "" means /
-	Host   string        // "" means the backend's address
+	Host   string        // "" means the backend's name or address
 	Status []StatusRange // good ones; empty means 200-399
 	Body   string        // what the body must contain within its first 64 KiB; "" means no matter what
 	TLS    *TLSOptions   // nil means without TLS
@@ -47,24 +47,24 @@ func NewHTTP(o HTTPOptions) Checker {
 	return httpChecker{o}
 }
 
-func (c httpChecker) Check(ctx context.Context, addr net.Addr) error {
+func (c httpChecker) Check(ctx context.Context, addr net.Addr, name string) error {
 	return withConn(ctx, addr, func(conn net.Conn) error {
 		if c.options.TLS != nil {
-			secured, err := c.options.TLS.handshake(ctx, conn, addr)
+			secured, err := c.options.TLS.handshake(ctx, conn, addr, name)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = secured.Close() }()
 			conn = secured
 		}
-		return c.talk(ctx, conn, addr)
+		return c.talk(ctx, conn, cmp.Or(c.options.Host, c.hostOf(addr, name)))
 	})
 }
 
 // talk asks and judges the answer, which may come before the request is sent:
 // some servers answer whoever connects, and close.
-func (c httpChecker) talk(ctx context.Context, conn net.Conn, addr net.Addr) error {
-	_, unsent := io.WriteString(conn, c.request(addr))
+func (c httpChecker) talk(ctx context.Context, conn net.Conn, host string) error {
+	_, unsent := io.WriteString(conn, c.request(host))
 	err := c.answer(ctx, conn)
 	if err != nil && unsent != nil {
 		return failed(ctx, "send the request", unsent)
@@ -72,19 +72,32 @@ func (c httpChecker) talk(ctx context.Context, conn net.Conn, addr net.Addr) err
 	return err
 }
 
-func (c httpChecker) request(addr net.Addr) string {
+func (c httpChecker) request(host string) string {
 	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: l4proxy\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-		c.options.Method, c.options.Path, cmp.Or(c.options.Host, hostOf(addr)))
+		c.options.Method, c.options.Path, host)
 }
 
-// hostOf is the Host header for a server that has no name. A zone means nothing
-// to others (RFC 6874 section 3).
-func hostOf(addr net.Addr) string {
+// hostOf is the Host header for a server that is configured by name or, when
+// that is "", by its address. The port is left out where it is the scheme's
+// (RFC 9110 section 4.2.3), as clients do. A zone means nothing to others (RFC
+// 6874 section 3).
+func (c httpChecker) hostOf(addr net.Addr, name string) string {
 	a, ok := addr.(*net.TCPAddr)
 	if !ok {
 		return "localhost"
 	}
-	return (&net.TCPAddr{IP: a.IP, Port: a.Port}).String()
+	host := cmp.Or(name, a.IP.String())
+	usual := 80
+	if c.options.TLS != nil {
+		usual = 443
+	}
+	if a.Port != usual {
+		return net.JoinHostPort(host, strconv.Itoa(a.Port))
+	}
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
 }
 
 // answer reads one answer and judges it.

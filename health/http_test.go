@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -97,13 +98,15 @@ func TestHTTPRequest(t *testing.T) {
 		name               string
 		options            HTTPOptions
 		addr               net.Addr
+		backend            string
 		method, path, host string
 	}{
-		{"defaults", HTTPOptions{}, plain, "GET", "/", plain.String()},
-		{"all set", HTTPOptions{Method: "HEAD", Path: "/healthz?deep=1", Host: "db.example.com"}, plain, "HEAD", "/healthz?deep=1", "db.example.com"},
-		{"over TLS", HTTPOptions{TLS: &TLSOptions{}}, overTLS, "GET", "/", overTLS.String()},
+		{"defaults", HTTPOptions{}, plain, "", "GET", "/", plain.String()},
+		{"by name", HTTPOptions{}, plain, "localhost", "GET", "/", "localhost:" + strconv.Itoa(plain.(*net.TCPAddr).Port)},
+		{"all set", HTTPOptions{Method: "HEAD", Path: "/healthz?deep=1", Host: "db.example.com"}, plain, "localhost", "HEAD", "/healthz?deep=1", "db.example.com"},
+		{"over TLS", HTTPOptions{TLS: &TLSOptions{}}, overTLS, "", "GET", "/", overTLS.String()},
 	} {
-		if err := check(t, NewHTTP(test.options), test.addr); err != nil {
+		if err := checkNamed(t, NewHTTP(test.options), test.addr, test.backend); err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
@@ -115,16 +118,29 @@ func TestHTTPRequest(t *testing.T) {
 }
 
 func TestHostOf(t *testing.T) {
+	plain, secured := NewHTTP(HTTPOptions{}).(httpChecker), NewHTTP(HTTPOptions{TLS: &TLSOptions{}}).(httpChecker)
+	tcp := func(ip string, port int) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: port} }
 	for _, test := range []struct {
-		addr net.Addr
-		want string
+		addr           net.Addr
+		name           string
+		plain, secured string
 	}{
-		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, "127.0.0.1:80"},
-		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 80, Zone: "eth0"}, "[fe80::1]:80"},
-		{&net.UnixAddr{Name: "/run/web", Net: "unix"}, "localhost"},
+		{tcp("127.0.0.1", 8080), "", "127.0.0.1:8080", "127.0.0.1:8080"},
+		{tcp("127.0.0.1", 80), "", "127.0.0.1", "127.0.0.1:80"},
+		{tcp("127.0.0.1", 443), "", "127.0.0.1:443", "127.0.0.1"},
+		{tcp("127.0.0.1", 8080), "localhost", "localhost:8080", "localhost:8080"},
+		{tcp("127.0.0.1", 80), "localhost", "localhost", "localhost:80"},
+		{tcp("2001:db8::1", 443), "db.example.com.", "db.example.com.:443", "db.example.com."},
+		{tcp("2001:db8::1", 81), "", "[2001:db8::1]:81", "[2001:db8::1]:81"},
+		{tcp("2001:db8::1", 80), "", "[2001:db8::1]", "[2001:db8::1]:80"},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 443, Zone: "eth0"}, "", "[fe80::1]:443", "[fe80::1]"},
+		{&net.UnixAddr{Name: "/run/web", Net: "unix"}, "", "localhost", "localhost"},
 	} {
-		if got := hostOf(test.addr); got != test.want {
-			t.Errorf("hostOf(%v) = %q, want %q", test.addr, got, test.want)
+		if got := plain.hostOf(test.addr, test.name); got != test.plain {
+			t.Errorf("%v %q: Host is %q, want %q", test.addr, test.name, got, test.plain)
+		}
+		if got := secured.hostOf(test.addr, test.name); got != test.secured {
+			t.Errorf("%v %q over TLS: Host is %q, want %q", test.addr, test.name, got, test.secured)
 		}
 	}
 }

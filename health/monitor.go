@@ -15,6 +15,7 @@ import (
 type Target struct {
 	Backend *backend.Backend
 	Addr    net.Addr       // a *net.TCPAddr or a *net.UnixAddr
+	Name    string         // the host name of Addr in the configuration; "" if that has an address
 	Health  backend.Health // what checks before these have found; unknown to begin anew
 }
 

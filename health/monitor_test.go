@@ -161,7 +161,7 @@ func TestHangingGroupDelaysNoOther(t *testing.T) {
 // crowd counts how many checks are under way.
 type crowd struct{ now, most atomic.Int32 }
 
-func (c *crowd) Check(ctx context.Context, _ net.Addr) error {
+func (c *crowd) Check(ctx context.Context, _ net.Addr, _ string) error {
 	for n, most := c.now.Add(1), c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
 	}
 	<-ctx.Done()

@@ -173,7 +173,8 @@ func (r *runner) check(ctx context.Context, target int32) {
 	r.checks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, group.Timeout)
 		defer cancel()
-		r.verdicts.put(verdict{target, group.Checker.Check(ctx, group.Targets[t.index].Addr)})
+		to := &group.Targets[t.index]
+		r.verdicts.put(verdict{target, group.Checker.Check(ctx, to.Addr, to.Name)})
 	})
 }
 

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,8 +12,9 @@ import (
 // TLSOptions say how a handshake is made.
 type TLSOptions struct {
 	// ServerName is asked for (SNI), and what a verified certificate must be
-	// for. Without it nothing is asked for, and a verified certificate must be
-	// for the backend's IP address.
+	// for. "" means the name by which the backend is configured. If it is
+	// configured by an IP address, nothing is asked for, and a verified
+	// certificate must be for that address.
 	ServerName string
 	// Verify demands a certificate that is valid for the name, now, and from
 	// an issuer in Roots. Without it any certificate will do.
@@ -26,9 +28,9 @@ type tlsChecker struct{ options TLSOptions }
 // NewTLS returns a Checker that is satisfied by a handshake of TLS 1.2 or 1.3.
 func NewTLS(o TLSOptions) Checker { return tlsChecker{o} }
 
-func (c tlsChecker) Check(ctx context.Context, addr net.Addr) error {
+func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error {
 	return withConn(ctx, addr, func(conn net.Conn) error {
-		secured, err := c.options.handshake(ctx, conn, addr)
+		secured, err := c.options.handshake(ctx, conn, addr, name)
 		if err != nil {
 			return err
 		}
@@ -37,12 +39,12 @@ func (c tlsChecker) Check(ctx context.Context, addr net.Addr) error {
 	})
 }
 
-func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr) (*tls.Conn, error) {
+func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr, name string) (*tls.Conn, error) {
 	config := &tls.Config{
-		ServerName: o.ServerName, RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
+		ServerName: cmp.Or(o.ServerName, name), RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
 		InsecureSkipVerify: !o.Verify, // a check is about the server's work; who it is, is the clients' question
 	}
-	if a, ok := addr.(*net.TCPAddr); ok && o.ServerName == "" {
+	if a, ok := addr.(*net.TCPAddr); ok && config.ServerName == "" {
 		config.ServerName = a.IP.String() // never sent: RFC 6066 section 3
 	}
 	if o.Verify && config.ServerName == "" {

@@ -69,23 +69,34 @@ func TestTLS(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		options TLSOptions
+		backend string
 		sni     string
 		want    string
 	}{
-		{"anybody", TLSOptions{}, "", ""},
-		{"anybody by name", TLSOptions{ServerName: "other.example.com"}, "other.example.com", ""},
-		{"verified by name", TLSOptions{ServerName: serverName, Verify: true, Roots: roots}, serverName, ""},
-		{"verified by address", TLSOptions{Verify: true, Roots: roots}, "", ""},
+		{"anybody at a name", TLSOptions{}, serverName, serverName, ""},
+		{"anybody at a name, by another", TLSOptions{ServerName: "other.example.com"}, serverName, "other.example.com", ""},
+		{"anybody by an IP address", TLSOptions{ServerName: "127.0.0.1"}, serverName, "", ""},
+		{"verified at a name", TLSOptions{Verify: true, Roots: roots}, serverName, serverName, ""},
+		{"verified at a name with a dot", TLSOptions{Verify: true, Roots: roots}, serverName + ".", serverName, ""},
 		{
-			"another name", TLSOptions{ServerName: "other.example.com", Verify: true, Roots: roots}, "other.example.com",
+			"verified at another name", TLSOptions{Verify: true, Roots: roots}, "other.example.com", "other.example.com",
+			"TLS handshake: tls: failed to verify certificate: x509: certificate is valid for db.example.com, not other.example.com",
+		},
+		{"verified at another name by IP address", TLSOptions{ServerName: "127.0.0.1", Verify: true, Roots: roots}, "other.example.com", "", ""},
+		{"anybody", TLSOptions{}, "", "", ""},
+		{"anybody by name", TLSOptions{ServerName: "other.example.com"}, "", "other.example.com", ""},
+		{"verified by name", TLSOptions{ServerName: serverName, Verify: true, Roots: roots}, "", serverName, ""},
+		{"verified by address", TLSOptions{Verify: true, Roots: roots}, "", "", ""},
+		{
+			"another name", TLSOptions{ServerName: "other.example.com", Verify: true, Roots: roots}, "", "other.example.com",
 			"TLS handshake: tls: failed to verify certificate: x509: certificate is valid for db.example.com, not other.example.com",
 		},
 		{
-			"an unknown issuer", TLSOptions{ServerName: serverName, Verify: true, Roots: x509.NewCertPool()}, serverName,
+			"an unknown issuer", TLSOptions{ServerName: serverName, Verify: true, Roots: x509.NewCertPool()}, "", serverName,
 			"TLS handshake: tls: failed to verify certificate: x509: certificate signed by unknown authority*",
 		},
 	} {
-		err := check(t, NewTLS(test.options), server)
+		err := checkNamed(t, NewTLS(test.options), server, test.backend)
 		wantError(t, test.name, err, test.want)
 		if sni := <-asked; sni != test.sni {
 			t.Errorf("%s: asked for %q, want %q", test.name, sni, test.sni)

@@ -93,7 +93,7 @@ func TestPeerHealthChecks(t *testing.T) {
 		addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: startNginx(t, nil, nil).http}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		if err := health.NewHTTP(wrong).Check(ctx, addr); err == nil || err.Error() != "status 404, expected 200" {
+		if err := health.NewHTTP(wrong).Check(ctx, addr, ""); err == nil || err.Error() != "status 404, expected 200" {
 			t.Errorf("a page that is not there: %v", err)
 		}
 	})
