@@ -17,7 +17,9 @@ type TLSOptions struct {
 	// certificate must be for that address.
 	ServerName string
 	// Verify demands a certificate that is valid for the name, now, and from
-	// an issuer in Roots. Without it any certificate will do.
+	// an issuer in Roots, and TLS 1.2 or 1.3 with a cipher suite that crypto/tls
+	// offers by default. Without it, any certificate, version and cipher suite
+	// will do that crypto/tls knows.
 	Verify bool
 	// Roots are the issuers; nil means the system's.
 	Roots *x509.CertPool
@@ -25,7 +27,7 @@ type TLSOptions struct {
 
 type tlsChecker struct{ options TLSOptions }
 
-// NewTLS returns a Checker that is satisfied by a handshake of TLS 1.2 or 1.3.
+// NewTLS returns a Checker that is satisfied by a TLS handshake.
 func NewTLS(o TLSOptions) Checker { return tlsChecker{o} }
 
 func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error {
@@ -39,10 +41,25 @@ func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error
 	})
 }
 
+// everySuite is all cipher suites of TLS 1.0 to 1.2 that crypto/tls knows, also
+// those that it does not offer by itself: RSA key exchange, 3DES, RC4. Those of
+// TLS 1.3 are always offered.
+var everySuite = func() (ids []uint16) {
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		ids = append(ids, suite.ID)
+	}
+	return ids
+}()
+
 func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr, name string) (*tls.Conn, error) {
 	config := &tls.Config{
 		ServerName: cmp.Or(o.ServerName, name), RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: !o.Verify, // a check is about the server's work; who it is, is the clients' question
+	}
+	if !o.Verify {
+		// A check is about the server's work. Who it is, and whether others can
+		// listen, is the clients' question: what serves old ones works.
+		config.InsecureSkipVerify = true
+		config.MinVersion, config.CipherSuites = tls.VersionTLS10, everySuite
 	}
 	if a, ok := addr.(*net.TCPAddr); ok && config.ServerName == "" {
 		config.ServerName = a.IP.String() // never sent: RFC 6066 section 3

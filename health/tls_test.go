@@ -1,6 +1,7 @@
 package health
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -27,12 +28,18 @@ func newCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return certify(t, key)
+}
+
+// certify is newCertificate for a key.
+func certify(t testing.TB, key crypto.Signer) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "l4proxy test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		DNSNames: []string{serverName}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,18 +108,6 @@ func TestTLS(t *testing.T) {
 		if sni := <-asked; sni != test.sni {
 			t.Errorf("%s: asked for %q, want %q", test.name, sni, test.sni)
 		}
-	}
-}
-
-func TestTLSOldVersions(t *testing.T) {
-	certificate, _ := newCertificate(t)
-	for version, want := range map[uint16]string{
-		tls.VersionTLS11: "TLS handshake: tls: protocol version not supported",
-		tls.VersionTLS12: "",
-	} {
-		config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS10, MaxVersion: version}
-		server := serve(t, secured(config, func(*tls.Conn) {}))
-		wantError(t, tls.VersionName(version), check(t, NewTLS(TLSOptions{}), server), want)
 	}
 }
 

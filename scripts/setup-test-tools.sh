@@ -17,6 +17,7 @@ nginx|/usr/sbin/nginx                             nginx-light
 |/usr/lib/nginx/modules/ngx_stream_module.so      libnginx-mod-stream
 wrk                                               wrk
 curl                                              curl
+openssl                                           openssl
 iperf3                                            iperf3
 redis-server                                      redis-server
 redis-benchmark                                   redis-tools
