@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -38,21 +37,6 @@ func (tcp) Check(ctx context.Context, addr net.Addr, _ string) error {
 		}
 		return nil
 	})
-}
-
-// withConn connects to addr, runs use, and closes the connection. When ctx is
-// done all I/O on it fails.
-func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) error {
-	dialer := net.Dialer{KeepAlive: -1}
-	dialer.SetMultipathTCP(false)
-	conn, err := dialer.DialContext(ctx, addr.Network(), addr.String())
-	if err != nil {
-		return failed(ctx, "connect", err)
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	return use(conn)
 }
 
 // errNoAnswer is what a timeout is told as.

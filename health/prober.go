@@ -37,7 +37,14 @@ func (p *prober) start(target int32, addr *sockaddr) (int32, unix.Errno) {
 		return -1, errno
 	}
 	s := &p.probes[i]
-	if errno := connect(int(s.fd), addr); errno != unix.EINPROGRESS {
+	errno = connect(int(s.fd), addr)
+	if (errno == 0 || errno == unix.EINPROGRESS) && isSelf(int(s.fd), addr) {
+		// Nothing listens there. Its server needs the port that this socket has.
+		_ = connect(int(s.fd), &unspecified)
+		p.close(i)
+		return -1, unix.ECONNREFUSED
+	}
+	if errno != unix.EINPROGRESS {
 		p.rest(i)
 		return -1, errno
 	}
