@@ -76,6 +76,8 @@ type target struct {
 	group    int32
 	index    int32 // in its group
 	probe    int32 // of the check under way; -1: none, or not one of the prober's
+	stood    int64 // runner.stood when the check under way began
+	repeats  int   // failures in a row that were no verdict, see runner.conclude
 	addr     sockaddr
 	status   Status
 	schedule Schedule

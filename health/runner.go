@@ -18,6 +18,12 @@ const (
 	calm = 10 * time.Second
 	// asleep is how long the runner pauses when there is nothing to do.
 	asleep = time.Hour
+	// still is how late a turn must begin or end for this process to have stood
+	// still: it was stopped, or its virtual machine was frozen.
+	still = 2 * tick
+	// maxRepeats is how many failures in a row may be due to that. A machine
+	// that is always late finds its dead backends later, but it finds them.
+	maxRepeats = 3
 )
 
 // runner is the loop of a Monitor, and what only its goroutine touches.
@@ -29,13 +35,15 @@ type runner struct {
 
 	start  time.Time
 	now    int64  // when this turn of the loop began, in nanoseconds since start
+	wake   int64  // when the next one is to begin at the latest
+	stood  int64  // for how long this process has stood still, all in all
 	agenda agenda // when checks begin, and when the prober's time out
 	tcp    lane
 	other  lane
 	prober prober
 	ended  func(target int32, errno unix.Errno) // for prober.poll
 
-	lastTCP     int64 // when a TCP check began last
+	lastBegun   int64 // when a check began last
 	inTrouble   bool
 	lastTrouble int64
 }
@@ -79,9 +87,12 @@ func (r *runner) run(ctx context.Context) {
 // turn does what there is to do, and returns how long there will be nothing
 // unless a verdict comes.
 func (r *runner) turn(ctx context.Context) time.Duration {
-	r.now = r.clock()
+	// Verdicts are taken before the clock is read: if they are late because this
+	// process stood still, that is known when they are looked at.
+	verdicts := r.verdicts.take()
+	r.look(r.wake)
 	r.prober.poll(r.ended) // before anything is found to have timed out
-	for _, v := range r.verdicts.take() {
+	for _, v := range verdicts {
 		r.conclude(v.target, v.err)
 	}
 	r.doDue()
@@ -90,7 +101,13 @@ func (r *runner) turn(ctx context.Context) time.Duration {
 	return r.pause()
 }
 
-func (r *runner) clock() int64 { return int64(time.Since(r.start)) }
+// look reads the clock, which should not be far past the given time.
+func (r *runner) look(due int64) {
+	r.now = int64(time.Since(r.start))
+	if late := r.now - due; late >= int64(still) {
+		r.stood += late
+	}
+}
 
 // begin puts all targets on the agenda.
 func (r *runner) begin() {
@@ -149,13 +166,13 @@ func (r *runner) enter(ctx context.Context) {
 // probe begins a check by the prober.
 func (r *runner) probe(target int32) {
 	t := &r.m.targets[target]
+	r.lastBegun, t.stood = r.now, r.stood
 	probe, errno := r.prober.start(target, &t.addr)
 	if probe < 0 {
 		r.conclude(target, errorOf(errno))
 		return
 	}
 	t.probe = probe
-	r.lastTCP = r.now
 	// A tick later, because what is due within a tick is done.
 	r.agenda.set(target, r.now+int64(r.m.groups[t.group].Timeout+tick))
 }
@@ -170,6 +187,7 @@ func (r *runner) answered(target int32, errno unix.Errno) {
 func (r *runner) check(ctx context.Context, target int32) {
 	t := &r.m.targets[target]
 	group := &r.m.groups[t.group]
+	r.lastBegun, t.stood = r.now, r.stood
 	r.checks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, group.Timeout)
 		defer cancel()
@@ -189,14 +207,29 @@ func (r *runner) conclude(target int32, err error) {
 	}
 	r.m.checks.Add(1)
 	doubt := true
-	if err != nil && isLocal(err) {
+	switch {
+	case err != nil && isLocal(err):
 		r.trouble(err)
-	} else {
+	case err != nil && t.repeats < maxRepeats && r.stoodStill(t):
+		// The answer may have waited, here or in the network. That is no
+		// verdict; the check is made again at once.
+		t.repeats++
+		t.schedule.Due = r.now
+		r.agenda.set(target, r.now)
+		return
+	default:
+		t.repeats = 0
 		r.observe(target, err)
 		doubt = t.status.InDoubt()
 	}
 	t.schedule.Next(group.Options, r.now, doubt)
 	r.agenda.set(target, t.schedule.Due)
+}
+
+// stoodStill reports whether this process stood still for a good part of the
+// time that the check of t had.
+func (r *runner) stoodStill(t *target) bool {
+	return r.stood-t.stood >= int64(r.m.groups[t.group].Timeout/4)
 }
 
 // observe takes in the result of a check.
@@ -245,15 +278,17 @@ func (r *runner) tellTrouble(err error) {
 
 // pause is how long nothing is to be done.
 func (r *runner) pause() time.Duration {
-	now := r.clock()
-	at := now + int64(asleep)
+	r.look(r.now)
+	at := r.now + int64(asleep)
 	if next, any := r.agenda.first(); any {
 		at = next.at
 	}
-	if r.prober.busy > 0 {
+	if r.prober.busy > 0 || r.other.busy > 0 {
 		// Soon at first, then ever more patiently: who does not answer at once
-		// may never do so.
-		at = min(at, now+min(max(now-r.lastTCP, int64(tick)), int64(maxPoll)))
+		// may never do so. The prober has to be asked; the others tell, but a
+		// turn that comes late shows that this process stood still meanwhile.
+		at = min(at, r.now+min(max(r.now-r.lastBegun, int64(tick)), int64(maxPoll)))
 	}
-	return max(time.Duration(at-now), minPause)
+	r.wake = max(at, r.now+int64(minPause))
+	return time.Duration(r.wake - r.now)
 }
