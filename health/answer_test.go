@@ -2,6 +2,7 @@ package health
 
 import (
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -114,19 +115,32 @@ func TestBodyOfOddAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheRequest has a server that answers whoever connects, and
-// closes without reading: its reset must not hide the answer.
-func TestAnswerBeforeTheRequest(t *testing.T) {
-	b := testnet.Listen(t, "tcp", "")
-	c := NewHTTP(HTTPOptions{}).(httpChecker)
-	conn := testnet.Dial(t, "tcp", b.Addr)
-	server := b.Accept(t)
-	_, _ = server.Write([]byte("HTTP/1.1 200 OK\r\n\r\n"))
-	_, _ = conn.Write([]byte("x")) // unread, it makes a reset of the close
-	server.Close()
-	testnet.Eventually(t, "the request cannot be sent", func() bool {
-		_, err := conn.Write([]byte("x"))
-		return err != nil
-	})
-	wantError(t, "the answer", c.talk(t.Context(), conn, "a"), "")
+// TestAnswerBeforeTheQuestion has a server that answers each client as it
+// connects, and closes without reading: its reset must not hide the answer.
+func TestAnswerBeforeTheQuestion(t *testing.T) {
+	for name, talk := range map[string]func(net.Conn) error{
+		"http": func(c net.Conn) error { return NewHTTP(HTTPOptions{}).(httpChecker).talk(t.Context(), c, "a") },
+		"expect": func(c net.Conn) error {
+			return NewExpect([]Step{{Send: []byte("hello")}, {Receive: []byte("HTTP")}, {Send: []byte("bye")}}).(expect).talk(t.Context(), c)
+		},
+		"expect of something else": func(c net.Conn) error {
+			err := NewExpect([]Step{{Send: []byte("hello")}, {Receive: []byte("hello")}}).(expect).talk(t.Context(), c)
+			if err == nil || !strings.HasPrefix(err.Error(), `send "hello": `) {
+				t.Errorf("what was not sent, and not answered: %v", err)
+			}
+			return nil
+		},
+	} {
+		b := testnet.Listen(t, "tcp", "")
+		conn := testnet.Dial(t, "tcp", b.Addr)
+		server := b.Accept(t)
+		_, _ = io.WriteString(server, "HTTP/1.1 200 OK\r\n\r\n")
+		_, _ = io.WriteString(conn, "unread") // makes a reset of the close
+		server.Close()
+		testnet.Eventually(t, "nothing can be sent any more", func() bool {
+			_, err := io.WriteString(conn, "x")
+			return err != nil
+		})
+		wantError(t, name, talk(conn), "")
+	}
 }

@@ -2,6 +2,7 @@ package health
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,26 +24,32 @@ type expect struct{ script []Step }
 
 // NewExpect returns a Checker that carries out a script. A Receive is satisfied
 // when the bytes received since the last satisfied one contain it, however they
-// were cut into packets.
+// were cut into packets. A Send may fail when all that is expected after it was
+// received: some servers answer each client as it connects, and close without reading.
 func NewExpect(script []Step) Checker { return expect{script} }
 
 func (c expect) Check(ctx context.Context, addr net.Addr, _ string) error {
 	return withConn(ctx, addr, func(conn net.Conn) error {
-		var in finder
-		for _, step := range c.script {
-			if len(step.Send) > 0 {
-				if _, err := conn.Write(step.Send); err != nil {
-					return failed(ctx, "send "+quoted(step.Send), err)
-				}
-			}
-			if len(step.Receive) > 0 {
-				if err := in.until(ctx, conn, step.Receive); err != nil {
-					return err
-				}
+		return c.talk(ctx, conn)
+	})
+}
+
+func (c expect) talk(ctx context.Context, conn net.Conn) error {
+	var in finder
+	var unsent error
+	for _, step := range c.script {
+		if len(step.Send) > 0 && unsent == nil {
+			if _, err := conn.Write(step.Send); err != nil {
+				unsent = failed(ctx, "send "+quoted(step.Send), err)
 			}
 		}
-		return nil
-	})
+		if len(step.Receive) > 0 {
+			if err := in.until(ctx, conn, step.Receive); err != nil {
+				return cmp.Or(unsent, err)
+			}
+		}
+	}
+	return nil
 }
 
 // finder looks for patterns in a stream.

@@ -62,7 +62,7 @@ func (c httpChecker) Check(ctx context.Context, addr net.Addr, name string) erro
 }
 
 // talk asks and judges the answer, which may come before the request is sent:
-// some servers answer whoever connects, and close.
+// some servers answer each client as it connects, and close.
 func (c httpChecker) talk(ctx context.Context, conn net.Conn, host string) error {
 	_, unsent := io.WriteString(conn, c.request(host))
 	err := c.answer(ctx, conn)

@@ -224,6 +224,30 @@ func TestErrorsOfThisMachineAreNoVerdict(t *testing.T) {
 	})
 }
 
+// named is a checker that records by which names it is to ask.
+type named chan string
+
+func (n named) Check(_ context.Context, addr net.Addr, name string) error {
+	n <- addr.String() + " " + name
+	return nil
+}
+
+func TestChecksGetTheNameOfTheirTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := make(named, 10)
+		targets := farm{}.targets(2)
+		targets[0].Name, targets[1].Name = "a.example.com", ""
+		w := run(Group{Checker: n, Targets: targets})
+		synctest.Wait()
+		w.stop()
+		got := []string{<-n, <-n}
+		slices.Sort(got)
+		if want := []string{"/server-0 a.example.com", "/server-1 "}; !slices.Equal(got, want) {
+			t.Errorf("checks ask %q, want %q", got, want)
+		}
+	})
+}
+
 func TestTimeoutsBoundChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := farm{}

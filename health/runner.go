@@ -285,8 +285,8 @@ func (r *runner) pause() time.Duration {
 	}
 	if r.prober.busy > 0 || r.other.busy > 0 {
 		// Soon at first, then ever more patiently: who does not answer at once
-		// may never do so. The prober has to be asked; the others tell, but a
-		// turn that comes late shows that this process stood still meanwhile.
+		// may never do so. The prober must be asked; other checks report by
+		// themselves, but only a late turn shows that this process stood still.
 		at = min(at, r.now+min(max(r.now-r.lastBegun, int64(tick)), int64(maxPoll)))
 	}
 	r.wake = max(at, r.now+int64(minPause))

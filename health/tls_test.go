@@ -80,9 +80,9 @@ func TestTLS(t *testing.T) {
 		sni     string
 		want    string
 	}{
-		{"anybody at a name", TLSOptions{}, serverName, serverName, ""},
-		{"anybody at a name, by another", TLSOptions{ServerName: "other.example.com"}, serverName, "other.example.com", ""},
-		{"anybody by an IP address", TLSOptions{ServerName: "127.0.0.1"}, serverName, "", ""},
+		{"any certificate at a name", TLSOptions{}, serverName, serverName, ""},
+		{"any certificate at a name, by another", TLSOptions{ServerName: "other.example.com"}, serverName, "other.example.com", ""},
+		{"any certificate by an IP address", TLSOptions{ServerName: "127.0.0.1"}, serverName, "", ""},
 		{"verified at a name", TLSOptions{Verify: true, Roots: roots}, serverName, serverName, ""},
 		{"verified at a name with a dot", TLSOptions{Verify: true, Roots: roots}, serverName + ".", serverName, ""},
 		{
@@ -90,8 +90,8 @@ func TestTLS(t *testing.T) {
 			"TLS handshake: tls: failed to verify certificate: x509: certificate is valid for db.example.com, not other.example.com",
 		},
 		{"verified at another name by IP address", TLSOptions{ServerName: "127.0.0.1", Verify: true, Roots: roots}, "other.example.com", "", ""},
-		{"anybody", TLSOptions{}, "", "", ""},
-		{"anybody by name", TLSOptions{ServerName: "other.example.com"}, "", "other.example.com", ""},
+		{"any certificate", TLSOptions{}, "", "", ""},
+		{"any certificate by name", TLSOptions{ServerName: "other.example.com"}, "", "other.example.com", ""},
 		{"verified by name", TLSOptions{ServerName: serverName, Verify: true, Roots: roots}, "", serverName, ""},
 		{"verified by address", TLSOptions{Verify: true, Roots: roots}, "", "", ""},
 		{
