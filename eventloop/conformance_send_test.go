@@ -16,6 +16,7 @@ var sendBehaviours = slices.Concat(
 	on("send/both halves at once", sendAndRecv, streams...),
 	on("send/after a reset", sendAfterReset, streams...),
 	on("send/reset half-way", sendResetHalfway, streams...),
+	on("send/reset half-way is no end of stream", sendResetIsNoEnd, streams...),
 	on("send/after Shutdown", sendAfterShutdown, streams...),
 )
 
@@ -119,5 +120,32 @@ func sendAfterShutdown(t *testing.T, d *driver, network string) {
 	write(t, peer, []byte("answer"))
 	if r := d.recv(s); string(r.data) != "answer" {
 		t.Fatalf("received %q, %v, after Shutdown of the writing half", r.data, r.Err)
+	}
+}
+
+// sendResetIsNoEnd: when the peer resets the connection while a send waits, the receive beside it does not complete as
+// if the stream had ended before an error was reported.
+func sendResetIsNoEnd(t *testing.T, d *driver, network string) {
+	for range 10 {
+		s, peer := d.pair(network)
+		if network == "unix" { // closed with this byte unread, it resets
+			d.send(s, []byte("x")).expect(t, 1, 0)
+		}
+		d.startRecv(s)
+		d.startSend(s, make([]byte, 16<<20))
+		if network == "tcp" {
+			_ = peer.(*net.TCPConn).SetLinger(0)
+		}
+		peer.Close()
+		for failed := false; !failed; {
+			d.take()
+			r := d.pending[len(d.pending)-1]
+			if r.Slot != s { // of a round before
+				continue
+			}
+			if failed = r.Err != 0; !failed {
+				t.Fatalf("%v completed first, with N %d and no error", r.Op, r.N)
+			}
+		}
 	}
 }

@@ -271,7 +271,6 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 	}
 	retry := errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ECANCELED && so.out.moving
 	if so.out.op == OpSend && (retry || errno == 0) && int(so.out.done) < len(so.out.data) {
-		// MSG_WAITALL makes a short send an exception: a signal, or a non-blocking socket.
 		switch {
 		case so.out.cancelled:
 			errno = unix.ECANCELED

@@ -102,7 +102,9 @@ func (u *uring) submitSend(s Slot, so *socket, data []byte) {
 	e.opcode, e.fd, e.userData = opSend, so.fd, userData(forWrite, s)
 	e.addr, e.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))), uint32(len(data))
 	so.out.batch = u.batch
-	e.opFlags = unix.MSG_NOSIGNAL | unix.MSG_WAITALL
+	// Not with MSG_WAITALL: a send that waits with a part of its bytes taken, and then fails, completes with that part.
+	// The error is gone with it, and a receive that comes next takes the reset for a FIN.
+	e.opFlags = unix.MSG_NOSIGNAL
 	if so.out.more {
 		e.opFlags |= unix.MSG_MORE
 	}

@@ -54,15 +54,12 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 		switch {
 		case c.flow[end].ended == flowOpen: // it was the watch of a waiting client
 			w.read(index, c, end)
-			return
 		case done.Err == unix.ECANCELED:
-			return
-		case done.Err == 0: // a unix socket that was closed: it takes nothing any more
-			w.broken(index, c, end, unix.EPIPE)
+		case done.Err == 0: // a unix socket was closed, which may be its peer's way to finish: a write will tell
 		default:
 			w.broken(index, c, end, done.Err)
+			w.endIfOver(index, c)
 		}
-		w.endIfOver(index, c)
 	}
 	// While a backend is dialled, the connection goes on: what the client has sent is the backend's to see.
 }

@@ -36,8 +36,23 @@ func hungUp(t *testing.T, c testnet.Conn) {
 	}
 }
 
-// TestResetBehindFIN has one end finish, and vanish with a reset (a close, on a unix socket) while the other end, which
-// says nothing, still has it for a reader. A direct connection tells the other end at once.
+// leaveUnread sends a byte that the receiver has, but does not read.
+func leaveUnread(from, to testnet.Conn) error {
+	if _, err := from.Write([]byte("x")); err != nil {
+		return err
+	}
+	raw, err := to.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	return errors.Join(raw.Read(func(fd uintptr) bool {
+		_, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		return err != unix.EAGAIN
+	}), err)
+}
+
+// TestResetBehindFIN has one end finish, and later reset the connection (on a unix socket: close it with a byte unread)
+// while the other end waits. A direct connection tells the other end at once.
 func TestResetBehindFIN(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {
@@ -58,16 +73,22 @@ func TestResetBehindFIN(t *testing.T) {
 					if err := mine.CloseWrite(); err != nil {
 						t.Fatal(err)
 					}
-					if n, err := other.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+					n, err := other.Read(make([]byte, 1))
+					if n != 0 || err != io.EOF {
 						t.Fatalf("read %d bytes, %v; want EOF", n, err)
 					}
+					sent := int64(0)
 					if network == "tcp" {
 						_ = testnet.Reset(mine)
 					} else {
+						if sent, err = 1, leaveUnread(other, mine); err != nil {
+							t.Fatal(err)
+						}
 						mine.Close()
 					}
 					hungUp(t, other)
-					r.endedOne(first, proxy.ReasonReset, 0, 0)
+					in, out := inOut(first, 0, sent)
+					r.endedOne(first, proxy.ReasonReset, in, out)
 				})
 			}
 		}
