@@ -2,6 +2,7 @@ package eventloop
 
 import (
 	"io"
+	"net"
 	"slices"
 	"testing"
 
@@ -27,6 +28,7 @@ var spliceBehaviours = slices.Concat(
 	on("splice/end of stream", fillEnd, streams...),
 	on("splice/reset", fillReset, "tcp"),
 	on("splice/drain to a peer that is gone", drainAfterReset, streams...),
+	on("splice/drain to a peer that is gone is told before the end", drainErrorBeforeEnd, "tcp"),
 	on("splice/drain cancelled half-way", drainCancelled, streams...),
 	on("splice/fill cancelled", fillCancelled, streams...),
 )
@@ -177,4 +179,33 @@ func fillCancelled(t *testing.T, d *driver, network string) {
 		t.Fatalf("received %q, %v", r.data, r.Err)
 	}
 	d.returnPipe(p)
+}
+
+// drainErrorBeforeEnd: the write takes the error from the socket, and the receive in flight finds the end after it.
+func drainErrorBeforeEnd(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	from, source := d.pair(network)
+	d.startRecv(s)
+	d.spliced(s, true)
+	d.spliced(from, true)
+	d.startFill(from, nil)
+	write(t, source, []byte("hello"))
+	filled := d.await(from, OpFill)
+	d.do(func() {
+		_ = peer.(*net.TCPConn).SetLinger(0)
+		peer.Close()
+		awaitPoll(t, d.loop.FD(s), unix.POLLHUP)
+		d.loop.Drain(s, filled.Pipe)
+	})
+	for i, want := range []Op{OpDrain, OpRecv} {
+		for len(d.pending) <= i {
+			d.take()
+		}
+		if r := d.pending[i]; r.Op != want || want == OpDrain && r.Err == 0 {
+			t.Fatalf("completion %d is that of %v, with N %d, %v; want %v first, with an error", i, r.Op, r.N, r.Err, OpDrain)
+		}
+	}
+	d.returnPipe(filled.Pipe)
+	d.spliced(from, false)
+	d.spliced(s, false)
 }

@@ -187,6 +187,9 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 	n := 0
 	if so.flags&flagWritable != 0 && so.out.op != OpNone && !so.out.ended {
 		if errno, ended := e.tryWrite(so); ended {
+			if errno == unix.EPIPE {
+				errno = e.brokenPipe(so)
+			}
 			done := Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno}
 			e.clearWrite(so)
 			e.pass(done)
@@ -197,6 +200,10 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 	readable := so.flags&flagReadable != 0 || so.in.op == OpWatch
 	if event.Fd != idGone && readable && so.in.op != OpNone && !so.in.ended {
 		if done, ended := e.tryRead(so); ended {
+			if so.out.ended && done.N == 0 {
+				e.endRead(s, so, done)
+				return n
+			}
 			done.Slot, done.Op = s, so.in.op
 			so.in = reading{}
 			e.pass(done)

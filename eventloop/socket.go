@@ -1,6 +1,10 @@
 package eventloop
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
+)
 
 // socket is what an engine keeps for one slot.
 type socket struct {
@@ -140,6 +144,9 @@ func (c *common) anyReady() bool { return c.delivered < len(c.ready) }
 // endRead ends the operation on the reading half. Its completion is delivered later, and until then the operation
 // counts as in flight: a handler that closed the socket in between would meet the completion under a slot that is
 // free, or another socket's.
+//
+// The end of the peer's bytes that is found while the end of a write waits has to wait behind that: the kernel tells an
+// error once, and to the read that comes next the connection looks as if the peer had finished.
 func (c *common) endRead(s Slot, so *socket, done Completion) {
 	done.Slot, done.Op = s, so.in.op
 	so.in.ended = true
@@ -148,8 +155,26 @@ func (c *common) endRead(s Slot, so *socket, done Completion) {
 
 // endWrite ends the operation on the writing half, with the bytes taken so far; see endRead.
 func (c *common) endWrite(s Slot, so *socket, errno unix.Errno) {
+	if errno == unix.EPIPE {
+		errno = c.brokenPipe(so)
+	}
 	so.out.ended = true
 	c.complete(Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno})
+}
+
+// brokenPipe finds out why a write has failed with EPIPE. The kernel tells the error of a connection once: here, it has
+// told it to a stream of receives, or has dropped it in a splice(2) that had moved a part (splice_to_socket in the
+// kernel's fs/splice.c). A connection that has ended with packets sent again and again has timed out.
+func (c *common) brokenPipe(so *socket) unix.Errno {
+	if so.flags&flagEndAhead != 0 && so.aheadErr != 0 {
+		return unix.Errno(so.aheadErr)
+	}
+	const closed = 7 // TCP_CLOSE, include/net/tcp_states.h
+	var info unix.TCPInfo
+	if rawsys.TCPInfo(int(so.fd), &info) == 0 && info.State == closed && (info.Retransmits > 0 || info.Probes > 0) {
+		return unix.ETIMEDOUT
+	}
+	return unix.EPIPE
 }
 
 // clearWrite frees the writing half and the buffer that it held.

@@ -220,6 +220,10 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 			return 0
 		}
 		so.flags &^= flagDrained
+		if so.out.ended {
+			u.endRead(s, so, done)
+			return 0
+		}
 	}
 	if !done.More {
 		so.in = reading{}
@@ -289,8 +293,8 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 	if so.out.cancelled && inconclusive(errno) {
 		errno = unix.ECANCELED
 	}
-	if errno == unix.EPIPE && so.flags&flagEndAhead != 0 && so.aheadErr != 0 {
-		errno = unix.Errno(so.aheadErr) // the reason: the kernel says it once, and a stream was told
+	if errno == unix.EPIPE {
+		errno = u.brokenPipe(so)
 	}
 	done := Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno}
 	u.clearWrite(so)

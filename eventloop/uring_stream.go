@@ -127,6 +127,10 @@ func (u *uring) streamEnded(s Slot, so *socket, errno unix.Errno, asked bool) in
 		return 0
 	}
 	done := Completion{Slot: s, Op: so.in.op, Err: errno}
+	if so.out.ended {
+		u.endRead(s, so, done)
+		return 0
+	}
 	so.in = reading{}
 	u.pass(done)
 	return 1
