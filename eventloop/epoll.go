@@ -119,18 +119,24 @@ func (e *epoll) register(s Slot, so *socket) unix.Errno {
 }
 
 // setNonblock is for the calls that have no MSG_DONTWAIT.
-func (e *epoll) setNonblock(so *socket) {
-	if so.flags&flagNonblock == 0 {
-		rawsys.SetNonblock(int(so.fd), true)
+func (e *epoll) setNonblock(so *socket) unix.Errno {
+	if so.flags&flagNonblock != 0 {
+		return 0
+	}
+	errno := rawsys.SetNonblock(int(so.fd), true)
+	if errno == 0 {
 		so.flags |= flagNonblock
 	}
+	return errno
 }
 
 func (e *epoll) spliced(s Slot, on bool) {
 	so := e.table.at(s)
 	if on {
 		so.spliceUsers++
-		e.setNonblock(so)
+		if e.setNonblock(so) != 0 { // splice(2) would wait
+			e.loop.pipes.unusable = true
+		}
 	} else {
 		so.spliceUsers--
 	}

@@ -13,8 +13,12 @@ const acceptsAtATime = 64
 // another loop or process that listens too, or waits in the queue.
 func (e *epoll) accept(s Slot, _ int) {
 	so := e.table.at(s)
-	e.setNonblock(so) // another loop may be faster, and a connection may be gone before it is accepted
-	if errno := rawsys.EpollAdd(e.fd, int(so.fd), listenerEvents, int32(s)); errno != 0 {
+	// Another loop may be faster, and a connection may be gone before it is accepted.
+	errno := e.setNonblock(so)
+	if errno == 0 {
+		errno = rawsys.EpollAdd(e.fd, int(so.fd), listenerEvents, int32(s))
+	}
+	if errno != 0 {
 		e.endRead(s, so, Completion{FD: -1, Err: errno})
 		return
 	}

@@ -339,6 +339,10 @@ func (l *Loop) Bytes(b Buffer) []byte { return l.engine.bytes(b) }
 // Release gives b back to the loop.
 func (l *Loop) Release(b Buffer) { l.engine.release(b) }
 
+// Splices tells whether Fill may be worth its while: false once it is known that no bytes can go through pipes here,
+// and that Fill is no more than Recv.
+func (l *Loop) Splices() bool { return !l.pipes.unusable }
+
 // BorrowPipe returns an empty pipe, or nil when none is to be had; the caller then goes on with Recv and Send.
 func (l *Loop) BorrowPipe() *Pipe { return l.pipes.borrow() }
 

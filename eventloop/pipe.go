@@ -27,6 +27,8 @@ type Pipe struct {
 type pipePool struct {
 	free []*Pipe
 	all  []*Pipe // those that are lent too
+	// unusable: a security profile forbids one of the system calls that it takes.
+	unusable bool
 }
 
 // borrow returns an empty pipe, or nil when there are none to be had.
@@ -36,11 +38,12 @@ func (p *pipePool) borrow() *Pipe {
 		p.free = p.free[:n-1]
 		return pipe
 	}
-	if len(p.all) >= pipesPerLoop {
+	if p.unusable || len(p.all) >= pipesPerLoop {
 		return nil
 	}
 	var fds [2]int
-	if unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC) != nil {
+	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		p.unusable = forbidden(toErrno(err))
 		return nil
 	}
 	// Refused for an ordinary user who has many pipes already (pipe-user-pages-soft, pipe(7)): a small pipe works too.
@@ -57,6 +60,11 @@ func (p *pipePool) giveBack(pipe *Pipe) {
 		return
 	}
 	p.free = append(p.free, pipe)
+}
+
+// forbidden tells whether an errno says that a system call is not to be had at all.
+func forbidden(errno unix.Errno) bool {
+	return errno == unix.ENOSYS || errno == unix.EPERM || errno == unix.EACCES
 }
 
 func (p *pipePool) trim(keep int) {
@@ -85,6 +93,9 @@ func (p *pipePool) close(pipe *Pipe) {
 // returns the pipe, and nil without an error when none was to be had or a pipe would not do.
 func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
 	pipe := into
+	if p.unusable {
+		return nil, 0, 0
+	}
 	if pipe == nil {
 		if pipe = p.borrow(); pipe == nil {
 			return nil, 0, 0
@@ -94,6 +105,10 @@ func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
 	pipe.N += n
 	if n == 0 && into == nil {
 		p.giveBack(pipe)
+	}
+	if forbidden(errno) || errno == unix.EINVAL { // EINVAL: not for this kind of socket
+		p.unusable = true
+		return nil, 0, 0
 	}
 	// splice(2) never goes past an urgent byte: it says EAGAIN although more has come, and once the FIN has come too, 0,
 	// as if the stream had ended. A receive steps over the byte, and knows the end.

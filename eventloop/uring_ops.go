@@ -29,9 +29,11 @@ func (u *uring) connect(s Slot, addr *Sockaddr) {
 		// Known at once, unless the queue is full: io_uring would then keep a worker thread waiting for room, where
 		// connect(2) on a non-blocking socket answers EAGAIN.
 		so := u.table.at(s)
-		rawsys.SetNonblock(int(so.fd), true)
-		errno := rawsys.Connect(int(so.fd), unsafe.Pointer(&addr.raw), addr.size)
-		rawsys.SetNonblock(int(so.fd), false)
+		errno := rawsys.SetNonblock(int(so.fd), true)
+		if errno == 0 {
+			errno = rawsys.Connect(int(so.fd), unsafe.Pointer(&addr.raw), addr.size)
+			rawsys.SetNonblock(int(so.fd), false)
+		}
 		u.endWrite(s, so, errno)
 		return
 	}
@@ -164,8 +166,8 @@ func (u *uring) spliced(s Slot, on bool) {
 	so := u.table.at(s)
 	if on {
 		so.spliceUsers++
-		if so.spliceUsers == 1 {
-			rawsys.SetNonblock(int(so.fd), true)
+		if so.spliceUsers == 1 && rawsys.SetNonblock(int(so.fd), true) != 0 { // splice(2) would wait
+			u.loop.pipes.unusable = true
 		}
 		return
 	}

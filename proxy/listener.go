@@ -276,7 +276,9 @@ func (w *worker) closeListener(index uint32, c *conn) {
 // takeQueued takes the clients who wait in a socket's queue, and returns the error that ended it: EAGAIN when there are no
 // more. The socket is non-blocking afterwards.
 func (w *worker) takeQueued(socket *listenSocket) unix.Errno {
-	rawsys.SetNonblock(socket.fd, true)
+	if errno := rawsys.SetNonblock(socket.fd, true); errno != 0 { // a security profile: accept would wait
+		return errno
+	}
 	for failed := 0; ; {
 		fd, peer, errno := rawsys.Accept(socket.fd, w.loop.SocketFlags())
 		if eventloop.OfConnection(errno) && failed < backlog { // more are not of connections that have queued up

@@ -166,7 +166,7 @@ func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Compl
 		}
 		return
 	}
-	if f.spliced && f.streak >= copyAfter {
+	if f.spliced && (f.streak >= copyAfter || !w.loop.Splices()) {
 		w.splice(index, f, false)
 	}
 	w.read(index, c, end)
@@ -181,7 +181,7 @@ func (w *worker) adapt(index uint32, f *flow, n int) {
 		return
 	}
 	f.streak++
-	if !f.spliced && f.streak >= spliceAfter {
+	if !f.spliced && f.streak >= spliceAfter && w.loop.Splices() {
 		w.splice(index, f, true)
 	} // and back when the pipe is empty, in writeDone: what is in it must not wait for a slow reader
 }

@@ -169,12 +169,14 @@ func SetNonblock(fd int, on bool) unix.Errno {
 	if errno != 0 {
 		return errno
 	}
+	wanted := flags &^ unix.O_NONBLOCK
 	if on {
-		flags |= unix.O_NONBLOCK
-	} else {
-		flags &^= unix.O_NONBLOCK
+		wanted |= unix.O_NONBLOCK
 	}
-	_, _, errno = unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, flags)
+	if wanted == flags {
+		return 0
+	}
+	_, _, errno = unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, wanted)
 	return errno
 }
 
@@ -199,27 +201,70 @@ func SocketError(fd int) unix.Errno {
 	return unix.Errno(value)
 }
 
-// AtUrgentMark tells whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)).
+// AtUrgentMark tells whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)). Where ioctl(2) is forbidden,
+// it may be any byte.
 func AtUrgentMark(fd int) bool {
 	var at int32
 	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCATMARK, uintptr(unsafe.Pointer(&at)))
-	return errno == 0 && at != 0
+	if errno == 0 {
+		return at != 0
+	}
+	return peek(fd)
 }
 
-// Unread is the number of bytes in fd's receive queue (SIOCINQ, tcp(7)); 0 on error.
+// Unread is the number of bytes in fd's receive queue (SIOCINQ, tcp(7)); 0 on error. Where ioctl(2) is forbidden, it is
+// no more than 1.
 func Unread(fd int) int {
 	var n int32
-	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCINQ, uintptr(unsafe.Pointer(&n))); errno != 0 {
-		return 0
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCINQ, uintptr(unsafe.Pointer(&n))); errno == 0 {
+		return int(n)
 	}
-	return int(n)
+	if peek(fd) {
+		return 1
+	}
+	return 0
+}
+
+// peek tells whether a byte can be received from fd.
+func peek(fd int) bool {
+	var b [1]byte
+	n, errno := Recv(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return errno == 0 && n > 0
 }
 
 // Unsent is the number of bytes in fd's send queue that the peer has not acknowledged (SIOCOUTQ, tcp(7)); 0 on error.
+// Where ioctl(2) is forbidden, segments count like bytes.
 func Unsent(fd int) int {
 	var n int32
-	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n))); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n))); errno == 0 {
+		return int(n)
+	}
+	var info unix.TCPInfo
+	if TCPInfo(fd, &info) != 0 {
 		return 0
 	}
-	return int(n)
+	return int(info.Notsent_bytes + info.Unacked)
+}
+
+// A Call is a system call that a security profile may hide.
+type Call struct {
+	Name   string // with the section of its page
+	number uintptr
+}
+
+// What an event loop cannot do without.
+var (
+	Accept4        = Call{"accept4(2)", unix.SYS_ACCEPT4}
+	Connecting     = Call{"connect(2)", unix.SYS_CONNECT}
+	Receiving      = Call{"recvfrom(2)", unix.SYS_RECVFROM}
+	Sending        = Call{"sendto(2)", unix.SYS_SENDTO}
+	ShuttingDown   = Call{"shutdown(2)", unix.SYS_SHUTDOWN}
+	SettingOptions = Call{"setsockopt(2)", unix.SYS_SETSOCKOPT}
+	ReadingOptions = Call{"getsockopt(2)", unix.SYS_GETSOCKOPT}
+)
+
+// Try makes the call with a descriptor that is none, as its first argument: EBADF says that it would work.
+func (c Call) Try() unix.Errno {
+	_, _, errno := unix.RawSyscall6(c.number, ^uintptr(0), 0, 0, 0, 0, 0)
+	return errno
 }
