@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
 )
 
 // The engines, by the names they have in the configuration.
@@ -18,7 +20,8 @@ const (
 // engine carries out operations. The methods are those of [Loop], which documents them.
 type engine interface {
 	name() string
-	// enable is called once, on the thread that will run the loop, before anything else but attach.
+	// enable is called once, on the thread that will run the loop, before anything else. It fails if the engine
+	// cannot do here what it will have to.
 	enable() error
 	socketFlags() int
 	accept(s Slot, room int)
@@ -41,8 +44,8 @@ type engine interface {
 	// wait submits what is to be submitted, waits up to timeout (negative: for ever; 0: not at all) for something to
 	// complete, reads the loop's clock, and passes what has completed to the handler. With raw, the wait keeps its
 	// processor (see rawsys).
-	// It returns how many completions it passed on.
-	wait(timeout time.Duration, raw bool) (int, error)
+	// It returns how many completions it passed on, and whether these were all that there were when it was called.
+	wait(timeout time.Duration, raw bool) (n int, all bool, err error)
 	// wakeUp makes a wait return. It is the only method that another goroutine may call.
 	wakeUp()
 	// quiet is called when nothing has happened for a while: memory that is not needed can go back.
@@ -82,7 +85,24 @@ func Probe(name string) (engine string, why error, err error) {
 	return "", nil, fmt.Errorf("unknown engine %q: write %q, %q or %q", name, Auto, IOUring, Epoll)
 }
 
-// reasonIOUring turns the errno of io_uring_setup(2) into a sentence for people.
+// idle is a handler for a loop that is never run.
+type idle struct{}
+
+func (idle) Complete(*Completion) {}
+func (idle) Expire(uint32)        {}
+func (idle) Message(any)          {}
+func (idle) BatchEnd()            {}
+
+// probeIOUring makes a loop, which is the only reliable question.
+func probeIOUring() error {
+	l, err := New(IOUring, idle{})
+	if err == nil {
+		l.Discard()
+	}
+	return err
+}
+
+// reasonIOUring turns the errno of a system call of io_uring into a sentence for people.
 func reasonIOUring(errno unix.Errno) error {
 	reason := error(errno)
 	switch errno {
@@ -93,7 +113,21 @@ func reasonIOUring(errno unix.Errno) error {
 	case unix.EINVAL:
 		reason = errors.New("this kernel is older")
 	case unix.ENOMEM:
-		reason = errors.New("not enough memory that may be locked; raise RLIMIT_MEMLOCK")
+		reason = errors.New("not enough memory: raise RLIMIT_MEMLOCK for memory that may be locked, or RLIMIT_AS")
 	}
 	return &UnsupportedError{Engine: IOUring, Needs: "Linux 6.1 with io_uring allowed", Err: reason}
+}
+
+// allowed returns an error if one of these system calls is not to be had: a security profile that knows only older
+// ones, or forbids some. Each is asked for with a descriptor that is none.
+func allowed(engine string, calls ...rawsys.Call) error {
+	for _, call := range calls {
+		if errno := call.Try(); errno != unix.EBADF {
+			return &UnsupportedError{
+				Engine: engine, Needs: "the system call " + call.Name,
+				Err: fmt.Errorf("%w: a security profile hides or forbids it", errno),
+			}
+		}
+	}
+	return nil
 }

@@ -68,8 +68,18 @@ func newEpoll(l *Loop) (engine, *table, error) {
 }
 
 func (e *epoll) name() string     { return Epoll }
-func (e *epoll) enable() error    { return nil }
 func (e *epoll) socketFlags() int { return unix.SOCK_NONBLOCK }
+
+// enable asks once whether anything has come.
+func (e *epoll) enable() error {
+	const now = 0
+	_, errno := rawsys.EpollWait(e.fd, e.events[:], now, e.precise, true)
+	if errno != 0 && errno != unix.EINTR {
+		return fmt.Errorf("epoll_wait: %w", errno)
+	}
+	return allowed(Epoll, rawsys.Accept4, rawsys.Connecting, rawsys.Receiving, rawsys.Sending, rawsys.ShuttingDown,
+		rawsys.SettingOptions, rawsys.ReadingOptions)
+}
 
 func (e *epoll) wakeUp() {
 	one := [8]byte{1}
@@ -146,23 +156,23 @@ func (e *epoll) bytes(b Buffer) []byte { return e.buffers.bytes(b) }
 
 func (e *epoll) quiet() { e.buffers.trim() }
 
-func (e *epoll) wait(timeout time.Duration, raw bool) (int, error) {
+func (e *epoll) wait(timeout time.Duration, raw bool) (n int, all bool, err error) {
 	if e.anyReady() {
 		timeout = 0
 	}
 	count, errno := rawsys.EpollWait(e.fd, e.events[:], timeout, e.precise, raw)
 	if errno != 0 && errno != unix.EINTR {
-		return 0, fmt.Errorf("epoll_wait: %w", errno)
+		return 0, false, fmt.Errorf("epoll_wait: %w", errno)
 	}
 	e.loop.tick()
-	n := 0
 	// e.next points at the event that is being handled, so that detached reaches it too.
 	for e.next, e.count = 0, count; e.next < e.count; e.next++ {
 		// Delivered at once, what was sent gives its buffer back for the next event: a loop then touches few of them.
 		n += e.dispatch(&e.events[e.next]) + e.deliver()
 	}
 	e.count = 0
-	return n + e.deliver(), nil
+	n += e.deliver()
+	return n, count < len(e.events) && !e.anyReady(), nil
 }
 
 // dispatch goes on with the operations that were waiting for an event, and returns how many completions that made.

@@ -40,6 +40,10 @@ type Loop struct {
 	trimmed    bool // quiet was called since the last activity
 	quit       bool
 
+	begin chan int      // what Run passes to the loop's thread; closed by Discard
+	over  chan struct{} // closed when the thread has let go of everything
+	err   error         // what Run returns, after over
+
 	// ending guards the engine's wake-up descriptor: after ended, it is closed and its number may be another file's.
 	ending sync.Mutex
 	ended  bool
@@ -48,12 +52,26 @@ type Loop struct {
 // epoch makes the clocks of all loops the same.
 var epoch = time.Now()
 
-// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The handler is called only from Run.
+// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]), with a thread of its own, on which the
+// engine has proved that it works. The handler is called only after Run, which or Discard has to follow.
 func New(engineName string, handler Handler) (*Loop, error) {
-	l := &Loop{handler: handler, epoch: epoch}
+	l := &Loop{handler: handler, epoch: epoch, begin: make(chan int), over: make(chan struct{})}
 	l.expire, l.message = handler.Expire, handler.Message
-	l.now = int64(time.Since(l.epoch))
+	l.tick()
 	l.timers.tick = l.now >> tickShift
+	ready := make(chan error, 1)
+	go l.live(engineName, ready)
+	if err := <-ready; err != nil {
+		<-l.over
+		return nil, err
+	}
+	return l, nil
+}
+
+// live is the loop's thread: io_uring knows a ring's thread by the first call, so all is done on one.
+func (l *Loop) live(engineName string, ready chan<- error) {
+	defer close(l.over)
+	runtime.LockOSThread() // never unlocked: with its affinity changed, the thread must end with the goroutine
 	var err error
 	switch engineName {
 	case IOUring:
@@ -63,16 +81,32 @@ func New(engineName string, handler Handler) (*Loop, error) {
 	default:
 		err = fmt.Errorf("unknown engine %q", engineName)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = l.engine.enable(); err != nil {
+			l.engine.close()
+		}
 	}
-	return l, nil
+	ready <- err
+	if err != nil {
+		return
+	}
+	cpu, run := <-l.begin
+	if !run {
+		l.engine.close()
+		return
+	}
+	l.err = l.run(cpu)
 }
 
-// Run runs the loop until Quit, on a thread of its own; cpu >= 0 binds that thread to one CPU. A panic of the
-// handler ends Run with a [PanicError]. All sockets still attached are left open: they are the handler's.
-func (l *Loop) Run(cpu int) (err error) {
-	runtime.LockOSThread() // never unlocked: with its affinity changed, the thread must end with the goroutine
+// Run runs the loop until Quit; cpu >= 0 binds its thread to one CPU. A panic of the handler ends Run with a
+// [PanicError]. All sockets still attached are left open: they are the handler's.
+func (l *Loop) Run(cpu int) error {
+	l.begin <- cpu
+	<-l.over
+	return l.err
+}
+
+func (l *Loop) run(cpu int) (err error) {
 	if cpu >= 0 {
 		var set unix.CPUSet
 		set.Set(cpu)
@@ -91,9 +125,6 @@ func (l *Loop) Run(cpu int) (err error) {
 		l.engine.close()
 		l.ending.Unlock()
 	}()
-	if err := l.engine.enable(); err != nil {
-		return err
-	}
 	l.tick()
 	l.lastActive = l.now
 	for !l.quit {
@@ -120,14 +151,13 @@ func (l *Loop) wait() (int, error) {
 	if due, ok := l.timers.next(); ok {
 		timeout = max(0, time.Duration(due-l.now))
 	}
-	idle := time.Duration(l.now - l.lastActive)
-	if idle < spinDown {
+	raw := false
+	if idle := time.Duration(l.now - l.lastActive); idle < spinDown {
+		raw = true
 		if left := spinDown - idle; timeout < 0 || left < timeout {
 			timeout = left
 		}
-		return l.engine.wait(timeout, true)
-	}
-	if !l.trimmed {
+	} else if !l.trimmed {
 		if idle >= quietAfter {
 			l.trimmed = true
 			l.pipes.trim(pipesKept)
@@ -136,7 +166,8 @@ func (l *Loop) wait() (int, error) {
 			timeout = left
 		}
 	}
-	return l.engine.wait(timeout, false)
+	n, _, err := l.engine.wait(timeout, raw)
+	return n, err
 }
 
 // tick reads the clock, after each wait.
@@ -176,7 +207,8 @@ func (l *Loop) Discard() {
 	defer l.ending.Unlock()
 	if !l.ended {
 		l.ended = true
-		l.engine.close()
+		close(l.begin)
+		<-l.over
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	offSQRing = 0          // IORING_OFF_SQ_RING
 	offSQEs   = 0x10000000 // IORING_OFF_SQES
 
+	opNop         = 0  // IORING_OP_NOP
 	opPollAdd     = 6  // IORING_OP_POLL_ADD
 	opAccept      = 13 // IORING_OP_ACCEPT
 	opAsyncCancel = 14 // IORING_OP_ASYNC_CANCEL

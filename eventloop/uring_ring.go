@@ -1,7 +1,6 @@
 package eventloop
 
 import (
-	"fmt"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -26,6 +25,9 @@ type ring struct {
 	sqMask         uint32
 	sqes           []submission
 	tail           uint32 // of the submissions, not yet told to the kernel
+	// spill holds submissions for which the kernel would not make room, until it does.
+	spill   []submission
+	refused int // calls in a row that the kernel has refused for the time being
 
 	cqHead, cqTail *uint32
 	cqMask         uint32
@@ -85,8 +87,9 @@ func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) unix.Errno {
 
 // submission returns the next free submission, zeroed. It submits what is queued when the queue is full.
 func (r *ring) submission() *submission {
-	if r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) {
-		r.flush()
+	if len(r.spill) > 0 || r.full() && !r.flush() {
+		r.spill = append(r.spill, submission{})
+		return &r.spill[len(r.spill)-1]
 	}
 	s := &r.sqes[r.tail&r.sqMask]
 	*s = submission{}
@@ -94,25 +97,46 @@ func (r *ring) submission() *submission {
 	return s
 }
 
-// flush submits without waiting, until there is room.
-func (r *ring) flush() {
+func (r *ring) full() bool { return r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) }
+
+// flush submits without waiting, and reports whether there is room now. Where there is none, the kernel is short of
+// memory, or wants those completions taken first that do not fit the queue: both are mended only outside of the batch
+// that is being handled, and so is an error that lasts.
+func (r *ring) flush() bool {
+	const attempts = 4
 	atomic.StoreUint32(r.sqTail, r.tail)
-	for r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) {
+	for range attempts {
 		_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(len(r.sqes)), 0, 0, 0, 0)
-		switch errno {
-		case 0, unix.EINTR:
-		case unix.EAGAIN, unix.EBUSY:
-			// The kernel is short of memory, or of room for completions that we have not taken yet. The latter cannot
-			// be mended from in here, but taking part of it does: it runs the deferred work.
-			_, _, _ = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 0, enterGetEvents, 0, 0)
-		default:
-			panic(fmt.Sprintf("io_uring_enter: %v", errno))
+		if !r.full() {
+			return true
 		}
+		if errno != 0 && errno != unix.EINTR { // running the deferred work may free something
+			_, _, _ = unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 0, enterGetEvents, 0, 0)
+		}
+	}
+	return false
+}
+
+// unspill queues what was spilled, as far as there is room.
+func (r *ring) unspill() {
+	moved := 0
+	for ; moved < len(r.spill) && !r.full(); moved++ {
+		r.sqes[r.tail&r.sqMask] = r.spill[moved]
+		r.tail++
+	}
+	if r.spill = r.spill[moved:]; len(r.spill) == 0 {
+		r.spill = nil
 	}
 }
 
 // enter submits what is queued and waits for one completion (timeout negative: for ever; 0: not at all).
-func (r *ring) enter(timeout time.Duration, raw bool) error {
+func (r *ring) enter(timeout time.Duration, raw bool) unix.Errno {
+	if len(r.spill) > 0 {
+		r.unspill()
+		if len(r.spill) > 0 {
+			timeout = 0
+		}
+	}
 	atomic.StoreUint32(r.sqTail, r.tail)
 	submit := uintptr(r.tail - atomic.LoadUint32(r.sqHead))
 	var want, arg, size uintptr
@@ -132,13 +156,24 @@ func (r *ring) enter(timeout time.Duration, raw bool) error {
 	} else {
 		_, _, errno = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), submit, want, flags, arg, size)
 	}
+	return r.entered(errno)
+}
+
+// entered judges how io_uring_enter(2) has ended, and returns the errors that last.
+func (r *ring) entered(errno unix.Errno) unix.Errno {
 	switch errno {
-	// ETIME: the wait timed out. EINTR: a signal, most often the runtime's own. EAGAIN, EBUSY: the kernel wants its
-	// completions taken first; what was not submitted stays queued.
-	case 0, unix.ETIME, unix.EINTR, unix.EAGAIN, unix.EBUSY:
-		return nil
+	case 0, unix.ETIME, unix.EINTR: // the wait timed out; a signal, most often the runtime's own
+		r.refused = 0
+		return 0
+	case unix.EAGAIN, unix.EBUSY, unix.ENOMEM:
+		// The kernel is short of memory, or wants its completions taken first; what was not submitted stays queued.
+		r.refused++
+		if *r.cqHead == atomic.LoadUint32(r.cqTail) {
+			time.Sleep(time.Millisecond << min(r.refused, 6))
+		}
+		return 0
 	}
-	return fmt.Errorf("io_uring_enter: %w", errno)
+	return errno
 }
 
 func (r *ring) unmap() {

@@ -42,7 +42,7 @@ func (u *uring) streamsWork() bool {
 // reap submits what is queued and appends the results of what has completed since. over means that the stream has
 // ended.
 func (u *uring) reap(results []int32) (_ []int32, over bool) {
-	if u.enter(0, true) != nil {
+	if u.enter(0, true) != 0 {
 		return results, true
 	}
 	head, tail := *u.cqHead, atomic.LoadUint32(u.cqTail)

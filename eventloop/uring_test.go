@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -114,5 +115,62 @@ func TestIOUringWaitsForBuffers(t *testing.T) {
 	d.do(func() { d.loop.Release(held[len(held)-1].Buffer) })
 	if r := d.recv(waiting[0]); r.N != 1 || r.data[0] != byte(waiting[0]) {
 		t.Fatalf("socket %d: received %v, %v, after a cancel", waiting[0], r.data, r.Err)
+	}
+}
+
+// Operations that are started while the kernel takes no submissions wait until it does, however many they are.
+func TestIOUringSubmissionsWait(t *testing.T) {
+	d, _ := startIOUring(t)
+	const sockets = submissions + 100
+	slots, peers := make([]Slot, sockets), make([]int, sockets)
+	for i := range slots {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slots[i], peers[i] = d.attach(fds[0]), fds[1]
+		t.Cleanup(func() { unix.Close(fds[1]) })
+	}
+	d.do(func() {
+		u := d.loop.engine.(*uring)
+		ring := u.fd
+		u.fd = -1
+		for _, s := range slots {
+			d.loop.Recv(s)
+		}
+		if len(u.spill) == 0 {
+			t.Error("no submission waits")
+		}
+		u.fd = ring
+	})
+	for i, s := range slots {
+		unix.Write(peers[i], []byte("x"))
+		d.await(s, OpRecv).expect(t, 1, 0)
+	}
+	d.do(func() {
+		if n := len(d.loop.engine.(*uring).spill); n != 0 {
+			t.Errorf("%d submissions still wait", n)
+		}
+	})
+}
+
+// What the kernel refuses for the time being is tried again; what it forbids ends the loop with an error.
+func TestIOUringRefusals(t *testing.T) {
+	for errno, want := range map[unix.Errno]unix.Errno{
+		unix.ENOMEM: 0, unix.EAGAIN: 0, unix.EBUSY: 0, unix.EINTR: 0, unix.ETIME: 0,
+		unix.EPERM: unix.EPERM, unix.ENOSYS: unix.ENOSYS,
+	} {
+		var head, tail uint32
+		r := ring{cqHead: &head, cqTail: &tail}
+		if got := r.entered(errno); got != want {
+			t.Errorf("%v leads to %v, want %v", errno, got, want)
+		}
+	}
+	d, _ := startIOUring(t)
+	fd := d.loop.engine.(*uring).fd
+	d.loop.Post(func() { d.loop.engine.(*uring).fd = -1 })
+	defer unix.Close(fd)
+	if err := d.end(); !errors.Is(err, unix.EBADF) {
+		t.Errorf("Run returns %v, want EBADF", err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 // Options are what a Server needs beside its State.
 type Options struct {
-	// Engine is eventloop.IOUring or eventloop.Epoll; see eventloop.Probe.
+	// Engine is eventloop.IOUring, eventloop.Epoll, or eventloop.Auto, which "" means too.
 	Engine string
 	// Workers is the number of event loops; 0 means one per CPU that the process may use.
 	Workers int
@@ -82,20 +82,56 @@ func Listen(state *State, o Options) (*Server, error) {
 	if workers <= 0 {
 		workers = AvailableCPUs()
 	}
-	for i := range workers {
-		w := &worker{server: s, number: i}
-		loop, err := eventloop.New(o.Engine, w)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("event loop %d: %w", i, err), s.closeAll())
-		}
-		w.loop = loop
-		s.workers = append(s.workers, w)
+	if err := s.makeLoops(o.Engine, workers); err != nil {
+		return nil, err
 	}
 	if err := s.bindAll(); err != nil {
 		return nil, errors.Join(err, s.closeAll())
 	}
 	return s, nil
 }
+
+// makeLoops makes n event loops. They are all on the same engine, as the listening sockets are made for it; with
+// eventloop.Auto that is io_uring if it can serve all of them, whatever keeps it from that (a limit of locked memory, of
+// address space, a security profile), and epoll else.
+func (s *Server) makeLoops(engine string, n int) error {
+	if engine != eventloop.Auto && engine != "" {
+		return s.makeLoopsOn(engine, n)
+	}
+	why := s.makeLoopsOn(eventloop.IOUring, n)
+	if why == nil {
+		return nil
+	}
+	if err := s.makeLoopsOn(eventloop.Epoll, n); err != nil {
+		return errors.Join(why, err)
+	}
+	s.log.Warn("io_uring unavailable, falling back to epoll", "reason", why.Error())
+	return nil
+}
+
+// makeLoopsOn makes n event loops, or none.
+func (s *Server) makeLoopsOn(engine string, n int) error {
+	for i := range n {
+		w := &worker{server: s, number: i}
+		loop, err := eventloop.New(engine, w)
+		if err != nil {
+			for _, w := range s.workers {
+				w.loop.Discard()
+			}
+			s.workers = nil
+			if i > 0 { // a limit, which more loops have reached
+				err = fmt.Errorf("event loop %d of %d: %w", i+1, n, err)
+			}
+			return err
+		}
+		w.loop = loop
+		s.workers = append(s.workers, w)
+	}
+	return nil
+}
+
+// Engine is the name of the engine that the event loops are on.
+func (s *Server) Engine() string { return s.workers[0].loop.Engine() }
 
 // AvailableCPUs is the number of CPUs the process may use: those of its affinity mask, or fewer under a CPU quota of
 // its cgroup. It has to be asked before Run, which raises GOMAXPROCS.

@@ -94,10 +94,6 @@ type process struct {
 // start does everything that can fail. When it returns an error, nothing is left open. finished is told of every
 // connection that has ended; nil stands for the log.
 func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished func(*proxy.Record)) (*process, error) {
-	engine, fallback, err := eventloop.Probe(cfg.Engine)
-	if err != nil {
-		return nil, err
-	}
 	fileLimit, err := control.RaiseFileLimit()
 	if err != nil {
 		return nil, err
@@ -119,7 +115,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 		return nil, err
 	}
 	p := &process{cfg: cfg, monitor: monitor, logger: logger, log: logger.Slog()}
-	options := proxy.Options{Engine: engine, Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
+	options := proxy.Options{Engine: cfg.Engine, Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
 	if finished == nil && cfg.Log.Connections {
 		options.Finished = connectionLog{p.log}.finished
 	}
@@ -127,10 +123,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 		p.closeLog()
 		return nil, err
 	}
-	if fallback != nil {
-		p.log.Warn("io_uring cannot be used here; going on with epoll", "reason", fallback.Error())
-	}
-	p.log.Info("l4proxy started", "version", version, "config", source(cfg), "engine", engine, "workers", workers,
+	p.log.Info("l4proxy started", "version", version, "config", source(cfg), "engine", p.server.Engine(), "workers", workers,
 		"max_connections", connections)
 	for _, a := range p.server.Addrs() {
 		p.log.Info("listening", "listener", a.Listener, "address", a.Bind.String())

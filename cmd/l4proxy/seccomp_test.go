@@ -11,16 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutIOUring runs the program in its arguments where io_uring_setup(2) fails with EPERM, as a container's seccomp
-// profile may have it: seccomp(2), mode filter. The number of that call is the same on every architecture.
-func withoutIOUring() {
+// without returns a program that runs the one in its arguments where a system call fails with EPERM, as a container's
+// seccomp profile may have it: seccomp(2), mode filter.
+func without(call uint32) func() {
 	const syscallNumber = 0 // offset in struct seccomp_data
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: syscallNumber},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_IO_URING_SETUP, Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
+	return func() { runFiltered(filter) }
+}
+
+func runFiltered(filter []unix.SockFilter) {
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	runtime.LockOSThread() // the filter is this thread's, and execve(2) keeps it
 	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -34,6 +38,6 @@ func withoutIOUring() {
 	if err == nil {
 		err = syscall.Exec(path, os.Args[1:], os.Environ())
 	}
-	fmt.Fprintln(os.Stderr, "without-io-uring:", err)
+	fmt.Fprintln(os.Stderr, "runFiltered:", err)
 	os.Exit(125)
 }
