@@ -10,6 +10,7 @@ import (
 
 var loopBehaviours = []behaviour{
 	{"loop/timers", loopTimers},
+	{"loop/what came in a pause before timers", loopPauses},
 	{"loop/messages from many goroutines", loopMessages},
 	{"loop/message while it waits long", loopWakes},
 	{"loop/Post after the end", loopEnds},

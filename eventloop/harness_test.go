@@ -45,6 +45,7 @@ type driver struct {
 	// Only for the loop's thread.
 	hooks    map[Slot]func(*Completion) // completions of these slots are not recorded
 	keep     bool                       // received buffers are not released
+	onExpire func(id uint32)            // instead of expired
 	messages []any
 }
 
@@ -63,7 +64,13 @@ func (d *driver) Complete(c *Completion) {
 	d.results <- r
 }
 
-func (d *driver) Expire(id uint32) { d.expired <- id }
+func (d *driver) Expire(id uint32) {
+	if d.onExpire != nil {
+		d.onExpire(id)
+		return
+	}
+	d.expired <- id
+}
 
 func (d *driver) Message(m any) {
 	if f, ok := m.(func()); ok {

@@ -36,6 +36,7 @@ type Loop struct {
 
 	epoch      time.Time
 	now        int64 // since epoch, ns
+	looks      looks
 	lastActive int64
 	trimmed    bool // quiet was called since the last activity
 	quit       bool
@@ -126,10 +127,10 @@ func (l *Loop) run(cpu int) (err error) {
 		l.ending.Unlock()
 	}()
 	l.tick()
-	l.lastActive = l.now
+	l.lastActive, l.looks.upTo = l.now, l.now
 	for !l.quit {
 		l.mailbox.takeAll(l.message)
-		l.timers.expire(l.now, l.expire)
+		l.timers.expire(l.looks.upTo, l.expire)
 		l.handler.BatchEnd()
 		if l.quit {
 			break
@@ -149,7 +150,8 @@ func (l *Loop) run(cpu int) (err error) {
 func (l *Loop) wait() (int, error) {
 	timeout := time.Duration(-1)
 	if due, ok := l.timers.next(); ok {
-		timeout = max(0, time.Duration(due-l.now))
+		// A timer that is due already expires after one more look for events, which does not wait.
+		timeout = max(0, time.Duration(max(due, l.looks.notBefore())-l.now))
 	}
 	raw := false
 	if idle := time.Duration(l.now - l.lastActive); idle < spinDown {
@@ -166,7 +168,9 @@ func (l *Loop) wait() (int, error) {
 			timeout = left
 		}
 	}
-	n, _, err := l.engine.wait(timeout, raw)
+	before := l.now
+	n, all, err := l.engine.wait(timeout, raw)
+	l.looks.done(before, l.now, timeout, all)
 	return n, err
 }
 
@@ -186,6 +190,10 @@ func (l *Loop) Engine() string { return l.engine.name() }
 
 // Now is the loop's clock: nanoseconds since an epoch that all loops of the process share, read once a batch.
 func (l *Loop) Now() int64 { return l.now }
+
+// Looked is the time of the loop's clock up to which it has looked for events, and up to which timers expire: what
+// [Loop.Now] says may lie behind a pause, in which more has come. A handler whose timer has expired compares with it.
+func (l *Loop) Looked() int64 { return l.looks.upTo }
 
 // Clock reads the clock of [Loop.Now] anew, from any goroutine.
 func Clock() int64 { return int64(time.Since(epoch)) }
@@ -381,8 +389,8 @@ func (l *Loop) BorrowPipe() *Pipe { return l.pipes.borrow() }
 // ReturnPipe gives a pipe back, empty or not.
 func (l *Loop) ReturnPipe(p *Pipe) { l.pipes.giveBack(p) }
 
-// SetTimer has Handler.Expire called with id at the given time of the loop's clock, up to 17 ms late. A timer that
-// was set for the same id before is replaced. Ids are small numbers: the table grows to the largest.
+// SetTimer has Handler.Expire called with id at the given time of the loop's clock, up to 17 ms late, and never before
+// the events that had come by that time (see Looked). A timer that was set for the same id before is replaced. Ids are small numbers: the table grows to the largest.
 func (l *Loop) SetTimer(id uint32, at int64) { l.timers.set(id, at) }
 
 // StopTimer forgets the timer of id, if there is one.
