@@ -21,9 +21,10 @@ func TestLooks(t *testing.T) {
 		"a timer is due":   {{10, 10, true, 0}, {10, 0, true, 10}},
 		"a long quiet":     {{5000, 5000, true, 0}, {5000, 0, true, 5000}},
 		"no timer":         {{60_000, -1, true, 0}, {60_001, 0, true, 60_000}},
-		"a pause":          {{4000, 10, true, 0}, {4010, 20, true, 0}, {4020, 10, true, 4010}},
-		"much has come":    {{4000, 10, false, 0}, {4021, 20, false, 0}, {4099, 0, false, 0}, {4101, 0, false, 4099}},
-		"it comes at last": {{4000, 10, false, 0}, {4030, 20, false, 0}, {4031, 0, true, 4030}},
+		"a pause":          {{170, 10, true, 0}, {189, 20, true, 0}, {190, 1, true, 189}},
+		"a long pause":     {{4000, 10, true, 0}, {4240, 250, true, 0}, {4251, 10, true, 4240}},
+		"much has come":    {{4000, 10, false, 0}, {4251, 20, false, 0}, {4329, 0, false, 0}, {4331, 0, false, 4329}},
+		"it comes at last": {{4000, 10, false, 0}, {4251, 20, false, 0}, {4252, 0, true, 4251}},
 		"again and again":  {{100, 0, true, 0}, {200, 0, true, 100}, {300, 0, true, 100}, {400, 0, true, 300}},
 	} {
 		k, before := looks{}, int64(0)

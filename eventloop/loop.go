@@ -151,7 +151,7 @@ func (l *Loop) wait() (int, error) {
 	timeout := time.Duration(-1)
 	if due, ok := l.timers.next(); ok {
 		// A timer that is due already expires after one more look for events, which does not wait.
-		timeout = max(0, time.Duration(max(due, l.looks.notBefore())-l.now))
+		timeout = max(0, time.Duration(max(due, l.looks.caughtUp)-l.now))
 	}
 	raw := false
 	if idle := time.Duration(l.now - l.lastActive); idle < spinDown {
