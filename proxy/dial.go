@@ -113,7 +113,7 @@ func (w *worker) waitForResources(index uint32, c *conn) {
 		w.server.waiting.Add(1)
 		w.server.dialShort(c.listener)
 		w.watchClient(index, c)
-	} else if now-c.lastActive > int64(c.listener.Pool.ConnectTimeout) {
+	} else if w.loop.Looked()-c.lastActive > int64(c.listener.Pool.ConnectTimeout) {
 		w.end(index, c, Outcome{SideProxy, ReasonLocalResources})
 		return
 	}

@@ -11,6 +11,8 @@ const (
 	// A look takes a few ns a connection (BenchmarkFirstByteLook), and the loop does nothing else meanwhile.
 	minLookEvery = 10 * time.Millisecond
 	maxLookEvery = time.Second
+	// timerLate is how late a timer may be although nothing stood still.
+	timerLate = 20 * time.Millisecond
 )
 
 // lookEvery returns the time between two looks, 0 when no pool wants any.
@@ -53,7 +55,7 @@ func (w *worker) lookNext(index uint32, every time.Duration) {
 // look is made when the timer expires.
 func (w *worker) look(index uint32) {
 	now, every := w.loop.Now(), w.server.state.lookEvery()
-	if now-w.firstBytes.due > int64(every) {
+	if now-w.firstBytes.due > int64(every+timerLate) {
 		w.firstBytes.awake = now
 	}
 	w.blameSilent(now)

@@ -48,7 +48,7 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		return
 	}
 	limit := c.limit()
-	if limit == 0 || c.lastActive+limit > w.loop.Now() {
+	if limit == 0 || c.lastActive+limit > w.loop.Looked() { // not Now: there may be a pause before it, and bytes since
 		w.watchIdle(index, c)
 		return
 	}

@@ -208,7 +208,7 @@ func (s *Server) Run(ctx context.Context) error {
 		// The cancelled operations are waited for: each connection is to have its record.
 		s.StopAccepting()
 		s.EndAll(ReasonStopped)
-		s.waitAtMost(flushMost + time.Second)
+		s.wait(context.Background(), flushMost+time.Second)
 	}
 	for _, w := range s.workers {
 		w.loop.Post(quit{})
@@ -257,35 +257,32 @@ func (s *Server) EndAll(reason Reason) {
 }
 
 // Drain stops accepting and waits until all connections have ended by themselves. When the timeout is over, or ctx is
-// done, it ends those that are left, and returns how many these were.
+// done, it ends those that are left, and returns how many these were. Time in which the process stood still is not
+// counted: answers that came meanwhile are still passed on.
 func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 	s.StopAccepting()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if s.wait(ctx) {
+	reason := ReasonDrainTimeout
+	if s.wait(ctx, timeout) {
 		return 0
 	}
 	left = s.Connections()
-	reason := ReasonDrainTimeout
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		reason = ReasonStopped
 	}
 	s.EndAll(reason)
-	s.waitAtMost(flushMost + time.Second)
+	s.wait(context.Background(), flushMost+time.Second)
 	return left
 }
 
-func (s *Server) waitAtMost(limit time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	s.wait(ctx)
-}
-
-// wait waits until nobody is listening and no connection is left.
-func (s *Server) wait(ctx context.Context) bool {
+// wait waits until nobody is listening and no connection is left; not longer than limit, and not after ctx is done.
+func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
+	remaining := newAwakeTimer(limit, time.Now())
 	for s.listening.Load() > 0 || s.Connections() > 0 {
+		if remaining.over(time.Now()) {
+			return false
+		}
 		select {
 		case <-ctx.Done():
 			return false
