@@ -73,6 +73,10 @@ func New(options Options) (*Logger, error) {
 // Slog returns the logger to log with. Its calls never wait for the output.
 func (l *Logger) Slog() *slog.Logger { return l.slog }
 
+// AwaitRoom waits until the queue has room for many more lines, for a caller that has many and would rather wait than
+// lose some. Where the output takes nothing for limit, it gives up, and returns at once until the output takes lines again.
+func (l *Logger) AwaitRoom(limit time.Duration) { l.queue.awaitRoom(limit) }
+
 // Dropped returns how many lines were dropped since New.
 func (l *Logger) Dropped() uint64 { return l.queue.droppedLines() }
 

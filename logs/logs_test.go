@@ -483,3 +483,42 @@ func BenchmarkConnectionLine(b *testing.B) {
 		})
 	}
 }
+
+// TestAwaitRoom logs four times more than the queue holds, to an output that is slow, and loses nothing; where the
+// output takes nothing, it waits once.
+func TestAwaitRoom(t *testing.T) {
+	const queue, logged = 16 << 10, 1000
+	r, w := io.Pipe() // each write waits for its reader
+	var read bytes.Buffer
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_, _ = io.CopyBuffer(struct{ io.Writer }{&read}, struct{ io.Reader }{r}, make([]byte, 512))
+	}()
+	l := newLogger(t, Options{Format: "json", Out: w, QueueBytes: queue})
+	for i := range logged {
+		l.AwaitRoom(soon)
+		l.Slog().Info("line", "i", i)
+	}
+	if lost := closeLogger(t, l); lost != 0 || l.Dropped() != 0 {
+		t.Errorf("%d lines were lost at the end, %d in all", lost, l.Dropped())
+	}
+	w.Close()
+	<-over
+	if n := bytes.Count(read.Bytes(), newline); n != logged {
+		t.Errorf("%d of %d lines were written", n, logged)
+	}
+
+	out := newGate()
+	l = newLogger(t, Options{Format: "json", Out: out, QueueBytes: queue})
+	began := time.Now()
+	for i := range logged {
+		l.AwaitRoom(50 * time.Millisecond)
+		l.Slog().Info("line", "i", i)
+	}
+	if took := time.Since(began); took < 50*time.Millisecond || took > soon {
+		t.Errorf("%d lines took %v where the output takes nothing", logged, took)
+	}
+	close(out.open)
+	closeLogger(t, l)
+}

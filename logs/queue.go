@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"sync"
+	"time"
 )
 
 // keepCapacity is how large an emptied buffer may be and still be kept for the
@@ -24,15 +25,18 @@ type queue struct {
 	closed  bool   // further lines are dropped
 	// abandoned is true once nobody waits for the writer any more.
 	abandoned bool
+	stuck     bool // awaitRoom has waited and the writer has written nothing since
 	// noticeTaken is true while taken is not lines but the notice.
 	noticeTaken bool
 
 	// wake has room for one token: that there is something to take.
 	wake chan struct{}
+	// written has room for one token: that the writer has written something.
+	written chan struct{}
 }
 
 func newQueue(limit int, notice func(uint64) []byte) *queue {
-	return &queue{limit: limit, notice: notice, wake: make(chan struct{}, 1)}
+	return &queue{limit: limit, notice: notice, wake: make(chan struct{}, 1), written: make(chan struct{}, 1)}
 }
 
 // Write queues one line or drops it. It never blocks and never fails: slog
@@ -95,7 +99,38 @@ func (q *queue) wrote(n int) bool {
 		return false
 	}
 	q.taken = q.taken[n:]
+	if n > 0 {
+		q.stuck = false
+		select {
+		case q.written <- struct{}{}:
+		default:
+		}
+	}
 	return true
+}
+
+// awaitRoom waits until the queue is no more than half full. It gives up when the writer has written nothing for limit,
+// and does not wait again before it has.
+func (q *queue) awaitRoom(limit time.Duration) {
+	for q.tight() {
+		timer := time.NewTimer(limit)
+		select {
+		case <-q.written:
+		case <-timer.C:
+			q.mu.Lock()
+			q.stuck = true
+			q.mu.Unlock()
+		}
+		timer.Stop()
+	}
+}
+
+// tight tells whether the queue is more than half full, or drops lines, and is neither stuck nor closed.
+func (q *queue) tight() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	full := q.missed > 0 || len(q.waiting)+len(q.taken) > q.limit/2
+	return full && !q.stuck && !q.closed
 }
 
 // recycle gives back the buffer that take returned, when all of it is written.

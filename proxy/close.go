@@ -32,6 +32,7 @@ func (w *worker) end(index uint32, c *conn, o Outcome) {
 	}
 	c.outcome = o
 	c.state = stateClosing
+	w.closing++
 	w.loop.StopTimer(index)
 	busy := false
 	for e := range 2 {
@@ -126,6 +127,7 @@ func (w *worker) unsent(index uint32, c *conn) bool {
 
 // finish closes what is open, writes the record and frees the place.
 func (w *worker) finish(index uint32, c *conn) {
+	w.closing--
 	w.record(c, w.loop.FD(slotOf(index, client)))
 	w.blame(c)
 	// In this order, a client that sees its connection end finds its place on the backend free, and the backend sees
@@ -155,28 +157,6 @@ func (w *worker) letGo(index uint32, c *conn, end int) {
 			rawsys.SetInt(w.loop.FD(slot), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0)
 		}
 		w.loop.Close(slot)
-	}
-}
-
-// endAll ends every connection of this worker.
-func (w *worker) endAll(o Outcome) {
-	w.ending = o
-	for _, socket := range w.sockets {
-		socket.turnAwayParked()
-	}
-	for chunk := range w.conns {
-		for i := range w.conns[chunk] {
-			c := &w.conns[chunk][i]
-			index := uint32(chunk*connChunk + i)
-			switch c.state {
-			case stateFree, stateListening, stateClosing, stateHedging, stateWithdrawn, stateEvicting, stateWatching:
-			case stateFlushing:
-				w.loop.StopTimer(index)
-				w.finish(index, c)
-			default:
-				w.end(index, c, o)
-			}
-		}
 	}
 }
 
@@ -210,5 +190,8 @@ func (w *worker) record(c *conn, fd int) {
 			r.RTT = time.Duration(info.Rtt) * time.Microsecond
 			r.Retransmits = info.Total_retrans
 		}
+	}
+	if w.records.many() {
+		w.records.publish(w.server.wakeRecorder)
 	}
 }

@@ -21,8 +21,8 @@ import (
 // Every way out of it sets one Outcome and ends in worker.finish.
 //
 // Besides, a conn may stand for a second dial on behalf of another one (hedging, and withdrawn when it has lost: hedge.go),
-// for a listening socket (listening), for the ending of many connections over some time (evicting: evict.go), or for the
-// look at those that wait for a first byte (watching: firstbyte.go).
+// for a listening socket (listening), for the ending of many connections over some time (evicting: evict.go) or of all
+// (ending: endall.go), or for the look at those that wait for a first byte (watching: firstbyte.go).
 type connState uint8
 
 const (
@@ -39,6 +39,7 @@ const (
 	stateWithdrawn
 	stateEvicting
 	stateWatching
+	stateEnding
 )
 
 // A conn is one client connection together with its backend connection. It is plain data: operations in flight are
@@ -55,7 +56,7 @@ type conn struct {
 	socket   *listenSocket // stateListening only
 	backend  *backend.Backend
 	search   *search   // dialling and before; nil for nearly all
-	eviction *eviction // stateEvicting only
+	eviction *eviction // stateEvicting and stateEnding only
 	peer     netip.AddrPort
 	rule     string // that denied
 

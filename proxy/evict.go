@@ -35,6 +35,7 @@ type eviction struct {
 	count, ended int    // connections in all, and ended so far
 	next         uint32 // the index to look at next
 	again        bool   // this is the second pass, for dials that were answered when they were given up
+	slices       int    // how often there was no room; see roomToEnd
 }
 
 // Evict ends connections of a backend. It returns at once.
@@ -75,7 +76,14 @@ func (w *worker) evict(index uint32, c *conn) {
 	} else if elapsed := now - e.began; elapsed < int64(e.Over) {
 		due = int(int64(e.count) * elapsed / int64(e.Over))
 	}
-	for e.ended < due && w.evictNext(e) {
+	for e.ended < due {
+		if !w.roomToEnd(e) {
+			w.nextSlice(index, e)
+			return
+		}
+		if !w.evictNext(e) {
+			break
+		}
 		e.ended++
 	}
 	if now-e.began >= int64(e.Over) || e.next >= w.connsEnd() {

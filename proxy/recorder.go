@@ -12,27 +12,37 @@ const recorderPause = 10 * time.Millisecond
 
 // runRecorder passes records to Finished until done is closed, and then those that are left.
 func (s *Server) runRecorder(done <-chan struct{}) {
-	pause := time.NewTimer(0)
+	pause, later := time.NewTimer(0), time.NewTimer(0)
 	defer pause.Stop()
+	defer later.Stop()
+	var losses lossLog
 	for {
 		for s.drainRecords() {
 		}
+		later.Reset(losses.report(s, eventloop.Clock()))
 		s.asleep.Store(true)
 		if s.drainRecords() { // published between the look above and falling asleep
 			continue
 		}
 		select {
 		case <-s.wake:
+		case <-later.C:
+			continue
 		case <-done:
 			for s.drainRecords() {
 			}
+			losses.next = 0
+			losses.report(s, eventloop.Clock())
 			return
 		}
 		pause.Reset(recorderPause)
+		s.pausing.Store(true)
 		select {
 		case <-pause.C:
+		case <-s.wake: // a ring is half full
 		case <-done:
 		}
+		s.pausing.Store(false)
 	}
 }
 
@@ -44,13 +54,33 @@ func (s *Server) drainRecords() (any bool) {
 }
 
 // wakeRecorder is called by loops.
-func (s *Server) wakeRecorder() {
-	if s.asleep.Load() && s.asleep.CompareAndSwap(true, false) {
+func (s *Server) wakeRecorder(urgent bool) {
+	if s.asleep.Load() && s.asleep.CompareAndSwap(true, false) ||
+		urgent && s.pausing.Load() && s.pausing.CompareAndSwap(true, false) {
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// lossLog tells of records that were lost.
+type lossLog struct {
+	next int64 // loop clock; no line before it
+	told uint64
+}
+
+// report writes a line if it is time for one, and returns when to look again.
+func (l *lossLog) report(s *Server, now int64) time.Duration {
+	lost := s.Dropped()
+	if lost > l.told && now >= l.next {
+		s.log.Warn("log lines dropped: connections end faster than they are logged", "count", lost-l.told)
+		l.told, l.next = lost, now+int64(limitEvery)
+	}
+	if lost > l.told {
+		return time.Duration(l.next - now)
+	}
+	return limitEvery
 }
 
 // waitLog keeps the log line about a reached limit from being written for every client.

@@ -21,12 +21,15 @@ type recordRing struct {
 	dropped   atomic.Uint64
 }
 
+// room is how many more records there is a place for.
+func (r *recordRing) room() int { return recordsKept - int(r.tail-r.taken.Load()) }
+
 // next returns the place for a record, nil when there is none.
 func (r *recordRing) next() *Record {
 	if r.slots == nil {
 		r.slots = make([]Record, recordsKept)
 	}
-	if r.tail-r.taken.Load() == recordsKept {
+	if r.room() == 0 {
 		r.dropped.Add(1)
 		return nil
 	}
@@ -34,11 +37,14 @@ func (r *recordRing) next() *Record {
 	return &r.slots[(r.tail-1)%recordsKept]
 }
 
-// publish shows the records of a batch to the reader, and wakes it if there are any.
-func (r *recordRing) publish(wake func()) {
+// many tells whether so many records have not been shown to the reader yet that it should begin before the batch ends.
+func (r *recordRing) many() bool { return r.tail-r.published.Load() >= recordsKept/8 }
+
+// publish shows the records of a batch to the reader, and wakes it if there are any; urgent when the ring is half full.
+func (r *recordRing) publish(wake func(urgent bool)) {
 	if r.published.Load() != r.tail {
 		r.published.Store(r.tail)
-		wake()
+		wake(r.room() <= recordsKept/2)
 	}
 }
 

@@ -54,6 +54,7 @@ type Server struct {
 	shortage   waitLog
 	wake       chan struct{} // tells the recorder that there are records
 	asleep     atomic.Bool   // the recorder wants to be told
+	pausing    atomic.Bool   // the recorder lets records gather
 	stop       chan struct{} // closed by Stop
 	stopOnce   sync.Once
 	unlinkOnce sync.Once
@@ -208,7 +209,7 @@ func (s *Server) Run(ctx context.Context) error {
 		// The cancelled operations are waited for: each connection is to have its record.
 		s.StopAccepting()
 		s.EndAll(ReasonStopped)
-		s.wait(context.Background(), flushMost+time.Second)
+		s.wait(context.Background(), endMost)
 	}
 	for _, w := range s.workers {
 		w.loop.Post(quit{})
@@ -270,7 +271,7 @@ func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 		reason = ReasonStopped
 	}
 	s.EndAll(reason)
-	s.wait(context.Background(), flushMost+time.Second)
+	s.wait(context.Background(), endMost)
 	return left
 }
 

@@ -19,6 +19,7 @@ type worker struct {
 	free    []uint32 // indices of conns not in use, the last one first
 	sockets []*listenSocket
 	denying int     // connections in stateDenying
+	closing int     // connections in stateClosing and stateFlushing, whose records are yet to come
 	ticket  *ticket // for the next client that may have to wait
 	records recordRing
 
@@ -111,6 +112,8 @@ func (w *worker) Expire(index uint32) {
 		w.dial(index, c)
 	case stateEvicting:
 		w.evict(index, c)
+	case stateEnding:
+		w.endMore(index, c)
 	case stateWatching:
 		w.look(index)
 	case stateRelaying:

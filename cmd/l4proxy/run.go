@@ -36,6 +36,10 @@ func newRunCommand(file *string) *cobra.Command {
 // logFlush is how long the last log lines may take when the process ends.
 const logFlush = 2 * time.Second
 
+// logPatience is how long a connection's line waits for an output that takes nothing. No connection waits for that: the
+// records of others gather, and what finds no room is counted.
+const logPatience = time.Second
+
 // startMemory is how much memory the start may take before garbage is collected.
 const startMemory = 256 << 20
 
@@ -117,7 +121,11 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 	p := &process{cfg: cfg, monitor: monitor, logger: logger, log: logger.Slog()}
 	options := proxy.Options{Engine: cfg.Engine, Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
 	if finished == nil && cfg.Log.Connections {
-		options.Finished = connectionLog{p.log}.finished
+		lines := connectionLog{p.log}
+		options.Finished = func(r *proxy.Record) {
+			logger.AwaitRoom(logPatience)
+			lines.finished(r)
+		}
 	}
 	if p.server, err = proxy.Listen(state, options); err != nil {
 		p.closeLog()
@@ -178,9 +186,6 @@ func (p *process) serve(signals <-chan os.Signal) error {
 			"stack", string(panicked.Stack))
 	} else if err != nil {
 		p.log.Error("l4proxy has failed", "error", err.Error())
-	}
-	if n := p.server.Dropped(); n > 0 {
-		p.log.Warn("connections were not logged because the log was behind", "count", n)
 	}
 	p.closeLog()
 	if err != nil {
