@@ -25,8 +25,8 @@ type ring struct {
 	sqMask         uint32
 	sqes           []submission
 	tail           uint32 // of the submissions, not yet told to the kernel
-	// spill holds submissions for which the kernel would not make room, until it does.
-	spill   []submission
+	// waiting holds submissions for which the kernel would not make room, until it does.
+	waiting []submission
 	refused int // calls in a row that the kernel has refused for the time being
 
 	cqHead, cqTail *uint32
@@ -87,9 +87,9 @@ func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) unix.Errno {
 
 // submission returns the next free submission, zeroed. It submits what is queued when the queue is full.
 func (r *ring) submission() *submission {
-	if len(r.spill) > 0 || r.full() && !r.flush() {
-		r.spill = append(r.spill, submission{})
-		return &r.spill[len(r.spill)-1]
+	if len(r.waiting) > 0 || r.full() && !r.flush() {
+		r.waiting = append(r.waiting, submission{})
+		return &r.waiting[len(r.waiting)-1]
 	}
 	s := &r.sqes[r.tail&r.sqMask]
 	*s = submission{}
@@ -117,23 +117,23 @@ func (r *ring) flush() bool {
 	return false
 }
 
-// unspill queues what was spilled, as far as there is room.
-func (r *ring) unspill() {
+// queueWaiting queues what waits, as far as there is room.
+func (r *ring) queueWaiting() {
 	moved := 0
-	for ; moved < len(r.spill) && !r.full(); moved++ {
-		r.sqes[r.tail&r.sqMask] = r.spill[moved]
+	for ; moved < len(r.waiting) && !r.full(); moved++ {
+		r.sqes[r.tail&r.sqMask] = r.waiting[moved]
 		r.tail++
 	}
-	if r.spill = r.spill[moved:]; len(r.spill) == 0 {
-		r.spill = nil
+	if r.waiting = r.waiting[moved:]; len(r.waiting) == 0 {
+		r.waiting = nil
 	}
 }
 
 // enter submits what is queued and waits for one completion (timeout negative: for ever; 0: not at all).
 func (r *ring) enter(timeout time.Duration, raw bool) unix.Errno {
-	if len(r.spill) > 0 {
-		r.unspill()
-		if len(r.spill) > 0 {
+	if len(r.waiting) > 0 {
+		r.queueWaiting()
+		if len(r.waiting) > 0 {
 			timeout = 0
 		}
 	}

@@ -138,7 +138,7 @@ func TestIOUringSubmissionsWait(t *testing.T) {
 		for _, s := range slots {
 			d.loop.Recv(s)
 		}
-		if len(u.spill) == 0 {
+		if len(u.waiting) == 0 {
 			t.Error("no submission waits")
 		}
 		u.fd = ring
@@ -148,7 +148,7 @@ func TestIOUringSubmissionsWait(t *testing.T) {
 		d.await(s, OpRecv).expect(t, 1, 0)
 	}
 	d.do(func() {
-		if n := len(d.loop.engine.(*uring).spill); n != 0 {
+		if n := len(d.loop.engine.(*uring).waiting); n != 0 {
 			t.Errorf("%d submissions still wait", n)
 		}
 	})
