@@ -211,7 +211,7 @@ func startPoor(t *testing.T, p poor) *poorProxy {
 		t.Fatal(err)
 	}
 	c := &poorProxy{t: t, cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), poorEnv+"="+string(work))
+	c.cmd.Env = append(os.Environ(), poorEnv+"="+string(work), "GORACE=atexit_sleep_ms=0")
 	c.cmd.Stderr = &c.log
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
