@@ -1,16 +1,21 @@
 package eventloop
 
 import (
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
 )
 
 var connectBehaviours = slices.Concat(
 	on("connect/accepted", connectAccepted, "tcp", "tcp6", "unix"),
+	on("connect/meets itself", connectMeetsItself, "127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"),
 	[]behaviour{
 		{"connect/refused", connectRefused},
 		{"connect/no such unix socket", connectNoSuchSocket},
@@ -60,6 +65,38 @@ func connectRefused(t *testing.T, d *driver) {
 	d.await(s, OpConnect).expect(t, 0, unix.ECONNREFUSED)
 	// The error was told once; the socket is one without a connection.
 	d.close(s)
+}
+
+// connectMeetsItself connects from the very port that it connects to, as the kernel does by itself when no server listens
+// on a port that it picks as a source. That is a refusal, and the port is free for the server as soon as the socket is
+// closed.
+func connectMeetsItself(t *testing.T, d *driver, host string) {
+	s, port := d.boundSocket(net.JoinHostPort(host, "0"))
+	to := InetSockaddr(netip.AddrPortFrom(netip.MustParseAddr(host), port), 0)
+	d.connect(s, to)
+	d.await(s, OpConnect).expect(t, 0, unix.ECONNREFUSED)
+	d.close(s)
+	server, _ := d.boundSocket(net.JoinHostPort(host, strconv.Itoa(int(port))))
+	d.close(server)
+}
+
+// boundSocket makes a socket for a connect that is bound to a numeric address.
+func (d *driver) boundSocket(address string) (Slot, uint16) {
+	d.t.Helper()
+	from := InetSockaddr(netip.MustParseAddrPort(address), 0)
+	s := d.socketTo(from)
+	var fd int
+	d.do(func() { fd = d.loop.FD(s) })
+	if errno := from.Bind(fd); errno == unix.EADDRNOTAVAIL || errno == unix.EAFNOSUPPORT {
+		d.t.Skipf("needs %s: %v", address, errno)
+	} else if errno != 0 {
+		d.t.Fatalf("bind %s: %v", address, errno)
+	}
+	local, errno := rawsys.LocalAddr(fd)
+	if errno != 0 {
+		d.t.Fatal(errno)
+	}
+	return s, local.Port()
 }
 
 func connectNoSuchSocket(t *testing.T, d *driver) {

@@ -15,7 +15,7 @@ func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
 
 func (e *epoll) connect(s Slot, addr *Sockaddr) {
 	so := e.table.at(s)
-	so.out.data = unsafe.Slice((*byte)(unsafe.Pointer(&addr.raw)), addr.size)
+	so.out.data = addr.bytes()
 	so.flags = so.flags&^(flagReadable|flagHangup|flagPeerEnded|flagBroken) | flagWritable
 	e.startWrite(s, so)
 }
@@ -134,15 +134,20 @@ func (e *epoll) tryWrite(so *socket) (unix.Errno, bool) {
 // reset the connection by then, that would throw away what it had sent before. EAGAIN is a unix socket's full queue,
 // which makes no event when there is room.
 func (e *epoll) tryConnect(so *socket) (unix.Errno, bool) {
+	var errno unix.Errno
 	if so.out.polling {
-		return rawsys.SocketError(int(so.fd)), true
+		errno = rawsys.SocketError(int(so.fd))
+	} else {
+		addr := so.out.data
+		errno = rawsys.Connect(int(so.fd), unsafe.Pointer(unsafe.SliceData(addr)), uint32(len(addr)))
+		if errno == unix.EINPROGRESS {
+			so.out.polling = true
+			so.flags &^= flagWritable
+			return 0, false
+		}
 	}
-	addr := so.out.data
-	errno := rawsys.Connect(int(so.fd), unsafe.Pointer(unsafe.SliceData(addr)), uint32(len(addr)))
-	if errno == unix.EINPROGRESS {
-		so.out.polling = true
-		so.flags &^= flagWritable
-		return 0, false
+	if errno == 0 {
+		errno = refuseItself(so)
 	}
 	return errno, true
 }
@@ -155,6 +160,12 @@ func (e *epoll) cancelRead(s Slot) {
 	e.endRead(s, so, Completion{Err: unix.ECANCELED})
 }
 
-func (e *epoll) cancelWrite(s Slot) { e.endWrite(s, e.table.at(s), unix.ECANCELED) }
+func (e *epoll) cancelWrite(s Slot) {
+	so := e.table.at(s)
+	if so.out.op == OpConnect {
+		_ = refuseItself(so) // it may have ended since the last look
+	}
+	e.endWrite(s, so, unix.ECANCELED)
+}
 
 func (e *epoll) release(b Buffer) { e.buffers.giveBack(b) }

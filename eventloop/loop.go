@@ -264,9 +264,13 @@ func (l *Loop) Accept(s Slot, room int) {
 // AcceptsAhead is how many connections an Accept may bring that was cancelled: with as little room, it is time to.
 func (l *Loop) AcceptsAhead() int { return l.engine.acceptsAhead() }
 
-// Connect connects the socket in s. addr must stay as it is until the completion.
+// Connect connects the socket in s. addr must stay as it is until the completion. A socket that has met itself completes
+// with ECONNREFUSED; see selfconnect.go.
 func (l *Loop) Connect(s Slot, addr *Sockaddr) {
-	l.startWrite(s, OpConnect)
+	so := l.startWrite(s, OpConnect)
+	if addr.mayMeetItself {
+		so.flags |= flagToItself
+	}
 	l.engine.connect(s, addr)
 }
 

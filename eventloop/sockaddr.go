@@ -13,11 +13,13 @@ type Sockaddr struct {
 	raw    unix.RawSockaddrAny
 	size   uint32
 	family int
+	// mayMeetItself: a connect to it may end at the connecting socket; see selfconnect.go.
+	mayMeetItself bool
 }
 
 // InetSockaddr is the address of a TCP endpoint. The scope of a link-local IPv6 address is an interface's number.
 func InetSockaddr(addr netip.AddrPort, scope uint32) *Sockaddr {
-	s := new(Sockaddr)
+	s := &Sockaddr{mayMeetItself: mayMeetItself(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()))}
 	port := [2]byte{byte(addr.Port() >> 8), byte(addr.Port())}
 	if ip := addr.Addr().Unmap(); ip.Is4() {
 		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&s.raw))
@@ -52,6 +54,9 @@ func UnixSockaddr(path string) (*Sockaddr, error) {
 	}
 	return s, nil
 }
+
+// bytes is the address as the kernel reads it.
+func (s *Sockaddr) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&s.raw)), s.size) }
 
 // Family is AF_INET, AF_INET6 or AF_UNIX.
 func (s *Sockaddr) Family() int { return s.family }

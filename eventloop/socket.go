@@ -38,6 +38,7 @@ const (
 	flagBroken                            // epoll: the peer has reset the connection, or hung up
 	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
+	flagToItself                          // a connect may end at this very socket; see selfconnect.go
 )
 
 // reading is the operation in flight on a socket's reading half.
@@ -63,7 +64,7 @@ type writing struct {
 	before    int32  // bytes taken that stood before data
 	done      int32  // bytes of data already taken
 	batch     uint32 // io_uring: the batch in which it was submitted
-	data      []byte // of OpSend, all of it; epoll: of OpConnect, the address
+	data      []byte // of OpSend, all of it; of OpConnect, the address
 	pipe      *Pipe
 }
 

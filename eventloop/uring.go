@@ -290,6 +290,8 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 		errno = unix.Errno(-e.res)
 	} else if so.out.op == OpSend {
 		so.out.done += e.res
+	} else {
+		errno = refuseItself(so)
 	}
 	retry := errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ECANCELED && so.out.moving
 	if so.out.op == OpSend && (retry || errno == 0) && int(so.out.done) < len(so.out.data) {

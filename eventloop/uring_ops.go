@@ -37,8 +37,10 @@ func (u *uring) connect(s Slot, addr *Sockaddr) {
 		u.endWrite(s, so, errno)
 		return
 	}
+	so := u.table.at(s)
+	so.out.data = addr.bytes()
 	e := u.submission()
-	e.opcode, e.fd, e.userData = opConnect, u.table.at(s).fd, userData(forWrite, s)
+	e.opcode, e.fd, e.userData = opConnect, so.fd, userData(forWrite, s)
 	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&addr.raw))), uint64(addr.size)
 }
 

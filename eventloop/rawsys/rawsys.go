@@ -95,6 +95,18 @@ func peerName(fd int, sa *unix.RawSockaddrAny) (errno unix.Errno) {
 	return errno
 }
 
+// LocalAddr is getsockname(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket.
+func LocalAddr(fd int) (netip.AddrPort, unix.Errno) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unsafe.Sizeof(sa))
+	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)),
+		uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return netip.AddrPort{}, errno
+	}
+	return addrPort(&sa), 0
+}
+
 // addrPort leaves out the scope of a link-local address: an access rule has none either.
 func addrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
 	switch sa.Addr.Family {
