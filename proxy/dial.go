@@ -15,6 +15,9 @@ import (
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.
 const resourceRetry = 100 * time.Millisecond
 
+// busyRetry is the pause before a dial knocks again at a unix socket whose queue is full.
+const busyRetry = 5 * time.Millisecond
+
 // search is what a connection has to remember while it looks for a backend. Most are served by the first one, and have
 // none.
 type search struct {
@@ -79,10 +82,21 @@ func (w *worker) connect(index uint32, c *conn, b *backend.Backend) {
 	pool.hedges.earn()
 	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts {
 		c.flags |= flagMayHedge
-		w.loop.SetTimer(index, now+int64(pool.Hedge))
-		return
 	}
-	w.loop.SetTimer(index, now+int64(pool.ConnectTimeout))
+	w.watchDial(index, c)
+}
+
+// watchDial sets the timer of a dial for what comes next: a second dial, another attempt at a full queue, or its end.
+func (w *worker) watchDial(index uint32, c *conn) {
+	pool := c.listener.Pool
+	due := c.dialled + int64(pool.ConnectTimeout)
+	if c.flags&flagMayHedge != 0 {
+		due = min(due, c.dialled+int64(pool.Hedge))
+	}
+	if !w.loop.Busy(slotOf(index, server)) {
+		due = min(due, w.loop.Now()+int64(busyRetry))
+	}
+	w.loop.SetTimer(index, due)
 }
 
 // startConnect opens a socket in the server slot of index and starts to connect it.
@@ -126,16 +140,39 @@ func (w *worker) leaveWaiting(c *conn) {
 	}
 }
 
-// dialExpired dials a second backend beside the first when that is due, or ends a dial that took too long; the
-// completion of the cancelled connect goes on from there.
+// dialExpired dials a second backend beside the first when that is due, knocks again at a full queue, or ends a dial that
+// took too long; the completion of the connect goes on from there.
 func (w *worker) dialExpired(index uint32, c *conn) {
-	if c.flags&flagMayHedge != 0 {
+	now, pool := w.loop.Now(), c.listener.Pool
+	if c.flags&flagMayHedge != 0 && now >= c.dialled+int64(pool.Hedge) {
 		c.flags &^= flagMayHedge
-		w.loop.SetTimer(index, c.dialled+int64(c.listener.Pool.ConnectTimeout))
 		w.hedge(index, c)
+	}
+	if now >= c.dialled+int64(pool.ConnectTimeout) {
+		w.giveUpDial(index)
 		return
 	}
-	w.loop.CancelWrite(slotOf(index, server))
+	if slot := slotOf(index, server); !w.loop.Busy(slot) {
+		w.loop.Connect(slot, pool.Addrs[c.backend.Index])
+	}
+	w.watchDial(index, c)
+}
+
+// giveUpDial ends a dial that has not been answered; its completion goes on from there. One that waits before it knocks
+// again has nothing in flight: it completes here.
+func (w *worker) giveUpDial(index uint32) {
+	slot := slotOf(index, server)
+	if w.loop.Busy(slot) {
+		w.loop.CancelWrite(slot)
+		return
+	}
+	w.Complete(&eventloop.Completion{Slot: slot, Op: eventloop.OpConnect, Err: unix.EBUSY})
+}
+
+// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may knock again. The
+// kernel has no event for room in it, and the backend is well: it has more clients than it has accepted so far.
+func (w *worker) queueFull(c *conn, done *eventloop.Completion) bool {
+	return done.Err == unix.EAGAIN && w.loop.Now() < c.dialled+int64(c.listener.Pool.ConnectTimeout)
 }
 
 // dialDone goes on to relaying, or to the next backend.
@@ -151,6 +188,8 @@ func (w *worker) dialDone(index uint32, c *conn, done *eventloop.Completion) {
 		w.withdrawRival(c)
 		w.relay(index, c)
 		w.broken(index, c, server, done.Err)
+	case w.queueFull(c, done):
+		w.watchDial(index, c)
 	default:
 		o := w.dialOver(c, done)
 		if c.rival() != nil {
@@ -192,10 +231,12 @@ func (w *worker) dialFailed(index uint32, c *conn, o Outcome) {
 func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 	switch errno {
 	case unix.ECONNREFUSED,
-		unix.ENOENT, unix.EAGAIN, unix.EACCES, unix.EPROTOTYPE, unix.ELOOP, unix.ENOTDIR: // of a unix socket
+		unix.ENOENT, unix.EACCES, unix.EPROTOTYPE, unix.ELOOP, unix.ENOTDIR: // of a unix socket
 		return Outcome{SideBackend, ReasonConnectRefused}, true
 	case unix.ETIMEDOUT, unix.ECANCELED: // cancelled by the timer
 		return Outcome{SideBackend, ReasonConnectTimeout}, true
+	case unix.EAGAIN, unix.EBUSY: // no room in its queue until the end; see queueFull
+		return Outcome{SideBackend, ReasonConnectTimeout}, false
 	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN:
 		return Outcome{SideBackend, ReasonConnectUnreachable}, true
 	case unix.EADDRNOTAVAIL, unix.EADDRINUSE:

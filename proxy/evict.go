@@ -120,7 +120,7 @@ func (w *worker) abandonDials(e *eviction) {
 		c := w.conn(i)
 		if (c.state == stateDialling || c.state == stateHedging) && c.backend == e.Backend && c.dialled <= e.asked {
 			c.flags &^= flagMayHedge
-			w.loop.CancelWrite(slotOf(i, server))
+			w.giveUpDial(i)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (w *worker) hedge(index uint32, c *conn) {
 	h.searching().rival = index + 1
 	c.searching().rival = second + 1
 	c.countAttempt()
-	w.loop.SetTimer(second, now+int64(pool.ConnectTimeout))
+	w.watchDial(second, h)
 }
 
 // hedgeDone gives the client to the second backend if that has answered first.
@@ -86,6 +86,10 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 	index := *h.rival()
 	c := w.conn(index)
 	pool := c.listener.Pool
+	if w.queueFull(h, done) {
+		w.watchDial(second, h)
+		return
+	}
 	if done.Err != 0 && !answered(done.Err) {
 		_ = w.dialOver(h, done)
 		c.search.tried = append(c.search.tried, h.backend)
@@ -98,10 +102,12 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 	}
 	// Whoever is that much slower than another is left aside, as if it had timed out: the next clients need not wait
 	// for it, and a probe finds out when it is well again.
-	pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
+	// A unix socket's connect is never slow: its queue is full (see queueFull), which is no fault.
+	if pool.Addrs[c.backend.Index].Family() != unix.AF_UNIX {
+		pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
+	}
 	w.moveClient(index, c, second, h)
-	c.state = stateWithdrawn
-	w.loop.CancelWrite(slotOf(index, server))
+	w.withdraw(index, c)
 	w.dialDone(second, h, done)
 }
 
@@ -139,10 +145,15 @@ func (w *worker) withdrawRival(c *conn) {
 	}
 	c.search.rival = 0
 	h := w.conn(*rival)
-	h.state = stateWithdrawn
 	h.search = nil
 	w.loop.StopTimer(*rival)
-	w.loop.CancelWrite(slotOf(*rival, server))
+	w.withdraw(*rival, h)
+}
+
+// withdraw ends the dial of a conn that has no client any more.
+func (w *worker) withdraw(index uint32, c *conn) {
+	c.state = stateWithdrawn
+	w.giveUpDial(index)
 }
 
 // withdrawn is reached when a dial that has lost is over, one way or the other.

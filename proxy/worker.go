@@ -105,7 +105,7 @@ func (w *worker) Expire(index uint32) {
 	case stateDialling:
 		w.dialExpired(index, c)
 	case stateHedging:
-		w.loop.CancelWrite(slotOf(index, server))
+		w.dialExpired(index, c)
 	case stateQueued:
 		w.queueExpired(index, c)
 	case stateWaiting:

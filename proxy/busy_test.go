@@ -1,0 +1,175 @@
+package proxy_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/backend"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// busyListener listens on a unix socket with a backlog that package net does not offer, and accepts nothing by itself.
+func busyListener(t *testing.T, backlog int) *net.UnixListener {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.(*net.UnixListener)
+}
+
+// blameless holds that a backend that is only busy is neither left aside nor counted as failed.
+func blameless(t *testing.T, b *backend.Backend) {
+	t.Helper()
+	if _, failed := b.Dials(); failed != 0 || b.LeftAside() {
+		t.Errorf("%d dials of the busy backend count as failed; left aside: %v", failed, b.LeftAside())
+	}
+}
+
+// TestBusyUnixBackend has 30 clients come to a server that takes five of them into its queue and then one after the
+// other: all are served, as they are without a proxy, where connect(2) waits.
+func TestBusyUnixBackend(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		const clients = 30
+		l := busyListener(t, 4)
+		r := start(t, engine, []string{l.Addr().String()})
+		var served sync.WaitGroup
+		for range clients {
+			c := r.dial()
+			served.Go(func() {
+				if got, err := ask(c, "hello"); err != nil || got != "hello" {
+					t.Errorf("echo = %q, %v", got, err)
+				}
+				c.Close()
+			})
+		}
+		b := r.pool.Backends[0]
+		testnet.Eventually(t, "all clients are with the backend", func() bool { return b.Active() == clients })
+		_ = l.SetDeadline(time.Now().Add(testnet.Patience))
+		for range clients { // each request is answered before the next connection is accepted
+			c, err := l.AcceptUnix()
+			if err != nil {
+				t.Fatal(err)
+			}
+			testnet.Echo(c)
+			c.Close()
+		}
+		served.Wait()
+		for _, record := range r.ended(clients) {
+			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
+			if record.Attempts != 1 {
+				t.Errorf("%d attempts, want 1", record.Attempts)
+			}
+		}
+		blameless(t, b)
+	})
+}
+
+// TestUnixBackendStaysBusy has the queue stay full until the timeout: the next backend serves, and the first is not
+// blamed.
+func TestUnixBackendStaysBusy(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		l := busyListener(t, 0)
+		r := start(t, engine, []string{l.Addr().String(), testnet.Serve(t, "tcp", "", testnet.Echo).Addr}, func(s *setup) {
+			s.policy, s.timeout = "first", 50*time.Millisecond
+		})
+		r.dial() // fills the queue
+		busy := r.pool.Backends[0]
+		testnet.Eventually(t, "the queue is full", func() bool { ok, _ := busy.Dials(); return ok == 1 })
+		c := r.dial()
+		mustAsk(t, c, "hello")
+		c.Close()
+		record := r.ended(1)[0]
+		if record.Backend != r.pool.Backends[1] || record.Attempts != 2 || record.Duration < 50*time.Millisecond {
+			t.Errorf("served by %s with attempt %d after %v", record.Backend.Address, record.Attempts, record.Duration)
+		}
+		blameless(t, busy)
+	})
+}
+
+// TestOnlyUnixBackendStaysBusy has no other backend: the client learns so after the timeout.
+func TestOnlyUnixBackendStaysBusy(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		l := busyListener(t, 0)
+		r := start(t, engine, []string{l.Addr().String()}, func(s *setup) { s.timeout = 50 * time.Millisecond })
+		r.dial()
+		busy := r.pool.Backends[0]
+		testnet.Eventually(t, "the queue is full", func() bool { ok, _ := busy.Dials(); return ok == 1 })
+		if n, err := r.dial().Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("the client reads %d bytes, %v", n, err)
+		}
+		r.expect(r.ended(1)[0], proxy.SideBackend, proxy.ReasonConnectTimeout, 0, 0)
+		blameless(t, busy)
+		testnet.Eventually(t, "nothing of it is left", func() bool { return busy.Active() == 1 })
+	})
+}
+
+// TestHedgeBesideBusyUnixBackend has a second dial win over one that waits for room, and one that waits for room lose.
+func TestHedgeBesideBusyUnixBackend(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		first, second := busyListener(t, 0), busyListener(t, 0)
+		r := start(t, engine, []string{first.Addr().String(), second.Addr().String(), good.Addr}, hedging(10*time.Millisecond),
+			func(s *setup) { s.timeout = 60 * time.Millisecond })
+		r.dial()
+		busy := r.pool.Backends[:2]
+		testnet.Eventually(t, "the first queue is full", func() bool { ok, _ := busy[0].Dials(); return ok == 1 })
+		r.dial() // the second dial serves it
+		testnet.Eventually(t, "the second queue is full", func() bool { ok, _ := busy[1].Dials(); return ok == 1 })
+		c := r.dial() // both wait, and the first gives up: the third backend serves
+		mustAsk(t, c, "hello")
+		c.Close()
+		if record := r.ended(1)[0]; record.Backend != r.pool.Backends[2] || record.Attempts != 3 {
+			t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
+		}
+		for _, b := range busy {
+			blameless(t, b)
+			testnet.Eventually(t, "nothing of the dials is left", func() bool { return b.Active() == 1 })
+		}
+	})
+}
+
+// TestStopWhileUnixBackendIsBusy stops the proxy while dials wait for room, hedged ones too.
+func TestStopWhileUnixBackendIsBusy(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		first, second := busyListener(t, 0), busyListener(t, 0)
+		r := start(t, engine, []string{first.Addr().String(), second.Addr().String()}, hedging(time.Millisecond))
+		for range 4 {
+			r.dial()
+		}
+		testnet.Eventually(t, "both are dialled for two clients", func() bool {
+			return r.pool.Backends[0].Active() >= 3 && r.pool.Backends[1].Active() >= 3
+		})
+		r.cancel()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+		for _, b := range r.pool.Backends {
+			if b.Active() != 0 {
+				t.Errorf("%d connections are counted on %s", b.Active(), b.Address)
+			}
+			blameless(t, b)
+		}
+	})
+}
