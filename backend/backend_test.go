@@ -14,11 +14,14 @@ var escaped *Backend
 
 func TestLayout(t *testing.T) {
 	var b Backend
-	if got := unsafe.Sizeof(b); got != 2*cacheLine {
-		t.Errorf("a Backend has %d bytes, want %d", got, 2*cacheLine)
+	if got := unsafe.Sizeof(b); got != 3*cacheLine {
+		t.Errorf("a Backend has %d bytes, want %d", got, 3*cacheLine)
 	}
 	if got := unsafe.Offsetof(b.active); got != cacheLine {
 		t.Errorf("the counters begin at byte %d, want %d", got, cacheLine)
+	}
+	if got := unsafe.Offsetof(b.outlier); got != 2*cacheLine {
+		t.Errorf("what answers look at begins at byte %d, want %d", got, 2*cacheLine)
 	}
 	for range 100 {
 		escaped = new(Backend)

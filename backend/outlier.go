@@ -1,6 +1,9 @@
 package backend
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // outlier is what the connections of a backend say about it, beside the checks.
 // As in aside, one goroutine at a time writes.
@@ -8,7 +11,13 @@ type outlier struct {
 	ejectedUntil atomic.Int64 // 0: not ejected
 	failures     atomic.Int32 // in a row: failed dials, and connections without an answer
 	ejections    atomic.Int32 // of late: each lasts longer than the one before
+	answered     atomic.Int64 // the last answer, up to answerStep early; 0: none yet
 }
+
+// answerStep is how exactly the time of the last answer is known. A busy backend
+// answers on all CPUs at once: so they write it a thousand times a second, and
+// otherwise only read it.
+const answerStep = int64(time.Millisecond)
 
 // Ejected reports whether too many of its connections failed in a row. Any
 // goroutine may ask.
@@ -20,15 +29,32 @@ func (b *Backend) EjectedUntil() int64 { return b.outlier.ejectedUntil.Load() }
 // Ejections returns how many ejections there were of late, this one included.
 func (b *Backend) Ejections() int { return int(b.outlier.ejections.Load()) }
 
-// Suspect reports whether the last connection failed, so that an answer is
-// worth telling. Any goroutine may ask.
+// Suspect reports whether the last connection failed. Any goroutine may ask.
 func (b *Backend) Suspect() bool { return b.outlier.failures.Load() != 0 }
 
 // CountFailure counts one more failure in a row and returns how many there are.
 func (b *Backend) CountFailure() int { return int(b.outlier.failures.Add(1)) }
 
-// Answered forgets the failures in a row. Any goroutine may call it.
-func (b *Backend) Answered() { b.outlier.failures.Store(0) }
+// Answered notes that the backend has answered a client, and forgets the
+// failures in a row. Any goroutine may call it.
+func (b *Backend) Answered(now int64) {
+	if last := b.outlier.answered.Load(); last == 0 || now-last >= answerStep {
+		if now == 0 {
+			now = 1
+		}
+		b.outlier.answered.Store(now)
+	}
+	if b.Suspect() {
+		b.outlier.failures.Store(0)
+	}
+}
+
+// AnsweredSince reports whether the backend has answered any client since a
+// time. When in doubt, it has. Any goroutine may ask.
+func (b *Backend) AnsweredSince(asked int64) bool {
+	last := b.outlier.answered.Load()
+	return last != 0 && last+answerStep > asked
+}
 
 // Eject notes an ejection until the given time, the n-th of late.
 func (b *Backend) Eject(until int64, n int) {

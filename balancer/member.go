@@ -12,7 +12,8 @@ type member struct {
 	// lastEjection is how long the last ejection was, and returned when it
 	// ended.
 	lastEjection, returned int64
-	down, unusable         bool // as counted in standing
+	silences               []silence // counted of late
+	down, unusable         bool      // as counted in standing
 }
 
 // standing counts who could serve, as far as checks and connections tell.

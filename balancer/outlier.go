@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -23,23 +24,73 @@ type Outlier struct {
 // maxEjection bounds the growth of ejections.
 const maxEjection = 5 * time.Minute
 
-// Silent tells that a connection to b has ended without a byte from it, in a
-// way that b is to blame for. What is not to be blamed on b is not told.
-func (p *Balancer) Silent(b *backend.Backend, now int64) {
-	if p.options.Outlier == nil {
-		return
+// Ejects reports whether the pool ejects backends, so that their answers are
+// worth noting.
+func (p *Balancer) Ejects() bool { return p.options.Outlier != nil }
+
+// Silence is a connection on which no byte has come from the backend.
+type Silence struct {
+	Client netip.Addr // the zero value for a client on a unix socket
+	Asked  int64      // when the client began to wait
+	Now    int64
+	// Once is the time in which all silences of one client count as one: a few
+	// clients must not have a backend ejected for all others. With 0, each counts:
+	// it was the backend that ended the connection.
+	Once time.Duration
+}
+
+// Silent tells of a silence that b is to blame for, as far as the connection
+// shows. It reports whether that counts as a failure of b: it does not when b has
+// answered any client since this one began to wait.
+func (p *Balancer) Silent(b *backend.Backend, s Silence) (counted bool) {
+	if p.options.Outlier == nil || b.AnsweredSince(s.Asked) {
+		return false
 	}
 	p.mu.Lock()
 	defer p.unlock()
-	p.suspect(b, now)
-	p.serveQueue(now)
+	if s.Once > 0 && !p.members[b.Index].firstSilence(s) {
+		return false
+	}
+	p.suspect(b, s.Asked, s.Now)
+	p.serveQueue(s.Now)
+	return true
 }
 
-// suspect counts a failure of b, and ejects it if that is one too many. A byte
-// from it, see [backend.Backend.Answered], begins the count anew.
-func (p *Balancer) suspect(b *backend.Backend, now int64) {
+// silence is one that was counted.
+type silence struct {
+	client netip.Addr
+	at     int64
+}
+
+// maxSilences bounds the silences that are remembered of a backend: one that has
+// more failures in so short a time is ejected, or may not be.
+const maxSilences = 64
+
+// firstSilence reports whether the client has had no silence counted of late, and
+// remembers this one. An IPv6 client has a network of 64 bits to itself.
+func (m *member) firstSilence(s Silence) bool {
+	client := s.Client
+	if client.Is6() {
+		client = netip.PrefixFrom(client, 64).Masked().Addr()
+	}
+	m.silences = slices.DeleteFunc(m.silences, func(old silence) bool { return s.Now-old.at >= int64(s.Once) })
+	if slices.ContainsFunc(m.silences, func(old silence) bool { return old.client == client }) {
+		return false
+	}
+	if len(m.silences) == maxSilences {
+		m.silences = slices.Delete(m.silences, 0, 1)
+	}
+	m.silences = append(m.silences, silence{client, s.Now})
+	return true
+}
+
+// suspect counts a failure of b towards a client that has waited since asked, and
+// ejects b if that is one too many. An answer, see [backend.Backend.Answered],
+// begins the count anew; one that came while the client waited shows that b is
+// well, in whatever order the two are told.
+func (p *Balancer) suspect(b *backend.Backend, asked, now int64) {
 	o := p.options.Outlier
-	if o == nil || b.Ejected() {
+	if o == nil || b.Ejected() || b.AnsweredSince(asked) {
 		return
 	}
 	failures := b.CountFailure()

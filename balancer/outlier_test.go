@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -21,15 +22,15 @@ func ejecting(t *testing.T, maxEjected, n int) (policy, []*backend.Backend, *[]E
 
 func silent(p policy, b *backend.Backend, now int64, times int) {
 	for range times {
-		p.Silent(b, now)
+		p.Silent(b, Silence{Asked: now, Now: now})
 	}
 }
 
 func TestEjection(t *testing.T) {
 	p, backends, events := ejecting(t, 50, 2)
 	b := backends[0]
-	silent(p, b, 0, 2)
-	b.Answered()
+	silent(p, b, 1-2*second, 2)
+	b.Answered(1 - second)
 	silent(p, b, 0, 2)
 	if b.Ejected() {
 		t.Fatal("ejected although it has answered in between")
@@ -52,6 +53,70 @@ func TestEjection(t *testing.T) {
 	}
 	if len(*events) != 2 || (*events)[0].Kind != Ejected || (*events)[0].Count != 3 || (*events)[1].Kind != Returned {
 		t.Errorf("told of %+v", *events)
+	}
+}
+
+// TestSilenceOfBusyBackend has clients wait while the backend answers others: it
+// is well, in whatever order that is told.
+func TestSilenceOfBusyBackend(t *testing.T) {
+	p, backends, _ := ejecting(t, 50, 2)
+	b := backends[0]
+	b.Answered(5 * second)
+	for i := range 40 {
+		s := Silence{Client: clientAt(i), Asked: 4 * second, Now: 20 * second, Once: time.Second}
+		if p.Silent(b, s) {
+			t.Fatal("a failure although the backend has answered since the client asked")
+		}
+		p.Balancer.Failed(b, 4*second, 20*second) // nor does a dial that was under way when it answered
+	}
+	if b.Suspect() || b.Ejected() {
+		t.Fatal("a backend that answers is suspect")
+	}
+	for i := range 3 {
+		s := Silence{Client: clientAt(i), Asked: 6 * second, Now: 20 * second, Once: time.Second}
+		if !p.Silent(b, s) {
+			t.Error("no failure although all answers came before the client asked")
+		}
+	}
+	if !b.Ejected() {
+		t.Error("not ejected after three clients that were not answered")
+	}
+}
+
+// TestSilencesOfOneClient has one client wait on many connections: in the time
+// between two looks, that is one failure.
+func TestSilencesOfOneClient(t *testing.T) {
+	for _, test := range []struct {
+		name, first, second string
+		same                bool
+	}{
+		{"one_address", "192.0.2.1", "192.0.2.1", true},
+		{"two_addresses", "192.0.2.1", "192.0.2.2", false},
+		{"one_network", "2001:db8::1", "2001:db8::ffff:2", true},
+		{"two_networks", "2001:db8::1", "2001:db8:0:1::1", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, backends, _ := ejecting(t, 50, 2)
+			silence := func(client string, now int64) bool {
+				return p.Silent(backends[0], Silence{Client: netip.MustParseAddr(client), Now: now, Once: time.Second})
+			}
+			if !silence(test.first, 10*second) {
+				t.Error("the first does not count")
+			}
+			if got := silence(test.second, 11*second-1); got == test.same {
+				t.Errorf("the second counts: %v", got)
+			}
+			if !silence(test.first, 11*second) {
+				t.Error("the first does not count at the next look")
+			}
+		})
+	}
+	p, backends, _ := ejecting(t, 1, 2) // nothing is ever ejected
+	for i := range 10 * maxSilences {
+		p.Silent(backends[0], Silence{Client: clientAt(i), Once: time.Hour})
+	}
+	if n := len(p.members[0].silences); n > maxSilences {
+		t.Errorf("%d silences are remembered", n)
 	}
 }
 

@@ -236,7 +236,7 @@ func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.leaveAside(b, began, now)
-	p.suspect(b, now)
+	p.suspect(b, began, now)
 	p.serveQueue(now)
 }
 

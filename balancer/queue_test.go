@@ -199,7 +199,7 @@ func TestSilenceServesTheQueue(t *testing.T) {
 	a.MaxConnections = 1
 	p.Pick(0, nil)
 	w := waits(t, p, Request{})
-	p.Silent(a, 0)
+	p.Silent(a, Silence{})
 	if w.one(t) != c {
 		t.Errorf("who waits has %v, want the one that is used again", w.one(t))
 	}
@@ -213,7 +213,7 @@ func TestNobodyIsOvertakenByLastResort(t *testing.T) {
 	}, newBackends(1, 1))
 	full, ejected := backends[0], backends[1]
 	full.MaxConnections = 1
-	p.Silent(ejected, 0)
+	p.Silent(ejected, Silence{})
 	p.Pick(0, nil)
 	w := waits(t, p, Request{})
 	p.SetHealth(full, backend.HealthDown, 0)

@@ -210,7 +210,7 @@ listeners: {front: {bind: "127.0.0.1:1", pool: back}}
 pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, eject: 1s, max_ejected: 50%}}}
 `)
 	stop := runs(t, m, p)
-	w.pool.Balancer.Silent(w.pool.Backends[0], proxy.Clock()-int64(time.Second)) // a second ago
+	silentSecondAgo(w.pool)
 	for w.pool.Backends[0].Ejected() {
 		select {
 		case <-t.Context().Done():
@@ -381,6 +381,12 @@ func TestEachCheck(t *testing.T) {
 	}
 }
 
+// silentSecondAgo has the first backend of a pool fail a client a second ago.
+func silentSecondAgo(p *proxy.Pool) {
+	then := proxy.Clock() - int64(time.Second)
+	p.Balancer.Silent(p.Backends[0], balancer.Silence{Asked: then, Now: then})
+}
+
 // TestTicksDespiteEvents has events come faster than ticks: time goes on for the balancers all the same.
 func TestTicksDespiteEvents(t *testing.T) {
 	m, w, p, _ := watching(t, `
@@ -388,7 +394,7 @@ listeners: {front: {bind: "127.0.0.1:1", pool: back}}
 pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, eject: 1s, max_ejected: 50%}}}
 `)
 	defer runs(t, m, p)()
-	w.pool.Balancer.Silent(w.pool.Backends[0], proxy.Clock()-int64(time.Second)) // a second ago
+	silentSecondAgo(w.pool)
 	give, every := time.After(20*tickEvery), time.Tick(tickEvery/5)
 	for w.pool.Backends[0].Ejected() {
 		select {

@@ -26,7 +26,8 @@ type simDial struct {
 	client    *simClient
 	backend   *backend.Backend
 	began     int64
-	withdrawn bool // another one was faster
+	asked     int64 // when the client began to wait for a byte
+	withdrawn bool  // another one was faster
 	relaying  bool
 	answered  bool // with a byte
 	over      bool

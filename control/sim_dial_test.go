@@ -3,6 +3,8 @@ package control
 import (
 	"slices"
 	"time"
+
+	"l4proxy/balancer"
 )
 
 // connect begins to dial the backend that a client has got, if the machine lets it.
@@ -134,7 +136,7 @@ func (s *simulation) nextDial(d *simDial, fault bool) {
 
 // relay is the connection that has come of a dial.
 func (s *simulation) relay(d *simDial) {
-	d.relaying = true
+	d.relaying, d.asked = true, s.loop.now
 	d.client.tried = nil
 	truth := &s.truth[d.backend.Index]
 	switch *truth {
@@ -152,35 +154,56 @@ func (s *simulation) relay(d *simDial) {
 		if s.mended {
 			stay = min(stay, 100*time.Millisecond)
 		}
-		s.loop.after(s.around(stay), func() { s.ended(d, false) })
+		s.loop.after(s.around(stay), func() { s.ended(d, simServed) })
 	case simCloses:
-		s.loop.after(s.between(0, 5*time.Millisecond), func() { s.ended(d, true) })
+		s.loop.after(s.between(0, 5*time.Millisecond), func() { s.ended(d, simClosed) })
 	default: // it hangs, or is gone by now: the client gives up waiting, with a reset
-		s.loop.after(s.between(50*time.Millisecond, time.Second), func() { s.ended(d, true) })
+		s.loop.after(s.between(50*time.Millisecond, time.Second), func() { s.ended(d, simGaveUp) })
 	}
 	s.relaying[d.backend.Index] = append(s.relaying[d.backend.Index], d)
 }
 
 // answered is the first byte from the backend.
 func (s *simulation) answered(d *simDial) {
-	if d.backend.Suspect() {
-		d.backend.Answered()
+	if s.balancer.Ejects() {
+		d.backend.Answered(s.loop.now)
 	}
 	d.answered = true
-	s.twin.of(d.backend).suspicion = 0
+	s.twin.answered(s.twin.of(d.backend), s.loop.now)
 }
 
-// ended is the end of a connection. It is silent when no byte has come from the backend, and that is its fault.
-func (s *simulation) ended(d *simDial, silent bool) {
+// simEnd is how a connection ends.
+type simEnd int
+
+const (
+	simServed simEnd = iota
+	simClosed        // by the backend, without a byte from it
+	simGaveUp        // the client has waited for a byte
+)
+
+// simOnce is in how much time clients that give up count once each.
+const simOnce = 500 * time.Millisecond
+
+// ended is the end of a connection.
+func (s *simulation) ended(d *simDial, how simEnd) {
 	if d.over {
 		return
 	}
-	if silent {
-		if s.tracing {
-			s.trace("%s was silent", d.backend.Address)
+	if how != simServed {
+		silence := balancer.Silence{Client: d.client.addr, Asked: d.asked, Now: s.loop.now}
+		if how == simGaveUp {
+			silence.Once = simOnce
 		}
-		s.twin.suspect(s.twin.of(d.backend), s.loop.now)
-		s.balancer.Silent(d.backend, s.loop.now)
+		counts := s.twin.silent(s.twin.of(d.backend), silence)
+		if s.tracing {
+			s.trace("%s was silent, which counts: %t", d.backend.Address, counts)
+		}
+		if !counts && s.balancer.Ejects() {
+			s.happened("silence did not count")
+		}
+		if s.balancer.Silent(d.backend, silence) != counts {
+			s.violated(ruleEjected, "the silence of %s counts: %t, want %t: %s", d.backend.Address, !counts, counts, s)
+		}
 	}
 	s.done(d)
 	s.gone(d.client)
@@ -188,9 +211,15 @@ func (s *simulation) ended(d *simDial, silent bool) {
 
 // endAll ends the connections of a backend within a short time, by its own fault or not.
 func (s *simulation) endAll(i int, fault bool) {
+	how := func(d *simDial) simEnd {
+		if fault && !d.answered {
+			return simClosed
+		}
+		return simServed
+	}
 	for _, d := range s.relaying[i] {
 		if !d.over {
-			s.loop.after(s.between(0, 50*time.Millisecond), func() { s.ended(d, fault && !d.answered) })
+			s.loop.after(s.between(0, 50*time.Millisecond), func() { s.ended(d, how(d)) })
 		}
 	}
 	s.relaying[i] = s.relaying[i][:0]

@@ -31,8 +31,10 @@ type twinBackend struct {
 	probing  bool
 	probe    *simDial // the connection that does
 
-	recovered              int64 // when it was brought back last
-	suspicion              int   // failed dials and connections in a row
+	recovered              int64              // when it was brought back last
+	suspicion              int                // failed dials and connections in a row
+	lastAnswer             int64              // to the millisecond; 0: none yet
+	silences               []balancer.Silence // of clients that gave up, counted
 	ejectedUntil           int64
 	ejections              int
 	lastEjection, returned int64
@@ -122,7 +124,7 @@ func (t *twin) done(b *twinBackend, d *simDial) {
 // failed counts a failed dial, unless it is older than what is known: begun before the probe, or before the recovery.
 func (t *twin) failed(b *twinBackend, began, now int64) {
 	t.leaveAside(b, began, now)
-	t.suspect(b, now)
+	t.suspect(b, began, now)
 }
 
 func (t *twin) leaveAside(b *twinBackend, began, now int64) {
@@ -143,10 +145,40 @@ func (t *twin) ok(b *twinBackend, now int64) {
 	b.failures, b.until, b.probing, b.probe = 0, 0, false, nil
 }
 
-// suspect is told of each failed dial, and of each connection that has ended silently.
-func (t *twin) suspect(b *twinBackend, now int64) {
+// answered is told of the first byte of each connection.
+func (t *twin) answered(b *twinBackend, now int64) {
+	if b.lastAnswer == 0 || now-b.lastAnswer >= int64(time.Millisecond) {
+		b.lastAnswer = now
+	}
+	b.suspicion = 0
+}
+
+// answeredSince reports whether the backend has answered any client since a time, or may have.
+func (b *twinBackend) answeredSince(asked int64) bool {
+	return b.lastAnswer != 0 && asked < b.lastAnswer+int64(time.Millisecond)
+}
+
+// silent is told of each connection that has ended silently, and reports whether that counts.
+func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
+	if t.options.Outlier == nil || b.answeredSince(s.Asked) {
+		return false
+	}
+	if s.Once > 0 {
+		for _, old := range b.silences {
+			if old.Client == s.Client && s.Now-old.Now < int64(s.Once) {
+				return false
+			}
+		}
+		b.silences = append(b.silences, s)
+	}
+	t.suspect(b, s.Asked, s.Now)
+	return true
+}
+
+// suspect is told of each failed dial, and of each connection that has ended silently. A client has waited since asked.
+func (t *twin) suspect(b *twinBackend, asked, now int64) {
 	o := t.options.Outlier
-	if o == nil || b.ejectedUntil != 0 {
+	if o == nil || b.ejectedUntil != 0 || b.answeredSince(asked) {
 		return
 	}
 	b.suspicion++

@@ -166,7 +166,7 @@ var simHappenings = []string{
 	"left aside", "came back", "ejected", "returned", "went down", "came up", "panicked", "started slowly",
 	"picked as a probe", "picked as the last resort", "picked of a later tier", "picked in panic",
 	"waited", "granted", "granted to one who had left", "left the queue", "found the queue full", "found nobody",
-	"tried all in vain", "hedged", "hedged well", "hedged when the first failed",
+	"tried all in vain", "silence did not count", "hedged", "hedged well", "hedged when the first failed",
 }
 
 func (s *simulation) happened(what string) { s.tally[what]++ }

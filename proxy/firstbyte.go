@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"l4proxy/balancer"
+)
 
 // A backend that hangs says nothing, and nothing happens on its connections: no completion tells of it. A worker
 // therefore looks over its connections from time to time, when a pool wants to know (Pool.FirstByte).
@@ -26,7 +30,20 @@ func (s *State) lookEvery() time.Duration {
 	if least == 0 {
 		return 0
 	}
-	return min(max(least/looksPerFirstByte, minLookEvery), maxLookEvery)
+	return lookEvery(least)
+}
+
+// countOnce is the time in which all clients of one address that wait, or have given up, count as one failure: that
+// between two looks, or the longest where no looks are made.
+func (p *Pool) countOnce() time.Duration {
+	if p.FirstByte == 0 {
+		return maxLookEvery
+	}
+	return lookEvery(p.FirstByte)
+}
+
+func lookEvery(firstByte time.Duration) time.Duration {
+	return min(max(firstByte/looksPerFirstByte, minLookEvery), maxLookEvery)
 }
 
 // firstByteWatch is the time of the looks on one worker, on the loop's clock.
@@ -63,12 +80,18 @@ func (w *worker) look(index uint32) {
 }
 
 // blameSilent tells the balancer of all connections that wait for too long for their backend's first byte. They go on.
+// One that does not count this time may do so at a later look.
 func (w *worker) blameSilent(now int64) {
 	for i := range w.connsEnd() {
 		c := w.conn(i)
-		if c.state == stateRelaying && c.flags&(flagAnswered|flagBlamed) == 0 && c.silent(now-max(c.lastActive, w.firstBytes.awake)) {
+		if c.state != stateRelaying || c.flags&(flagAnswered|flagBlamed) != 0 || !c.silent(now-max(c.lastActive, w.firstBytes.awake)) {
+			continue
+		}
+		pool := c.listener.Pool
+		if c.backend.Ejected() || pool.Balancer.Silent(c.backend, balancer.Silence{
+			Client: c.peer.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce(),
+		}) {
 			c.flags |= flagBlamed
-			c.listener.Pool.Balancer.Silent(c.backend, now)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"io"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -9,6 +10,43 @@ import (
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
+
+// TestSilentClientsDoNotEject has 40 clients of as many addresses send a byte that gets no answer, while another client
+// asks on one connection and is answered: the backend is not ejected.
+func TestSilentClientsDoNotEject(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			first := make([]byte, 1)
+			if _, err := io.ReadFull(c, first); err != nil || first[0] == '?' {
+				_, _ = io.Copy(io.Discard, c)
+				return
+			}
+			_, _ = c.Write(first)
+			testnet.Echo(c)
+		})
+		const firstByte = 200 * time.Millisecond
+		r := start(t, engine, addresses(b), func(s *setup) {
+			s.balance = func(o *balancer.Options) {
+				o.Outlier = &balancer.Outlier{Failures: 3, Eject: time.Hour, MaxEjected: 100}
+			}
+			s.pooled = func(p *proxy.Pool) { p.FirstByte = firstByte }
+		})
+		busy := r.dial()
+		mustAsk(t, busy, "hello")
+		for i := range 40 {
+			c := testnet.DialFrom(t, netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i)}).String(), r.addr)
+			if _, err := io.WriteString(c, "?"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for began := time.Now(); time.Since(began) < 2*firstByte; {
+			mustAsk(t, busy, "hello")
+		}
+		if r.pool.Backends[0].Ejected() {
+			t.Error("ejected although it answers")
+		}
+	})
+}
 
 // TestFirstByteIsLate has a backend hang that takes connections: it is ejected while its clients wait, the next client
 // is served by the other one, and those who wait get their answer when it goes on.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -87,6 +88,7 @@ func looking(t *testing.T, failures int,
 				index, c := w.takeConn()
 				taken = append(taken, index)
 				c.state, c.listener, c.backend = stateRelaying, l, b
+				c.peer = clientAt(len(taken))
 				c.flow[client].bytes, c.lastActive = asked, now-int64(2*time.Hour)
 			}
 			look := func(late time.Duration) {
@@ -100,6 +102,11 @@ func looking(t *testing.T, failures int,
 			}
 		})
 	})
+}
+
+// clientAt is the address of one of a few clients.
+func clientAt(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(i)}), 1)
 }
 
 // TestLooksCountOnce looks again and again at the same connection, and at one whose client says nothing.
@@ -121,6 +128,53 @@ func TestLooksCountOnce(t *testing.T) {
 		look(0)
 		if !b.Ejected() {
 			t.Error("not ejected after two failures")
+		}
+	})
+}
+
+// TestSilentClientsOfBusyBackend looks at 40 clients that wait, and has them give up, while the backend answers others: it
+// is not blamed for any of them. When it has answered before they asked, it is.
+func TestSilentClientsOfBusyBackend(t *testing.T) {
+	looking(t, 2, func(t *testing.T, w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
+		ask := w.loop.Now() - int64(2*time.Hour) // see looking
+		for range 40 {
+			waiting(1)
+		}
+		b.Answered(ask + int64(time.Second))
+		for range 3 {
+			look(0)
+		}
+		for i := range w.connsEnd() {
+			if c := w.conn(i); c.state == stateRelaying {
+				gone := *c
+				gone.connected, gone.outcome = ask, Outcome{SideClient, ReasonReset}
+				w.blame(&gone)
+			}
+		}
+		if b.Suspect() || b.Ejected() {
+			t.Error("a backend that answers is blamed for clients that wait")
+		}
+		*b = backend.Backend{Address: b.Address, Pool: b.Pool, Weight: 1}
+		b.Answered(ask - int64(time.Second))
+		look(0)
+		if !b.Ejected() {
+			t.Error("not ejected for clients that asked after its last answer")
+		}
+	})
+}
+
+// TestOneClientWaitsOften looks at 40 connections of one client: that is one failure a look.
+func TestOneClientWaitsOften(t *testing.T) {
+	looking(t, 2, func(t *testing.T, w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
+		for range 40 {
+			waiting(1)
+		}
+		for i := range w.connsEnd() {
+			w.conn(i).peer = clientAt(1)
+		}
+		look(0)
+		if !b.Suspect() || b.Ejected() {
+			t.Error("40 connections of one client are not one failure")
 		}
 	})
 }
@@ -148,8 +202,10 @@ func TestBlamedOnce(t *testing.T) {
 		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), ejecting(t, 2))
 		w, l := in.server.workers[0], in.server.state.Listeners[0]
 		b := l.Pool.Backends[0]
+		clients := 0
 		gaveUp := func(flags connFlags) {
-			c := &conn{listener: l, backend: b, connected: 1, flags: flags, outcome: Outcome{SideClient, ReasonReset}}
+			clients++
+			c := &conn{listener: l, backend: b, connected: 1, flags: flags, outcome: Outcome{SideClient, ReasonReset}, peer: clientAt(clients)}
 			c.lastActive = w.loop.Now() - int64(time.Minute)
 			c.flow[client].bytes = 1
 			w.blame(c)

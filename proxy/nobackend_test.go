@@ -150,7 +150,7 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
-// TestClientsGiveUp has clients ask, wait for a second in vain, and reset their connections.
+// TestClientsGiveUp has clients of three addresses ask, wait for a second in vain, and reset their connections.
 func TestClientsGiveUp(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		hangs := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) })
@@ -162,8 +162,8 @@ func TestClientsGiveUp(t *testing.T) {
 			}
 		})
 		var clients []testnet.Conn
-		for range 3 {
-			c := r.dial()
+		for _, from := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
+			c := testnet.DialFrom(t, from, r.addr)
 			asks(t, c)
 			clients = append(clients, c)
 		}

@@ -131,10 +131,12 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 	case f.ended == flowDead: // nobody takes it any more; see broken
 		w.discard(done)
 	case done.N > 0:
-		if end == server && c.flags&flagAnswered == 0 {
-			c.firstAnswer()
-		}
 		c.lastActive = w.loop.Now()
+		if end == client {
+			c.flags |= flagAsking
+		} else if c.flags&(flagAnswered|flagAsking) != flagAnswered {
+			c.answer(c.lastActive)
+		}
 		w.adapt(index, f, done.N)
 		if f.pipe = done.Pipe; f.pipe != nil {
 			w.loop.Drain(other, f.pipe)
