@@ -180,6 +180,7 @@ func (w *worker) record(c *conn, fd int) {
 		Accepted: time.Duration(c.accepted),
 		Duration: time.Duration(w.loop.Now() - c.accepted),
 		Attempts: int(c.attempts),
+		Failed:   c.failedBefore(),
 	}
 	if c.connected != 0 {
 		r.Connect = time.Duration(c.connected - c.dialled)

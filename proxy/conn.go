@@ -55,7 +55,7 @@ type conn struct {
 	listener *Listener
 	socket   *listenSocket // stateListening only
 	backend  *backend.Backend
-	search   *search   // dialling and before; nil for nearly all
+	search   *search   // dialling and before, and of failed dials; nil for nearly all
 	eviction *eviction // stateEvicting and stateEnding only
 	peer     netip.AddrPort
 	rule     string // that denied

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ const busyRetry = 5 * time.Millisecond
 // none.
 type search struct {
 	tried  []*backend.Backend // those that failed for this client
+	failed []FailedDial       // the same for the log; those from before a wait in the queue too
 	rival  uint32             // the conn that dials another backend for the same client, and 1; 0 without; see hedge.go
 	ticket *ticket            // stateQueued; see queue.go
 	// waitUntil is when waiting for a place ends, once it has begun.
@@ -34,6 +36,39 @@ func (c *conn) tried() []*backend.Backend {
 		return nil
 	}
 	return c.search.tried
+}
+
+// maxFailedKept bounds what the log has of a client that fails for hours, with waits between: the last of them.
+const maxFailedKept = 16
+
+// noteFailed notes that a dial for the client has failed.
+func (s *search) noteFailed(b *backend.Backend, reason Reason) {
+	s.tried = append(s.tried, b)
+	if len(s.failed) == maxFailedKept {
+		s.failed = slices.Delete(s.failed, 0, 1)
+	}
+	s.failed = append(s.failed, FailedDial{b, reason})
+}
+
+// searchOver forgets the search, all but what the log wants to know.
+func (c *conn) searchOver() {
+	if c.search == nil || len(c.search.failed) == 0 {
+		c.search = nil
+		return
+	}
+	*c.search = search{failed: c.search.failed}
+}
+
+// failedBefore returns the dials that have failed before the last one, which the connection's backend and outcome tell of.
+func (c *conn) failedBefore() []FailedDial {
+	if c.search == nil {
+		return nil
+	}
+	failed := c.search.failed
+	if n := len(failed); n > 0 && c.connected == 0 && failed[n-1] == (FailedDial{c.backend, c.outcome.Reason}) {
+		failed = failed[:n-1]
+	}
+	return failed
 }
 
 // countAttempt counts a dial. One who waits in a queue for hours may have more than can be counted.
@@ -220,7 +255,7 @@ func (w *worker) dialFailed(index uint32, c *conn, o Outcome) {
 	c.outcome = o
 	w.uncount(c)
 	s := c.searching()
-	if s.tried = append(s.tried, c.backend); len(s.tried) >= c.listener.Pool.Attempts {
+	if s.noteFailed(c.backend, o.Reason); len(s.tried) >= c.listener.Pool.Attempts {
 		w.unserved(index, c)
 		return
 	}

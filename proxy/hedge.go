@@ -91,8 +91,7 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 		return
 	}
 	if done.Err != 0 && !answered(done.Err) {
-		_ = w.dialOver(h, done)
-		c.search.tried = append(c.search.tried, h.backend)
+		c.search.noteFailed(h.backend, w.dialOver(h, done).Reason)
 		c.search.rival = 0
 		w.uncount(h)
 		w.loop.StopTimer(second)
@@ -106,6 +105,7 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 	if pool.Addrs[c.backend.Index].Family() != unix.AF_UNIX {
 		pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
+	c.search.noteFailed(c.backend, ReasonConnectTimeout)
 	w.moveClient(index, c, second, h)
 	w.withdraw(index, c)
 	w.dialDone(second, h, done)
@@ -131,7 +131,7 @@ func (w *worker) rivalInherits(index uint32, c *conn, o Outcome) {
 	second := *c.rival()
 	h := w.conn(second)
 	c.outcome = o
-	c.search.tried = append(c.search.tried, c.backend)
+	c.search.noteFailed(c.backend, o.Reason)
 	w.uncount(c)
 	w.moveClient(index, c, second, h)
 	w.freeConn(index, c)

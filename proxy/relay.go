@@ -20,7 +20,7 @@ const (
 func (w *worker) relay(index uint32, c *conn) {
 	c.state = stateRelaying
 	c.outcome = Outcome{}
-	c.search = nil
+	c.searchOver()
 	now := w.loop.Now()
 	c.connected, c.lastActive = now, now
 	w.watchIdle(index, c)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"l4proxy/proxy"
@@ -24,7 +25,7 @@ func (c connectionLog) finished(r *proxy.Record) {
 	if r.Backend != nil {
 		backend = r.Backend.Address
 	}
-	c.log.LogAttrs(context.Background(), level, "connection",
+	attributes := []slog.Attr{
 		slog.String("listener", r.Listener.Name),
 		slog.String("client", client),
 		slog.String("backend", backend),
@@ -39,7 +40,23 @@ func (c connectionLog) finished(r *proxy.Record) {
 		slog.String("rule", r.Rule),
 		seconds("tcp_rtt", r.RTT),
 		slog.Uint64("retransmits", uint64(r.Retransmits)),
-	)
+	}
+	if len(r.Failed) > 0 {
+		attributes = append(attributes, slog.String("failed", failedDials(r.Failed)))
+	}
+	c.log.LogAttrs(context.Background(), level, "connection", attributes...)
+}
+
+// failedDials lists backends and why each of them was given up.
+func failedDials(all []proxy.FailedDial) string {
+	var text strings.Builder
+	for i, f := range all {
+		if i > 0 {
+			text.WriteString(", ")
+		}
+		text.WriteString(f.Backend.Address + " " + f.Reason.String())
+	}
+	return text.String()
 }
 
 // seconds is a time in seconds, the unit that the metrics have too, to the microsecond.

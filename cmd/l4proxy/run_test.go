@@ -85,7 +85,7 @@ func TestConfigFile(t *testing.T) {
 
 // connectionFields are those of a connection's line, in their order.
 var connectionFields = []string{"listener", "client", "backend", "pool", "bytes_in", "bytes_out", "duration",
-	"connect_time", "attempts", "reason", "side", "rule", "tcp_rtt", "retransmits"}
+	"connect_time", "attempts", "reason", "side", "rule", "tcp_rtt", "retransmits", "failed"}
 
 func TestConnectionLog(t *testing.T) {
 	pool := &proxy.Pool{Name: "pg"}
@@ -106,6 +106,16 @@ func TestConnectionLog(t *testing.T) {
 	if _, got, _ := strings.Cut(line, ","); got != want+"\n" {
 		t.Errorf("got  %swant %s", got, want)
 	}
+
+	record.Failed = []proxy.FailedDial{
+		{Backend: &backend.Backend{Address: "10.0.0.5:5432"}, Reason: proxy.ReasonConnectRefused},
+		{Backend: &backend.Backend{Address: "[2001:db8::5]:5432"}, Reason: proxy.ReasonConnectTimeout},
+	}
+	const failed = `,"retransmits":7,"failed":"10.0.0.5:5432 connect_refused, [2001:db8::5]:5432 connect_timeout"}` + "\n"
+	if line := logged(t, slog.LevelInfo, &record); !strings.HasSuffix(line, failed) {
+		t.Errorf("got %s", line)
+	}
+	record.Failed = nil
 
 	// A client on a unix socket has no address, and who was not dialled for has no backend.
 	record.Client, record.Backend = netip.AddrPort{}, nil

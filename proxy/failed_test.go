@@ -1,0 +1,78 @@
+package proxy_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// failedAre holds a record to its failed dials: reasons by the number of the backend, in their order.
+func (r *running) failedAre(record proxy.Record, want ...proxy.FailedDial) {
+	r.t.Helper()
+	if !slices.Equal(record.Failed, want) {
+		r.t.Errorf("failed dials = %v, want %v", record.Failed, want)
+	}
+}
+
+// TestRecordNamesFailedBackends has dials fail before one is answered, and one after another fail.
+func TestRecordNamesFailedBackends(t *testing.T) {
+	refused, timeout := proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout
+	engines(t, func(t *testing.T, engine string) {
+		good := testnet.Serve(t, "tcp", "", testnet.Echo)
+		backends := []string{testnet.Refusing(t), testnet.Silent(t), good.Addr, testnet.Refusing(t)}
+		first := func(s *setup) { s.policy, s.timeout = "first", 50*time.Millisecond }
+		t.Run("served_by_the_last", func(t *testing.T) {
+			r := start(t, engine, backends, first)
+			c := r.dial()
+			mustAsk(t, c, "hello")
+			c.Close()
+			b := r.pool.Backends
+			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: b[0], Reason: refused}, proxy.FailedDial{Backend: b[1], Reason: timeout})
+		})
+		t.Run("served_by_the_first", func(t *testing.T) {
+			r := start(t, engine, backends[2:], first)
+			c := r.dial()
+			mustAsk(t, c, "hello")
+			c.Close()
+			r.failedAre(r.ended(1)[0])
+		})
+		t.Run("served_by_none", func(t *testing.T) {
+			r := start(t, engine, []string{backends[0], backends[3]}, first)
+			_, _ = r.dial().Read(make([]byte, 1))
+			record := r.endedOne(proxy.SideBackend, refused, 0, 0)
+			if record.Backend != r.pool.Backends[1] {
+				t.Errorf("backend = %s, want the last one tried", record.Backend.Address)
+			}
+			r.failedAre(record, proxy.FailedDial{Backend: r.pool.Backends[0], Reason: refused})
+		})
+		t.Run("waited_for_none", func(t *testing.T) {
+			r := start(t, engine, backends[:1], first, queueing(0, 1, 50*time.Millisecond), func(s *setup) {
+				s.listener.NoBackend = proxy.QueueClient
+			})
+			_, _ = r.dial().Read(make([]byte, 1))
+			record := r.endedOne(proxy.SideProxy, proxy.ReasonQueueTimeout, 0, 0)
+			r.failedAre(record, proxy.FailedDial{Backend: r.pool.Backends[0], Reason: refused})
+		})
+		t.Run("second_dial_was_faster", func(t *testing.T) {
+			r := start(t, engine, backends[1:3], hedging(10*time.Millisecond))
+			c := r.dial()
+			mustAsk(t, c, "hello")
+			c.Close()
+			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: r.pool.Backends[0], Reason: timeout})
+		})
+		t.Run("second_dial_refused", func(t *testing.T) {
+			r := start(t, engine, backends[1:], hedging(10*time.Millisecond), func(s *setup) {
+				s.backends = []string{backends[1], backends[0], backends[2]}
+				s.timeout = testnet.Patience
+			})
+			c := r.dial()
+			mustAsk(t, c, "hello")
+			c.Close()
+			b := r.pool.Backends
+			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: b[1], Reason: refused}, proxy.FailedDial{Backend: b[0], Reason: timeout})
+		})
+	})
+}
