@@ -13,6 +13,8 @@ import (
 const (
 	// denyLinger bounds how long a denied client has to take its message and close.
 	denyLinger = 2 * time.Second
+	// silentLinger is the same for one that gets no message and has not sent a byte: what it sends is on its way by then.
+	silentLinger = 200 * time.Millisecond
 	// denyDiscard bounds what a denied client may send meanwhile.
 	denyDiscard = 256 << 10
 	// denyingMost bounds the denied clients that linger on one loop. Beyond it they are closed at once.
@@ -25,11 +27,9 @@ func (s *Server) denyingMost() int {
 	return min(denyingMost, max(8, s.limit.Room()/8/len(s.workers)))
 }
 
-// turnAway ends a denied client without a word.
+// turnAway ends a denied client with a reset.
 func (w *worker) turnAway(a arrival, decision acl.Decision) {
-	if decision.Action == acl.Reset {
-		rawsys.SetLinger(a.fd, 1, 0)
-	}
+	rawsys.SetLinger(a.fd, 1, 0)
 	rawsys.Close(a.fd)
 	w.record(&conn{
 		listener: a.listener, peer: a.peer, rule: decision.Name, accepted: a.at,
@@ -39,15 +39,19 @@ func (w *worker) turnAway(a arrival, decision acl.Decision) {
 	w.givePlace(a.listener)
 }
 
-// deny tells a client that it may not connect.
+// deny ends a client that may not connect, with the message or without.
 func (w *worker) deny(index uint32, c *conn, decision acl.Decision) {
 	c.rule = decision.Name
-	w.sayGoodbye(index, c, c.listener.DenyMessage, Outcome{SideProxy, ReasonDenied})
+	var message []byte
+	if decision.Action == acl.Message {
+		message = c.listener.DenyMessage
+	}
+	w.sayGoodbye(index, c, message, Outcome{SideProxy, ReasonDenied})
 }
 
-// sayGoodbye turns a client away: message, FIN, and then its bytes are read and thrown away until it closes. Closing at
-// once would answer bytes that the client has sent already with a reset, and that would eat the message (RFC 1122,
-// 4.2.2.13; RFC 9293, 3.6.1).
+// sayGoodbye turns a client away: the message, if there is one, a FIN, and then its bytes are read and thrown away until
+// it closes. Closing at once would answer bytes that the client has sent already with a reset, also on a unix socket, and
+// that would eat the message and the FIN (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; unix(7)).
 func (w *worker) sayGoodbye(index uint32, c *conn, message []byte, o Outcome) {
 	slot := slotOf(index, client)
 	c.state = stateDenying
@@ -58,12 +62,18 @@ func (w *worker) sayGoodbye(index uint32, c *conn, message []byte, o Outcome) {
 	c.flags |= flagNoPlace
 	w.server.denied.Add(1)
 	w.givePlace(c.listener)
-	rawsys.Send(w.loop.FD(slot), message, unix.MSG_DONTWAIT)
+	linger := denyLinger
+	switch fd := w.loop.FD(slot); {
+	case len(message) > 0:
+		rawsys.Send(fd, message, unix.MSG_DONTWAIT)
+	case rawsys.Unread(fd) == 0:
+		linger = silentLinger
+	}
 	if w.loop.Shutdown(slot) != 0 || w.denying > w.server.denyingMost() {
 		w.end(index, c, c.outcome)
 		return
 	}
-	w.loop.SetTimer(index, w.loop.Now()+int64(denyLinger))
+	w.loop.SetTimer(index, w.loop.Now()+int64(linger))
 	if w.loop.Reading(slot) == eventloop.OpNone {
 		w.loop.Recv(slot)
 	} else { // it waited, and was watched
@@ -77,6 +87,9 @@ func (w *worker) denyDone(index uint32, c *conn, done *eventloop.Completion) {
 		w.loop.Release(done.Buffer)
 	}
 	thrownAway := &c.flow[client].bytes
+	if *thrownAway == 0 {
+		w.loop.SetTimer(index, w.loop.Now()+int64(linger)) // it was silent
+	}
 	*thrownAway += uint64(done.N)
 	if done.N == 0 || *thrownAway > denyDiscard {
 		w.end(index, c, c.outcome)

@@ -163,7 +163,7 @@ func (w *worker) waitForResources(index uint32, c *conn) {
 		w.server.dialShort(c.listener)
 		w.watchClient(index, c)
 	} else if w.loop.Looked()-c.lastActive > int64(c.listener.Pool.ConnectTimeout) {
-		w.end(index, c, Outcome{SideProxy, ReasonLocalResources})
+		w.end(index, c, Outcome{SideProxy, ReasonLocalResources}) // at once: its own descriptor is wanted too
 		return
 	}
 	w.loop.SetTimer(index, now+int64(resourceRetry))

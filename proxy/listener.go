@@ -228,7 +228,7 @@ func (w *worker) unpark(socket *listenSocket) {
 // admit asks the ACL, and lets a client in or turns it away. Its place is taken, and it counts in this worker's load.
 func (w *worker) admit(a arrival) {
 	decision := a.listener.ACL.Decide(a.peer.Addr())
-	if !decision.Allow && decision.Action != acl.Message {
+	if !decision.Allow && decision.Action == acl.Reset {
 		w.turnAway(a, decision)
 		return
 	}

@@ -109,13 +109,15 @@ func (w *worker) unserved(index uint32, c *conn) {
 
 // turnAwayUnserved ends a client that no backend serves, as the listener says.
 func (w *worker) turnAwayUnserved(index uint32, c *conn, o Outcome) {
+	var message []byte
 	switch c.listener.NoBackend {
 	case ResetClient:
 		c.flags |= flagResetOut
-	case MessageClient:
-		w.leaveWaiting(c)
-		w.sayGoodbye(index, c, c.listener.NoBackendMessage, o)
+		w.end(index, c, o)
 		return
+	case MessageClient:
+		message = c.listener.NoBackendMessage
 	}
-	w.end(index, c, o)
+	w.leaveWaiting(c)
+	w.sayGoodbye(index, c, message, o)
 }

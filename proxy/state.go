@@ -57,7 +57,7 @@ type NoBackend uint8
 
 // What happens to a client that no backend can serve.
 const (
-	CloseClient   NoBackend = iota // a FIN
+	CloseClient   NoBackend = iota // a FIN, and its bytes are thrown away
 	ResetClient                    // a reset
 	MessageClient                  // Listener.NoBackendMessage, then a FIN
 	QueueClient                    // it waits in the pool's queue
