@@ -1,0 +1,91 @@
+package proxy_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"l4proxy/internal/testnet"
+)
+
+// crowded is a backend that knows how many connections it has had at once, at most. A connection counts until the
+// handler has read its end, which is before the proxy can know that.
+type crowded struct {
+	*testnet.Backend
+	open, most atomic.Int64
+}
+
+func serveCrowded(t *testing.T, handle func(testnet.Conn)) *crowded {
+	t.Helper()
+	b := new(crowded)
+	b.Backend = testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+		n := b.open.Add(1)
+		defer b.open.Add(-1)
+		for most := b.most.Load(); n > most && !b.most.CompareAndSwap(most, n); most = b.most.Load() {
+		}
+		handle(c)
+	})
+	return b
+}
+
+// TestBackendLimitHolds has many clients come at once, on several loops, again and again, while others leave: no backend
+// ever has more connections than its max_connections. With a queue, each client is served.
+func TestBackendLimitHolds(t *testing.T) {
+	const most, clients, visits = 3, 48, 6
+	engines(t, func(t *testing.T, engine string) {
+		for _, test := range []struct {
+			name   string
+			queue  int
+			handle func(testnet.Conn) // who ends first
+		}{
+			{"no_queue", 0, testnet.Echo},
+			{"queue", clients, testnet.Echo},
+			{"queue_backend_ends", clients, func(c testnet.Conn) {
+				p := make([]byte, 5)
+				n, _ := c.Read(p)
+				_, _ = c.Write(p[:n])
+			}},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				b1, b2 := serveCrowded(t, test.handle), serveCrowded(t, test.handle)
+				r := start(t, engine, addresses(b1.Backend, b2.Backend), queueing(most, test.queue, testnet.Patience),
+					func(s *setup) { s.options.Workers = 4 })
+				var served atomic.Int64
+				var all sync.WaitGroup
+				start := make(chan struct{})
+				for range clients {
+					all.Go(func() {
+						<-start
+						for range visits {
+							c, err := testnet.TryDial("tcp", r.addr)
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							if got, err := ask(c, "hello"); err == nil && got == "hello" {
+								served.Add(1)
+							} else if test.queue > 0 {
+								t.Errorf("echo = %q, %v", got, err)
+							}
+							c.Close()
+						}
+					})
+				}
+				close(start)
+				all.Wait()
+				if n := served.Load(); n == 0 || test.queue > 0 && n != clients*visits {
+					t.Errorf("%d of %d clients were served", n, clients*visits)
+				}
+				r.ended(clients * visits)
+				for i, b := range []*crowded{b1, b2} {
+					if n := b.most.Load(); n > most || n < most && test.queue > 0 {
+						t.Errorf("backend %d has had %d connections at once, max_connections is %d", i, n, most)
+					}
+					if n := r.pool.Backends[i].Active(); n != 0 {
+						t.Errorf("%d connections are counted on backend %d after the last", n, i)
+					}
+				}
+			})
+		}
+	})
+}
