@@ -16,7 +16,7 @@ import (
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.
 const resourceRetry = 100 * time.Millisecond
 
-// busyRetry is the pause before a dial knocks again at a unix socket whose queue is full.
+// busyRetry is the pause before a dial of a unix socket whose queue is full tries again.
 const busyRetry = 5 * time.Millisecond
 
 // search is what a connection has to remember while it looks for a backend. Most are served by the first one, and have
@@ -38,7 +38,8 @@ func (c *conn) tried() []*backend.Backend {
 	return c.search.tried
 }
 
-// maxFailedKept bounds what the log has of a client that fails for hours, with waits between: the last of them.
+// maxFailedKept bounds the failed dials that are kept for the log: a client that waits in the queue for hours may have
+// many. The latest are kept.
 const maxFailedKept = 16
 
 // noteFailed notes that a dial for the client has failed.
@@ -175,8 +176,8 @@ func (w *worker) leaveWaiting(c *conn) {
 	}
 }
 
-// dialExpired dials a second backend beside the first when that is due, knocks again at a full queue, or ends a dial that
-// took too long; the completion of the connect goes on from there.
+// dialExpired dials a second backend beside the first when that is due, tries a full queue again, or ends a dial that took
+// too long; the completion of the connect goes on from there.
 func (w *worker) dialExpired(index uint32, c *conn) {
 	now, pool := w.loop.Now(), c.listener.Pool
 	if c.flags&flagMayHedge != 0 && now >= c.dialled+int64(pool.Hedge) {
@@ -193,8 +194,8 @@ func (w *worker) dialExpired(index uint32, c *conn) {
 	w.watchDial(index, c)
 }
 
-// giveUpDial ends a dial that has not been answered; its completion goes on from there. One that waits before it knocks
-// again has nothing in flight: it completes here.
+// giveUpDial ends a dial that has not been answered; its completion goes on from there. One that waits for room
+// in a queue has nothing in flight: it completes here.
 func (w *worker) giveUpDial(index uint32) {
 	slot := slotOf(index, server)
 	if w.loop.Busy(slot) {
@@ -204,7 +205,7 @@ func (w *worker) giveUpDial(index uint32) {
 	w.Complete(&eventloop.Completion{Slot: slot, Op: eventloop.OpConnect, Err: unix.EBUSY})
 }
 
-// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may knock again. The
+// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may try again. The
 // kernel has no event for room in it, and the backend is well: it has more clients than it has accepted so far.
 func (w *worker) queueFull(c *conn, done *eventloop.Completion) bool {
 	return done.Err == unix.EAGAIN && w.loop.Now() < c.dialled+int64(c.listener.Pool.ConnectTimeout)
