@@ -88,7 +88,7 @@ func (w *worker) denyDone(index uint32, c *conn, done *eventloop.Completion) {
 	}
 	thrownAway := &c.flow[client].bytes
 	if *thrownAway == 0 {
-		w.loop.SetTimer(index, w.loop.Now()+int64(linger)) // it was silent
+		w.loop.SetTimer(index, w.loop.Now()+int64(denyLinger)) // it was silent
 	}
 	*thrownAway += uint64(done.N)
 	if done.N == 0 || *thrownAway > denyDiscard {
