@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -60,6 +61,7 @@ type settings struct {
 	binds    []string // beside the socket
 	noSocket bool     // only binds
 	backends []string
+	workers  int    // 0 is 2
 	top      string // more lines of YAML: at the top,
 	listener string // of the listener (indented by 4),
 	pool     string // and of the pool (indented by 4)
@@ -79,8 +81,8 @@ func (s *settings) file(t *testing.T) string {
 	if !s.noSocket {
 		binds = append([]string{"unix:" + s.socket}, binds...)
 	}
-	text := fmt.Sprintf("engine: %s\nworkers: 2\n%s\nlisteners:\n  front:\n    bind: %s\n    pool: back\n%s\n"+
-		"pools:\n  back:\n    backends: %s\n%s\n", s.engine, s.top, quote(binds), s.listener, quote(s.backends), s.pool)
+	text := fmt.Sprintf("engine: %s\nworkers: %d\n%s\nlisteners:\n  front:\n    bind: %s\n    pool: back\n%s\n"+
+		"pools:\n  back:\n    backends: %s\n%s\n", s.engine, cmp.Or(s.workers, 2), s.top, quote(binds), s.listener, quote(s.backends), s.pool)
 	path := filepath.Join(t.TempDir(), "l4proxy.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

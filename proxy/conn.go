@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"time"
 
 	"l4proxy/backend"
 	"l4proxy/eventloop"
@@ -118,12 +119,21 @@ const (
 	flowDead          // its destination was reset, or failed: what comes is thrown away
 )
 
+// limit is how long nothing may move on the connection; 0 is for ever.
 func (c *conn) limit() int64 {
-	idle := int64(c.listener.Idle)
-	if half := int64(c.listener.HalfClose); c.flags&flagHalfClosed != 0 && half > 0 && (idle == 0 || half < idle) {
-		return half
+	limit := int64(c.listener.Idle)
+	atMost := func(other time.Duration) {
+		if other > 0 && (limit == 0 || int64(other) < limit) {
+			limit = int64(other)
+		}
 	}
-	return idle
+	if c.flags&flagHalfClosed != 0 {
+		atMost(c.listener.HalfClose)
+	}
+	if c.flags&flagResetOut != 0 { // one end has failed: what it had sent before is left to do, and the other end waits
+		atMost(flushMost)
+	}
+	return limit
 }
 
 func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }

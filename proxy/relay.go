@@ -57,7 +57,12 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		w.watchIdle(index, c)
 		return
 	}
-	if c.flags&flagResetOut != 0 { // what ended it is known
+	if c.flags&flagResetOut != 0 { // what ended it is known, and who is left takes nothing: it need not be waited for again
+		for e := range c.flow {
+			if c.flow[e].ended == flowOpen {
+				c.flow[e].ended = flowDead
+			}
+		}
 		w.end(index, c, c.outcome)
 		return
 	}
@@ -230,7 +235,9 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 		return
 	}
 	towards.ended = flowDead
-	c.flags |= flagHalfClosed // what is left to do must not take for ever
+	c.flags |= flagHalfClosed  // what is left to do must not take for ever
+	_ = w.delivering(index, c) // what is taken from now on counts
+	c.lastActive = w.loop.Now()
 	w.watchIdle(index, c)
 	w.loop.CancelRead(slotOf(index, 1-end))
 	w.loop.CancelWrite(slotOf(index, end))
