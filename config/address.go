@@ -33,8 +33,6 @@ func parseBinds(s string) ([]Bind, *fault) {
 		return nil, badPort(ports)
 	case isRange && (first == 0 || last < first):
 		return nil, faultf("write the lower port first, as in 8000-8010", "%s is not a range of ports", quote(ports))
-	case int(last)-int(first) >= maxRangePorts:
-		return nil, faultf("write several ranges", "the range %s has more than %d ports", ports, maxRangePorts)
 	}
 	binds := make([]Bind, 0, int(last)-int(first)+1)
 	for p := int(first); p <= int(last); p++ {
@@ -108,6 +106,9 @@ func splitHostPort(s, bare string) (host, port string, f *fault) {
 		if !ok || err != nil || !ip.Is6() {
 			return "", "", faultf(`write as in "[::1]:80"`, "%s is not an IPv6 address in brackets", quote(host))
 		}
+		if ip.IsLinkLocalUnicast() && ip.Zone() == "" {
+			return "", "", faultf("write as in "+quote("["+inner+"%eth0]:"+port), "the link-local address %s does not say on which network interface", quote(inner))
+		}
 		return ip.Unmap().String(), port, nil
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
@@ -178,16 +179,4 @@ func parseUnix(s string) (path string, f *fault) {
 		return "", faultf("write a shorter path", "the path of %s has more than %d bytes, the kernel's limit", quote(s), maxUnixPath)
 	}
 	return path, nil
-}
-
-// overlap returns the keys under which a bind is remembered to find
-// duplicates: the empty host takes the port of both IPv4 and IPv6.
-func (b Bind) overlap() []string {
-	if b.Network == "tcp" && b.Host == "" {
-		return []string{
-			formatAddress("tcp", "0.0.0.0", b.Port, ""),
-			formatAddress("tcp", "::", b.Port, ""),
-		}
-	}
-	return []string{b.String()}
 }

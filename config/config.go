@@ -98,6 +98,7 @@ type Bind struct {
 	Port uint16
 	// Path is the socket's absolute path, for unix.
 	Path string
+	Pos  Position
 }
 
 // String returns the address as it is written in a file: "host:port" with

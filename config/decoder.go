@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // decoder turns the tree into a Config and collects every problem on the way.
 // A value with a problem is left at its default; nothing is returned to the
@@ -10,10 +13,9 @@ type decoder struct {
 	env      func(string) (string, bool)
 	readList func(name string) ([]byte, error) // reads a "file:" list
 	problems Problems
-	dropped  int               // problems past maxProblems
-	lists    map[string]*list  // "file:" lists already read, by path
-	binds    map[string]string // every bound address -> the listener that has it
-	bound    int               // binds in the whole file
+	dropped  int              // problems past maxProblems
+	lists    map[string]*list // "file:" lists already read, by path
+	bound    int              // binds in the whole file
 	pools    map[string]*poolUse
 	unclear  bool // a listener's pool, or what it does without a backend, is not known
 }
@@ -28,6 +30,16 @@ func (d *decoder) add(p Problem) {
 
 // count is the number of problems so far.
 func (d *decoder) count() int { return len(d.problems) + d.dropped }
+
+// addresses adds what CheckAddresses finds.
+func (d *decoder) addresses(c *Config) {
+	var ps Problems
+	if errors.As(CheckAddresses(c.Listeners, c.Pools, nil), &ps) {
+		for _, p := range ps {
+			d.add(p)
+		}
+	}
+}
 
 func (d *decoder) fault(n *node, f *fault) {
 	d.add(Problem{File: d.file, Line: n.line, Col: n.col, Msg: f.msg, Fix: f.fix})

@@ -58,7 +58,6 @@ const (
 	maxNameLen     = 64
 	maxDuration    = 876_000 * time.Hour // added to a clock, it must not overflow
 	maxMessage     = 1024                // must fit a fresh socket's send buffer in one call
-	maxRangePorts  = 1024                // of one "host:8000-9023"
 	maxBinds       = 65535               // of the whole file, ranges expanded
 	maxUnixPath    = 107                 // sun_path is 108 bytes with its NUL, unix(7)
 	maxHostLen     = 253                 // RFC 1035 section 2.3.4, as text

@@ -125,7 +125,7 @@ func TestHealthNames(t *testing.T) {
 	} {
 		parsePool(t, "health: {"+keys+"}", map[string]string{"NO": "false"})
 	}
-	const addresses = `{"listeners": {"a": {"bind": ":1"}}, "pools": {"a": {"backends": ["10.0.0.1:1", "[::1]:1", "db.example.com:1"], "health": {"type": "tls", "verify": true}}}}`
+	const addresses = `{"listeners": {"a": {"bind": ":2"}}, "pools": {"a": {"backends": ["10.0.0.1:1", "[::1]:1", "db.example.com:1"], "health": {"type": "tls", "verify": true}}}}`
 	if _, err := Parse("a.json", []byte(addresses), nil); err != nil {
 		t.Error(err)
 	}

@@ -63,6 +63,7 @@ func (d *decoder) full(root *node) *Config {
 		})
 		d.idleQueues(poolNames)
 	}
+	d.addresses(c)
 	return c
 }
 
@@ -127,7 +128,7 @@ func (d *decoder) listener(m *member, pools []string, known map[string]bool) Lis
 		return l
 	}
 	if n := f["bind"]; n != nil {
-		l.Binds = d.bindList(n, m.key)
+		l.Binds = d.bindList(n)
 	}
 	l.Pool = d.poolName(f["pool"], m, pools, known)
 	if n := f["acl"]; n != nil {
@@ -185,8 +186,8 @@ func (d *decoder) poolName(n *node, m *member, pools []string, known map[string]
 	return name
 }
 
-// bindList decodes a bind key of the listener called name.
-func (d *decoder) bindList(n *node, name string) []Bind {
+// bindList decodes a bind key.
+func (d *decoder) bindList(n *node) []Bind {
 	const what = "host:port, unix:/path or a list of them"
 	if n.kind == kindNumber {
 		d.expected(n, what, "write "+quote(":"+n.text))
@@ -201,12 +202,12 @@ func (d *decoder) bindList(n *node, name string) []Bind {
 	}
 	var binds []Bind
 	for _, item := range items {
-		binds = append(binds, d.bind(item, name)...)
+		binds = append(binds, d.bind(item)...)
 	}
 	return binds
 }
 
-func (d *decoder) bind(n *node, name string) []Bind {
+func (d *decoder) bind(n *node) []Bind {
 	if n.kind == kindNumber {
 		d.expected(n, "host:port or unix:/path", "write "+quote(":"+n.text))
 		return nil
@@ -216,35 +217,15 @@ func (d *decoder) bind(n *node, name string) []Bind {
 		return nil
 	}
 	binds, f := parseBinds(text)
-	if f == nil {
-		f = d.claim(binds, name)
+	if d.bound += len(binds); f == nil && d.bound > maxBinds {
+		f = faultf("write fewer or shorter ranges", "more than %d addresses to listen on", maxBinds)
 	}
 	if f != nil {
 		d.fault(n, f)
 		return nil
 	}
+	for i := range binds {
+		binds[i].Pos = d.position(n)
+	}
 	return binds
-}
-
-// claim notes who listens on binds and refuses an address twice. Port 0 is a
-// new port each time.
-func (d *decoder) claim(binds []Bind, name string) *fault {
-	d.bound += len(binds)
-	if d.bound > maxBinds {
-		return faultf("write fewer or shorter ranges", "more than %d addresses to listen on", maxBinds)
-	}
-	for _, b := range binds {
-		if b.Network == "tcp" && b.Port == 0 {
-			continue
-		}
-		for _, address := range b.overlap() {
-			if owner, taken := d.binds[address]; taken {
-				return faultf("choose another address", "%s is already taken by the listener %s", b, quote(owner))
-			}
-		}
-		for _, address := range b.overlap() {
-			d.binds[address] = name
-		}
-	}
-	return nil
 }

@@ -46,6 +46,7 @@ func (d *decoder) simple(root *node) *Config {
 	l.ACL = &ACL{Rules: []Rule{rule}}
 	c.Listeners = []Listener{l}
 	c.Pools = []Pool{p}
+	d.addresses(c)
 	return c
 }
 
@@ -73,7 +74,7 @@ func (d *decoder) bindOnce(n *node) []Bind {
 		d.expected(n, "one host:port", "use the full form (listeners, pools) for several")
 		return nil
 	}
-	return d.bind(n, "default")
+	return d.bind(n)
 }
 
 func (d *decoder) envBackends(text string) []Backend {

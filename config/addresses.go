@@ -1,0 +1,264 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"strings"
+)
+
+// CheckAddresses finds listeners whose addresses overlap, and backends that
+// are a listener whose connections come back to their pool. Load asks it what
+// a file alone can tell. Ask it again when host names are resolved (their
+// addresses stand in Host then), with the addresses that this machine has. The
+// error is of type [Problems].
+func CheckAddresses(listeners []Listener, pools []Pool, local []netip.Addr) error {
+	var ps Problems
+	book := newAddressBook(local)
+	var told Position // of a range, the first port is enough
+	for i := range listeners {
+		for _, b := range listeners[i].Binds {
+			if f := book.claim(b, listeners[i].Name); f != nil && (b.Pos != told || told.Line == 0) {
+				told = b.Pos
+				ps = append(ps, b.problem(f))
+			}
+		}
+	}
+	book.dualStack(func(b Bind, f *fault) { ps = append(ps, b.problem(f)) })
+	ps = append(ps, book.loops(listeners, pools)...)
+	if len(ps) == 0 {
+		return nil
+	}
+	return ps.sorted("")
+}
+
+// problem is a fault at the place of the bind.
+func (b Bind) problem(f *fault) Problem {
+	p := Problem{File: b.Pos.File, Line: b.Pos.Line, Col: b.Pos.Col, Msg: f.msg, Fix: f.fix}
+	if b.Pos == (Position{}) {
+		p.Env = keyListenerPort
+	}
+	return p
+}
+
+// addressBook knows which listener has which address. The rules are those of
+// bind(2) and listen(2): one address has one listener, and a wildcard takes
+// all addresses of its families.
+type addressBook struct {
+	exact map[address]*claim
+	ports map[uint16]*portClaims
+	local map[netip.Addr]bool // addresses of this machine
+}
+
+type address struct {
+	host string // of TCP
+	port uint16
+	path string // of a unix socket
+}
+
+// claim is a bind and the listener that has it.
+type claim struct {
+	bind     Bind
+	listener string
+}
+
+// portClaims are the first of each kind that claim one port.
+type portClaims struct {
+	all, any4, any6  *claim // the host is empty, 0.0.0.0, or [::]
+	one4, one6, name *claim // one address of a family; a name, which may be of both
+}
+
+func newAddressBook(local []netip.Addr) *addressBook {
+	book := &addressBook{
+		exact: make(map[address]*claim), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(local)),
+	}
+	for _, ip := range local {
+		book.local[ip.Unmap().WithZone("")] = true
+	}
+	return book
+}
+
+// claim notes that a listener listens on b, and refuses what another bind has.
+// Port 0 is a new port each time.
+func (a *addressBook) claim(b Bind, listener string) *fault {
+	c := &claim{b, listener}
+	if b.Network == "unix" {
+		return a.claimExact(address{path: path.Clean(b.Path)}, c)
+	}
+	if b.Port == 0 {
+		return nil
+	}
+	ip, err := netip.ParseAddr(b.Host)
+	if err == nil && !ip.IsLinkLocalUnicast() {
+		ip = ip.WithZone("") // the kernel ignores it
+	}
+	p := a.ports[b.Port]
+	if p == nil {
+		p = new(portClaims)
+		a.ports[b.Port] = p
+	}
+	var kind **claim
+	var others []*claim
+	switch {
+	case b.Host == "":
+		kind, others = &p.all, []*claim{p.all, p.any4, p.any6, p.one4, p.one6, p.name}
+	case err != nil:
+		kind, others = &p.name, []*claim{p.all, p.any6}
+	case ip == netip.IPv4Unspecified():
+		kind, others = &p.any4, []*claim{p.all, p.one4}
+	case ip == netip.IPv6Unspecified():
+		kind, others = &p.any6, []*claim{p.all, p.one6, p.name} // and IPv4: see dualStack
+	case ip.Is4():
+		kind, others = &p.one4, []*claim{p.all, p.any4}
+	default:
+		kind, others = &p.one6, []*claim{p.all, p.any6}
+	}
+	if f := a.claimExact(address{host: hostKey(b.Host, ip, err), port: b.Port}, c); f != nil {
+		return f
+	}
+	for _, other := range others {
+		if other != nil {
+			return c.overlaps(other)
+		}
+	}
+	if *kind == nil {
+		*kind = c
+	}
+	return nil
+}
+
+// hostKey is the same for all spellings of one host.
+func hostKey(host string, ip netip.Addr, notIP error) string {
+	if notIP != nil {
+		return strings.TrimSuffix(host, ".")
+	}
+	return ip.String()
+}
+
+func (a *addressBook) claimExact(at address, c *claim) *fault {
+	if owner := a.exact[at]; owner != nil {
+		return faultf("choose another address", "%s of the listener %s is already taken by the listener %s",
+			c.bind, quote(c.listener), owner.where())
+	}
+	a.exact[at] = c
+	return nil
+}
+
+func (c *claim) overlaps(other *claim) *fault {
+	return faultf("choose another port, or remove one of them", "%s of the listener %s overlaps %s of the listener %s",
+		c.bind, quote(c.listener), other.bind, other.where())
+}
+
+// where names the listener and the line of the bind.
+func (c *claim) where() string {
+	text := quote(c.listener)
+	if c.bind.Pos.Line > 0 {
+		text += fmt.Sprintf(" (line %d)", c.bind.Pos.Line)
+	}
+	return text
+}
+
+// dualStack finds the binds to [::] that take the IPv4 addresses of others
+// with them: [::] is for both families unless there is 0.0.0.0 at its port.
+func (a *addressBook) dualStack(report func(Bind, *fault)) {
+	told := make(map[Position]*portClaims)
+	for _, p := range a.ports {
+		if p.any6 == nil || p.any4 != nil || p.one4 == nil {
+			continue
+		}
+		// Of two ranges, one pair is enough.
+		if other := told[p.any6.bind.Pos]; other == nil || p.any6.bind.Port < other.any6.bind.Port {
+			told[p.any6.bind.Pos] = p
+		}
+	}
+	for _, p := range told {
+		f := p.any6.overlaps(p.one4)
+		f.fix = "[::] takes IPv4 too; choose another port, or write single addresses"
+		report(p.any6.bind, f)
+	}
+}
+
+// owner returns who listens where a backend would be dialled, nil when that is
+// no listener or cannot be known.
+func (a *addressBook) owner(b *Backend) *claim {
+	if b.Network == "unix" {
+		return a.exact[address{path: path.Clean(b.Path)}]
+	}
+	ip, err := netip.ParseAddr(b.Host)
+	if err == nil && !ip.IsLinkLocalUnicast() {
+		ip = ip.WithZone("")
+	}
+	if c := a.exact[address{host: hostKey(b.Host, ip, err), port: b.Port}]; c != nil {
+		return c
+	}
+	p := a.ports[b.Port]
+	if p == nil {
+		return nil
+	}
+	v4, here := ip.Is4(), ip.IsLoopback() || a.local[ip.WithZone("")]
+	if err != nil {
+		v4, here = true, hostKey(b.Host, ip, err) == "localhost" // of which IPv4 is taken
+	}
+	switch {
+	case !here:
+		return nil
+	case p.all != nil:
+		return p.all
+	case v4 && p.any4 != nil:
+		return p.any4
+	}
+	return p.any6
+}
+
+// loops finds the backends that lead back to their own pool: a connection
+// there would make another one, without end, until the process has no more
+// descriptors. A listener that is a backend of another listener is no fault.
+func (a *addressBook) loops(listeners []Listener, pools []Pool) (ps []Problem) {
+	byName := make(map[string]*Pool, len(pools))
+	for i := range pools {
+		byName[pools[i].Name] = &pools[i]
+	}
+	poolOf := make(map[string]string, len(listeners))
+	for i := range listeners {
+		poolOf[listeners[i].Name] = listeners[i].Pool
+	}
+	const open, done = 1, 2
+	state := make(map[string]int, len(pools))
+	var visit func(pool string)
+	visit = func(pool string) {
+		state[pool] = open
+		for i := range byName[pool].Backends {
+			b := &byName[pool].Backends[i]
+			c := a.owner(b)
+			if c == nil {
+				continue
+			}
+			next := poolOf[c.listener]
+			switch {
+			case byName[next] == nil || state[next] == done:
+			case state[next] == open:
+				ps = append(ps, b.problem(faultf("write the address of a server, or remove it",
+					"the backend %s is the proxy itself: its listener %s listens on %s and leads back to the pool %s",
+					b.Address, c.where(), c.bind, quote(pool))))
+			default:
+				visit(next)
+			}
+		}
+		state[pool] = done
+	}
+	for i := range listeners {
+		if name := listeners[i].Pool; byName[name] != nil && state[name] == 0 {
+			visit(name)
+		}
+	}
+	return ps
+}
+
+// problem is a fault at the place of the backend.
+func (b *Backend) problem(f *fault) Problem {
+	p := Problem{File: b.Pos.File, Line: b.Pos.Line, Col: b.Pos.Col, Msg: f.msg, Fix: f.fix}
+	if b.Pos == (Position{}) {
+		p.Env = keyBackendPorts
+	}
+	return p
+}
