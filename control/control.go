@@ -6,34 +6,51 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 
 	"l4proxy/acl"
 	"l4proxy/config"
+	"l4proxy/eventloop"
 	"l4proxy/proxy"
 )
 
 // Build makes the state for a validated configuration, and the monitor of its backends. Host names are resolved now,
-// once; an error names the one that could not be.
+// once; an error has a line for each address that cannot be used.
 func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State, *Monitor, error) {
-	names := resolver{lookup: lookup, known: map[string]netip.Addr{}}
+	names := resolveAll(ctx, cfg, lookup)
 	monitor := newMonitor(cfg.Drain.Timeout)
+	var failed []error
 	pools := make(map[string]*proxy.Pool, len(cfg.Pools))
 	for i := range cfg.Pools {
-		pool, err := buildPool(ctx, &cfg.Pools[i], &names, monitor)
+		pool, err := buildPool(&cfg.Pools[i], names, monitor)
 		if err != nil {
-			return nil, nil, err
+			failed = append(failed, err)
+			continue
 		}
 		pools[pool.Name] = pool
+	}
+	binds := make([][]proxy.Bind, len(cfg.Listeners))
+	for i := range cfg.Listeners {
+		var err error
+		if binds[i], err = buildBinds(&cfg.Listeners[i], names); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if failed != nil {
+		return nil, nil, errors.Join(failed...)
+	}
+	if err := names.checkAddresses(cfg); err != nil {
+		return nil, nil, err
 	}
 	state := new(proxy.State)
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		listener := &proxy.Listener{
 			Name:             l.Name,
+			Binds:            binds[i],
 			Pool:             pools[l.Pool],
 			ACL:              buildACL(l.ACL),
 			DenyMessage:      []byte(l.DenyMessage),
@@ -42,13 +59,6 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 			Idle:             l.Timeouts.Idle,
 			HalfClose:        l.Timeouts.HalfClose,
 			Limit:            proxy.Limit{Max: int64(l.MaxConnections)},
-		}
-		for _, b := range l.Binds {
-			bind, err := buildBind(ctx, b, &names)
-			if err != nil {
-				return nil, nil, fmt.Errorf("listener %s: %w", l.Name, err)
-			}
-			listener.Binds = append(listener.Binds, bind)
 		}
 		state.Listeners = append(state.Listeners, listener)
 		if l.WhenNoBackend == "unlisten" {
@@ -66,7 +76,26 @@ var noBackend = map[string]proxy.NoBackend{
 	"message": proxy.MessageClient, "queue": proxy.QueueClient,
 }
 
-func buildBind(ctx context.Context, b config.Bind, names *resolver) (proxy.Bind, error) {
+// buildBinds makes the addresses of a listener. An error has a line for each that cannot be used.
+func buildBinds(l *config.Listener, names *resolver) ([]proxy.Bind, error) {
+	binds := make([]proxy.Bind, 0, len(l.Binds))
+	var failed []error
+	var told config.Position // of a range of ports, the first is enough
+	for _, b := range l.Binds {
+		bind, err := buildBind(b, names)
+		if err != nil {
+			if b.Pos != told || told.Line == 0 {
+				failed = append(failed, fmt.Errorf("listener %s: %w", l.Name, err))
+			}
+			told = b.Pos
+			continue
+		}
+		binds = append(binds, bind)
+	}
+	return binds, errors.Join(failed...)
+}
+
+func buildBind(b config.Bind, names *resolver) (proxy.Bind, error) {
 	if b.Network == "unix" {
 		return proxy.Bind{Network: "unix", Address: b.Path}, nil
 	}
@@ -74,7 +103,10 @@ func buildBind(ctx context.Context, b config.Bind, names *resolver) (proxy.Bind,
 	if b.Host == "" {
 		return proxy.Bind{Network: "tcp", Address: ":" + port}, nil
 	}
-	ip, err := names.resolve(ctx, b.Host)
+	ip, err := names.resolve(b.Host)
+	if err == nil {
+		_, err = eventloop.Scope(ip)
+	}
 	if err != nil {
 		return proxy.Bind{}, fmt.Errorf("bind %s: %w", b, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +37,7 @@ func parse(t *testing.T, yaml string) *config.Config {
 // names is a name server. It counts the questions.
 type names struct {
 	known map[string][]string
+	mu    sync.Mutex // look-ups are made at once
 	asked map[string]int
 }
 
@@ -42,6 +45,8 @@ func (n *names) lookup(_ context.Context, network, host string) ([]netip.Addr, e
 	if network != "ip" {
 		return nil, fmt.Errorf("network %q, want ip", network)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.asked == nil {
 		n.asked = make(map[string]int)
 	}
@@ -287,16 +292,17 @@ func TestResolve(t *testing.T) {
 		"six.test":    {"2001:db8::2", "2001:db8::1"},
 		"mapped.test": {"2001:db8::1", "::ffff:10.0.0.3"},
 	}}
-	r := resolver{lookup: server.lookup, known: make(map[string]netip.Addr)}
-	for host, want := range map[string]string{
+	r := resolver{lookup: server.lookup, known: make(map[string]answer)}
+	hosts := map[string]string{
 		"both.test": "10.0.0.2", "six.test": "2001:db8::2", "mapped.test": "10.0.0.3",
 		"10.0.0.9": "10.0.0.9", "::ffff:10.0.0.9": "10.0.0.9", "::1": "::1", "fe80::1%lo": "fe80::1%lo",
-	} {
-		for range 2 {
-			got, err := r.resolve(t.Context(), host)
-			if err != nil || got.String() != want {
-				t.Errorf("resolve(%s) = %v, %v; want %s", host, got, err, want)
-			}
+	}
+	for range 2 {
+		r.ask(t.Context(), slices.Concat(slices.Collect(maps.Keys(hosts)), slices.Collect(maps.Keys(hosts))))
+	}
+	for host, want := range hosts {
+		if got, err := r.resolve(host); err != nil || got.String() != want {
+			t.Errorf("resolve(%s) = %v, %v; want %s", host, got, err, want)
 		}
 	}
 	for _, host := range []string{"both.test", "six.test", "mapped.test"} {

@@ -1,12 +1,11 @@
 package control
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strconv"
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
@@ -19,8 +18,9 @@ import (
 // backupPriority is that of backends marked as backup: after all that a configuration can give.
 const backupPriority = 10
 
-// buildPool makes one pool and has the monitor watch over it.
-func buildPool(ctx context.Context, p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, error) {
+// buildPool makes one pool and has the monitor watch over it. An error has a line for each backend whose address cannot
+// be used.
+func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, error) {
 	pool := &proxy.Pool{
 		Name:           p.Name,
 		Backends:       make([]*backend.Backend, len(p.Backends)),
@@ -30,11 +30,16 @@ func buildPool(ctx context.Context, p *config.Pool, names *resolver, monitor *Mo
 		Hedge:          p.Connect.Hedge,
 	}
 	var targets []health.Target
+	var failed []error
 	for i := range p.Backends {
 		b := &p.Backends[i]
-		addr, err := resolveBackend(ctx, b, names)
+		addr, err := resolveBackend(b, names)
+		if err == nil {
+			pool.Addrs[i], err = addr.sockaddr()
+		}
 		if err != nil {
-			return nil, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)
+			failed = append(failed, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err))
+			continue
 		}
 		pool.Backends[i] = &backend.Backend{
 			Address:        b.Address,
@@ -48,14 +53,14 @@ func buildPool(ctx context.Context, p *config.Pool, names *resolver, monitor *Mo
 		if b.Backup {
 			pool.Backends[i].Priority = backupPriority
 		}
-		if pool.Addrs[i], err = addr.sockaddr(); err != nil {
-			return nil, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)
-		}
 		if p.Health != nil {
 			targets = append(targets, health.Target{
 				Backend: pool.Backends[i], Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
 			})
 		}
+	}
+	if failed != nil {
+		return nil, errors.Join(failed...)
 	}
 	if p.Outlier != nil {
 		pool.FirstByte = p.Outlier.FirstByte
@@ -99,11 +104,11 @@ type resolved struct {
 	addr netip.AddrPort
 }
 
-func resolveBackend(ctx context.Context, b *config.Backend, names *resolver) (resolved, error) {
+func resolveBackend(b *config.Backend, names *resolver) (resolved, error) {
 	if b.Network == "unix" {
 		return resolved{path: b.Path}, nil
 	}
-	ip, err := names.resolve(ctx, b.Host)
+	ip, err := names.resolve(b.Host)
 	return resolved{addr: netip.AddrPortFrom(ip, b.Port)}, err
 }
 
@@ -111,7 +116,7 @@ func (r resolved) sockaddr() (*eventloop.Sockaddr, error) {
 	if r.path != "" {
 		return eventloop.UnixSockaddr(r.path)
 	}
-	scope, err := scopeOf(r.addr.Addr())
+	scope, err := eventloop.Scope(r.addr.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -127,20 +132,4 @@ func (r resolved) toCheck(port uint16) net.Addr {
 		port = r.addr.Port()
 	}
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(r.addr.Addr(), port))
-}
-
-// scopeOf is the number of the interface that the zone of a link-local address names, 0 without one.
-func scopeOf(ip netip.Addr) (uint32, error) {
-	zone := ip.Zone()
-	if zone == "" {
-		return 0, nil
-	}
-	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		return uint32(n), nil
-	}
-	nic, err := net.InterfaceByName(zone)
-	if err != nil {
-		return 0, fmt.Errorf("no network interface %q: %w", zone, err)
-	}
-	return uint32(nic.Index), nil
 }

@@ -3,46 +3,150 @@ package control
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
+
+	"l4proxy/config"
 )
 
-// Lookup finds the addresses of a host name; (*net.Resolver).LookupNetIP with network "ip" is one.
+// Lookup finds the addresses of a host name; (*net.Resolver).LookupNetIP with network "ip" is one. It is called by
+// several goroutines.
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// lookupTimeout bounds one look-up: a start that hangs in one tells nobody why.
-const lookupTimeout = 5 * time.Second
+const (
+	// lookupTimeout bounds one look-up: a start that hangs in one tells nobody why.
+	lookupTimeout = 5 * time.Second
+	// lookupsAtOnce bounds the questions that a name server gets at once; each takes a descriptor.
+	lookupsAtOnce = 16
+)
 
 // resolver looks each name up once.
 type resolver struct {
 	lookup Lookup
-	known  map[string]netip.Addr
+	known  map[string]answer
 }
 
-// resolve returns host itself if it is an address, otherwise the first of its addresses, IPv4 before IPv6.
-func (r *resolver) resolve(ctx context.Context, host string) (netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap(), nil
+type answer struct {
+	addr netip.Addr
+	err  error
+}
+
+// resolveAll looks up all names of a configuration.
+func resolveAll(ctx context.Context, cfg *config.Config, lookup Lookup) *resolver {
+	var hosts []string
+	for i := range cfg.Pools {
+		for _, b := range cfg.Pools[i].Backends {
+			hosts = append(hosts, b.Host)
+		}
 	}
-	if ip, ok := r.known[host]; ok {
-		return ip, nil
+	for i := range cfg.Listeners {
+		for _, b := range cfg.Listeners[i].Binds {
+			hosts = append(hosts, b.Host)
+		}
 	}
+	r := &resolver{lookup: lookup, known: make(map[string]answer)}
+	r.ask(ctx, hosts)
+	return r
+}
+
+// ask looks up those of the hosts that are names, several at once.
+func (r *resolver) ask(ctx context.Context, hosts []string) {
+	var names []string
+	for _, host := range hosts {
+		if _, err := netip.ParseAddr(host); err == nil || host == "" {
+			continue
+		}
+		if _, asked := r.known[host]; !asked {
+			r.known[host] = answer{}
+			names = append(names, host)
+		}
+	}
+	answers := make([]answer, len(names))
+	next := make(chan int)
+	var lookups sync.WaitGroup
+	for range min(lookupsAtOnce, len(names)) {
+		lookups.Go(func() {
+			for i := range next {
+				answers[i].addr, answers[i].err = r.lookUp(ctx, names[i])
+			}
+		})
+	}
+	for i := range names {
+		next <- i
+	}
+	close(next)
+	lookups.Wait()
+	for i, name := range names {
+		r.known[name] = answers[i]
+	}
+}
+
+// lookUp returns the first of the addresses of a name, IPv4 before IPv6.
+func (r *resolver) lookUp(ctx context.Context, name string) (netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	ips, err := r.lookup(ctx, "ip", host)
+	ips, err := r.lookup(ctx, "ip", name)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("cannot resolve the name: %w", err)
 	}
 	if len(ips) == 0 {
-		return netip.Addr{}, fmt.Errorf("cannot resolve the name: %s has no address", host)
+		return netip.Addr{}, fmt.Errorf("cannot resolve the name: %s has no address", name)
 	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
+	if i := slices.IndexFunc(ips, func(ip netip.Addr) bool { return ip.Unmap().Is4() }); i > 0 {
+		return ips[i].Unmap(), nil
 	}
-	if i := slices.IndexFunc(ips, netip.Addr.Is4); i > 0 {
-		ips[0] = ips[i]
+	return ips[0].Unmap(), nil
+}
+
+// resolve returns host itself if it is an address, otherwise what ask has found.
+func (r *resolver) resolve(host string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap(), nil
 	}
-	r.known[host] = ips[0]
-	return ips[0], nil
+	a := r.known[host]
+	return a.addr, a.err
+}
+
+// checkAddresses is [config.CheckAddresses] with the names resolved.
+func (r *resolver) checkAddresses(cfg *config.Config) error {
+	known := func(host string) string {
+		if ip, err := r.resolve(host); err == nil && ip.IsValid() {
+			return ip.String()
+		}
+		return host
+	}
+	listeners, pools := slices.Clone(cfg.Listeners), slices.Clone(cfg.Pools)
+	for i := range listeners {
+		listeners[i].Binds = slices.Clone(listeners[i].Binds)
+		for k := range listeners[i].Binds {
+			b := &listeners[i].Binds[k]
+			b.Host = known(b.Host)
+		}
+	}
+	for i := range pools {
+		pools[i].Backends = slices.Clone(pools[i].Backends)
+		for k := range pools[i].Backends {
+			b := &pools[i].Backends[k]
+			b.Host = known(b.Host)
+		}
+	}
+	return config.CheckAddresses(listeners, pools, LocalAddresses())
+}
+
+// LocalAddresses are those of this machine's network interfaces, as far as it says.
+func LocalAddresses() []netip.Addr {
+	found, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, a := range found {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	return addrs
 }

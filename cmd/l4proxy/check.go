@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"l4proxy/config"
+	"l4proxy/control"
 )
 
 // report is what `check --json` prints.
@@ -31,6 +32,9 @@ func newCheckCommand(file *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name := configFile(*file, os.LookupEnv)
 			cfg, err := config.Load(name, os.LookupEnv)
+			if err == nil {
+				err = config.CheckAddresses(cfg.Listeners, cfg.Pools, control.LocalAddresses())
+			}
 			var text string
 			switch {
 			case asJSON:

@@ -69,7 +69,9 @@ func printError(w io.Writer, err error) {
 		fmt.Fprintln(w, problems.Error())
 		return
 	}
-	fmt.Fprintf(w, "l4proxy: %v\n", err)
+	for line := range strings.SplitSeq(err.Error(), "\n") { // of errors that were joined
+		fmt.Fprintf(w, "l4proxy: %s\n", line)
+	}
 }
 
 func newRoot() *cobra.Command {

@@ -1,0 +1,107 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"l4proxy/config"
+)
+
+// manyNames is a configuration of n backends that are names.
+func manyNames(t *testing.T, n int) *config.Config {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [")
+	for i := range n {
+		fmt.Fprintf(&b, "\"host%d.test:80\", ", i)
+	}
+	return parse(t, b.String()+"]}}\n")
+}
+
+// A name server that is slow with each name is waited for once, not once for each: here it answers only when all are
+// asked for.
+func TestNamesAreResolvedAtOnce(t *testing.T) {
+	var asked sync.WaitGroup
+	asked.Add(lookupsAtOnce)
+	together := func(context.Context, string, string) ([]netip.Addr, error) {
+		asked.Done()
+		asked.Wait()
+		return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+	}
+	if _, _, err := Build(t.Context(), manyNames(t, lookupsAtOnce), together); err != nil {
+		t.Error(err)
+	}
+}
+
+// Of many names, only so many are asked for at once, and all failures are reported, in the order of the file.
+func TestAllNamesThatFailAreReported(t *testing.T) {
+	const n = 10 * lookupsAtOnce
+	var mu sync.Mutex
+	now, most := 0, 0
+	gone := errors.New("no such host")
+	lookup := func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		defer func() { mu.Lock(); now--; mu.Unlock() }()
+		if strings.HasPrefix(host, "host7") {
+			return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+		}
+		return nil, gone
+	}
+	cfg := manyNames(t, n)
+	cfg.Listeners[0].Binds[0].Host = "front.test"
+	_, _, err := Build(t.Context(), cfg, lookup)
+	var want []string
+	for i := range n {
+		if host := fmt.Sprintf("host%d", i); !strings.HasPrefix(host, "host7") {
+			want = append(want, fmt.Sprintf("pool web, backend %s.test:80: cannot resolve the name: no such host", host))
+		}
+	}
+	want = append(want, "listener web: bind front.test:80: cannot resolve the name: no such host")
+	if err == nil || err.Error() != strings.Join(want, "\n") {
+		t.Errorf("error\n%v\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+	if most > lookupsAtOnce {
+		t.Errorf("%d look-ups at once, want at most %d", most, lookupsAtOnce)
+	}
+}
+
+// What a file does not show, its names do: that two listeners have one address, and that a backend is the proxy itself.
+func TestResolvedNamesAreChecked(t *testing.T) {
+	server := names{known: map[string][]string{"a.test": {"127.0.0.1"}, "b.test": {"::1"}, "c.test": {"127.0.0.1"}}}
+	for want, yaml := range map[string]string{
+		`config.yaml:2:48: 127.0.0.1:80 of the listener "b" overlaps 0.0.0.0:80 of the listener "a" (line 2): choose another port, or remove one of them`: `
+listeners: {a: {bind: "0.0.0.0:80"}, b: {bind: "a.test:80"}}
+pools: {web: {backends: ["10.0.0.1:1"]}}`,
+		`config.yaml:2:47: 127.0.0.1:80 of the listener "b" is already taken by the listener "a" (line 2): choose another address`: `
+listeners: {a: {bind: "a.test:80"}, b: {bind: "c.test:80"}}
+pools: {web: {backends: ["10.0.0.1:1"]}}`,
+		`config.yaml:3:26: the backend a.test:80 is the proxy itself: its listener "web" (line 2) listens on :80 and leads back to the pool "web": write the address of a server, or remove it`: `
+listeners: {web: {bind: ":80"}}
+pools: {web: {backends: ["a.test:80", "b.test:81"]}}`,
+		`config.yaml:3:26: the backend [::1]:80 is the proxy itself: its listener "web" (line 2) listens on [::1]:80 and leads back to the pool "web": write the address of a server, or remove it`: `
+listeners: {web: {bind: "b.test:80"}}
+pools: {web: {backends: ["[::1]:80"]}}`,
+		`listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": route ip+net: no such network interface`: `
+listeners: {web: {bind: "[fe80::1%nosuch0]:80"}}
+pools: {web: {backends: ["10.0.0.1:1"]}}`,
+		"": `
+listeners: {a: {bind: "0.0.0.0:80"}, b: {bind: "b.test:80"}}
+pools: {web: {backends: ["a.test:81"]}}`,
+	} {
+		got := ""
+		if _, _, err := Build(t.Context(), parse(t, yaml), server.lookup); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("error %s\nwant %s", got, want)
+		}
+	}
+}
