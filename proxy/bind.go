@@ -71,6 +71,7 @@ func (s *Server) unlinkAll() {
 
 // bindAll opens the listening sockets of all listeners.
 func (s *Server) bindAll() error {
+	s.anyIPv4 = s.state.anyIPv4Ports()
 	deadline := time.Now().Add(bindPatience)
 	for _, l := range s.state.Listeners {
 		for _, bind := range l.Binds {
@@ -96,6 +97,8 @@ func explainBind(err error) error {
 		return fmt.Errorf("%w: another program listens there; stop it or choose another address", err)
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w: ports below 1024 and other users' directories need root or the capability for it", err)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: this machine has no such network interface; write the name of one after %%", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine has no such address; write one it has, or none for all", err)
 	}
@@ -188,7 +191,11 @@ func (s *Server) listenTCP(addr netip.AddrPort, everywhere, shared bool) (int, e
 
 // bindSocket makes a TCP socket bound to addr.
 func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd int, err error) {
-	sa := eventloop.InetSockaddr(addr, 0)
+	scope, err := eventloop.Scope(addr.Addr())
+	if err != nil {
+		return -1, err
+	}
+	sa := eventloop.InetSockaddr(addr, scope)
 	fd, errno := rawsys.Socket(sa.Family(), unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
 	if errno == unix.EAFNOSUPPORT && everywhere { // a machine without IPv6
 		sa = eventloop.InetSockaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), 0)
@@ -205,7 +212,7 @@ func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd in
 	}()
 	if sa.Family() == unix.AF_INET6 {
 		v6only := 0
-		if s.alsoIPv4(addr) {
+		if s.anyIPv4[addr.Port()] { // then [::] is for IPv6 alone
 			v6only = 1
 		}
 		rawsys.SetInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
@@ -232,17 +239,18 @@ func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd in
 // steps over it, and it is lost. That it was urgent does not reach the other side.
 func keepUrgentInLine(fd int) { rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) }
 
-// alsoIPv4 reports whether the state listens on 0.0.0.0 at the port of addr too: then [::] is for IPv6 alone.
-func (s *Server) alsoIPv4(addr netip.AddrPort) bool {
-	for _, l := range s.state.Listeners {
+// anyIPv4Ports are the ports at which the state listens on 0.0.0.0.
+func (state *State) anyIPv4Ports() map[uint16]bool {
+	ports := make(map[uint16]bool)
+	for _, l := range state.Listeners {
 		for _, b := range l.Binds {
-			other, _, err := parseBind(b.Address)
-			if b.Network == "tcp" && err == nil && other.Addr() == netip.IPv4Unspecified() && other.Port() == addr.Port() {
-				return true
+			addr, _, err := parseBind(b.Address)
+			if b.Network == "tcp" && err == nil && addr.Addr() == netip.IPv4Unspecified() {
+				ports[addr.Port()] = true
 			}
 		}
 	}
-	return false
+	return ports
 }
 
 func localPort(fd int) (uint16, error) {

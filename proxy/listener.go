@@ -109,6 +109,7 @@ func (w *worker) accept(index uint32, socket *listenSocket) {
 		w.server.limitReached(socket.listener)
 	}
 	socket.paused, socket.full = true, true
+	w.crowded = true
 	w.wanting.Store(true)
 	w.loop.SetTimer(index, w.loop.Now()+int64(acceptRetry))
 }
@@ -161,6 +162,9 @@ func (w *worker) placesFreed() {
 
 // goOn admits those who wait for a place, and accepts others, as far as there is room.
 func (w *worker) goOn() {
+	if !w.crowded {
+		return // a look at thousands of sockets for each connection that ends would cost more than the connection
+	}
 	wanting := false
 	for _, socket := range w.sockets {
 		w.unpark(socket)
@@ -169,6 +173,7 @@ func (w *worker) goOn() {
 		}
 		wanting = wanting || socket.full || len(socket.parked) > 0
 	}
+	w.crowded = wanting
 	w.wanting.Store(wanting)
 }
 
@@ -177,6 +182,7 @@ func (w *worker) goOn() {
 func (w *worker) arrived(socket *listenSocket, a arrival) {
 	if len(socket.parked) > 0 || !w.takePlace(a.listener) {
 		socket.parked = append(socket.parked, a)
+		w.crowded = true
 		return
 	}
 	w.place(a)

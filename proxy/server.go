@@ -43,6 +43,7 @@ type Server struct {
 	keepAlive KeepAlive
 	workers   []*worker
 	bound     []boundListener
+	anyIPv4   map[uint16]bool // ports of State.anyIPv4Ports
 	limit     Limit
 	finished  func(*Record)
 	recording bool

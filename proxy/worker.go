@@ -34,6 +34,7 @@ type worker struct {
 	wanting  atomic.Bool // clients here wait for a place: a loop that has one says so
 	draining bool
 	freed    bool    // a place was given back in this batch
+	crowded  bool    // a listening socket here may be full, or have clients that wait
 	ending   Outcome // that of endAll, for those who arrive after it
 }
 
