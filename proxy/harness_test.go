@@ -41,7 +41,7 @@ type setup struct {
 	backends []string // host:port, or the path of a unix socket
 	timeout  time.Duration
 	attempts int
-	more     []*proxy.Listener // beside the first, with the same pool
+	more     []*proxy.Listener // beside the first, with the same pool unless they have one
 	options  proxy.Options
 	// before is called when the sockets listen and the loops do not run yet, with the address of the first bind.
 	before func(addr string)
@@ -97,7 +97,9 @@ func listen(t testing.TB, engine string, backends []string, change ...func(*setu
 	r.pool = s.pool(t)
 	r.state = &proxy.State{Listeners: append([]*proxy.Listener{&s.listener}, s.more...)}
 	for _, l := range r.state.Listeners {
-		l.Pool = r.pool
+		if l.Pool == nil {
+			l.Pool = r.pool
+		}
 	}
 	var err error
 	if r.server, err = proxy.Listen(r.state, s.options); err != nil {

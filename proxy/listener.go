@@ -120,7 +120,7 @@ func (w *worker) room(socket *listenSocket) int {
 	if len(socket.parked) > 0 || w.server.waiting.Load() > 0 {
 		return 0
 	}
-	return min(w.server.limit.Room(), socket.listener.Limit.Room())
+	return w.server.room(socket.listener)
 }
 
 // resumeAccept accepts again after a pause, if there is room: places that become free on other loops are told of at
@@ -201,21 +201,10 @@ func (w *worker) place(a arrival) {
 	w.admit(a)
 }
 
-// takePlace takes a place of the process and of the listener, or neither.
-func (w *worker) takePlace(l *Listener) bool {
-	if !w.server.limit.Take() {
-		return false
-	}
-	if !l.Limit.Take() {
-		w.server.limit.Give()
-		return false
-	}
-	return true
-}
+func (w *worker) takePlace(l *Listener) bool { return w.server.takePlace(l) }
 
 func (w *worker) givePlace(l *Listener) {
-	l.Limit.Give()
-	w.server.limit.Give()
+	w.server.givePlace(l)
 	w.freed = true
 }
 

@@ -117,5 +117,10 @@ func (s *Server) limitReached(l *Listener) {
 			"listener", l.Name, "limit", l.Limit.Max)
 		return
 	}
+	if s.limit.Room() > 0 {
+		s.log.Warn("max_connections is reached but for the share of other listeners: new clients wait until others have left",
+			"listener", l.Name, "limit", s.limit.Max)
+		return
+	}
 	s.log.Warn("max_connections is reached: new clients wait until others have left", "limit", s.limit.Max)
 }

@@ -45,6 +45,8 @@ type Server struct {
 	bound     []boundListener
 	anyIPv4   map[uint16]bool // ports of State.anyIPv4Ports
 	limit     Limit
+	share     int64 // of the places, for each listener; 0 without
+	common    Limit // places that are in no share
 	finished  func(*Record)
 	recording bool
 
@@ -74,6 +76,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		stop:      make(chan struct{}),
 	}
 	s.limit.Max = int64(o.MaxConnections)
+	s.reservePlaces()
 	if s.log == nil {
 		s.log = slog.Default()
 	}

@@ -37,6 +37,8 @@ type Listener struct {
 	HalfClose time.Duration
 	// Limit is the listener's own max_connections.
 	Limit Limit
+
+	held atomic.Int64 // places of the process
 }
 
 // Bind is an address to listen on.

@@ -1,0 +1,84 @@
+package proxy_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// TestLoopLeavesOtherListenersTheirShare has two proxies send their clients to each other, so that one connection makes as
+// many as there are places. Another listener of the first proxy has its share of them, and serves.
+func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
+	const most, share = 64, 64 / 4 / 2
+	engines(t, func(t *testing.T, engine string) {
+		echo := testnet.Serve(t, "tcp", "", testnet.Echo)
+		served := (&setup{backends: []string{echo.Addr}, policy: "least_conn", timeout: testnet.Patience, attempts: 1}).pool(t)
+		second := filepath.Join(t.TempDir(), "second")
+		r := start(t, engine, []string{second}, func(s *setup) {
+			s.options.MaxConnections = most
+			s.more = []*proxy.Listener{{Name: "other", Pool: served, Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
+		})
+		start(t, engine, []string{r.addr}, func(s *setup) {
+			s.listener.Binds[0] = proxy.Bind{Network: "unix", Address: second}
+		})
+		r.dial()
+		testnet.Eventually(t, "the loop has all places but the share of the other listener", func() bool {
+			return r.server.Connections() == most-share
+		})
+		other := r.server.Addrs()[1].Bind.Address
+		for i := range share {
+			mustAsk(t, testnet.Dial(t, "tcp", other), fmt.Sprintf("client %d", i))
+		}
+	})
+}
+
+// TestSharesAddUp has clients of three listeners come and go on two loops, at the limit all the time: no place is lost and
+// none is given twice.
+func TestSharesAddUp(t *testing.T) {
+	const most, many = 24, 60 // each has a share of 2
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b), func(s *setup) {
+			s.options.MaxConnections = most
+			for _, name := range []string{"second", "third"} {
+				s.more = append(s.more, &proxy.Listener{Name: name, Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}})
+			}
+		})
+		var clients sync.WaitGroup
+		for _, a := range r.server.Addrs() {
+			for i := range many {
+				clients.Go(func() {
+					c, err := testnet.TryDial("tcp", a.Bind.Address)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					message := fmt.Sprintf("client %d of %s", i, a.Listener)
+					if got, err := ask(c, message); err != nil || got != message {
+						t.Errorf("echo of %q = %q, %v", message, got, err)
+					}
+				})
+			}
+		}
+		clients.Wait()
+		r.ended(3 * many)
+		// All places are there again: one listener has all but the shares of the two others, and these have theirs.
+		hold := func(addr string, n int) {
+			t.Helper()
+			for range n {
+				mustAsk(t, testnet.Dial(t, "tcp", addr), "in")
+			}
+		}
+		hold(r.server.Addrs()[2].Bind.Address, most-2*2)
+		hold(r.server.Addrs()[0].Bind.Address, 2)
+		hold(r.server.Addrs()[1].Bind.Address, 2)
+		if n := r.server.Connections(); n != most {
+			t.Errorf("%d places are taken, want %d", n, most)
+		}
+	})
+}
