@@ -114,6 +114,10 @@ func (d *decoder) object(n, at *node, s *section) (fields, bool) {
 			continue
 		}
 		if k == nil {
+			if len(d.problems) >= maxProblems {
+				d.dropped++ // without a proposal, which takes its time
+				continue
+			}
 			d.faultf(m.keyNode(), didYouMean(m.key, s.names()), "unknown key %s", quote(m.key))
 			if meant := suggest(m.key, s.names()); meant != "" {
 				mistyped[meant] = true

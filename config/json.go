@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// maxJSONValues bounds the memory of the tree, some 150 bytes for each value.
+const maxJSONValues = 2_000_000
+
 // readJSON builds the tree of one JSON text.
 func readJSON(file string, data []byte) (*node, *Problem) {
 	// A check of the whole text first: its errors carry an offset, and the
@@ -27,6 +30,7 @@ type jsonReader struct {
 	data []byte
 	dec  *json.Decoder
 	pos  *textPosition
+	made int // values
 }
 
 // next returns the next token and where it begins.
@@ -54,6 +58,9 @@ func (r *jsonReader) value(depth int) (*node, *Problem) {
 func (r *jsonReader) valueFrom(tok json.Token, line, col, depth int) (*node, *Problem) {
 	if depth > maxDepth {
 		return nil, tooDeep(r.file, line, col)
+	}
+	if r.made++; r.made > maxJSONValues {
+		return nil, errorAt(r.file, line, col, "more than %d values", `move long address lists to files ("file:trusted.txt")`, maxJSONValues)
 	}
 	n := &node{line: line, col: col}
 	switch v := tok.(type) {

@@ -15,7 +15,8 @@ type list struct {
 // read parses data and reports every bad line.
 func (l *list) read(data []byte, report func(line, col int, f *fault)) {
 	data = bytes.TrimPrefix(data, utf8BOM)
-	l.prefixes = make([]netip.Prefix, 0, bytes.Count(data, []byte("\n"))+1)
+	const shortest = len("1.2.3.4\n")
+	l.prefixes = make([]netip.Prefix, 0, min(bytes.Count(data, []byte("\n")), len(data)/shortest)+1)
 	for number := 1; len(data) > 0; number++ {
 		line, rest, _ := bytes.Cut(data, []byte("\n"))
 		data = rest

@@ -109,7 +109,7 @@ func (d *decoder) forms(root *node) (simple, full *member) {
 	if simple != nil || full != nil {
 		return simple, full
 	}
-	for _, m := range root.members {
+	for _, m := range root.members[:min(len(root.members), maxProblems)] {
 		if suggest(m.key, simpleSection.names()) != "" && suggest(m.key, fullSection.names()) == "" {
 			return m, nil
 		}

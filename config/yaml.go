@@ -13,18 +13,6 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-const (
-	// maxYAMLSize bounds the memory of the token list, which costs up to some
-	// 250 bytes for each byte of text.
-	maxYAMLSize = 8 << 20
-	// maxYAMLKeys bounds the keys of one mapping: the library reads a mapping
-	// recursively, in time that grows with the square of its keys.
-	maxYAMLKeys = 20_000
-	// maxYAMLOmitted bounds the values left out ("key:", "-"), none of which is
-	// valid here: the library inserts a token for each into a list of all.
-	maxYAMLOmitted = 1000
-)
-
 // readYAML builds the tree of one YAML document. Anchors, aliases, merge keys,
 // tags and complex keys are refused, so that a file says what it says and can
 // not unfold into more than its size.
@@ -33,20 +21,41 @@ func readYAML(file string, data []byte) (n *node, p *Problem) {
 		return nil, &Problem{File: file, Msg: fmt.Sprintf("larger than %d MiB, the limit for YAML", maxYAMLSize>>20),
 			Fix: `write it as JSON, or move long address lists to files ("file:trusted.txt")`}
 	}
-	tokens := lexer.Tokenize(string(data))
+	if at := yamlTooMany(data); at >= 0 {
+		line, col := newTextPosition(data).at(at)
+		return nil, errorAt(file, line, col, "more than %d values in one YAML file",
+			`write it as JSON, or move long address lists to files ("file:trusted.txt")`, maxYAMLSeparators)
+	}
+	text := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
+	if p := yamlLines(file, text); p != nil {
+		return nil, p
+	}
+	return parseYAML(file, text, lexer.Tokenize)
+}
+
+// parseYAML builds the tree of a text that tokenize splits.
+func parseYAML(file, text string, tokenize func(string) token.Tokens) (n *node, p *Problem) {
+	// The library has panicked on malformed input before; that must become a
+	// problem of the file, not a crash of the proxy.
+	var last *token.Token
+	defer func() {
+		if r := recover(); r != nil {
+			line, col := 1, 1
+			if last != nil {
+				line, col = last.Position.Line, last.Position.Column
+			}
+			n, p = nil, errorAt(file, line, col, "cannot be read as YAML: %s", "check its indentation and brackets", yamlPanic(r))
+		}
+	}()
+	tokens := tokenize(text)
 	scan := yamlScan{file: file}
 	for _, t := range tokens {
 		if p := scan.token(t); p != nil {
 			return nil, p
 		}
+		last = t
 	}
-	// The library has panicked on malformed input before; that must become a
-	// problem of the file, not a crash of the proxy.
-	defer func() {
-		if r := recover(); r != nil {
-			n, p = nil, errorAt(file, 1, 1, "cannot be read as YAML: %v", "check its indentation and brackets", r)
-		}
-	}()
+	last = nil
 	doc, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, yamlProblem(file, err)
@@ -70,103 +79,10 @@ func readYAML(file string, data []byte) (n *node, p *Problem) {
 	return n, nil
 }
 
-// yamlScan looks through the tokens before the parser sees them: it refuses
-// what is not supported and bounds what the parser's recursion and its
-// mappings may cost.
-type yamlScan struct {
-	file    string
-	content bool // a token that is not part of a document's header came
-	flow    int  // open [ and {
-	omitted int  // values left out in block style
-	// blocks holds the columns of the open block collections, outermost
-	// first, with the number of keys at that column.
-	blocks []yamlBlock
-}
-
-type yamlBlock struct{ col, keys int }
-
-func (s *yamlScan) token(t *token.Token) *Problem {
-	line, col := t.Position.Line, t.Position.Column
-	refuse := func(msg, fix string) *Problem { return errorAt(s.file, line, col, "%s", fix, msg) }
-	switch t.Type {
-	case token.InvalidType:
-		return refuse(yamlMessage(t.Error), yamlHint(t, t.Error))
-	case token.AnchorType, token.AliasType:
-		return refuse("YAML anchors and aliases are not supported", "write the value out, or put strings that start with & or * in quotes")
-	case token.MergeKeyType:
-		return refuse("YAML merge keys (<<) are not supported", "write the keys out")
-	case token.TagType:
-		return refuse("YAML tags are not supported", "remove it, or put strings that start with ! in quotes")
-	case token.DirectiveType:
-		return refuse("YAML directives are not supported", "remove it, or put strings that start with % in quotes")
-	case token.MappingKeyType:
-		return refuse("YAML complex keys (?) are not supported", "write key: value")
-	case token.DocumentHeaderType:
-		if s.content {
-			return refuse("a second document", "keep one document in a file")
-		}
-		s.content = true
-		return nil
-	case token.CommentType:
-		return nil
-	case token.SequenceStartType, token.MappingStartType:
-		s.flow++
-	case token.SequenceEndType, token.MappingEndType:
-		s.flow = max(0, s.flow-1)
-	case token.SequenceEntryType:
-		s.block(col, false)
-		s.value(t, col, col)
-	case token.MappingValueType:
-		if t.Prev != nil {
-			col = t.Prev.Position.Column
-		}
-		if s.block(col, s.flow == 0) > maxYAMLKeys {
-			return refuse(fmt.Sprintf("more than %d keys in one YAML mapping", maxYAMLKeys), "write the file as JSON")
-		}
-		s.value(t, col, col-1) // a list may stand at the column of its key
-	}
-	if s.omitted > maxYAMLOmitted {
-		return refuse(fmt.Sprintf("more than %d values left out", maxYAMLOmitted), "write the values")
-	}
-	s.content = true
-	if len(s.blocks)+s.flow > maxDepth {
-		return tooDeep(s.file, line, col)
-	}
-	return nil
-}
-
-// block notes a key or an entry at a column and returns the number of keys
-// that its mapping has.
-func (s *yamlScan) block(col int, key bool) int {
-	if s.flow > 0 {
-		return 0
-	}
-	for len(s.blocks) > 0 && s.blocks[len(s.blocks)-1].col > col {
-		s.blocks = s.blocks[:len(s.blocks)-1]
-	}
-	if len(s.blocks) == 0 || s.blocks[len(s.blocks)-1].col < col {
-		s.blocks = append(s.blocks, yamlBlock{col: col})
-	}
-	top := &s.blocks[len(s.blocks)-1]
-	if key {
-		top.keys++
-	}
-	return top.keys
-}
-
-// value counts t, a "-" or ":" of block style at column col, when no value
-// follows it: the next token is on a later line and not beyond column limit.
-func (s *yamlScan) value(t *token.Token, col, limit int) {
-	next := t.Next
-	for next != nil && next.Type == token.CommentType {
-		next = next.Next
-	}
-	if s.flow > 0 || next != nil && next.Position.Line == t.Position.Line {
-		return
-	}
-	if next == nil || next.Position.Column <= limit || next.Position.Column == col && next.Type != token.SequenceEntryType {
-		s.omitted++
-	}
+// yamlPanic makes what the library panicked with printable.
+func yamlPanic(r any) string {
+	quoted := strconv.Quote(shorten(fmt.Sprint(r)))
+	return quoted[1 : len(quoted)-1]
 }
 
 // yamlProblem turns an error of the library into a problem with a position.

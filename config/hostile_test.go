@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Files made to take long or to fill the memory are refused, or read, in a
+// time and with memory that their size explains.
+func TestHostileFiles(t *testing.T) {
+	const (
+		most       = 5 * time.Second
+		mostMemory = 600 << 20 // of all that is allocated, garbage included
+	)
+	mappings := func(n, keys int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "m%d:\n", i)
+			for k := range keys {
+				fmt.Fprintf(&b, "  k%d: x\n", k)
+			}
+		}
+		return b.String()
+	}
+	for name, tt := range map[string]struct{ data, want string }{
+		"mappings.yaml": {mappings(12, 19_000), `mappings.yaml:25247:3: too many YAML mappings with thousands of keys: write the file as JSON`},
+		"flow.yaml":     {"a: [" + strings.Repeat("1,", 4_000_000) + "1]", `flow.yaml:1:500002: more than 250000 values in one YAML file: write it as JSON, or move long address lists to files ("file:trusted.txt")`},
+		"items.yaml":    {strings.Repeat("- 1\n", 2_000_000), `items.yaml:250001:1: more than 250000 values in one YAML file: write it as JSON, or move long address lists to files ("file:trusted.txt")`},
+		"merge.yaml":    {strings.Repeat("<<", 4_000_000), `merge.yaml:1:1: too many tabs or < in long lines: remove them, or write the file as JSON`},
+		"tabs.yaml":     {"a: \"" + strings.Repeat("\t1", 4_000_000), `tabs.yaml:1:1: too many tabs or < in long lines: remove them, or write the file as JSON`},
+		"blank.yaml":    {"a: |" + strings.Repeat("\r\n", 4_000_000), `blank.yaml:20002:1: too many blank lines in a row: remove them, or write the file as JSON`},
+		"flow.json":     {"[" + strings.Repeat("1,", 4_000_000) + "1]", `flow.json:1:4000000: more than 2000000 values: move long address lists to files ("file:trusted.txt")`},
+		"keys.json":     {"{" + strings.Repeat(`"an unknown key as long as those of ours":1,`, 500_000) + `"x":1}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			atMost(t, most, func() {
+				_, err := Parse(name, []byte(tt.data), nil)
+				if tt.want != "" && (err == nil || err.Error() != tt.want) {
+					t.Errorf("error %.300v, want %s", err, tt.want)
+				}
+			})
+			runtime.ReadMemStats(&after)
+			if used := after.TotalAlloc - before.TotalAlloc; used > mostMemory {
+				t.Errorf("%d MB were allocated for %d MB of text, want at most %d MB", used>>20, len(tt.data)>>20, mostMemory>>20)
+			}
+		})
+	}
+}
+
+// A panic of the YAML library is a problem of the file, at the last place that
+// is known.
+func TestYAMLPanics(t *testing.T) {
+	for want, tokenize := range map[string]func(string) token.Tokens{
+		`a.yaml:1:1: cannot be read as YAML: out of\tluck: check its indentation and brackets`: func(string) token.Tokens { panic("out of\tluck") },
+		`a.yaml:2:4: cannot be read as YAML: runtime error: invalid memory address or nil pointer dereference: check its indentation and brackets`: func(text string) token.Tokens {
+			tokens := lexer.Tokenize(text)
+			return append(tokens, nil)
+		},
+	} {
+		_, p := parseYAML("a.yaml", "a: 1\nb: 2", tokenize)
+		if p == nil || p.Error() != want {
+			t.Errorf("problem %v, want %s", p, want)
+		}
+	}
+}
