@@ -40,6 +40,8 @@ type Rule struct {
 	// longer) mean the IPv4 prefix. An invalid prefix matches nothing. Like
 	// everywhere, ::/0 does not match IPv4 clients.
 	Prefixes []netip.Prefix
+	// Sets are more of them.
+	Sets []*Set
 	// Action is what happens to matching clients of a denying rule.
 	Action Action
 }
@@ -66,7 +68,8 @@ type Decision struct {
 // List is an access control list. It is immutable and safe for concurrent use.
 // A nil *List allows everyone.
 type List struct {
-	matcher   matcher
+	matcher   matcher    // of the rules' Prefixes
+	sets      []ruledSet // by rule
 	decisions []Decision // [0] is the default, [i+1] that of rule i
 }
 
@@ -85,14 +88,7 @@ func Build(rules []Rule, defaultAllow bool) *List {
 	for i, r := range rules {
 		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Rule: i, Name: r.Name})
 	}
-	entries := flatten(rules)
-	l := &List{decisions: decisions}
-	if len(entries) <= scanLimit {
-		l.matcher = scan(entries)
-	} else {
-		l.matcher = newTable(entries)
-	}
-	return l
+	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), decisions: decisions}
 }
 
 // Decide returns what the list says about a client. Neither a zone
@@ -105,7 +101,18 @@ func (l *List) Decide(addr netip.Addr) Decision {
 	if l == nil {
 		return Decision{Allow: true, Rule: DefaultRule, Name: DefaultName}
 	}
-	return l.decisions[l.matcher.match(addr.Unmap().WithZone(""))+1]
+	addr = addr.Unmap().WithZone("")
+	rule := l.matcher.match(addr)
+	for _, s := range l.sets {
+		if rule != DefaultRule && rule <= s.rule {
+			break
+		}
+		if s.set.contains(addr) {
+			rule = s.rule
+			break
+		}
+	}
+	return l.decisions[rule+1]
 }
 
 // entry is one prefix and the index of its rule.

@@ -12,6 +12,14 @@ import (
 // (BenchmarkMatchers).
 const scanLimit = 8
 
+// newMatcher chooses how entries, in the order of their rules, are searched.
+func newMatcher(entries []entry) matcher {
+	if len(entries) <= scanLimit {
+		return scan(entries)
+	}
+	return newTable(entries)
+}
+
 // scan is a few entries in the order of their rules: the first match is the
 // answer.
 type scan []entry

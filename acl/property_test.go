@@ -67,6 +67,23 @@ func genRules(t *rapid.T) []Rule {
 	return rules
 }
 
+// inSets moves the prefixes of some rules into sets, and has others name these too, which changes nothing for those
+// that come later.
+func inSets(t *rapid.T, rules []Rule) []Rule {
+	var sets []*Set
+	moved := make([]Rule, len(rules))
+	for i, r := range rules {
+		moved[i] = r
+		if rapid.Bool().Draw(t, "moved") {
+			half := len(r.Prefixes) / 2
+			moved[i].Prefixes = r.Prefixes[:half]
+			sets = append(sets, NewSet(r.Prefixes[half:]))
+			moved[i].Sets = sets // those of earlier rules again
+		}
+	}
+	return moved
+}
+
 func TestEveryMatcherAgreesWithTheSlowTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := genRules(t)
@@ -75,6 +92,7 @@ func TestEveryMatcherAgreesWithTheSlowTwin(t *testing.T) {
 			"scan":  {matcher: scan(flatten(rules)), decisions: built.decisions},
 			"table": {matcher: newTable(flatten(rules)), decisions: built.decisions},
 			"built": built,
+			"sets":  Build(inSets(t, rules), false),
 		}
 		for range 20 {
 			addr := genAddr(t)

@@ -41,12 +41,12 @@ func (d *decoder) rule(n *node, index int) Rule {
 		if with := f["with"]; with != nil {
 			d.faultf(with, "remove it", "with is for deny rules")
 		}
-		r.Prefixes = d.prefixes(allow, true)
+		r.Prefixes, r.Lists = d.prefixes(allow, true)
 		return r
 	}
 	r.With = defaultWith
 	d.enum(f["with"], denyActions, &r.With)
-	r.Prefixes = d.prefixes(deny, true)
+	r.Prefixes, r.Lists = d.prefixes(deny, true)
 	return r
 }
 
@@ -60,7 +60,7 @@ func ruleName(allow bool, index int) string {
 
 // prefixes decodes a list of addresses; files tells whether it may hold
 // "file:PATH" entries (and be a single string).
-func (d *decoder) prefixes(n *node, files bool) []netip.Prefix {
+func (d *decoder) prefixes(n *node, files bool) (prefixes []netip.Prefix, lists []*List) {
 	const what = "a list of IP addresses or CIDR prefixes"
 	if n.kind != kindList && !files {
 		fix := ""
@@ -68,13 +68,13 @@ func (d *decoder) prefixes(n *node, files bool) []netip.Prefix {
 			fix = "write [" + quote(n.text) + "]"
 		}
 		d.expected(n, what, fix)
-		return nil
+		return nil, nil
 	}
 	items, ok := d.stringList(n, what)
 	if !ok {
-		return nil
+		return nil, nil
 	}
-	prefixes := make([]netip.Prefix, 0, len(items))
+	prefixes = make([]netip.Prefix, 0, len(items))
 	for _, item := range items {
 		if item.kind == kindMap { // what YAML makes of [2001:db8::7]
 			d.expected(item, "an IP address or a CIDR prefix", "put IPv6 addresses in quotes")
@@ -85,11 +85,9 @@ func (d *decoder) prefixes(n *node, files bool) []netip.Prefix {
 			continue
 		}
 		if name, isFile := strings.CutPrefix(text, "file:"); isFile && files {
-			read := d.list(item, name)
-			if len(items) == 1 {
-				return read // shared, not copied: it may be a million
+			if l := d.list(item, name); l != nil {
+				lists = append(lists, l)
 			}
-			prefixes = append(prefixes, read...)
 			continue
 		}
 		p, f := parsePrefix(text)
@@ -99,12 +97,12 @@ func (d *decoder) prefixes(n *node, files bool) []netip.Prefix {
 		}
 		prefixes = append(prefixes, p)
 	}
-	return prefixes
+	return prefixes, lists
 }
 
 // list returns the addresses of a file, relative to the configuration file,
 // reading it once however often it is named.
-func (d *decoder) list(n *node, name string) []netip.Prefix {
+func (d *decoder) list(n *node, name string) *List {
 	if name == "" {
 		d.faultf(n, `write "file:trusted.txt"`, "file: names no file")
 		return nil
@@ -112,10 +110,11 @@ func (d *decoder) list(n *node, name string) []netip.Prefix {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(d.file), name)
 	}
+	name = filepath.Clean(name)
 	if l, ok := d.lists[name]; ok {
-		return l.prefixes
+		return l
 	}
-	l := &list{}
+	l := &List{Name: name}
 	d.lists[name] = l
 	data, err := d.readList(name)
 	if err != nil {
@@ -125,7 +124,7 @@ func (d *decoder) list(n *node, name string) []netip.Prefix {
 	l.read(data, func(line, col int, f *fault) {
 		d.add(Problem{File: name, Line: line, Col: col, Msg: f.msg, Fix: f.fix})
 	})
-	return l.prefixes
+	return l
 }
 
 // parsePrefix reads an address or a CIDR prefix. IPv4-mapped IPv6 becomes

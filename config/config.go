@@ -142,10 +142,11 @@ func (a *ACL) DefaultAllow() bool {
 type Rule struct {
 	Allow bool
 	// Prefixes are masked; IPv4-mapped IPv6 is written as IPv4; a single
-	// address is a /32 or a /128. They may repeat and overlap. An empty list
-	// matches nobody. The slice may be shared between rules that read the
-	// same file: do not write to it.
+	// address is a /32 or a /128. They may repeat and overlap.
 	Prefixes []netip.Prefix
+	// Lists are the files that the rule names. With no prefix there or here,
+	// the rule matches nobody.
+	Lists []*List
 	// With is what a denied client sees: "message", "close" or "reset". Empty
 	// for allow rules.
 	With string
@@ -153,6 +154,25 @@ type Rule struct {
 	// the list, counted from 0 ("deny[0]", "allow[1]").
 	Name string
 	Pos  Position
+}
+
+// Count returns how many prefixes the rule has, those of its lists included.
+func (r *Rule) Count() int {
+	n := len(r.Prefixes)
+	for _, l := range r.Lists {
+		n += len(l.Prefixes)
+	}
+	return n
+}
+
+// List is the content of a file that ACLs name: one IP address or CIDR prefix a
+// line, with comments (# or ;) and blank lines. Rules that name the same file
+// share one List.
+type List struct {
+	// Name is the file's path.
+	Name string
+	// Prefixes are as those of a Rule.
+	Prefixes []netip.Prefix
 }
 
 // Position is a place in a configuration file. Line and Col count from 1, Col

@@ -84,7 +84,7 @@ func TestListPaths(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		got := c.Listeners[0].ACL.Rules[0].Prefixes
+		got := c.Listeners[0].ACL.Rules[0].Lists[0].Prefixes
 		if len(got) != 2 || got[0].String() != "10.0.0.1/32" || got[1].String() != "10.1.0.0/16" {
 			t.Errorf("%s: %v, want 10.0.0.1/32 and 10.1.0.0/16", name, got)
 		}

@@ -14,7 +14,7 @@ type decoder struct {
 	readList func(name string) ([]byte, error) // reads a "file:" list
 	problems Problems
 	dropped  int              // problems past maxProblems
-	lists    map[string]*list // "file:" lists already read, by path
+	lists    map[string]*List // "file:" lists already read, by path
 	bound    int              // binds in the whole file
 	pools    map[string]*poolUse
 	unclear  bool // a listener's pool, or what it does without a backend, is not known

@@ -108,7 +108,11 @@ func checkConfig(t *testing.T, c *Config) {
 			if r.Name == "" || r.Allow != (r.With == "") {
 				t.Errorf("an incomplete rule: %+v", r)
 			}
-			for _, p := range r.Prefixes {
+			prefixes := r.Prefixes
+			for _, l := range r.Lists {
+				prefixes = append(prefixes, l.Prefixes...)
+			}
+			for _, p := range prefixes {
 				if !p.IsValid() || p.Masked() != p || p.Addr().Is4In6() {
 					t.Errorf("a bad prefix: %v", p)
 				}

@@ -6,17 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// list is the content of a file that an ACL names: one IP address or CIDR
-// prefix a line, with # comments and blank lines.
-type list struct {
-	prefixes []netip.Prefix
-}
-
 // read parses data and reports every bad line.
-func (l *list) read(data []byte, report func(line, col int, f *fault)) {
+func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 	data = bytes.TrimPrefix(data, utf8BOM)
 	const shortest = len("1.2.3.4\n")
-	l.prefixes = make([]netip.Prefix, 0, min(bytes.Count(data, []byte("\n")), len(data)/shortest)+1)
+	l.Prefixes = make([]netip.Prefix, 0, min(bytes.Count(data, []byte("\n")), len(data)/shortest)+1)
 	for number := 1; len(data) > 0; number++ {
 		line, rest, _ := bytes.Cut(data, []byte("\n"))
 		data = rest
@@ -27,7 +21,7 @@ func (l *list) read(data []byte, report func(line, col int, f *fault)) {
 		}
 		p, f := parsePrefix(string(entry))
 		if f == nil {
-			l.prefixes = append(l.prefixes, p)
+			l.Prefixes = append(l.Prefixes, p)
 			continue
 		}
 		if bytes.ContainsAny(entry, " \t,;") {

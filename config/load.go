@@ -47,7 +47,7 @@ func newDecoder(name string, env func(string) (string, bool)) *decoder {
 	}
 	return &decoder{
 		file: name, env: env, readList: readRegular,
-		lists: make(map[string]*list), pools: make(map[string]*poolUse),
+		lists: make(map[string]*List), pools: make(map[string]*poolUse),
 	}
 }
 

@@ -116,7 +116,7 @@ func TestMillionAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range c.Listeners[0].ACL.Rules {
-			if got := len(r.Prefixes); got != n {
+			if got := r.Count(); got != n {
 				t.Errorf("%s has %d prefixes, want %d", r.Name, got, n)
 			}
 		}

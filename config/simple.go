@@ -40,7 +40,7 @@ func (d *decoder) simple(root *node) *Config {
 	if text, ok := d.env(keyAccessList); ok {
 		rule.Prefixes = d.envPrefixes(text)
 	} else if n := d.simpleValue(f, root, keyAccessList); n != nil {
-		rule.Prefixes = d.prefixes(n, false)
+		rule.Prefixes, _ = d.prefixes(n, false)
 		rule.Pos = d.position(n)
 	}
 	l.ACL = &ACL{Rules: []Rule{rule}}

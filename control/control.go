@@ -46,13 +46,14 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 		return nil, nil, err
 	}
 	state := new(proxy.State)
+	lists := make(sets)
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		listener := &proxy.Listener{
 			Name:             l.Name,
 			Binds:            binds[i],
 			Pool:             pools[l.Pool],
-			ACL:              buildACL(l.ACL),
+			ACL:              lists.buildACL(l.ACL),
 			DenyMessage:      []byte(l.DenyMessage),
 			NoBackend:        noBackend[l.WhenNoBackend],
 			NoBackendMessage: []byte(l.NoBackendMessage),
@@ -116,13 +117,26 @@ func buildBind(b config.Bind, names *resolver) (proxy.Bind, error) {
 // actions are the words of the configuration for what happens to a denied client.
 var actions = map[string]acl.Action{"message": acl.Message, "close": acl.Close, "reset": acl.Reset}
 
-func buildACL(a *config.ACL) *acl.List {
+// sets are the lists of addresses that were made into sets: each is made once, for all listeners.
+type sets map[*config.List]*acl.Set
+
+func (s sets) of(l *config.List) *acl.Set {
+	if s[l] == nil {
+		s[l] = acl.NewSet(l.Prefixes)
+	}
+	return s[l]
+}
+
+func (s sets) buildACL(a *config.ACL) *acl.List {
 	if a == nil {
 		return nil
 	}
 	rules := make([]acl.Rule, len(a.Rules))
 	for i, r := range a.Rules {
 		rules[i] = acl.Rule{Name: r.Name, Allow: r.Allow, Prefixes: r.Prefixes, Action: actions[r.With]}
+		for _, l := range r.Lists {
+			rules[i].Sets = append(rules[i].Sets, s.of(l))
+		}
 	}
 	return acl.Build(rules, a.DefaultAllow())
 }

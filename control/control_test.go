@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -312,6 +313,53 @@ func TestResolve(t *testing.T) {
 	}
 	if len(server.asked) != 3 {
 		t.Errorf("looked up %v, want names only", server.asked)
+	}
+}
+
+// A list of addresses is in memory once, however many rules and listeners name it.
+func TestListsAreShared(t *testing.T) {
+	const n, many = 20_000, 30
+	dir := t.TempDir()
+	list := make([]byte, 0, 16*n)
+	for i := range n {
+		list = fmt.Appendf(list, "10.%d.%d.%d\n", i>>16, i>>8&255, i&255)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "list.txt"), list, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	allocated := func(listeners, rules int) uint64 {
+		var b strings.Builder
+		b.WriteString("listeners:\n")
+		for l := range listeners {
+			fmt.Fprintf(&b, "  l%d:\n    bind: \"127.0.0.1:%d\"\n    acl:\n", l, 1+l)
+			for r := range rules {
+				fmt.Fprintf(&b, "    - {deny: [192.0.2.%d, \"file:list.txt\"]}\n", r)
+			}
+		}
+		b.WriteString("pools: {web: {backends: [\"10.0.0.1:1000\"]}}\n")
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		cfg, err := config.Parse(filepath.Join(dir, "config.yaml"), []byte(b.String()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, _, err := Build(t.Context(), cfg, nobody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		for _, l := range state.Listeners {
+			for client, want := range map[string]string{"10.0.1.2": "deny[0]", "192.0.2.0": "deny[0]", "11.0.0.0": acl.DefaultName} {
+				if got := l.ACL.Decide(netip.MustParseAddr(client)).Name; got != want {
+					t.Errorf("%s is decided on by %s, want %s", client, got, want)
+				}
+			}
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	one, all := allocated(1, 1), allocated(many, many)
+	if all > 3*one+many*many*2000 {
+		t.Errorf("%d rules that name a list take %d KB, one takes %d KB", many*many, all>>10, one>>10)
 	}
 }
 

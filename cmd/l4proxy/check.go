@@ -130,8 +130,8 @@ func describeACL(a *config.ACL) string {
 		return "no acl: everyone is allowed"
 	}
 	prefixes := 0
-	for _, r := range a.Rules {
-		prefixes += len(r.Prefixes)
+	for i := range a.Rules {
+		prefixes += a.Rules[i].Count()
 	}
 	verb := "denied"
 	if a.DefaultAllow() {
