@@ -21,8 +21,49 @@ func (d *decoder) acl(n *node) *ACL {
 	for i, item := range n.items {
 		a.Rules = append(a.Rules, d.rule(item, i))
 	}
+	d.checkReached(a, n)
 	return a
 }
+
+// checkReached refuses rules that come after others that match all of their
+// clients. n is the list of the rules of a. What lists hold may change, so a
+// rule with one may match any client, and is never taken to match all.
+func (d *decoder) checkReached(a *ACL, n *node) {
+	var all4, all6 *Rule // the first that match all IPv4, and all IPv6 clients
+	for i := range a.Rules {
+		r := &a.Rules[i]
+		has4, has6 := len(r.Lists) > 0, len(r.Lists) > 0
+		every4, every6 := false, false
+		for _, p := range r.Prefixes {
+			is4, every := p.Addr().Is4(), p.Bits() == 0
+			has4, has6 = has4 || is4, has6 || !is4
+			every4, every6 = every4 || is4 && every, every6 || !is4 && every
+		}
+		if (has4 || has6) && (!has4 || all4 != nil) && (!has6 || all6 != nil) {
+			why := ""
+			switch {
+			case !has6:
+				why = all4.where() + " matches all IPv4 clients"
+			case !has4:
+				why = all6.where() + " matches all IPv6 clients"
+			case all4 == all6:
+				why = all4.where() + " matches all clients"
+			default:
+				why = all4.where() + " and " + all6.where() + " match all clients"
+			}
+			d.faultf(n.items[i], "remove it, or move it before", "%s can never match: %s", r.Name, why)
+		}
+		if every4 && all4 == nil {
+			all4 = r
+		}
+		if every6 && all6 == nil {
+			all6 = r
+		}
+	}
+}
+
+// where names the rule and its line.
+func (r *Rule) where() string { return fmt.Sprintf("%s (line %d)", r.Name, r.Pos.Line) }
 
 func (d *decoder) rule(n *node, index int) Rule {
 	r := Rule{Pos: d.position(n)}
@@ -139,6 +180,9 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 			return netip.Prefix{}, faultf("write it without the part after %", "%s has a zone, which a client's address has not", quote(s))
 		}
 		ip = ip.Unmap()
+		if ip.IsUnspecified() {
+			return netip.Prefix{}, faultf("write "+quote(ip.String()+"/0")+" for all of them, or the address of one host", "no client has the address %s", s)
+		}
 		return netip.PrefixFrom(ip, ip.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)

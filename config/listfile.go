@@ -14,7 +14,7 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 	for number := 1; len(data) > 0; number++ {
 		line, rest, _ := bytes.Cut(data, []byte("\n"))
 		data = rest
-		text, _, _ := bytes.Cut(line, []byte("#"))
+		text := line[:comment(line)]
 		entry := bytes.TrimSpace(text)
 		if len(entry) == 0 {
 			continue
@@ -30,4 +30,16 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 		indent := text[:bytes.Index(text, entry)]
 		report(number, 1+utf8.RuneCount(indent), f)
 	}
+}
+
+// comment returns where the comment of a line begins: at a "#", or at a ";"
+// after a blank, as in "192.0.2.0/24 ; SBL1234". A ";" after an entry may be
+// meant to separate it from another one.
+func comment(line []byte) int {
+	for i, c := range line {
+		if c == '#' || c == ';' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {
+			return i
+		}
+	}
+	return len(line)
 }
