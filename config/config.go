@@ -32,6 +32,8 @@ type Config struct {
 	// Listeners and Pools are in file order; names are unique.
 	Listeners []Listener
 	Pools     []Pool
+	// Warnings are about what is valid and yet may not be meant.
+	Warnings Problems `json:",omitempty"`
 }
 
 // Log says what is logged and how.

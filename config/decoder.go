@@ -13,6 +13,7 @@ type decoder struct {
 	env      func(string) (string, bool)
 	readList func(name string) ([]byte, error) // reads a "file:" list
 	problems Problems
+	warnings Problems
 	dropped  int              // problems past maxProblems
 	lists    map[string]*List // "file:" lists already read, by path
 	bound    int              // binds in the whole file
@@ -26,6 +27,12 @@ func (d *decoder) add(p Problem) {
 		return
 	}
 	d.problems = append(d.problems, p)
+}
+
+func (d *decoder) warn(p Problem) {
+	if len(d.warnings) < maxProblems {
+		d.warnings = append(d.warnings, p)
+	}
 }
 
 // count is the number of problems so far.

@@ -78,6 +78,10 @@ func TestEnvironmentOverrides(t *testing.T) {
 			summary{":1", []string{"a:1"}, nil, "info", "auto"}},
 		"the variable replaces a bad value": {`{"LISTENER_PORT": 5, "BACKEND_PORTS": ["a:1"], "ACCESS_CONTROL_LIST": []}`, map[string]string{"LISTENER_PORT": ":1"},
 			summary{":1", []string{"a:1"}, nil, "info", "auto"}},
+		"what Kubernetes sets for a Service named listener": {simpleFile, map[string]string{"LISTENER_PORT": "tcp://10.0.0.1:80"},
+			summary{"127.0.0.1:8080", backends, allowed, "info", "auto"}},
+		"the same, with an IPv6 cluster and the full form": {fullFile, map[string]string{"LISTENER_PORT": "udp://[fd00::1]:53"},
+			summary{":8080", []string{"127.0.0.1:8081"}, nil, "warn", "text"}},
 		"an empty object and all variables": {`{}`, map[string]string{"LISTENER_PORT": ":1", "BACKEND_PORTS": "a:1", "ACCESS_CONTROL_LIST": "10.0.0.1"},
 			summary{":1", []string{"a:1"}, []string{"10.0.0.1/32"}, "info", "auto"}},
 	} {
@@ -115,6 +119,25 @@ func TestEnvironmentAlone(t *testing.T) {
 	}
 }
 
+// What Kubernetes sets is ignored, and that is said.
+func TestKubernetesWarning(t *testing.T) {
+	const want = `$LISTENER_PORT: "tcp://10.0.0.1:80" is ignored, as Kubernetes sets it for a Service named listener: ` +
+		`rename the Service, or write enableServiceLinks: false in the Pod`
+	for _, file := range []string{simpleFile, fullFile} {
+		c, err := Parse("config", []byte(file), environment(map[string]string{"LISTENER_PORT": "tcp://10.0.0.1:80"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Warnings.Error(); got != want {
+			t.Errorf("warnings\n%s\nwant\n%s", got, want)
+		}
+	}
+	c, err := Parse("config", []byte(fullFile+"workers: ${LISTENER_PORT:-2}"), environment(nil))
+	if err != nil || len(c.Warnings) > 0 {
+		t.Errorf("warnings %v, error %v", c.Warnings, err)
+	}
+}
+
 func TestEnvironmentProblems(t *testing.T) {
 	for name, tt := range map[string]struct {
 		file string
@@ -139,6 +162,11 @@ func TestEnvironmentProblems(t *testing.T) {
 		"empty values": {simpleFile, map[string]string{"LISTENER_PORT": "", "BACKEND_PORTS": " "}, "" +
 			"$BACKEND_PORTS: there is no backend: write 127.0.0.1:8081, or unset it\n" +
 			"$LISTENER_PORT: the address is empty: write host:port or unix:/path"},
+		"of Kubernetes, and no file": {"", map[string]string{"LISTENER_PORT": "tcp://10.0.0.1:80", "BACKEND_PORTS": "a:1", "ACCESS_CONTROL_LIST": ""}, "" +
+			"$LISTENER_PORT: \"tcp://10.0.0.1:80\" is what Kubernetes sets for a Service named listener, and there is no configuration file: set it to host:port, or write a configuration file"},
+		"like those of Kubernetes": {simpleFile, map[string]string{"LISTENER_PORT": "tcp://localhost:80", "BACKEND_PORTS": "tcp://10.0.0.1:80"}, "" +
+			"$BACKEND_PORTS: the address \"tcp://10.0.0.1:80\" begins with \"tcp://\": write \"10.0.0.1:80\"\n" +
+			"$LISTENER_PORT: the address \"tcp://localhost:80\" begins with \"tcp://\": write \"localhost:80\""},
 		"beside the full form": {fullFile, map[string]string{"ACCESS_CONTROL_LIST": ""}, "" +
 			"$ACCESS_CONTROL_LIST: set, but has no effect on config.yaml, which is in the full form: unset it"},
 		"before the file's": {fullFile + "wrkers: 1\n", map[string]string{"L4PROXY_LOG_LEVEL": "x"}, "" +

@@ -119,7 +119,7 @@ func (d *decoder) forms(root *node) (simple, full *member) {
 
 func (d *decoder) simpleEnv() bool {
 	for _, k := range simpleSection.keys {
-		if _, ok := d.env(k.name); ok {
+		if _, ok := d.override(k.name); ok {
 			return true
 		}
 	}
@@ -134,6 +134,7 @@ func (d *decoder) finish(c *Config, data []byte) (*Config, error) {
 	}
 	d.logEnv(&c.Log)
 	if len(d.problems) == 0 {
+		c.Warnings = d.warnings.sorted(d.file)
 		return c, nil
 	}
 	clamp(d.problems, d.file, data)

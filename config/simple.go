@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -20,7 +21,7 @@ func (d *decoder) simple(root *node) *Config {
 	p := defaultPool("default", pos)
 	l.Pool = p.Name
 
-	if text, ok := d.env(keyListenerPort); ok {
+	if text, ok := d.override(keyListenerPort); ok {
 		binds, f := parseBinds(text)
 		if f != nil {
 			d.envFault(keyListenerPort, f)
@@ -29,7 +30,7 @@ func (d *decoder) simple(root *node) *Config {
 	} else if n := d.simpleValue(f, root, keyListenerPort); n != nil {
 		l.Binds = d.bindOnce(n)
 	}
-	if text, ok := d.env(keyBackendPorts); ok {
+	if text, ok := d.override(keyBackendPorts); ok {
 		p.Backends = d.envBackends(text)
 	} else if n := d.simpleValue(f, root, keyBackendPorts); n != nil {
 		p.Backends = d.backends(n)
@@ -37,7 +38,7 @@ func (d *decoder) simple(root *node) *Config {
 	// One allow rule, also when it allows nobody: a list with an allow rule
 	// denies whoever matches none.
 	rule := Rule{Allow: true, Name: ruleName(true, 0)}
-	if text, ok := d.env(keyAccessList); ok {
+	if text, ok := d.override(keyAccessList); ok {
 		rule.Prefixes = d.envPrefixes(text)
 	} else if n := d.simpleValue(f, root, keyAccessList); n != nil {
 		rule.Prefixes, _ = d.prefixes(n, false)
@@ -56,12 +57,42 @@ func (d *decoder) simpleValue(f fields, root *node, name string) *node {
 	if n := f[name]; n != nil {
 		return n
 	}
-	if root == nil {
+	if text, _ := d.env(name); root == nil && ofKubernetes(name, text) {
+		d.envFault(name, faultf("set it to host:port, or write a configuration file",
+			"%s is what Kubernetes sets for a Service named listener, and there is no configuration file", quote(text)))
+	} else if root == nil {
 		d.envFault(name, faultf("set it, or write a configuration file", "not set, and there is no configuration file"))
 	} else if root.kind == kindMap {
 		d.faultf(root, simpleSection.key(name).hint, "%s is missing", name)
 	}
 	return nil
+}
+
+// override returns a variable that replaces a key of the simple form, unless
+// Kubernetes has set it.
+func (d *decoder) override(name string) (string, bool) {
+	text, ok := d.env(name)
+	if !ok || !ofKubernetes(name, text) {
+		return text, ok
+	}
+	warning := Problem{Env: name, Msg: quote(text) + " is ignored, as Kubernetes sets it for a Service named listener",
+		Fix: "rename the Service, or write enableServiceLinks: false in the Pod"}
+	if !slices.Contains(d.warnings, warning) {
+		d.warn(warning)
+	}
+	return "", false
+}
+
+// ofKubernetes reports whether a variable is one that Kubernetes sets in all
+// containers for a Service: NAME_PORT=tcp://10.0.0.1:80 for one called name.
+// The other variables that are read here end in no word of these.
+func ofKubernetes(name, text string) bool {
+	scheme, address, ok := strings.Cut(text, "://")
+	if name != keyListenerPort || !ok || scheme != "tcp" && scheme != "udp" && scheme != "sctp" {
+		return false
+	}
+	_, err := netip.ParseAddrPort(address)
+	return err == nil
 }
 
 func (d *decoder) envFault(name string, f *fault) {
@@ -128,7 +159,7 @@ func splitList(text string) []string {
 // effect must not go unnoticed.
 func (d *decoder) refuseSimpleEnv() {
 	for _, k := range simpleSection.keys {
-		if _, ok := d.env(k.name); ok {
+		if _, ok := d.override(k.name); ok {
 			d.envFault(k.name, faultf("unset it", "set, but has no effect on %s, which is in the full form", d.file))
 		}
 	}

@@ -19,6 +19,7 @@ type report struct {
 	// File is "" when the configuration came from the environment alone.
 	File     string          `json:"file"`
 	Problems config.Problems `json:"problems"`
+	Warnings config.Problems `json:"warnings,omitempty"`
 }
 
 func newCheckCommand(file *string) *cobra.Command {
@@ -38,7 +39,7 @@ func newCheckCommand(file *string) *cobra.Command {
 			var text string
 			switch {
 			case asJSON:
-				text = reportJSON(name, err)
+				text = reportJSON(name, cfg, err)
 			case err != nil:
 				text = err.Error() + "\n"
 			default:
@@ -58,10 +59,13 @@ func newCheckCommand(file *string) *cobra.Command {
 	return cmd
 }
 
-func reportJSON(name string, err error) string {
+func reportJSON(name string, cfg *config.Config, err error) string {
 	r := report{OK: err == nil, File: name, Problems: config.Problems{}}
 	if err != nil && !errors.As(err, &r.Problems) {
 		r.Problems = config.Problems{{File: name, Msg: err.Error()}}
+	}
+	if err == nil {
+		r.Warnings = cfg.Warnings
 	}
 	var b strings.Builder
 	out := json.NewEncoder(&b)
@@ -81,6 +85,9 @@ func describe(cfg *config.Config) []string {
 	}
 	for i := range cfg.Pools {
 		lines = append(lines, "  "+describePool(&cfg.Pools[i]))
+	}
+	for _, w := range cfg.Warnings {
+		lines = append(lines, "warning: "+w.Error())
 	}
 	return lines
 }

@@ -131,6 +131,9 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 		p.closeLog()
 		return nil, err
 	}
+	for _, w := range cfg.Warnings {
+		p.log.Warn("configuration: " + w.Error())
+	}
 	p.log.Info("l4proxy started", "version", version, "config", source(cfg), "engine", p.server.Engine(), "workers", workers,
 		"max_connections", connections)
 	for _, a := range p.server.Addrs() {
