@@ -60,6 +60,8 @@ type Drain struct {
 type Listener struct {
 	Name  string
 	Binds []Bind
+	// Socket is for the unix sockets among Binds.
+	Socket Socket
 	// Pool is the name of an entry of Config.Pools.
 	Pool string
 	// ACL is nil when there is none: everyone is allowed.

@@ -144,6 +144,7 @@ func (d *decoder) listener(m *member, pools []string, known map[string]bool) Lis
 	}
 	understood := d.enum(f["when_no_backend"], noBackendActions, &l.WhenNoBackend)
 	d.message(f["no_backend_message"], "no_backend_message", &l.NoBackendMessage)
+	d.socket(m.value, f, &l)
 	d.checkListener(&l, m.value, understood)
 	return l
 }

@@ -176,6 +176,8 @@ var drainSection = &section{prefix: "drain.", keys: []key{
 var listenerSection = &section{keys: append([]key{
 	{name: "bind", doc: "host:port, \"[::]:port\", \"host:8000-8010\", unix:/path, or a list of them. An empty host is every address.",
 		schema: oneOrMore(stringSchema()), required: true, hint: `write bind: ":8080"`},
+	{name: "mode", doc: "The permissions of its unix sockets, in octal; what the umask leaves of 0777 when left out.", schema: modeSchema()},
+	{name: "owner", doc: "The owner of its unix sockets: user, user:group or :group; those of the process when left out.", schema: ownerSchema()},
 	{name: "pool", doc: "The pool that connections go to; may be left out when there is only one pool.", schema: stringSchema()},
 	{name: "acl", doc: "Rules for clients' addresses; the first that matches decides. When none matches, a list with an allow rule denies, any other allows.",
 		schema: listOf(ref("rule"))},

@@ -136,6 +136,14 @@ func statusSchema() *jsonschema.Schema {
 	return s
 }
 
+func modeSchema() *jsonschema.Schema {
+	return anyOf(&jsonschema.Schema{Type: "string", Pattern: `^(0o)?0*[0-7]{1,3}$`}, &jsonschema.Schema{Type: "integer", Minimum: "0"}, ref("variable"))
+}
+
+func ownerSchema() *jsonschema.Schema {
+	return anyOf(stringSchema(), &jsonschema.Schema{Type: "integer", Minimum: "0"})
+}
+
 func listOf(item *jsonschema.Schema) *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "array", Items: item}
 }

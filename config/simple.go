@@ -45,6 +45,7 @@ func (d *decoder) simple(root *node) *Config {
 		rule.Pos = d.position(n)
 	}
 	l.ACL = &ACL{Rules: []Rule{rule}}
+	d.socket(root, nil, &l)
 	c.Listeners = []Listener{l}
 	c.Pools = []Pool{p}
 	d.addresses(c)

@@ -33,10 +33,15 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 		pools[pool.Name] = pool
 	}
 	binds := make([][]proxy.Bind, len(cfg.Listeners))
+	sockets := make([]*proxy.Access, len(cfg.Listeners))
 	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
 		var err error
-		if binds[i], err = buildBinds(&cfg.Listeners[i], names); err != nil {
+		if binds[i], err = buildBinds(l, names); err != nil {
 			failed = append(failed, err)
+		}
+		if sockets[i], err = access(&l.Socket); err != nil {
+			failed = append(failed, fmt.Errorf("listener %s: %w", l.Name, err))
 		}
 	}
 	if failed != nil {
@@ -52,6 +57,7 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 		listener := &proxy.Listener{
 			Name:             l.Name,
 			Binds:            binds[i],
+			Access:           sockets[i],
 			Pool:             pools[l.Pool],
 			ACL:              lists.buildACL(l.ACL),
 			DenyMessage:      []byte(l.DenyMessage),

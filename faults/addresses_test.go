@@ -1,11 +1,17 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
 )
 
@@ -57,4 +63,36 @@ func TestFaultLinkLocalListener(t *testing.T) {
 		}
 		p.stop()
 	})
+}
+
+// TestFaultSocketOwner has an ordinary user give a unix socket away: the start fails with what is to be done, and leaves
+// no file.
+func TestFaultSocketOwner(t *testing.T) {
+	testenv.NeedSuite(t, "faults")
+	testenv.NeedRoot(t)
+	dir, err := os.MkdirTemp("", "l4proxy-faults-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path, program := filepath.Join(dir, "front"), filepath.Join(dir, "l4proxy")
+	text := "listeners: {web: {bind: \"unix:" + path + "\", mode: \"0660\", owner: root}}\npools: {web: {backends: [\"127.0.0.1:1\"]}}\n"
+	data, err := os.ReadFile(binary(t))
+	if err == nil {
+		err = errors.Join(os.WriteFile(program, data, 0o755), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o644), os.Chmod(dir, 0o777))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-c", filepath.Join(dir, "config.yaml"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	want := "l4proxy: listener web: cannot listen on unix:" + path + ": cannot change the owner of the socket: operation not permitted: " +
+		"only root may give it to another user, and others to groups they are in\n"
+	if err == nil || string(out) != want {
+		t.Errorf("%v: %s\nwant %s", err, out, want)
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there: %v", err)
+	}
 }

@@ -75,10 +75,10 @@ func (s *Server) bindAll() error {
 	deadline := time.Now().Add(bindPatience)
 	for _, l := range s.state.Listeners {
 		for _, bind := range l.Binds {
-			b, err := s.bind(bind)
+			b, err := s.bind(bind, l.Access)
 			for errors.Is(err, unix.EADDRINUSE) && time.Now().Before(deadline) {
 				time.Sleep(bindRetry)
-				b, err = s.bind(bind)
+				b, err = s.bind(bind, l.Access)
 			}
 			if err != nil {
 				return fmt.Errorf("listener %s: cannot listen on %s: %w", l.Name, bind, explainBind(err))
@@ -105,9 +105,9 @@ func explainBind(err error) error {
 	return err
 }
 
-func (s *Server) bind(bind Bind) (boundListener, error) {
+func (s *Server) bind(bind Bind, access *Access) (boundListener, error) {
 	if bind.Network == "unix" {
-		fd, err := s.bindUnix(bind.Address)
+		fd, err := s.bindUnix(bind.Address, access)
 		b := boundListener{bind: bind, fds: []int{fd}}
 		if err == nil && bind.Address[0] != '@' {
 			b.file, _ = os.Lstat(bind.Address)
@@ -262,46 +262,4 @@ func localPort(fd int) (uint16, error) {
 		return uint16(sa.Port), nil
 	}
 	return 0, err
-}
-
-// bindUnix makes a listening unix socket. A file left behind by a process that was killed is replaced; one on which
-// somebody listens is not.
-func (s *Server) bindUnix(path string) (int, error) {
-	sa, err := eventloop.UnixSockaddr(path)
-	if err != nil {
-		return -1, err
-	}
-	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
-	if errno != 0 {
-		return -1, errno
-	}
-	errno = sa.Bind(fd)
-	if errno == unix.EADDRINUSE && stale(sa, path) {
-		if err := os.Remove(path); err == nil {
-			errno = sa.Bind(fd)
-		}
-	}
-	if errno != 0 {
-		rawsys.Close(fd)
-		return -1, errno
-	}
-	if err := unix.Listen(fd, backlog); err != nil {
-		rawsys.Close(fd)
-		return -1, err
-	}
-	return fd, nil
-}
-
-// stale reports whether path is a unix socket on which nobody listens.
-func stale(sa *eventloop.Sockaddr, path string) bool {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != os.ModeSocket {
-		return false
-	}
-	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
-	if errno != 0 {
-		return false
-	}
-	defer rawsys.Close(fd)
-	return sa.Connect(fd) == unix.ECONNREFUSED
 }

@@ -21,6 +21,8 @@ type Listener struct {
 	Name  string
 	Binds []Bind
 	Pool  *Pool
+	// Access is who may connect to the unix sockets among Binds; nil leaves that to the umask.
+	Access *Access
 
 	// ACL decides who may connect; nil allows everyone.
 	ACL *acl.List
@@ -45,6 +47,12 @@ type Listener struct {
 type Bind struct {
 	Network string // "tcp" or "unix"
 	Address string // host:port with a numeric host or none, or the path of a unix socket
+}
+
+// Access is who may connect to a unix socket: any process that may write to its file.
+type Access struct {
+	Mode        uint32 // of the file; 0 means what the umask leaves of 0777
+	User, Group int    // that own the file; -1 means those of the process
 }
 
 func (b Bind) String() string {

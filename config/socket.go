@@ -1,0 +1,94 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Socket is who may connect to a listener's unix sockets: connect(2) needs the
+// permission to write to the socket's file.
+type Socket struct {
+	// Mode are the permissions of the file; 0 means 0777 without the umask.
+	Mode uint32
+	// User and Group are names or numbers; "" means those of the process.
+	User, Group string
+}
+
+// socket decodes the keys of the listener at n that are for unix sockets.
+func (d *decoder) socket(n *node, f fields, l *Listener) {
+	if mode := f["mode"]; mode != nil {
+		d.mode(mode, &l.Socket.Mode)
+	}
+	if owner := f["owner"]; owner != nil {
+		d.owner(owner, &l.Socket)
+	}
+	unix := firstUnix(l.Binds)
+	if unix == nil && len(l.Binds) > 0 {
+		for _, key := range []string{"mode", "owner"} {
+			if f[key] != nil {
+				d.faultf(n.find(key), "remove it, or write bind: unix:/path", "%s has no effect without a unix socket to listen on", key)
+			}
+		}
+	}
+	if unix != nil && l.ACL != nil && !l.ACL.DefaultAllow() {
+		at := unix.Pos
+		d.warn(Problem{File: at.File, Line: at.Line, Col: at.Col,
+			Msg: fmt.Sprintf("no client of %s is allowed: it has no address that a rule could match, and the acl has an allow rule", unix),
+			Fix: "give the socket to a listener of its own, without acl"})
+	}
+}
+
+func firstUnix(binds []Bind) *Bind {
+	for i := range binds {
+		if binds[i].Network == "unix" {
+			return &binds[i]
+		}
+	}
+	return nil
+}
+
+// mode sets dst to the permissions of a file, in octal.
+func (d *decoder) mode(n *node, dst *uint32) {
+	const what = `permissions in octal such as "0660"`
+	if n.kind != kindNumber && n.kind != kindString {
+		d.expected(n, what, "")
+		return
+	}
+	text, _, ok := d.scalar(n)
+	if !ok {
+		return
+	}
+	v, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	switch {
+	case n.kind == kindNumber && !strings.HasPrefix(text, "0"):
+		d.faultf(n, `write it in octal and in quotes, as in "0660"`, "the mode %s may be decimal or octal", text)
+	case err != nil || strings.ContainsAny(text, "_+"):
+		d.faultf(n, `write three digits from 0 to 7, as in "0660"`, "expected %s, got %s", what, got(n, text))
+	case v > 0o777:
+		d.faultf(n, `write at most "0777"`, "a socket has permissions up to 0777, got %s", got(n, text))
+	case v&0o222 == 0:
+		d.faultf(n, `write one such as "0660"`, "no client could connect with the mode %s: that needs the permission to write", got(n, text))
+	default:
+		*dst = uint32(v)
+	}
+}
+
+// owner sets the user and the group of "user", "user:group" or ":group". That
+// they exist is found out at the start.
+func (d *decoder) owner(n *node, s *Socket) {
+	const what = `"user", "user:group" or ":group"`
+	if n.kind == kindNumber {
+		n = &node{kind: kindString, line: n.line, col: n.col, text: n.text} // a user by number
+	}
+	text, ok := d.str(n, what)
+	if !ok {
+		return
+	}
+	user, group, both := strings.Cut(text, ":")
+	if strings.ContainsAny(text, " \t\n/") || strings.Contains(group, ":") || user == "" && group == "" || both && group == "" {
+		d.faultf(n, "", "expected %s, got %s", what, quote(text))
+		return
+	}
+	s.User, s.Group = user, group
+}

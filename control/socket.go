@@ -1,0 +1,54 @@
+package control
+
+import (
+	"fmt"
+	"os/user"
+	"strconv"
+
+	"l4proxy/config"
+	"l4proxy/proxy"
+)
+
+// access looks up who may connect to a listener's unix sockets; nil when that is not configured.
+func access(s *config.Socket) (*proxy.Access, error) {
+	if *s == (config.Socket{}) {
+		return nil, nil
+	}
+	a := &proxy.Access{Mode: s.Mode, User: -1, Group: -1}
+	var err error
+	if s.User != "" {
+		if a.User, err = id("user", s.User, func(name string) (string, error) {
+			u, err := user.Lookup(name)
+			if err != nil {
+				return "", err
+			}
+			return u.Uid, nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if s.Group != "" {
+		if a.Group, err = id("group", s.Group, func(name string) (string, error) {
+			g, err := user.LookupGroup(name)
+			if err != nil {
+				return "", err
+			}
+			return g.Gid, nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// id returns the number of a user or a group, which may be written as one.
+func id(what, name string, lookup func(name string) (string, error)) (int, error) {
+	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(n), nil
+	}
+	text, err := lookup(name)
+	if err != nil {
+		return -1, fmt.Errorf("owner: there is no %s %q on this machine: write one that there is, or a number", what, name)
+	}
+	return strconv.Atoi(text)
+}

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+// bindUnix makes a listening unix socket. A file left behind by a process that was killed is replaced; one on which
+// somebody listens is not.
+func (s *Server) bindUnix(path string, access *Access) (int, error) {
+	sa, err := eventloop.UnixSockaddr(path)
+	if err != nil {
+		return -1, err
+	}
+	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	err = bindFile(fd, sa, access)
+	if errors.Is(err, unix.EADDRINUSE) && stale(sa, path) && os.Remove(path) == nil {
+		err = bindFile(fd, sa, access)
+	}
+	if err != nil {
+		rawsys.Close(fd)
+		return -1, err
+	}
+	// No client gets in before the socket listens, and then its file has its owner.
+	if err = access.own(path); err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	if err != nil {
+		if path[0] != '@' {
+			_ = os.Remove(path)
+		}
+		rawsys.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// bindFile makes the file of a unix socket, with its permissions from the first moment: those of the socket (unix(7)
+// does not say so; see unix_bind in the kernel) without the umask.
+func bindFile(fd int, sa *eventloop.Sockaddr, access *Access) error {
+	if access != nil && access.Mode != 0 {
+		if err := unix.Fchmod(fd, access.Mode); err != nil {
+			return fmt.Errorf("cannot set the mode of the socket: %w", err)
+		}
+		// The umask is of the whole process, but nothing else makes files while sockets are opened.
+		defer unix.Umask(unix.Umask(0))
+	}
+	if errno := sa.Bind(fd); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// own gives the file of a socket to its owner.
+func (a *Access) own(path string) error {
+	if a == nil || a.User < 0 && a.Group < 0 {
+		return nil
+	}
+	if err := unix.Lchown(path, a.User, a.Group); err != nil {
+		return fmt.Errorf("cannot change the owner of the socket: %w: only root may give it to another user, and others to groups they are in", err)
+	}
+	return nil
+}
+
+// stale reports whether path is a unix socket on which nobody listens.
+func stale(sa *eventloop.Sockaddr, path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if errno != 0 {
+		return false
+	}
+	defer rawsys.Close(fd)
+	return sa.Connect(fd) == unix.ECONNREFUSED
+}
