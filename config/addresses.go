@@ -230,7 +230,7 @@ func (a *addressBook) loops(listeners []Listener, pools []Pool) (ps []Problem) {
 		for i := range byName[pool].Backends {
 			b := &byName[pool].Backends[i]
 			c := a.owner(b)
-			if c == nil {
+			if c == nil || b.Down {
 				continue
 			}
 			next := poolOf[c.listener]

@@ -89,6 +89,9 @@ type Timeouts struct {
 	// HalfClose ends a connection of which one side has finished sending and
 	// the other has been silent for so long; 0 is off.
 	HalfClose time.Duration
+	// CloseOnFIN ends a connection when one side has finished sending
+	// (half_close: off).
+	CloseOnFIN bool
 }
 
 // Bind is one address to listen on. Port ranges are already expanded.

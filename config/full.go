@@ -139,7 +139,7 @@ func (d *decoder) listener(m *member, pools []string, known map[string]bool) Lis
 	if n := f["timeouts"]; n != nil {
 		if f, ok := d.object(n, n, timeoutsSection); ok {
 			d.duration(f["idle"], true, &l.Timeouts.Idle)
-			d.duration(f["half_close"], true, &l.Timeouts.HalfClose)
+			d.halfClose(f["half_close"], &l.Timeouts)
 		}
 	}
 	understood := d.enum(f["when_no_backend"], noBackendActions, &l.WhenNoBackend)

@@ -205,8 +205,8 @@ var ruleSection = &section{keys: []key{
 
 var timeoutsSection = &section{prefix: "timeouts.", keys: append([]key{
 	{name: "idle", doc: "End a connection on which nothing moved for so long; 0 is never.", schema: withDefault(durationSchema(), "1h")},
-	{name: "half_close", doc: "End a connection whose one side has finished when the other is silent for so long; 0 is never.",
-		schema: withDefault(durationSchema(), "1m")},
+	{name: "half_close", doc: "End a connection whose one side has finished when the other is silent for so long; 0 is never, off is at once.",
+		schema: withDefault(durationOrOff(), "1m")},
 }, later("handshake")...)}
 
 // innerSections are the sections below the top of the full form, by the name

@@ -131,6 +131,7 @@ func (d *decoder) backendKeys(n *node, f fields, b *Backend) {
 	d.boolean(f["backup"], &b.Backup)
 	d.integer(f["priority"], 0, maxPriority, false, &b.Priority)
 	d.zone(f["zone"], &b.Zone)
+	d.boolean(f["down"], &b.Down)
 	if b.Backup && f["priority"] != nil {
 		d.faultf(n.find("priority"), "keep one of them", "priority and backup do not go together: a backup comes after every priority")
 	}

@@ -39,6 +39,7 @@ var backendSection = &section{prefix: "backend ", keys: []key{
 	{name: "priority", doc: "The backends with the lowest number serve while one of them can; not for a backup.",
 		schema: withDefault(integerSchema(0, maxPriority), 0)},
 	{name: "zone", doc: "Where the backend is.", schema: stringSchema()},
+	{name: "down", doc: "Keep it in the file, but never use it.", schema: withDefault(boolSchema(), false)},
 }}
 
 var connectSection = &section{prefix: "connect.", keys: []key{

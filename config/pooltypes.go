@@ -58,6 +58,8 @@ type Backend struct {
 	Priority int
 	// Zone is where the backend is, "" when it does not matter.
 	Zone string
+	// Down backends are never used: as if they were not in the file.
+	Down bool
 	Pos  Position
 }
 

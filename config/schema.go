@@ -122,6 +122,12 @@ func durationSchema() *jsonschema.Schema {
 	return anyOf(ref("duration"), &jsonschema.Schema{Const: 0}, ref("variable"))
 }
 
+func durationOrOff() *jsonschema.Schema {
+	s := durationSchema()
+	s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Const: "off"})
+	return s
+}
+
 func percentSchema() *jsonschema.Schema {
 	return anyOf(ref("percent"), ref("variable"))
 }

@@ -76,6 +76,7 @@ func TestSchemaDefaults(t *testing.T) {
 		{shown(backendSection, "weight"), defaultWeight},
 		{shown(backendSection, "backup"), Backend{}.Backup},
 		{shown(backendSection, "priority"), Backend{}.Priority},
+		{shown(backendSection, "down"), Backend{}.Down},
 		{shown(connectSection, "attempts"), p.Connect.Attempts},
 	} {
 		if !reflect.DeepEqual(tt.shown, tt.used) {

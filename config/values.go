@@ -167,6 +167,21 @@ func (d *decoder) duration(n *node, zero bool, dst *time.Duration) bool {
 	return false
 }
 
+// halfClose is duration for half_close, which may be off too.
+func (d *decoder) halfClose(n *node, t *Timeouts) {
+	if n != nil && n.kind == kindString {
+		if text, f := expand(n.text, d.env); f == nil && text == "off" {
+			t.CloseOnFIN = true
+			return
+		}
+	}
+	if n != nil && n.kind == kindBool && n.text == "false" {
+		d.faultf(n, `write "off" to end a connection with its first FIN, or 0 for no limit`, "expected a duration or off, got false")
+		return
+	}
+	d.duration(n, true, &t.HalfClose)
+}
+
 // durationFix proposes what was meant by a duration without a unit, with a
 // space, or in days.
 func durationFix(text string) string {

@@ -65,6 +65,7 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 			NoBackendMessage: []byte(l.NoBackendMessage),
 			Idle:             l.Timeouts.Idle,
 			HalfClose:        l.Timeouts.HalfClose,
+			CloseOnFIN:       l.Timeouts.CloseOnFIN,
 			Limit:            proxy.Limit{Max: int64(l.MaxConnections)},
 		}
 		state.Listeners = append(state.Listeners, listener)

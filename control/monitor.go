@@ -134,6 +134,9 @@ func (m *Monitor) run(ctx context.Context, server dataPlane, log *slog.Logger) {
 		all.Go(func() { m.checks.Run(ctx) })
 	}
 	for _, w := range m.order {
+		if len(w.pool.Backends) == 0 {
+			m.look(w) // nothing will ever be heard of a backend
+		}
 		if w.config.Rebalance != nil {
 			r := rebalancer{rate: *w.config.Rebalance, pool: w.pool, server: server, log: log}
 			all.Go(func() { r.run(ctx) })

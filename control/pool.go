@@ -23,8 +23,6 @@ const backupPriority = 10
 func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, error) {
 	pool := &proxy.Pool{
 		Name:           p.Name,
-		Backends:       make([]*backend.Backend, len(p.Backends)),
-		Addrs:          make([]*eventloop.Sockaddr, len(p.Backends)),
 		ConnectTimeout: p.Connect.Timeout,
 		Attempts:       p.Connect.Attempts,
 		Hedge:          p.Connect.Hedge,
@@ -33,29 +31,34 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 	var failed []error
 	for i := range p.Backends {
 		b := &p.Backends[i]
+		if b.Down {
+			continue // nothing that picks, checks or counts backends knows of it
+		}
+		var sockaddr *eventloop.Sockaddr
 		addr, err := resolveBackend(b, names)
 		if err == nil {
-			pool.Addrs[i], err = addr.sockaddr()
+			sockaddr, err = addr.sockaddr()
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err))
 			continue
 		}
-		pool.Backends[i] = &backend.Backend{
+		live := &backend.Backend{
 			Address:        b.Address,
 			Pool:           p.Name,
 			Weight:         b.Weight,
-			Index:          i,
+			Index:          len(pool.Backends),
 			MaxConnections: int32(b.MaxConnections),
 			Priority:       uint8(b.Priority),
 			Far:            p.Zone != "" && b.Zone != p.Zone,
 		}
 		if b.Backup {
-			pool.Backends[i].Priority = backupPriority
+			live.Priority = backupPriority
 		}
+		pool.Backends, pool.Addrs = append(pool.Backends, live), append(pool.Addrs, sockaddr)
 		if p.Health != nil {
 			targets = append(targets, health.Target{
-				Backend: pool.Backends[i], Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
+				Backend: live, Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
 			})
 		}
 	}

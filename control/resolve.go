@@ -39,7 +39,9 @@ func resolveAll(ctx context.Context, cfg *config.Config, lookup Lookup) *resolve
 	var hosts []string
 	for i := range cfg.Pools {
 		for _, b := range cfg.Pools[i].Backends {
-			hosts = append(hosts, b.Host)
+			if !b.Down {
+				hosts = append(hosts, b.Host)
+			}
 		}
 	}
 	for i := range cfg.Listeners {

@@ -240,3 +240,33 @@ func TestClientsCannotEject(t *testing.T) {
 		mustAsk(t, r.dial(), "hello")
 	})
 }
+
+// TestPoolWithoutBackends has nobody to serve a client, from the start: what the listener says happens.
+func TestPoolWithoutBackends(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, policy := range []string{"least_conn", "maglev"} {
+			r := start(t, engine, nil, func(s *setup) {
+				s.policy = policy
+				s.listener.NoBackend, s.listener.NoBackendMessage = proxy.MessageClient, []byte("nobody")
+			})
+			c := r.dial()
+			if got, err := io.ReadAll(c); string(got) != "nobody" || err != nil {
+				t.Errorf("a client reads %q, %v", got, err)
+			}
+			c.Close()
+			r.endedOne(proxy.SideProxy, proxy.ReasonNoBackend, 0, 0)
+			r = start(t, engine, nil, func(s *setup) {
+				s.policy = policy
+				s.listener.NoBackend = proxy.QueueClient
+				s.balance = func(o *balancer.Options) { o.Queue = 1 }
+				s.pooled = func(p *proxy.Pool) { p.QueueTimeout = 50 * time.Millisecond }
+			})
+			c = r.dial()
+			if got, err := io.ReadAll(c); len(got) != 0 || err != nil {
+				t.Errorf("a client in the queue reads %q, %v", got, err)
+			}
+			c.Close()
+			r.endedOne(proxy.SideProxy, proxy.ReasonQueueTimeout, 0, 0)
+		}
+	})
+}

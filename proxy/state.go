@@ -37,6 +37,8 @@ type Listener struct {
 	Idle time.Duration
 	// HalfClose is Idle for a connection of which one side has ended its stream; 0 means Idle.
 	HalfClose time.Duration
+	// CloseOnFIN has the first FIN end the connection: both sides are closed after all bytes were delivered.
+	CloseOnFIN bool
 	// Limit is the listener's own max_connections.
 	Limit Limit
 

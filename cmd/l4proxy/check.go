@@ -94,15 +94,21 @@ func describe(cfg *config.Config) []string {
 
 // describePool says who serves, and what happens when somebody does not.
 func describePool(p *config.Pool) string {
-	backups := 0
+	backups, down := 0, 0
 	for i := range p.Backends {
-		if p.Backends[i].Backup {
+		switch b := &p.Backends[i]; {
+		case b.Down:
+			down++
+		case b.Backup:
 			backups++
 		}
 	}
-	text := fmt.Sprintf("pool %s: %s over %s", p.Name, p.Policy, count(len(p.Backends)-backups, "backend"))
+	text := fmt.Sprintf("pool %s: %s over %s", p.Name, p.Policy, count(len(p.Backends)-backups-down, "backend"))
 	if backups > 0 {
 		text += " and " + count(backups, "backup")
+	}
+	if down > 0 {
+		text += fmt.Sprintf(" (%d more with down: true)", down)
 	}
 	if p.Health != nil {
 		text += fmt.Sprintf("; checked by %s every %v", p.Health.Type, p.Health.Interval)

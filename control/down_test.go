@@ -1,0 +1,59 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"l4proxy/balancer"
+)
+
+// A backend with down: true is not resolved, not checked, not picked and not counted.
+func TestBackendsThatAreDown(t *testing.T) {
+	cfg := parse(t, `
+listeners: {web: {bind: ":80", timeouts: {half_close: off}}}
+pools:
+  web:
+    backends: [{address: "gone.test:80", down: true}, "10.0.0.1:80", {address: "10.0.0.2:80", down: true, backup: true}, "10.0.0.3:80"]
+    health: {}
+    panic_threshold: 50%
+`)
+	state, monitor, err := Build(t.Context(), cfg, nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := state.Listeners[0].Pool
+	if len(pool.Backends) != 2 || len(pool.Addrs) != 2 || len(monitor.groups[0].Targets) != 2 {
+		t.Fatalf("%d backends, %d addresses, %d to check; want 2 of each", len(pool.Backends), len(pool.Addrs), len(monitor.groups[0].Targets))
+	}
+	for range 8 {
+		if b, _ := pool.Balancer.Pick(balancer.Request{}); b == nil || b != pool.Backends[b.Index] || b.Address != "10.0.0.1:80" && b.Address != "10.0.0.3:80" {
+			t.Errorf("picked %+v", b)
+		}
+	}
+	if !state.Listeners[0].CloseOnFIN {
+		t.Error("half_close: off is lost on the way")
+	}
+}
+
+// A pool whose backends are all down serves nobody, and a listener that follows it does not listen from the start.
+func TestPoolThatIsDown(t *testing.T) {
+	for _, policy := range []string{"least_conn", "round_robin", "p2c", "random", "source_hash", "maglev", "first"} {
+		cfg := parse(t, "listeners: {web: {bind: \":80\", when_no_backend: unlisten}}\n"+
+			"pools: {web: {policy: "+policy+", backends: [{address: \"10.0.0.1:80\", down: true}], health: {}}}\n")
+		state, monitor, err := Build(t.Context(), cfg, nobody)
+		if err != nil {
+			t.Fatalf("%s: %v", policy, err)
+		}
+		if b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{}); b != nil {
+			t.Errorf("%s: picked %+v", policy, b)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		follower := new(plane)
+		monitor.run(ctx, follower, slog.New(slog.DiscardHandler))
+		if len(follower.listening) != 1 || follower.listening[0] {
+			t.Errorf("%s: listening %v, want once false", policy, follower.listening)
+		}
+	}
+}
