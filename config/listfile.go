@@ -6,11 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// read parses data and reports every bad line.
+// read parses data and reports every bad line, up to maxProblems of them.
 func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 	data = bytes.TrimPrefix(data, utf8BOM)
 	const shortest = len("1.2.3.4\n")
 	l.Prefixes = make([]netip.Prefix, 0, min(bytes.Count(data, []byte("\n")), len(data)/shortest)+1)
+	bad := 0
 	for number := 1; len(data) > 0; number++ {
 		line, rest, _ := bytes.Cut(data, []byte("\n"))
 		data = rest
@@ -26,6 +27,10 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 		}
 		if bytes.ContainsAny(entry, " \t,;") {
 			f = faultf("write one a line", "more than one entry on a line: %s", quote(string(entry)))
+		}
+		if bad++; bad > maxProblems {
+			report(number, 1, faultf("is it a list of addresses?", "more than %d lines are wrong; the rest was not read", maxProblems))
+			return
 		}
 		indent := text[:bytes.Index(text, entry)]
 		report(number, 1+utf8.RuneCount(indent), f)
