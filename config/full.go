@@ -217,8 +217,13 @@ func (d *decoder) bind(n *node) []Bind {
 	if !ok {
 		return nil
 	}
-	binds, f := parseBinds(text)
-	if d.bound += len(binds); f == nil && d.bound > maxBinds {
+	var binds []Bind
+	var f *fault
+	if d.bound <= maxBinds { // beyond it, no more ranges are expanded
+		binds, f = parseBinds(text)
+		d.bound += len(binds)
+	}
+	if f == nil && d.bound > maxBinds {
 		f = faultf("write fewer or shorter ranges", "more than %d addresses to listen on", maxBinds)
 	}
 	if f != nil {

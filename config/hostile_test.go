@@ -39,6 +39,7 @@ func TestHostileFiles(t *testing.T) {
 		"tabs.yaml":     {"a: \"" + strings.Repeat("\t1", 4_000_000), `tabs.yaml:1:1: too many tabs or < in long lines: remove them, or write the file as JSON`},
 		"blank.yaml":    {"a: |" + strings.Repeat("\r\n", 4_000_000), `blank.yaml:20002:1: too many blank lines in a row: remove them, or write the file as JSON`},
 		"flow.json":     {"[" + strings.Repeat("1,", 4_000_000) + "1]", `flow.json:1:4000000: more than 2000000 values: move long address lists to files ("file:trusted.txt")`},
+		"binds.json":    {`{"listeners":{"a":{"bind":[` + strings.Repeat(`":1-65535",`, 100_000) + `":1"]}},"pools":{"p":{"backends":["h:1"]}}}`, ""},
 		"keys.json":     {"{" + strings.Repeat(`"an unknown key as long as those of ours":1,`, 500_000/slowdown) + `"x":1}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
