@@ -166,3 +166,58 @@ func TestBurstBeyondTheLimit(t *testing.T) {
 		r.ended(clients)
 	})
 }
+
+// TestFirstFINEndsBoth has a listener with half_close: off, and one side finish while the other says nothing.
+func TestFirstFINEndsBoth(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for i, first := range sides {
+			t.Run(first.String(), func(t *testing.T) {
+				back := testnet.Listen(t, "tcp", "")
+				r := start(t, engine, addresses(back), func(s *setup) { s.listener.CloseOnFIN = true })
+				ends := []testnet.Conn{r.dial(), back.Accept(t)}
+				mine, other := ends[i], ends[1-i]
+				if _, err := mine.Write([]byte("last words")); err != nil {
+					t.Fatal(err)
+				}
+				if err := mine.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(other); err != nil || string(got) != "last words" {
+					t.Errorf("the other side reads %q, %v", got, err)
+				}
+				if got, err := io.ReadAll(mine); err != nil || len(got) != 0 {
+					t.Errorf("the side that finished reads %q, %v; want EOF", got, err)
+				}
+				in, out := inOut(first, 10, 0)
+				r.endedOne(first, proxy.ReasonClosed, in, out)
+			})
+			t.Run(first.String()+"/what is on its way", func(t *testing.T) {
+				back := testnet.Listen(t, "tcp", "")
+				r := start(t, engine, addresses(back), func(s *setup) { s.listener.CloseOnFIN = true })
+				ends := []testnet.Conn{r.dial(), back.Accept(t)}
+				mine, other := ends[i], ends[1-i]
+				sent := make(chan int64)
+				go func() { // until all buffers are full
+					_ = other.SetWriteDeadline(time.Now().Add(shortly))
+					n := int64(0)
+					for {
+						wrote, err := other.Write(testnet.Stream(1).Piece(n, 65536))
+						n += int64(wrote)
+						if err != nil {
+							sent <- n
+							return
+						}
+					}
+				}()
+				n := <-sent
+				if err := mine.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				got, err := testnet.Stream(1).Check(mine, 65536)
+				if record := r.ended(1)[0]; err != nil || got > n || uint64(got) != record.BytesIn+record.BytesOut {
+					t.Errorf("%d bytes of %d, %v; the record says %d and %d", got, n, err, record.BytesIn, record.BytesOut)
+				}
+			})
+		}
+	})
+}

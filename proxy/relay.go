@@ -103,6 +103,10 @@ func (w *worker) read(index uint32, c *conn, end int) {
 	if f.ended != flowOpen || w.loop.Reading(slotOf(index, end)) == eventloop.OpWatch {
 		return // watchDone reads in the latter case
 	}
+	if c.listener.CloseOnFIN && c.flow[1-end].ended == flowFIN {
+		f.ended = flowFIN // what was on its way is delivered, and that is all
+		return
+	}
 	if f.spliced {
 		w.loop.Fill(slotOf(index, end), nil)
 	} else {
@@ -213,6 +217,10 @@ func (w *worker) streamEnded(index uint32, c *conn, end int) {
 	}
 	if c.flow[1-end].ended != flowOpen {
 		return // both are over, and closing the sockets sends the FIN
+	}
+	if c.listener.CloseOnFIN && w.loop.Writing(slotOf(index, end)) == eventloop.OpNone {
+		c.flow[1-end].ended = flowFIN
+		return
 	}
 	w.loop.Shutdown(slotOf(index, 1-end))
 	c.flags |= flagHalfClosed
