@@ -350,7 +350,7 @@ pools:
 func TestChecksKnowNames(t *testing.T) {
 	lookup := (&names{known: map[string][]string{"localhost": {"127.0.0.1"}, "db.test": {"2001:db8::1"}}}).lookup
 	_, m, err := Build(t.Context(), parse(t, `
-listeners: {front: {bind: "127.0.0.1:1", pool: back}}
+listeners: {front: {bind: "127.0.0.1:9", pool: back}}
 pools:
   back:
     backends: ["localhost:1", "db.test:2", "192.0.2.1:3", "[2001:db8::2]:4", "[fe80::1%77]:5", "unix:/run/x"]

@@ -27,15 +27,19 @@ func (w *worker) blame(c *conn) {
 	asked := c.flow[client].bytes > 0
 	blamed := false
 	pool, now := c.listener.Pool, w.loop.Now()
+	ended := now
+	if c.failed != 0 {
+		ended = c.failed // it has taken time to say so to the other end
+	}
 	silence := balancer.Silence{Client: c.peer.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce()}
 	switch {
 	case c.outcome.Side == SideBackend:
 		// A client who sends, closes and waits for no answer ends first, and is not counted here.
-		blamed = asked || now-c.connected < int64(promptly)
+		blamed = asked || ended-c.connected < int64(promptly)
 		silence.Asked, silence.Once = c.connected, 0 // lastActive may be its FIN
 	case c.outcome.Side == SideClient:
 		// It gave up waiting. One who resets at once has not waited, and must not have a backend ejected for others.
-		blamed = asked && c.outcome.Reason == ReasonReset && now-c.lastActive >= int64(promptly)
+		blamed = asked && c.outcome.Reason == ReasonReset && ended-c.lastActive >= int64(promptly)
 	case c.outcome.Reason == ReasonIdleTimeout || c.outcome.Reason == ReasonHalfCloseTimeout:
 		blamed = asked
 	}

@@ -97,7 +97,7 @@ func (w *worker) ended(index uint32, c *conn) {
 	}
 	if c.flags&flagResetOut != 0 && w.unsent(index, c) {
 		c.state = stateFlushing
-		c.lastActive = w.loop.Now()
+		c.flushing = w.loop.Now()
 		w.loop.SetTimer(index, w.loop.Now()+int64(flushEvery))
 		return
 	}
@@ -107,7 +107,7 @@ func (w *worker) ended(index uint32, c *conn) {
 // flush waits until what was sent before a reset has arrived: a reset makes the kernel throw away what has not.
 func (w *worker) flush(index uint32, c *conn) {
 	now := w.loop.Now()
-	if now-c.lastActive < int64(flushMost) && w.unsent(index, c) {
+	if now-c.flushing < int64(flushMost) && w.unsent(index, c) {
 		w.loop.SetTimer(index, now+int64(flushEvery))
 		return
 	}

@@ -65,6 +65,8 @@ type conn struct {
 	dialled    int64 // the present dial, or the successful one
 	connected  int64
 	lastActive int64  // the last byte moved
+	failed     int64  // an end has failed; what was sent before is being delivered since then. 0 if none has
+	flushing   int64  // stateFlushing: since when
 	taken      uint64 // by both peers, when an idle timeout was last looked at; see delivering
 
 	flow [2]flow
@@ -135,6 +137,9 @@ func (c *conn) limit() int64 {
 	}
 	return limit
 }
+
+// idleSince is when the time began for which nothing has moved.
+func (c *conn) idleSince() int64 { return max(c.lastActive, c.failed) }
 
 func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }
 

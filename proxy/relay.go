@@ -33,7 +33,7 @@ func (w *worker) relay(index uint32, c *conn) {
 func (w *worker) watchIdle(index uint32, c *conn) {
 	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {
-		due = c.lastActive + limit
+		due = c.idleSince() + limit
 	}
 	due = min(due, w.nextLook(c))
 	if c.flags&(flagHalfClosed|flagWatched) == flagHalfClosed {
@@ -48,7 +48,7 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		return
 	}
 	limit := c.limit()
-	if limit == 0 || c.lastActive+limit > w.loop.Looked() { // not Now: there may be a pause before it, and bytes since
+	if limit == 0 || c.idleSince()+limit > w.loop.Looked() { // not Now: there may be a pause before it, and bytes since
 		w.watchIdle(index, c)
 		return
 	}
@@ -234,6 +234,7 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 	if c.flags&flagResetOut == 0 {
 		c.flags |= flagResetOut
 		c.outcome = outcomeOf(sideOf(end), errno)
+		c.failed = w.loop.Now()
 	}
 	if end == server {
 		w.uncount(c)
@@ -245,7 +246,6 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 	towards.ended = flowDead
 	c.flags |= flagHalfClosed  // what is left to do must not take for ever
 	_ = w.delivering(index, c) // what is taken from now on counts
-	c.lastActive = w.loop.Now()
 	w.watchIdle(index, c)
 	w.loop.CancelRead(slotOf(index, 1-end))
 	w.loop.CancelWrite(slotOf(index, end))
