@@ -144,8 +144,8 @@ func (w *worker) startConnect(index uint32, pool *Pool, b *backend.Backend) unix
 	}
 	if addr.Family() != unix.AF_UNIX {
 		rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		keepUrgentInLine(fd)
 	}
+	keepUrgentInLine(fd)
 	slot := slotOf(index, server)
 	w.loop.Attach(slot, fd)
 	w.loop.Connect(slot, addr)

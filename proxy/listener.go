@@ -231,6 +231,9 @@ func (w *worker) admit(a arrival) {
 	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
 	c.flags = flagClient
 	w.loop.Attach(slotOf(index, client), a.fd)
+	if !a.peer.IsValid() { // a unix socket inherits nothing from the one that listens
+		keepUrgentInLine(a.fd)
+	}
 	if w.ending.Reason != ReasonNone {
 		w.end(index, c, w.ending)
 		return

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -255,7 +256,7 @@ func TestClientsOfTheFirstMoment(t *testing.T) {
 func TestUrgentBytesStayInLine(t *testing.T) {
 	const connections, rounds = 20, 10
 	exchange := func(c testnet.Conn, speaksFirst bool) error {
-		raw, err := c.(*net.TCPConn).SyscallConn()
+		raw, err := c.(syscall.Conn).SyscallConn()
 		if err != nil {
 			return err
 		}
@@ -286,21 +287,33 @@ func TestUrgentBytesStayInLine(t *testing.T) {
 		return nil
 	}
 	engines(t, func(t *testing.T, engine string) {
-		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
-			if err := exchange(c, false); err != nil {
-				t.Errorf("backend: %v", err)
-			}
-		})
-		r := start(t, engine, addresses(b))
-		var group sync.WaitGroup
-		for range connections {
-			c := r.dial()
-			group.Go(func() {
-				if err := exchange(c, true); err != nil {
-					t.Errorf("client: %v", err)
+		for _, networks := range [][2]string{{"tcp", "tcp"}, {"tcp", "unix"}, {"unix", "tcp"}} {
+			t.Run(networks[0]+" to "+networks[1], func(t *testing.T) {
+				dir, address := t.TempDir(), ""
+				if networks[1] == "unix" {
+					address = filepath.Join(dir, "b")
 				}
+				b := testnet.Serve(t, networks[1], address, func(c testnet.Conn) {
+					if err := exchange(c, false); err != nil {
+						t.Errorf("backend: %v", err)
+					}
+				})
+				r := start(t, engine, addresses(b), func(s *setup) {
+					if networks[0] == "unix" {
+						s.listener.Binds = []proxy.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+					}
+				})
+				var group sync.WaitGroup
+				for range connections {
+					c := testnet.Dial(t, networks[0], r.addr)
+					group.Go(func() {
+						if err := exchange(c, true); err != nil {
+							t.Errorf("client: %v", err)
+						}
+					})
+				}
+				group.Wait()
 			})
 		}
-		group.Wait()
 	})
 }
