@@ -27,7 +27,7 @@ func (w *worker) nextSlice(index uint32, e *eviction) {
 func (w *worker) endAll(o Outcome) {
 	w.ending = o
 	for _, socket := range w.sockets {
-		socket.turnAwayParked()
+		w.endParked(socket, o)
 	}
 	index, c := w.takeConn()
 	c.state = stateEnding

@@ -221,3 +221,21 @@ func TestFirstFINEndsBoth(t *testing.T) {
 		}
 	})
 }
+
+// TestClientsBeyondTheLimitLeaveRecords has a drain end clients for which there was never a place.
+func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
+	const clients = 10
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b), func(s *setup) { s.options.MaxConnections = 1 })
+		for range clients {
+			r.dial()
+		}
+		r.server.Drain(t.Context(), shortly)
+		for _, record := range r.ended(clients) {
+			if (record.Outcome != proxy.Outcome{Side: proxy.SideProxy, Reason: proxy.ReasonDrainTimeout}) || !record.Client.IsValid() {
+				t.Errorf("outcome = %v %v of %v", record.Side, record.Reason, record.Client)
+			}
+		}
+	})
+}

@@ -30,12 +30,20 @@ type listenSocket struct {
 	parked []arrival
 }
 
-// turnAwayParked closes those who wait for a place.
-func (socket *listenSocket) turnAwayParked() {
+// closeParked closes the clients that wait for a place.
+func (socket *listenSocket) closeParked() {
 	for _, a := range socket.parked {
 		rawsys.Close(a.fd)
 	}
 	socket.parked = nil
+}
+
+// endParked ends the clients that wait for a place. They have none to give back, and leave their records.
+func (w *worker) endParked(socket *listenSocket, o Outcome) {
+	for _, a := range socket.parked {
+		w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: o}, a.fd)
+	}
+	socket.closeParked()
 }
 
 // listen takes a listening socket. The loop accepts on it when it runs: before, io_uring takes no more submissions

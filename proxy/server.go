@@ -323,7 +323,7 @@ func (s *Server) closeAll() error {
 			if !socket.closed {
 				rawsys.Close(socket.fd)
 			}
-			socket.turnAwayParked()
+			socket.closeParked()
 		}
 		for chunk := range w.conns {
 			for i := range w.conns[chunk] {
