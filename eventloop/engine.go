@@ -32,6 +32,7 @@ type engine interface {
 	fill(Slot, *Pipe)
 	drain(Slot, *Pipe)
 	watch(s Slot, fin bool)
+	recheck(Slot)
 	cancelRead(Slot)
 	cancelWrite(Slot)
 	// attached and detached tell the engine of a socket that has come and one that goes (with flagClosing: is closed).

@@ -322,6 +322,11 @@ func (l *Loop) Watch(s Slot, fin bool) {
 	l.engine.watch(s, fin)
 }
 
+// Recheck has a receive in flight on s look at its socket once more, for a socket that has ended although the receive
+// has not: between its attempt and its poll the kernel may have got both the last bytes and the end, and a multishot
+// receive looks once.
+func (l *Loop) Recheck(s Slot) { l.engine.recheck(s) }
+
 // CancelRead ends the operation in flight on the reading half of s, if there is one. It still completes: with
 // ECANCELED, or with what had happened before the cancel took effect.
 func (l *Loop) CancelRead(s Slot) {

@@ -65,6 +65,14 @@ func (u *uring) stopStream(s Slot, so *socket) {
 	}
 }
 
+// recheck starts the stream of a receive that waits anew: it is cancelled, and streamEnded tries again.
+func (u *uring) recheck(s Slot) {
+	so := u.table.at(s)
+	if so.flags&flagStreaming != 0 && so.in.op != OpNone && !so.in.ended {
+		u.stopStream(s, so)
+	}
+}
+
 // streamDone handles one completion of a stream and returns how many it passed on to the handler.
 func (u *uring) streamDone(s Slot, e *cqe) int {
 	so := u.table.at(s)

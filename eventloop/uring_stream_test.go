@@ -3,6 +3,8 @@ package eventloop
 import (
 	"bytes"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A stream of receives brings no more than a buffer's worth before it is asked again, however much is there: what it
@@ -59,4 +61,36 @@ func TestIOUringStreamBound(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A receive that has missed the end of its socket finds it when it is told to look again. POLL_FIRST stands for the
+// moment between a receive's attempt and its poll, in which bytes and a reset have come.
+func TestIOUringRecheck(t *testing.T) {
+	d, _ := startIOUring(t)
+	s, peer := d.pair("tcp")
+	write(t, peer, []byte("last words"))
+	d.reset(s, peer)
+	known := false
+	d.do(func() {
+		u := d.loop.engine.(*uring)
+		if known = u.streams; !known {
+			return
+		}
+		so := d.loop.table.at(s)
+		so.in.op = OpRecv
+		u.startStream(s, so)
+		u.sqes[(u.tail-1)&u.sqMask].ioprio |= recvsendPollFirst
+	})
+	if !known {
+		t.Skip("needs Linux 6.17: every receive is a single one")
+	}
+	if r := d.await(s, OpRecv); string(r.data) != "last words" || r.Err != 0 {
+		t.Fatalf("received %q, %v", r.data, r.Err)
+	}
+	d.startRecv(s)
+	for range 3 {
+		d.do(func() {})
+	}
+	d.do(func() { d.loop.Recheck(s) })
+	d.await(s, OpRecv).expect(t, 0, unix.ECONNRESET)
 }

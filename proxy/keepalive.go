@@ -86,6 +86,9 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 		if info.Notsent_bytes > 0 || info.Unacked > 0 {
 			c.flags |= flagPending
 		}
+		if info.State == tcpClosed {
+			w.loop.Recheck(slotOf(index, e))
+		}
 		// Not only while a write is in flight: a send buffer can hold all that there is to say, for hours.
 		shut := info.Notsent_bytes > 0 && info.Snd_wnd < minWindow
 		silent := time.Duration(info.Last_ack_recv) * time.Millisecond
@@ -108,6 +111,8 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 }
 
 const (
+	// tcpClosed is TCP_CLOSE, include/net/tcp_states.h.
+	tcpClosed = 7
 	// minWindow: a window too small for a segment is as good as shut.
 	minWindow = 536
 	// probesApart is how far apart the kernel's probes of a shut window may be (TCP_RTO_MAX).
