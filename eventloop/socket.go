@@ -20,7 +20,7 @@ type socket struct {
 	out              writing
 }
 
-type socketFlags uint16
+type socketFlags uint32
 
 const (
 	flagListening socketFlags = 1 << iota // made by accept: a listening socket
@@ -39,6 +39,8 @@ const (
 	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
 	flagToItself                          // a connect may end at this very socket; see selfconnect.go
+	flagTCP                               // io_uring: it is known to be a TCP socket, or
+	flagUnix                              // a unix socket
 )
 
 // reading is the operation in flight on a socket's reading half.

@@ -64,7 +64,7 @@ func (u *uring) tryRead(s Slot, so *socket) {
 			return
 		}
 	}
-	if u.streams && so.flags&flagFull == 0 && so.spliceUsers == 0 {
+	if u.streams && so.flags&flagFull == 0 && so.spliceUsers == 0 && streamable(so) {
 		u.startStream(s, so)
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop/rawsys"
 )
 
 // A stream is a receive that stays in the kernel and completes again and again (IORING_RECV_MULTISHOT): request after
@@ -47,6 +49,19 @@ func (u *uring) read(s Slot) {
 func (u *uring) startStream(s Slot, so *socket) {
 	so.flags |= flagStreaming
 	u.submitStream(so.fd, streamData(s, so.generation))
+}
+
+// streamable reports whether the socket can have a stream. A unix socket can not: there, each message wakes the stream,
+// and the kernel counts 127 wake-ups at most (IO_POLL_REF_BIAS in io_uring/poll.c). An end behind more messages than
+// that, which come while the stream receives, can be lost.
+func streamable(so *socket) bool {
+	const known = flagTCP | flagUnix
+	if so.flags&known == 0 {
+		if so.flags |= flagTCP; rawsys.IsUnix(int(so.fd)) {
+			so.flags ^= known
+		}
+	}
+	return so.flags&flagTCP != 0
 }
 
 func (u *uring) submitStream(fd int32, data uint64) {
