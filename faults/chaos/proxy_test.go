@@ -1,0 +1,92 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"testing"
+
+	"l4proxy/backend"
+	"l4proxy/balancer"
+	"l4proxy/eventloop"
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// startProxy runs a proxy in front of the backends of all slots, with no timeout that could end what is stuck, and
+// returns the function that stops it and looks at what is left in it.
+func startProxy(t *testing.T, engine string, loops int, slots []*slot) (stop func()) {
+	t.Helper()
+	dir := socketDir(t)
+	byName := map[string]*slot{}
+	state := new(proxy.State)
+	for _, s := range slots {
+		for back, l := range s.backends {
+			name := fmt.Sprintf("%s.%d", s.name, back)
+			byName[name] = s
+			state.Listeners = append(state.Listeners, newListener(t, dir, name, l.Addr().String()))
+		}
+	}
+	server, err := proxy.Listen(state, proxy.Options{
+		Engine: engine, Workers: loops, Log: slog.New(slog.DiscardHandler),
+		Finished: func(r *proxy.Record) { byName[r.Listener.Name].records <- *r },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, addr := range server.Addrs() { // in the order of the listeners and their binds
+		byName[addr.Listener].fronts[i/int(families)%int(families)][i%int(families)] = addr.Bind.Address
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Run(context.Background()) }()
+	stop = func() {
+		t.Helper()
+		if !testnet.Within(testnet.Patience, func() bool { return server.Connections() == 0 }) {
+			t.Errorf("%d connections are left in the proxy", server.Connections())
+		}
+		for _, l := range state.Listeners {
+			if n := l.Pool.Backends[0].Active(); n != 0 {
+				t.Errorf("%d connections are left on the backend of %s", n, l.Name)
+			}
+		}
+		if n := server.Dropped(); n != 0 {
+			t.Errorf("%d records were lost", n)
+		}
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	return stop
+}
+
+// newListener listens on sockets of all families, in front of one backend.
+func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
+	t.Helper()
+	addr, err := sockaddr(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backends := []*backend.Backend{{Address: address, Pool: name, Weight: 1}}
+	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &proxy.Listener{Name: name, NoBackend: proxy.ResetClient, Pool: &proxy.Pool{
+		Name: name, Balancer: picks, Backends: backends, Addrs: []*eventloop.Sockaddr{addr},
+		ConnectTimeout: testnet.Patience, Attempts: 1,
+	}}
+	for f := range families {
+		l.Binds = append(l.Binds, proxy.Bind{Network: f.network(), Address: f.address(filepath.Join(dir, name))})
+	}
+	return l
+}
+
+func sockaddr(address string) (*eventloop.Sockaddr, error) {
+	if addr, err := netip.ParseAddrPort(address); err == nil {
+		return eventloop.InetSockaddr(addr, 0), nil
+	}
+	return eventloop.UnixSockaddr(address)
+}

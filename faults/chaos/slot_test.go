@@ -1,0 +1,263 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/testnet"
+	"l4proxy/proxy"
+)
+
+// patience is for how long nothing may move on a connection. Directly, none lasts for as long as a second.
+const patience = 10 * time.Second
+
+// slot is a place for one connection at a time: backends of its own, and the addresses that lead to them. So whatever
+// comes to a backend, and whatever record names the slot, belongs to the connection that is there now.
+type slot struct {
+	name     string
+	backends [families]net.Listener
+	fronts   [families][families]string // through a proxy: by the family of the backend, then of the client
+	records  chan proxy.Record          // nil when nothing is recorded
+	patience time.Duration
+}
+
+func newSlot(t *testing.T, name string) *slot {
+	t.Helper()
+	s := &slot{name: name, records: make(chan proxy.Record, 16), patience: patience}
+	dir := socketDir(t)
+	for f := range families {
+		config := net.ListenConfig{Control: inline}
+		config.SetMultipathTCP(false)
+		l, err := config.Listen(context.Background(), f.network(), f.address(filepath.Join(dir, name+".b")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		s.backends[f] = l
+	}
+	return s
+}
+
+// address is one to listen on.
+func (f family) address(path string) string {
+	return [...]string{"127.0.0.1:0", "[::1]:0", path}[f]
+}
+
+// socketDir is a directory whose path is short enough for sun_path.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "chaos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// inline has urgent bytes stay in the stream. Sockets that are accepted inherit it.
+func inline(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) // a unix socket has none
+	})
+}
+
+// dial connects a client. Package net does not give a connection that was reset as soon as it was there; this does, and
+// what came before the reset can be read.
+func dial(f family, address string) (net.Conn, error) {
+	var to unix.Sockaddr
+	domain := unix.AF_UNIX
+	if f == local {
+		to = &unix.SockaddrUnix{Name: address}
+	} else if at := netip.MustParseAddrPort(address); f == tcp4 {
+		domain, to = unix.AF_INET, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}
+	} else {
+		domain, to = unix.AF_INET6, &unix.SockaddrInet6{Addr: at.Addr().As16(), Port: int(at.Port())}
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), address)
+	defer file.Close() // FileConn has a copy
+	if f != local {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	if err := unix.Connect(fd, to); err == unix.EINPROGRESS {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(patience/time.Millisecond)); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	return net.FileConn(file)
+}
+
+// played is what came of a script.
+type played struct {
+	sides  [2]seen
+	hung   bool
+	record *proxy.Record // nil without one
+	more   int           // records beyond one
+}
+
+// direct plays a script without a proxy between both sides. With one, it is the backend's family that counts.
+func (s *slot) direct(script *script, number uint64) (played, [2]family) {
+	f := script.families[server]
+	if f == local {
+		f = script.families[client]
+	}
+	p := s.play(script, number, f, s.backends[f].Addr().String(), f, false)
+	return p, [2]family{f, f}
+}
+
+// through plays a script through a proxy.
+func (s *slot) through(script *script, number uint64) played {
+	front, back := script.families[client], script.families[server]
+	return s.play(script, number, front, s.fronts[back][front], back, s.records != nil)
+}
+
+// play plays a script; the number is of this one play, and makes its bytes differ from all others'.
+func (s *slot) play(script *script, number uint64, front family, address string, back family, recorded bool) played {
+	var p played
+	var moved atomic.Int64
+	var both sync.WaitGroup
+	done := make(chan struct{})
+	listener := s.backends[back].(interface{ SetDeadline(time.Time) error })
+	_ = listener.SetDeadline(time.Now().Add(s.patience))
+
+	var mu sync.Mutex
+	var sides [2]*side
+	part := func(who int, conn net.Conn, err error) {
+		if err != nil {
+			p.sides[who].absent = true
+			return
+		}
+		in, out := testnet.Stream(2*number+uint64(1-who)), testnet.Stream(2*number+uint64(who))
+		side, err := newSide(conn.(testnet.Conn), &script.parts[who], in, out, &moved)
+		if err != nil {
+			p.sides[who] = seen{in: endFailed, failure: err.Error()}
+			return
+		}
+		mu.Lock()
+		sides[who] = side
+		mu.Unlock()
+		side.run()
+	}
+	both.Go(func() {
+		conn, err := dial(front, address)
+		part(client, conn, err)
+	})
+	both.Go(func() {
+		conn, err := s.backends[back].Accept()
+		part(server, conn, err)
+	})
+	go func() {
+		both.Wait()
+		close(done)
+	}()
+	if !s.watch(&moved, done, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if recorded && script.mayBeAbsent() && sides[server] == nil && p.record == nil {
+			if p.record = s.recordNow(); p.record != nil { // the proxy was done with it before it came to the backend
+				_ = listener.SetDeadline(time.Now().Add(100 * time.Millisecond))
+			}
+		}
+	}) {
+		p.hung = true
+		mu.Lock()
+		for _, side := range sides {
+			if side != nil {
+				side.abandon()
+			}
+		}
+		mu.Unlock()
+		<-done
+	}
+	for who, side := range sides {
+		if side != nil {
+			p.sides[who] = side.seen
+		}
+	}
+	if recorded {
+		s.takeRecords(&p)
+	}
+	return p
+}
+
+// watch waits until done, and reports false when nothing has moved for too long before.
+func (s *slot) watch(moved *atomic.Int64, done <-chan struct{}, look func()) bool {
+	ticker := time.NewTicker(min(s.patience/10, 50*time.Millisecond))
+	defer ticker.Stop()
+	last, since := int64(-1), time.Now()
+	for {
+		select {
+		case <-done:
+			return true
+		case now := <-ticker.C:
+			look()
+			if n := moved.Load(); n != last {
+				last, since = n, now
+			} else if now.Sub(since) > s.patience {
+				return false
+			}
+		}
+	}
+}
+
+func (s *slot) recordNow() *proxy.Record {
+	select {
+	case r := <-s.records:
+		return &r
+	default:
+		return nil
+	}
+}
+
+// takeRecords waits for the record of a connection whose sides have ended.
+func (s *slot) takeRecords(p *played) {
+	if p.record == nil {
+		limit := s.patience
+		if p.hung || p.sides[server].absent { // it has had its time
+			limit = time.Second
+		}
+		select {
+		case r := <-s.records:
+			p.record = &r
+		case <-time.After(limit):
+		}
+	}
+	for s.recordNow() != nil {
+		p.more++
+	}
+}
+
+// leftovers is the number of connections that came to a backend and that no client has made.
+func (s *slot) leftovers() (n int) {
+	for _, l := range s.backends {
+		_ = l.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(time.Millisecond))
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			c.Close()
+			n++
+		}
+	}
+	return n
+}
+
+func (s *slot) String() string { return fmt.Sprintf("slot %s", s.name) }
