@@ -27,10 +27,13 @@ import (
 	"l4proxy/internal/testnet"
 )
 
+// usual is the number of connections when the environment does not say another.
+const usual = 10000
+
 // What the environment changes.
 var (
 	seed    = number("SEED", 1)
-	count   = number("COUNT", 10000)
+	count   = number("COUNT", usual)
 	only    = number("ONLY", 0)
 	without = words("WITHOUT")
 )

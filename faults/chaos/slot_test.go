@@ -49,9 +49,9 @@ func newSlot(t *testing.T, name string) *slot {
 	return s
 }
 
-// address is one to listen on.
+// address is one to listen on; on IPv4, one on which other tests of this machine do not try their luck.
 func (f family) address(path string) string {
-	return [...]string{"127.0.0.1:0", "[::1]:0", path}[f]
+	return [...]string{"127.88.0.1:0", "[::1]:0", path}[f]
 }
 
 // socketDir is a directory whose path is short enough for sun_path.

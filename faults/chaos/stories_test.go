@@ -74,7 +74,7 @@ var stories = []story{
 		part{reading: slowly, ending: finLast}},
 }
 
-// TestFaultStories plays each story, many times, with each engine.
+// TestFaultStories plays each story, many times, with each engine, and more often with a larger COUNT.
 func TestFaultStories(t *testing.T) {
 	testenv.NeedSuite(t, "faults")
 	for _, engine := range []string{"io_uring", "epoll"} {
@@ -91,7 +91,7 @@ func TestFaultStories(t *testing.T) {
 
 // script is the story as the i-th script of the test, nil after the last.
 func (s story) script(i uint64) *script {
-	if i >= uint64(s.times) {
+	if i >= uint64(s.times)*max(count, usual)/usual {
 		return nil
 	}
 	script := &script{id: i, plot: s.name, families: s.families[int(i)%len(s.families)], parts: [2]part{s.client, s.backend}}
