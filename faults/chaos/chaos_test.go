@@ -131,14 +131,14 @@ func chaos(t *testing.T, engine string, loops int, next func(uint64) *script) {
 type report struct {
 	mu     sync.Mutex
 	kinds  map[string]int
-	texts  []string
+	texts  []string // the first of each kind
 	played int
 	hung   int
 }
 
-// printed is how many failures are printed in full, and hangs how many are enough.
+// printed is how many failures of a kind are printed in full, and hangs how many are enough.
 const (
-	printed = 10
+	printed = 3
 	hangs   = 60
 )
 
@@ -176,8 +176,10 @@ func (r *report) note(how string, script *script, p *played, faults []fault) {
 		r.hung++
 	}
 	text := script.String()
+	first := false
 	for _, f := range faults {
 		r.kinds[how+f.kind]++
+		first = first || r.kinds[how+f.kind] <= printed
 		text += fmt.Sprintf("  %s%s: %s\n", how, f.kind, f.text)
 	}
 	for who, saw := range p.sides {
@@ -187,7 +189,9 @@ func (r *report) note(how string, script *script, p *played, faults []fault) {
 		text += fmt.Sprintf("  the record says %v by the %v, %d bytes in, %d out\n", p.record.Reason, p.record.Side,
 			p.record.BytesIn, p.record.BytesOut)
 	}
-	r.texts = append(r.texts, text)
+	if first {
+		r.texts = append(r.texts, text)
+	}
 }
 
 // hopeless reports whether so much hangs that the rest is not worth the time.
@@ -199,7 +203,7 @@ func (r *report) hopeless() bool {
 
 func (r *report) print(t *testing.T, engine string, loops int) {
 	t.Helper()
-	for _, text := range r.texts[:min(len(r.texts), printed)] {
+	for _, text := range r.texts {
 		t.Error(text)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.kinds)) {
