@@ -42,6 +42,9 @@ func (s *script) want(who int, families [2]family) wanted {
 		w.fin = !theirs.aborts()
 	case mine == closeDone:
 		w.least, w.ends = total, ends(endFIN, endLeft)
+	case theirs == closeEarly && s.parts[who].total() == 0: // nothing can meet the closed socket
+		w.least, w.ends = total, ends(endFIN)
+		return w
 	case theirs == watch:
 		w.ends = ends(endReset)
 	case !theirs.aborts():
@@ -159,14 +162,14 @@ func (s *script) judgeRecord(p *played) (faults []fault) {
 			add("%d bytes of the %s in the record; it has sent %d, and the other side received %d", n, sideNames[who], sent, received)
 		}
 	}
-	if !s.outcomes(p)[r.Outcome] {
+	if !s.outcomes()[r.Outcome] {
 		add("the record says %v by the %v", r.Reason, r.Side)
 	}
 	return faults
 }
 
 // outcomes are those that a record may say.
-func (s *script) outcomes(p *played) map[proxy.Outcome]bool {
+func (s *script) outcomes() map[proxy.Outcome]bool {
 	m := map[proxy.Outcome]bool{}
 	for who := range 2 {
 		mine, theirs := s.parts[who].ending, s.parts[1-who].ending
@@ -178,7 +181,7 @@ func (s *script) outcomes(p *played) map[proxy.Outcome]bool {
 		case closeDone:
 			m[closed] = true
 		case closeEarly:
-			m[closed], m[reset] = true, true
+			m[closed], m[reset] = true, s.parts[1-who].total() > 0
 		case closeUnread, resetNow, resetLate:
 			m[reset] = true
 		}

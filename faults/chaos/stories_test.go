@@ -32,6 +32,9 @@ func await(n int64) step          { return step{op: opAwait, n: n} }
 // slowly is a reader that holds up the other side.
 var slowly = reading{size: 32 << 10, every: 8, pause: time.Millisecond}
 
+// later is longer than a proxy may wait for bytes to arrive before a reset.
+var later = step{op: opPause, pause: 2500 * time.Millisecond}
+
 var stories = []story{
 	{"client resets before it is accepted", 200, [][2]family{tcpTCP, tcp6TCP6, tcpUnix},
 		part{steps: []step{send(8, 8)}, ending: resetNow},
@@ -57,6 +60,12 @@ var stories = []story{
 	{"client sends and closes", 500, [][2]family{unixTCP, unixUnix, tcpTCP, tcpUnix},
 		part{steps: []step{send(20000, 3000)}, ending: finFirst},
 		part{steps: []step{{op: opAwaitEnd}, send(100, 100)}, ending: finLast}},
+	{"client sends and closes, and the backend reads later", 16, [][2]family{unixTCP, unixUnix, tcpTCP, tcpUnix},
+		part{steps: []step{send(2*megabyte, 65536)}, ending: closeEarly},
+		part{steps: []step{later}, reading: reading{holdUntil: 1}, ending: finLast}},
+	{"backend sends and closes, and the client reads later", 16, [][2]family{tcpUnix, unixUnix, tcpTCP, unixTCP},
+		part{steps: []step{later}, reading: reading{holdUntil: 1}, ending: finLast},
+		part{steps: []step{send(2*megabyte, 65536)}, ending: closeEarly}},
 	{"client resets after the end of its stream", 50, [][2]family{tcpTCP, tcp6TCP6},
 		part{steps: []step{send(10, 10)}, ending: resetLate, await: 1},
 		part{steps: []step{{op: opAwaitEnd}, send(1, 1)}, ending: watch}},
