@@ -90,7 +90,8 @@ func (r *relay) serve(c net.Conn, back family, to string) {
 // relayEnd is one end of a relayed connection.
 type relayEnd struct {
 	testnet.Conn
-	shut atomic.Bool // its stream was ended
+	shut   atomic.Bool // its stream was ended
+	broken atomic.Bool // a write has failed
 }
 
 func (e *relayEnd) fd(f func(fd int)) {
@@ -135,9 +136,10 @@ func (r *relay) pass(to, from *relayEnd) bool {
 		if offset += n; r.flaw == losesRest && offset > 5000 {
 			data = nil
 		}
-		if !failed {
+		if !failed && len(data) > 0 {
 			_, writeErr := to.Write(data)
 			failed = writeErr != nil
+			to.broken.Store(failed)
 		}
 		if err == nil {
 			continue
@@ -145,6 +147,7 @@ func (r *relay) pass(to, from *relayEnd) bool {
 		// After a write that has met the reset, a read sees an end. So it does after both streams have ended.
 		closed := false
 		from.fd(func(fd int) { closed = isClosed(fd) && !from.shut.Load() })
+		closed = closed || from.broken.Load()
 		switch {
 		case r.flaw == losesEnds:
 			<-time.After(3 * impatience)
