@@ -57,8 +57,11 @@ func words(name string) map[string]bool {
 	return m
 }
 
-// concurrent is how many connections there are at a time.
-const concurrent = 64
+// concurrent is how many connections there are at a time, of random scripts and of stories.
+const (
+	concurrent        = 64
+	concurrentStories = 20
+)
 
 // TestFaultChaos plays scripts with each engine, on one loop and on several.
 func TestFaultChaos(t *testing.T) {
@@ -76,7 +79,7 @@ func TestFaultChaos(t *testing.T) {
 				if engine == "io_uring" {
 					testenv.NeedIOURing(t)
 				}
-				chaos(t, engine, loops, func(i uint64) *script {
+				chaos(t, engine, loops, concurrent, func(i uint64) *script {
 					if i >= count/(2*most) {
 						return nil
 					}
@@ -91,7 +94,7 @@ func TestFaultChaos(t *testing.T) {
 }
 
 // chaos plays the scripts that next returns, until nil, and looks for what a proxy has left behind.
-func chaos(t *testing.T, engine string, loops int, next func(uint64) *script) {
+func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64) *script) {
 	testnet.SameFiles(t)
 	goroutines := runtime.NumGoroutine()
 	slots := make([]*slot, concurrent)

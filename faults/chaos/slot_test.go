@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -259,5 +258,3 @@ func (s *slot) leftovers() (n int) {
 	}
 	return n
 }
-
-func (s *slot) String() string { return fmt.Sprintf("slot %s", s.name) }

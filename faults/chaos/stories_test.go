@@ -108,7 +108,7 @@ func TestFaultStories(t *testing.T) {
 				if engine == "io_uring" {
 					testenv.NeedIOURing(t)
 				}
-				chaos(t, engine, 2, s.script)
+				chaos(t, engine, 2, concurrentStories, s.script)
 			})
 		}
 	}
