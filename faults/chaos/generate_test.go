@@ -187,7 +187,7 @@ func (g *generator) chooseUrgent() {
 		return
 	}
 	for i := range g.turns {
-		if g.s.families[g.turns[i].side] != local && g.chance(60) {
+		if g.chance(60) {
 			g.turns[i].urgent = 1 + g.IntN(2)
 		}
 	}

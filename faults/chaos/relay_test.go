@@ -70,6 +70,9 @@ func (r *relay) serve(c net.Conn, back family, to string) {
 		c.Close()
 		return
 	}
+	if raw, err := c.(syscall.Conn).SyscallConn(); err == nil {
+		keepInLine(raw)
+	}
 	ends := [2]*relayEnd{{Conn: c.(testnet.Conn)}, {Conn: b.(testnet.Conn)}}
 	var both sync.WaitGroup
 	var reset [2]bool

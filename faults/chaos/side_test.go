@@ -99,6 +99,7 @@ func newSide(conn testnet.Conn, p *part, in, out testnet.Stream, moved *atomic.I
 	}
 	s := &side{conn: conn, raw: raw, part: p, in: in, out: out, moved: moved}
 	s.turn.L = &s.mu
+	keepInLine(raw) // a unix socket does not inherit it from the one that listens
 	if p.buffer > 0 {
 		_ = conn.SetReadBuffer(p.buffer)
 		_ = conn.SetWriteBuffer(p.buffer)

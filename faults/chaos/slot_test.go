@@ -64,11 +64,15 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// inline has urgent bytes stay in the stream. Sockets that are accepted inherit it.
+// keepInLine has urgent bytes stay in the stream.
+func keepInLine(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
+}
+
+// inline does so before a TCP socket listens. Those that it accepts inherit it.
 func inline(_, _ string, raw syscall.RawConn) error {
-	return raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) // a unix socket has none
-	})
+	keepInLine(raw)
+	return nil
 }
 
 // dial connects a client. Package net does not give a connection that was reset as soon as it was there; this does, and
@@ -89,8 +93,8 @@ func dial(f family, address string) (net.Conn, error) {
 	}
 	file := os.NewFile(uintptr(fd), address)
 	defer file.Close() // FileConn has a copy
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
 	if f != local {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	if err := unix.Connect(fd, to); err == unix.EINPROGRESS {

@@ -61,11 +61,15 @@ func (s *side) send(sent int64, step step) (int64, error) {
 	return sent, nil
 }
 
-// urgent sends one byte with MSG_OOB (tcp(7)).
+// urgent sends one byte with MSG_OOB (tcp(7); unix(7), where a kernel may be built without it).
 func (s *side) urgent(sent int64) error {
 	var err error
+	flags := unix.MSG_OOB | unix.MSG_NOSIGNAL
 	failed := s.raw.Write(func(fd uintptr) bool {
-		err = unix.Sendto(int(fd), s.out.Piece(sent, 1), unix.MSG_OOB|unix.MSG_NOSIGNAL, nil)
+		if err = unix.Sendto(int(fd), s.out.Piece(sent, 1), flags, nil); err == unix.EOPNOTSUPP {
+			flags = unix.MSG_NOSIGNAL
+			err = unix.Sendto(int(fd), s.out.Piece(sent, 1), flags, nil)
+		}
 		return err != unix.EAGAIN
 	})
 	if failed != nil {

@@ -25,7 +25,7 @@ var (
 	unixUnix = [2]family{local, local}
 
 	all       = [][2]family{tcpTCP, tcp6TCP6, tcpUnix, unixTCP, unixUnix}
-	firstTCP  = [][2]family{tcpTCP, tcp6TCP6, tcpUnix} // what only TCP has: resets, urgent bytes
+	firstTCP  = [][2]family{tcpTCP, tcp6TCP6, tcpUnix} // unix sockets have no reset
 	firstUnix = [][2]family{unixTCP, unixUnix}
 	bothTCP   = [][2]family{tcpTCP, tcp6TCP6}
 )
@@ -85,15 +85,15 @@ var stories = []story{
 		{steps: []step{send(10, 10)}, ending: resetLate, await: 1},
 		{steps: []step{awaitEnd, send(1, 1)}, ending: watch},
 	}},
-	{"sends urgent bytes", 400, firstTCP, [2]part{
+	{"sends urgent bytes", 400, all, [2]part{
 		{steps: []step{urgent, send(10, 10), urgent, send(10, 1), urgent, urgent}, ending: finFirst},
 		{steps: []step{awaitEnd, send(1, 1)}, ending: finLast},
 	}},
-	{"waits for an answer to urgent bytes", 400, firstTCP, [2]part{
+	{"waits for an answer to urgent bytes", 400, all, [2]part{
 		{steps: []step{send(9, 9), urgent, await(10), urgent, await(20)}, ending: finFirst},
 		{steps: []step{await(10), send(10, 10), await(11), send(10, 10)}, ending: finLast},
 	}},
-	{"sends urgent bytes in bulk", 40, firstTCP, [2]part{
+	{"sends urgent bytes in bulk", 40, all, [2]part{
 		{steps: []step{send(2*megabyte, 65536), urgent, send(megabyte, 65536), urgent}, ending: finFirst},
 		{reading: slowly, ending: finLast},
 	}},
