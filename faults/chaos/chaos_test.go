@@ -79,7 +79,7 @@ func TestFaultChaos(t *testing.T) {
 				if engine == "io_uring" {
 					testenv.NeedIOURing(t)
 				}
-				chaos(t, engine, loops, concurrent, func(i uint64) *script {
+				report := chaos(t, engine, loops, concurrent, func(i uint64) *script {
 					if i >= count/(2*most) {
 						return nil
 					}
@@ -88,13 +88,15 @@ func TestFaultChaos(t *testing.T) {
 					}
 					return generate(seed, first+i, without)
 				})
+				report.print(t, fmt.Sprintf("L4PROXY_CHAOS_SEED=%d L4PROXY_CHAOS_ONLY=<script> L4PROXY_CHAOS_COUNT=8000", seed))
 			})
 		}
 	}
 }
 
 // chaos plays the scripts that next returns, until nil, and looks for what a proxy has left behind.
-func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64) *script) {
+func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64) *script) *report {
+	t.Helper()
 	testnet.SameFiles(t)
 	goroutines := runtime.NumGoroutine()
 	slots := make([]*slot, concurrent)
@@ -102,7 +104,7 @@ func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64)
 		slots[i] = newSlot(t, strconv.Itoa(i))
 	}
 	stop := startProxy(t, engine, loops, slots)
-	var report report
+	report := new(report)
 	var started atomic.Uint64
 	var players sync.WaitGroup
 	for _, s := range slots {
@@ -127,7 +129,7 @@ func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64)
 	if !testnet.Within(testnet.Patience, func() bool { return runtime.NumGoroutine() <= goroutines }) {
 		t.Errorf("%d goroutines are left, %d were there before", runtime.NumGoroutine(), goroutines)
 	}
-	report.print(t, engine, loops)
+	return report
 }
 
 // report collects what was wrong.
@@ -204,7 +206,8 @@ func (r *report) hopeless() bool {
 	return r.hung > hangs
 }
 
-func (r *report) print(t *testing.T, engine string, loops int) {
+// print fails the test for what was wrong. again are the variables that play more of the same.
+func (r *report) print(t *testing.T, again string) {
 	t.Helper()
 	for _, text := range r.texts {
 		t.Error(text)
@@ -213,7 +216,7 @@ func (r *report) print(t *testing.T, engine string, loops int) {
 		t.Errorf("%s: %d of %d connections", kind, r.kinds[kind], r.played/2)
 	}
 	if len(r.texts) > 0 {
-		t.Logf("one script again and again: L4PROXY_SUITE=faults L4PROXY_CHAOS_SEED=%d L4PROXY_CHAOS_ONLY=<script> "+
-			"L4PROXY_CHAOS_COUNT=8000 go test ./faults/chaos -count=1 -run 'TestFaultChaos/%s_%d'", seed, engine, loops)
+		t.Logf("again and again: L4PROXY_SUITE=faults %s go test ./faults/chaos -count=1 -run '^%s$'", again,
+			strings.ReplaceAll(t.Name(), "/", "$/^"))
 	}
 }

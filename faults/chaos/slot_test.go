@@ -50,8 +50,23 @@ func newSlot(t *testing.T, name string) *slot {
 
 // address is one to listen on; on IPv4, one on which other tests of this machine do not try their luck.
 func (f family) address(path string) string {
-	return [...]string{"127.88.0.1:0", "[::1]:0", path}[f]
+	switch {
+	case f == local:
+		return path
+	case f == tcp6 && hasIPv6():
+		return "[::1]:0"
+	}
+	return "127.88.0.1:0"
 }
+
+// hasIPv6 reports whether the machine has IPv6; without it, IPv4 stands in.
+var hasIPv6 = sync.OnceValue(func() bool {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
+})
 
 // socketDir is a directory whose path is short enough for sun_path.
 func socketDir(t *testing.T) string {
@@ -82,7 +97,7 @@ func dial(f family, address string) (net.Conn, error) {
 	domain := unix.AF_UNIX
 	if f == local {
 		to = &unix.SockaddrUnix{Name: address}
-	} else if at := netip.MustParseAddrPort(address); f == tcp4 {
+	} else if at := netip.MustParseAddrPort(address); at.Addr().Is4() {
 		domain, to = unix.AF_INET, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}
 	} else {
 		domain, to = unix.AF_INET6, &unix.SockaddrInet6{Addr: at.Addr().As16(), Port: int(at.Port())}

@@ -108,7 +108,7 @@ func TestFaultStories(t *testing.T) {
 				if engine == "io_uring" {
 					testenv.NeedIOURing(t)
 				}
-				chaos(t, engine, 2, concurrentStories, s.script)
+				chaos(t, engine, 2, concurrentStories, s.script).print(t, "L4PROXY_CHAOS_COUNT=100000")
 			})
 		}
 	}
