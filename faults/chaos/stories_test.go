@@ -73,6 +73,10 @@ var stories = []story{
 		{steps: []step{send(20000, 3000)}, ending: closeEarly},
 		{ending: finLast},
 	}},
+	{"closes after more messages than a loop can be woken for at once", 1000, all, [2]part{
+		{steps: []step{send(450, 1)}, ending: closeEarly},
+		{ending: finLast},
+	}},
 	{"ends its stream and is answered", 500, all, [2]part{
 		{steps: []step{send(20000, 3000)}, ending: finFirst},
 		{steps: []step{awaitEnd, send(100, 100)}, ending: finLast},
