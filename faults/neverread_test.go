@@ -66,6 +66,7 @@ func TestFaultClientsThatNeverRead(t *testing.T) {
 		t.Logf("%s: beside %d clients that do not read, others are served in %v, one in a hundred in %v", engine, many,
 			took[100], took[198])
 		for i := 0; i < many; i += many / 4 {
+			_ = stuck[i].SetDeadline(time.Now().Add(testnet.Patience))
 			got := make([]byte, sent[i])
 			want := testnet.Stream(i).Piece(0, int(sent[i]))
 			if n, err := io.ReadFull(stuck[i], got); err != nil || string(got) != string(want) {
