@@ -106,10 +106,9 @@ func (g *generator) chooseEndings() func() {
 	g.s.parts[1-x].ending = ending(g.IntN(2)) // finFirst, finLast
 	switch g.s.plot {
 	case plotClean:
-		switch {
-		case g.s.parts[1-x].ending == finLast:
+		if g.s.parts[1-x].ending == finLast {
 			ends([]ending{finFirst, closeDone}[g.IntN(2)])
-		default:
+		} else {
 			ends(ending(g.IntN(3)))
 		}
 		return func() {
