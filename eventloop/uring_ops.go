@@ -38,6 +38,7 @@ func (u *uring) connect(s Slot, addr *Sockaddr) {
 		return
 	}
 	so := u.table.at(s)
+	so.flags |= flagTCP
 	so.out.data = addr.bytes()
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opConnect, so.fd, userData(forWrite, s)
