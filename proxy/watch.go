@@ -68,7 +68,8 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 // on for the answer; only a reset is its end.
 func (w *worker) waitingClientEnded(index uint32, c *conn, errno unix.Errno) {
 	switch {
-	case errno == unix.ECANCELED:
+	case errno == unix.ECANCELED: // for a dial that has failed by now
+		w.watchClient(index, c)
 	case errno != 0:
 		w.end(index, c, outcomeOf(SideClient, errno))
 	case rawsys.Unread(w.loop.FD(slotOf(index, client))) == 0:

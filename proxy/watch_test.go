@@ -193,3 +193,24 @@ func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 		}
 	})
 }
+
+// TestClientIsWatchedAgain has a client's turn come at a backend that refuses by then: it is back in the queue, and leaves
+// it when it has gone.
+func TestClientIsWatchedAgain(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "tcp", "")
+		r := start(t, engine, addresses(b), queueing(1, 10, testnet.Patience), func(s *setup) {
+			s.listener.NoBackend, s.attempts, s.options.Workers = proxy.QueueClient, 1, 1
+		})
+		r.dial()
+		b.Accept(t)
+		c := r.dial()
+		r.waiting(1)
+		b.Close()
+		backend := r.pool.Backends[0]
+		testnet.Eventually(t, "its dial has failed", func() bool { _, failed := backend.Dials(); return failed > 0 })
+		r.waiting(1)
+		c.Close()
+		r.waiting(0)
+	})
+}
