@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -122,6 +123,25 @@ func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 		r.expect(r.ended(1)[0], proxy.SideBackend, proxy.ReasonConnectTimeout, 0, 0)
 		blameless(t, busy)
 		testnet.Eventually(t, "nothing of it is left", func() bool { return busy.Active() == 1 })
+	})
+}
+
+// TestWaitForBusyUnixBackendEnds has clients wait in the queue when no backend serves them: no longer than its timeout.
+func TestWaitForBusyUnixBackendEnds(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		const timeout = 50 * time.Millisecond
+		l := busyListener(t, 0)
+		r := start(t, engine, []string{l.Addr().String()}, queueing(0, 10, 3*timeout), func(s *setup) {
+			s.listener.NoBackend, s.attempts, s.timeout = proxy.QueueClient, 1, timeout
+		})
+		r.dial()
+		busy := r.pool.Backends[0]
+		testnet.Eventually(t, "the queue is full", func() bool { ok, _ := busy.Dials(); return ok == 1 })
+		if n, err := r.dial().Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("the client reads %d bytes, %v; want EOF", n, err)
+		}
+		r.expect(r.ended(1)[0], proxy.SideProxy, proxy.ReasonQueueTimeout, 0, 0)
+		blameless(t, busy)
 	})
 }
 

@@ -60,15 +60,20 @@ func (w *worker) wait(index uint32, c *conn) {
 	s := c.searching()
 	s.ticket, w.ticket = w.ticket, nil
 	s.tried = nil // by the time that it has its turn, they may be well again
-	if s.waitUntil == 0 {
-		s.waitUntil = w.loop.Now() + int64(c.listener.Pool.QueueTimeout)
-	}
+	w.boundWait(c)
 	w.leaveWaiting(c)
 	c.backend = nil
 	c.state = stateQueued
 	c.flags |= flagQueued
 	w.watchClient(index, c)
 	w.loop.SetTimer(index, s.waitUntil)
+}
+
+// boundWait sets when the client's wait ends, if it has not begun to wait before.
+func (w *worker) boundWait(c *conn) {
+	if s := c.searching(); s.waitUntil == 0 {
+		s.waitUntil = w.loop.Now() + int64(c.listener.Pool.QueueTimeout)
+	}
 }
 
 // called is reached when it is a ticket's turn. A client that has left meanwhile gives the place back, and the next in
@@ -102,6 +107,11 @@ func (w *worker) unserved(index uint32, c *conn) {
 	pool := c.listener.Pool
 	if c.listener.NoBackend != QueueClient || pool.QueueTimeout == 0 || c.outcome.Side != SideBackend {
 		w.turnAwayUnserved(index, c, c.outcome)
+		return
+	}
+	// A backend whose dials fail without being its fault (a unix socket that stays busy) may be picked again and again.
+	if w.boundWait(c); w.loop.Now() >= c.search.waitUntil {
+		w.turnAwayUnserved(index, c, Outcome{SideProxy, ReasonQueueTimeout})
 		return
 	}
 	w.pick(index, c, balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), OnlyAvailable: true})
