@@ -50,7 +50,9 @@ func (w *worker) endMore(index uint32, c *conn) {
 func (w *worker) endOne(index uint32) {
 	c := w.conn(index)
 	switch c.state {
-	case stateFree, stateListening, stateClosing, stateHedging, stateWithdrawn, stateEvicting, stateWatching, stateEnding:
+	case stateFree, stateListening, stateClosing, stateWithdrawn, stateEvicting, stateWatching, stateEnding:
+	case stateHedging: // the client is another conn's, which a later slice would miss if the client moved here meanwhile
+		w.end(*c.rival(), w.conn(*c.rival()), w.ending)
 	case stateFlushing:
 		w.loop.StopTimer(index)
 		w.finish(index, c)

@@ -56,6 +56,9 @@ func (c *conn) rival() *uint32 {
 // hedge dials another backend for a client whose first one has not answered yet.
 func (w *worker) hedge(index uint32, c *conn) {
 	pool, now := c.listener.Pool, w.loop.Now()
+	if w.loop.Busy(slotOf(index, client)) || w.ending.Reason != ReasonNone {
+		return // the watch over its wait has not ended yet, and the client could not move; or all connections are ended
+	}
 	if int(c.attempts) >= pool.Attempts || w.server.waiting.Load() > 0 || !pool.hedges.spend() {
 		return // it has had its dials, or descriptors are short
 	}
