@@ -92,6 +92,7 @@ const (
 	flagClientEnded                          // while it waited, the client has sent its FIN, behind bytes
 	flagBlamed                               // the balancer was told that the backend does not answer
 	flagAsking                               // the client has sent a byte since the backend's last one
+	flagDiscarding                           // of the stream that is left, all is thrown away; see endRest
 )
 
 // The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.

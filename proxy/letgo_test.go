@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"errors"
 	"io"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -235,6 +237,60 @@ func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
 		for _, record := range r.ended(clients) {
 			if (record.Outcome != proxy.Outcome{Side: proxy.SideProxy, Reason: proxy.ReasonDrainTimeout}) || !record.Client.IsValid() {
 				t.Errorf("outcome = %v %v of %v", record.Side, record.Reason, record.Client)
+			}
+		}
+	})
+}
+
+// TestFirstFINWhileTheOtherSideTalks has a listener with half_close: off, one side send much and finish, and the other
+// one say something all the time: it gets all bytes, as without a proxy.
+func TestFirstFINWhileTheOtherSideTalks(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for i, first := range sides {
+			for _, network := range []string{"tcp", "unix"} {
+				t.Run(first.String()+"/"+network, func(t *testing.T) {
+					const much = 3 << 20
+					dir, address := t.TempDir(), ""
+					if network == "unix" {
+						address = filepath.Join(dir, "b")
+					}
+					back := testnet.Listen(t, network, address)
+					r := start(t, engine, addresses(back), func(s *setup) {
+						s.listener.CloseOnFIN = true
+						if network == "unix" {
+							s.listener.Binds = []proxy.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+						}
+					})
+					ends := []testnet.Conn{testnet.Dial(t, network, r.addr), back.Accept(t)}
+					mine, other := ends[i], ends[1-i]
+					ended := make(chan struct{})
+					go func() { // until mine has got its FIN, and other has no more to read
+						defer close(ended)
+						for {
+							if _, err := other.Write([]byte("talk")); err != nil {
+								return
+							}
+						}
+					}()
+					sent := make(chan error, 1)
+					go func() {
+						go func() { _, _ = io.Copy(io.Discard, mine) }()
+						sent <- errors.Join(testnet.Stream(2).Send(mine, much, 65536), mine.CloseWrite())
+					}()
+					got, err := testnet.Stream(2).Check(other, 65536)
+					if network == "unix" && testnet.IsReset(err) { // as from a peer that closes and has not read all
+						err = nil
+					}
+					if got != much || err != nil {
+						t.Errorf("%d bytes of %d, %v", got, much, err)
+					}
+					if err := <-sent; err != nil {
+						t.Error(err)
+					}
+					other.Close()
+					<-ended
+					r.ended(1)
+				})
 			}
 		}
 	})

@@ -36,7 +36,7 @@ func (w *worker) watchIdle(index uint32, c *conn) {
 		due = c.idleSince() + limit
 	}
 	due = min(due, w.nextLook(c))
-	if c.flags&(flagHalfClosed|flagWatched) == flagHalfClosed {
+	if c.flags&(flagHalfClosed|flagWatched) == flagHalfClosed || c.flags&flagDiscarding != 0 {
 		due = min(due, w.loop.Now()+int64(watchAfter))
 	}
 	w.loop.SetTimer(index, due)
@@ -44,6 +44,14 @@ func (w *worker) watchIdle(index uint32, c *conn) {
 
 func (w *worker) relayExpired(index uint32, c *conn) {
 	w.watchEnded(index, c)
+	if c.flags&flagDiscarding != 0 {
+		for e := range c.flow {
+			w.endRest(index, c, e)
+		}
+		if w.endIfOver(index, c) {
+			return
+		}
+	}
 	if w.lookAfterPeers(index, c) {
 		return
 	}
@@ -104,8 +112,9 @@ func (w *worker) read(index uint32, c *conn, end int) {
 		return // watchDone reads in the latter case
 	}
 	if c.listener.CloseOnFIN && c.flow[1-end].ended == flowFIN {
-		f.ended = flowFIN // what was on its way is delivered, and that is all
-		return
+		if w.endRest(index, c, end); f.ended != flowOpen {
+			return
+		}
 	}
 	if f.spliced {
 		w.loop.Fill(slotOf(index, end), nil)
@@ -125,11 +134,13 @@ func (w *worker) relayDone(index uint32, c *conn, end int, done *eventloop.Compl
 	w.endIfOver(index, c)
 }
 
-// endIfOver ends a connection both of whose streams have ended.
-func (w *worker) endIfOver(index uint32, c *conn) {
-	if c.flow[client].ended != flowOpen && c.flow[server].ended != flowOpen {
+// endIfOver ends a connection both of whose streams have ended, and reports whether they have.
+func (w *worker) endIfOver(index uint32, c *conn) bool {
+	over := c.flow[client].ended != flowOpen && c.flow[server].ended != flowOpen
+	if over {
 		w.end(index, c, c.outcome)
 	}
+	return over
 }
 
 // readDone passes on what was read from end, or the end of its stream.
@@ -139,6 +150,15 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 	switch {
 	case f.ended == flowDead: // nobody takes it any more; see broken
 		w.discard(done)
+	case done.N > 0 && c.flags&flagDiscarding != 0:
+		if end == server {
+			c.answer(w.loop.Now())
+		}
+		w.discard(done)
+		if f.spliced {
+			w.splice(index, f, false)
+		}
+		w.read(index, c, end)
 	case done.N > 0:
 		c.lastActive = w.loop.Now()
 		if end == client {
@@ -218,14 +238,30 @@ func (w *worker) streamEnded(index uint32, c *conn, end int) {
 	if c.flow[1-end].ended != flowOpen {
 		return // both are over, and closing the sockets sends the FIN
 	}
-	if c.listener.CloseOnFIN && w.loop.Writing(slotOf(index, end)) == eventloop.OpNone {
-		c.flow[1-end].ended = flowFIN
-		return
-	}
 	w.loop.Shutdown(slotOf(index, 1-end))
 	c.flags |= flagHalfClosed
 	c.lastActive = w.loop.Now()
+	if c.listener.CloseOnFIN && w.loop.Writing(slotOf(index, end)) == eventloop.OpNone {
+		w.endRest(index, c, 1-end)
+	}
 	w.watchIdle(index, c)
+}
+
+// endRest ends the stream from end, if it is the one that is left after the first FIN, with which the connection is to
+// end (Listener.CloseOnFIN). Both peers have a FIN by then. Until all bytes are with end, what it says is read and
+// thrown away: once its socket is closed, the kernel answers that with a reset, and drops what it has not sent yet.
+func (w *worker) endRest(index uint32, c *conn, end int) {
+	f := &c.flow[end]
+	if f.ended != flowOpen {
+		return
+	}
+	if c.flags&flagDiscarding == 0 {
+		c.flags |= flagDiscarding | flagWatched // the other end is not waited for
+		w.loop.Shutdown(slotOf(index, 1-end))
+	}
+	if rawsys.Unsent(w.loop.FD(slotOf(index, end))) == 0 {
+		f.ended = flowFIN
+	}
 }
 
 // broken notes that one end has failed: nothing can be sent to it any more. What it had sent before is still read and

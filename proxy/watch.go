@@ -54,6 +54,7 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 		switch {
 		case c.flow[end].ended == flowOpen: // it was the watch of a waiting client
 			w.read(index, c, end)
+			w.endIfOver(index, c)
 		case done.Err == unix.ECANCELED:
 		case done.Err == 0: // a unix socket was closed, which may be its peer's way to finish: a write will tell
 		default:
