@@ -140,7 +140,12 @@ func (c *conn) limit() int64 {
 }
 
 // idleSince is when the time began for which nothing has moved.
-func (c *conn) idleSince() int64 { return max(c.lastActive, c.failed) }
+func (c *conn) idleSince() int64 {
+	if c.failed == 0 {
+		return c.lastActive
+	}
+	return max(c.lastActive, c.failed)
+}
 
 func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }
 

@@ -54,7 +54,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 				look := func() (ended bool) {
 					in.on(w, func() {
 						if c.state == stateRelaying {
-							c.lastActive = w.loop.Now() - int64(idle)
+							c.lastActive = w.loop.Looked() - int64(idle)
 							w.Expire(index)
 						}
 						ended = c.state != stateRelaying

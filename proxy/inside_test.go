@@ -192,7 +192,7 @@ func (in *inside) flushed(w *worker, c *conn) {
 	in.t.Helper()
 	in.eventually(w, "the connection is closed", func() bool {
 		if c.state == stateFlushing {
-			c.lastActive = w.loop.Now() - int64(flushMost)
+			c.flushing = w.loop.Now() - int64(flushMost)
 		}
 		return c.state == stateFree
 	})
