@@ -37,7 +37,7 @@ func (e *epoll) tryWatch(so *socket) (Completion, bool) {
 	if so.flags&flagBroken == 0 && (!so.in.fin || so.flags&flagPeerEnded == 0) {
 		return Completion{}, false
 	}
-	return Completion{Err: rawsys.SocketError(int(so.fd))}, true
+	return Completion{}, true
 }
 
 // startRead makes the first attempt at a receive or fill, if it may succeed.

@@ -314,9 +314,9 @@ func (l *Loop) Drain(s Slot, p *Pipe) {
 // All operations work in either state, but Recv and Send are cheaper without.
 func (l *Loop) Spliced(s Slot, on bool) { l.engine.spliced(s, on) }
 
-// Watch waits for the end of the connection without reading: it completes with an error when the peer has reset it, and
-// without one when the peer takes no more bytes (a closed unix socket) or, with fin, when its FIN has come, whether or
-// not there are bytes before it. It counts as an operation of the reading half.
+// Watch waits for the end of the connection without reading: it completes when the peer has reset it, takes no more
+// bytes (a closed unix socket) or, with fin, when its FIN has come, whether or not there are bytes before it. The error
+// of a reset stays with the socket (SO_ERROR) for the next operation. Watch counts as an operation of the reading half.
 func (l *Loop) Watch(s Slot, fin bool) {
 	l.startRead(s, OpWatch).in.fin = fin
 	l.engine.watch(s, fin)

@@ -1,10 +1,6 @@
 package eventloop
 
-import (
-	"golang.org/x/sys/unix"
-
-	"l4proxy/eventloop/rawsys"
-)
+import "golang.org/x/sys/unix"
 
 // watch polls more than once: a poll of io_uring always reports POLLRDHUP (IO_POLL_UNMASK in the kernel's
 // io_uring/poll.c), so that a single one would end at once behind a FIN that is known.
@@ -30,10 +26,13 @@ func (u *uring) watched(s Slot, so *socket, e *cqe) {
 	case more:
 	case so.in.found && !so.in.cancelled:
 		so.in.polling = false
-		u.endRead(s, so, Completion{Err: rawsys.SocketError(int(so.fd))})
-	case so.in.cancelled || e.res < 0:
+		u.endRead(s, so, Completion{})
+	case so.in.cancelled:
 		so.in.polling = false
 		u.endRead(s, so, Completion{Err: unix.ECANCELED})
+	case e.res < 0:
+		so.in.polling = false
+		u.endRead(s, so, Completion{Err: unix.Errno(-e.res)})
 	default: // the kernel ended it for reasons of its own
 		u.watch(s, so.in.fin)
 	}

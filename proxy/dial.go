@@ -208,7 +208,8 @@ func (w *worker) giveUpDial(index uint32) {
 // queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may try again. The
 // kernel has no event for room in it, and the backend is well: it has more clients than it has accepted so far.
 func (w *worker) queueFull(c *conn, done *eventloop.Completion) bool {
-	return done.Err == unix.EAGAIN && w.loop.Now() < c.dialled+int64(c.listener.Pool.ConnectTimeout)
+	return done.Err == unix.EAGAIN && c.backend.Health() != backend.HealthDown &&
+		w.loop.Now() < c.dialled+int64(c.listener.Pool.ConnectTimeout)
 }
 
 // dialDone goes on to relaying, or to the next backend.

@@ -26,18 +26,25 @@ func (w *worker) nextSlice(index uint32, e *eviction) {
 // endAll ends every connection of this worker, those that arrive later included.
 func (w *worker) endAll(o Outcome) {
 	w.ending = o
-	for _, socket := range w.sockets {
-		w.endParked(socket, o)
-	}
 	index, c := w.takeConn()
 	c.state = stateEnding
 	c.eviction = new(eviction)
 	w.endMore(index, c)
 }
 
-// endMore ends as many connections as there is room for.
+// endMore ends as many clients that wait for a connection slot, and then connections, as there is room for.
 func (w *worker) endMore(index uint32, c *conn) {
-	for e := c.eviction; e.next < w.connsEnd(); e.next++ {
+	e := c.eviction
+	for _, socket := range w.sockets {
+		for len(socket.parked) > 0 {
+			if !w.roomToEnd(e) {
+				w.nextSlice(index, e)
+				return
+			}
+			w.endParked(socket)
+		}
+	}
+	for ; e.next < w.connsEnd(); e.next++ {
 		if !w.roomToEnd(e) {
 			w.nextSlice(index, e)
 			return

@@ -38,12 +38,20 @@ func (socket *listenSocket) closeParked() {
 	socket.parked = nil
 }
 
-// endParked ends the clients that wait for a place. They have none to give back, and leave their records.
-func (w *worker) endParked(socket *listenSocket, o Outcome) {
-	for _, a := range socket.parked {
-		w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: o}, a.fd)
+// endParked ends the first client that waits for a connection slot. It has none to give back, and leaves its record.
+func (w *worker) endParked(socket *listenSocket) {
+	a := socket.unpark()
+	w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: w.ending}, a.fd)
+	rawsys.Close(a.fd)
+}
+
+// unpark takes the client out that has waited for longest.
+func (socket *listenSocket) unpark() arrival {
+	a := socket.parked[0]
+	if socket.parked = socket.parked[1:]; len(socket.parked) == 0 {
+		socket.parked = nil
 	}
-	socket.closeParked()
+	return a
 }
 
 // listen takes a listening socket. The loop accepts on it when it runs: before, io_uring takes no more submissions
@@ -219,12 +227,7 @@ func (w *worker) givePlace(l *Listener) {
 // unpark admits those who wait for a place, while there are any.
 func (w *worker) unpark(socket *listenSocket) {
 	for len(socket.parked) > 0 && w.takePlace(socket.listener) {
-		a := socket.parked[0]
-		socket.parked = socket.parked[1:]
-		if len(socket.parked) == 0 {
-			socket.parked = nil
-		}
-		w.place(a)
+		w.place(socket.unpark())
 	}
 }
 

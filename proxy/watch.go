@@ -55,11 +55,12 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 		case c.flow[end].ended == flowOpen: // it was the watch of a waiting client
 			w.read(index, c, end)
 			w.endIfOver(index, c)
-		case done.Err == unix.ECANCELED:
-		case done.Err == 0: // a unix socket was closed, which may be its peer's way to finish: a write will tell
-		default:
-			w.broken(index, c, end, done.Err)
-			w.endIfOver(index, c)
+		case done.Err == 0:
+			// Without an error, a unix socket was closed. That may be its peer's way to finish: a write will tell.
+			if errno := rawsys.SocketError(w.loop.FD(done.Slot)); errno != 0 {
+				w.broken(index, c, end, errno)
+				w.endIfOver(index, c)
+			}
 		}
 	}
 	// While a backend is dialled, the connection goes on: what the client has sent is the backend's to see.
@@ -68,12 +69,16 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 // waitingClientEnded ends a client that has gone while it waited. One that has sent its request and then its FIN waits
 // on for the answer; only a reset is its end.
 func (w *worker) waitingClientEnded(index uint32, c *conn, errno unix.Errno) {
+	fd := w.loop.FD(slotOf(index, client))
+	if errno == 0 {
+		errno = rawsys.SocketError(fd)
+	}
 	switch {
 	case errno == unix.ECANCELED: // for a dial that has failed by now
 		w.watchClient(index, c)
 	case errno != 0:
 		w.end(index, c, outcomeOf(SideClient, errno))
-	case rawsys.Unread(w.loop.FD(slotOf(index, client))) == 0:
+	case rawsys.Unread(fd) == 0:
 		w.end(index, c, Outcome{SideClient, ReasonClosed})
 	case c.flags&flagClientEnded == 0:
 		c.flags |= flagClientEnded
