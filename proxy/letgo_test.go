@@ -230,7 +230,8 @@ func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b), func(s *setup) { s.options.MaxConnections = 1 })
-		for range clients {
+		mustAsk(t, r.dial(), "the loops run")
+		for range clients - 1 {
 			r.dial()
 		}
 		r.server.Drain(t.Context(), shortly)
