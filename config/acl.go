@@ -25,11 +25,12 @@ func (d *decoder) acl(n *node) *ACL {
 	return a
 }
 
-// checkReached refuses rules that come after others that match all of their
-// clients. n is the list of the rules of a. What lists hold may change, so a
-// rule with one may match any client, and is never taken to match all.
+// checkReached refuses rules that can never match because rules before them
+// match all of their clients. n is the list of the rules of a. The content of a
+// list file may change: a rule with a file may match any client, and is never
+// taken to match all clients.
 func (d *decoder) checkReached(a *ACL, n *node) {
-	var all4, all6 *Rule // the first that match all IPv4, and all IPv6 clients
+	var all4, all6 *Rule // the first rules that match all IPv4 and all IPv6 clients
 	for i := range a.Rules {
 		r := &a.Rules[i]
 		has4, has6 := len(r.Lists) > 0, len(r.Lists) > 0
@@ -51,7 +52,7 @@ func (d *decoder) checkReached(a *ACL, n *node) {
 			default:
 				why = all4.where() + " and " + all6.where() + " match all clients"
 			}
-			d.faultf(n.items[i], "remove it, or move it before", "%s can never match: %s", r.Name, why)
+			d.faultf(n.items[i], "remove it, or move it up", "%s can never match: %s", r.Name, why)
 		}
 		if every4 && all4 == nil {
 			all4 = r
@@ -181,7 +182,11 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 		}
 		ip = ip.Unmap()
 		if ip.IsUnspecified() {
-			return netip.Prefix{}, faultf("write "+quote(ip.String()+"/0")+" for all of them, or the address of one host", "no client has the address %s", s)
+			family := "IPv6"
+			if ip.Is4() {
+				family = "IPv4"
+			}
+			return netip.Prefix{}, faultf("write "+quote(ip.String()+"/0")+" for all "+family+" clients, or the address of one host", "no client has the address %s", s)
 		}
 		return netip.PrefixFrom(ip, ip.BitLen()), nil
 	}

@@ -107,7 +107,7 @@ func splitHostPort(s, bare string) (host, port string, f *fault) {
 			return "", "", faultf(`write as in "[::1]:80"`, "%s is not an IPv6 address in brackets", quote(host))
 		}
 		if ip.IsLinkLocalUnicast() && ip.Zone() == "" {
-			return "", "", faultf("write as in "+quote("["+inner+"%eth0]:"+port), "the link-local address %s does not say on which network interface", quote(inner))
+			return "", "", faultf("write as in "+quote("["+inner+"%eth0]:"+port), "the link-local address %s needs a network interface", quote(inner))
 		}
 		return ip.Unmap().String(), port, nil
 	}

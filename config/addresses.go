@@ -8,14 +8,14 @@ import (
 )
 
 // CheckAddresses finds listeners whose addresses overlap, and backends that
-// are a listener whose connections come back to their pool. Load asks it what
-// a file alone can tell. Ask it again when host names are resolved (their
-// addresses stand in Host then), with the addresses that this machine has. The
-// error is of type [Problems].
+// are a listener which leads back to their own pool. Load runs it on the file
+// alone. Call it again once host names are resolved (with the addresses in
+// Host), and with the addresses of this machine in local. The error is of type
+// [Problems].
 func CheckAddresses(listeners []Listener, pools []Pool, local []netip.Addr) error {
 	var ps Problems
 	book := newAddressBook(local)
-	var told Position // of a range, the first port is enough
+	var told Position // report only the first port of a range
 	for i := range listeners {
 		for _, b := range listeners[i].Binds {
 			if f := book.claim(b, listeners[i].Name); f != nil && (b.Pos != told || told.Line == 0) {
@@ -32,7 +32,7 @@ func CheckAddresses(listeners []Listener, pools []Pool, local []netip.Addr) erro
 	return ps.sorted("")
 }
 
-// problem is a fault at the place of the bind.
+// problem is a fault at the position of the bind.
 func (b Bind) problem(f *fault) Problem {
 	p := Problem{File: b.Pos.File, Line: b.Pos.Line, Col: b.Pos.Col, Msg: f.msg, Fix: f.fix}
 	if b.Pos == (Position{}) {
@@ -41,8 +41,8 @@ func (b Bind) problem(f *fault) Problem {
 	return p
 }
 
-// addressBook knows which listener has which address. The rules are those of
-// bind(2) and listen(2): one address has one listener, and a wildcard takes
+// addressBook records which listener owns which address. The rules are those
+// of bind(2) and listen(2): an address has one listener, and a wildcard takes
 // all addresses of its families.
 type addressBook struct {
 	exact map[address]*claim
@@ -51,21 +51,21 @@ type addressBook struct {
 }
 
 type address struct {
-	host string // of TCP
+	host string // TCP only
 	port uint16
-	path string // of a unix socket
+	path string // unix sockets only
 }
 
-// claim is a bind and the listener that has it.
+// claim is a bind and the listener that owns it.
 type claim struct {
 	bind     Bind
 	listener string
 }
 
-// portClaims are the first of each kind that claim one port.
+// portClaims are the first claims of each kind on one port.
 type portClaims struct {
 	all, any4, any6  *claim // the host is empty, 0.0.0.0, or [::]
-	one4, one6, name *claim // one address of a family; a name, which may be of both
+	one4, one6, name *claim // a single address; a name, which may have either family
 }
 
 func newAddressBook(local []netip.Addr) *addressBook {
@@ -78,8 +78,8 @@ func newAddressBook(local []netip.Addr) *addressBook {
 	return book
 }
 
-// claim notes that a listener listens on b, and refuses what another bind has.
-// Port 0 is a new port each time.
+// claim notes that a listener listens on b, and refuses an address that another
+// bind owns. Port 0 is a new port each time.
 func (a *addressBook) claim(b Bind, listener string) *fault {
 	c := &claim{b, listener}
 	if b.Network == "unix" {
@@ -166,7 +166,7 @@ func (a *addressBook) dualStack(report func(Bind, *fault)) {
 		if p.any6 == nil || p.any4 != nil || p.one4 == nil {
 			continue
 		}
-		// Of two ranges, one pair is enough.
+		// Report only one pair of ports for two ranges.
 		if other := told[p.any6.bind.Pos]; other == nil || p.any6.bind.Port < other.any6.bind.Port {
 			told[p.any6.bind.Pos] = p
 		}
@@ -178,8 +178,8 @@ func (a *addressBook) dualStack(report func(Bind, *fault)) {
 	}
 }
 
-// owner returns who listens where a backend would be dialled, nil when that is
-// no listener or cannot be known.
+// owner returns the listener that a dial to the backend would reach; nil if it
+// reaches none, or if that cannot be known.
 func (a *addressBook) owner(b *Backend) *claim {
 	if b.Network == "unix" {
 		return a.exact[address{path: path.Clean(b.Path)}]
@@ -197,7 +197,7 @@ func (a *addressBook) owner(b *Backend) *claim {
 	}
 	v4, here := ip.Is4(), ip.IsLoopback() || a.local[ip.WithZone("")]
 	if err != nil {
-		v4, here = true, hostKey(b.Host, ip, err) == "localhost" // of which IPv4 is taken
+		v4, here = true, hostKey(b.Host, ip, err) == "localhost" // resolved to IPv4 first
 	}
 	switch {
 	case !here:
@@ -210,8 +210,8 @@ func (a *addressBook) owner(b *Backend) *claim {
 	return p.any6
 }
 
-// loops finds the backends that lead back to their own pool: a connection
-// there would make another one, without end, until the process has no more
+// loops finds the backends that lead back to their own pool. A connection to
+// one would cause another, and so on until the process runs out of
 // descriptors. A listener that is a backend of another listener is no fault.
 func (a *addressBook) loops(listeners []Listener, pools []Pool) (ps []Problem) {
 	byName := make(map[string]*Pool, len(pools))
@@ -254,7 +254,7 @@ func (a *addressBook) loops(listeners []Listener, pools []Pool) (ps []Problem) {
 	return ps
 }
 
-// problem is a fault at the place of the backend.
+// problem is a fault at the position of the backend.
 func (b *Backend) problem(f *fault) Problem {
 	p := Problem{File: b.Pos.File, Line: b.Pos.Line, Col: b.Pos.Col, Msg: f.msg, Fix: f.fix}
 	if b.Pos == (Position{}) {

@@ -32,7 +32,7 @@ type Config struct {
 	// Listeners and Pools are in file order; names are unique.
 	Listeners []Listener
 	Pools     []Pool
-	// Warnings are about what is valid and yet may not be meant.
+	// Warnings are about settings that are valid but probably not intended.
 	Warnings Problems `json:",omitempty"`
 }
 
@@ -60,7 +60,7 @@ type Drain struct {
 type Listener struct {
 	Name  string
 	Binds []Bind
-	// Socket is for the unix sockets among Binds.
+	// Socket applies to the unix sockets among Binds.
 	Socket Socket
 	// Pool is the name of an entry of Config.Pools.
 	Pool string
@@ -152,7 +152,7 @@ type Rule struct {
 	// address is a /32 or a /128. They may repeat and overlap.
 	Prefixes []netip.Prefix
 	// Lists are the files that the rule names. With no prefix there or here,
-	// the rule matches nobody.
+	// the rule matches no client.
 	Lists []*List
 	// With is what a denied client sees: "message", "close" or "reset". Empty
 	// for allow rules.
@@ -172,13 +172,13 @@ func (r *Rule) Count() int {
 	return n
 }
 
-// List is the content of a file that ACLs name: one IP address or CIDR prefix a
-// line, with comments (# or ;) and blank lines. Rules that name the same file
-// share one List.
+// List is the content of a file that ACLs name: one IP address or CIDR prefix
+// per line, with comments (# or ;) and blank lines. Rules that name the same
+// file share one List.
 type List struct {
 	// Name is the file's path.
 	Name string
-	// Prefixes are as those of a Rule.
+	// Prefixes follow the same rules as Rule.Prefixes.
 	Prefixes []netip.Prefix
 }
 

@@ -38,7 +38,7 @@ func (d *decoder) warn(p Problem) {
 // count is the number of problems so far.
 func (d *decoder) count() int { return len(d.problems) + d.dropped }
 
-// addresses adds what CheckAddresses finds.
+// addresses adds the problems that CheckAddresses finds.
 func (d *decoder) addresses(c *Config) {
 	var ps Problems
 	if errors.As(CheckAddresses(c.Listeners, c.Pools, nil), &ps) {
@@ -122,7 +122,7 @@ func (d *decoder) object(n, at *node, s *section) (fields, bool) {
 		}
 		if k == nil {
 			if len(d.problems) >= maxProblems {
-				d.dropped++ // without a proposal, which takes its time
+				d.dropped++ // no suggestion: finding one takes long
 				continue
 			}
 			d.faultf(m.keyNode(), didYouMean(m.key, s.names()), "unknown key %s", quote(m.key))

@@ -121,8 +121,8 @@ func TestEnvironmentAlone(t *testing.T) {
 
 // What Kubernetes sets is ignored, and that is said.
 func TestKubernetesWarning(t *testing.T) {
-	const want = `$LISTENER_PORT: "tcp://10.0.0.1:80" is ignored, as Kubernetes sets it for a Service named listener: ` +
-		`rename the Service, or write enableServiceLinks: false in the Pod`
+	const want = `$LISTENER_PORT: "tcp://10.0.0.1:80" is ignored, because Kubernetes sets it for a Service named listener: ` +
+		`rename the Service, or set enableServiceLinks: false in the Pod`
 	for _, file := range []string{simpleFile, fullFile} {
 		c, err := Parse("config", []byte(file), environment(map[string]string{"LISTENER_PORT": "tcp://10.0.0.1:80"}))
 		if err != nil {
@@ -163,7 +163,7 @@ func TestEnvironmentProblems(t *testing.T) {
 			"$BACKEND_PORTS: there is no backend: write 127.0.0.1:8081, or unset it\n" +
 			"$LISTENER_PORT: the address is empty: write host:port or unix:/path"},
 		"of Kubernetes, and no file": {"", map[string]string{"LISTENER_PORT": "tcp://10.0.0.1:80", "BACKEND_PORTS": "a:1", "ACCESS_CONTROL_LIST": ""}, "" +
-			"$LISTENER_PORT: \"tcp://10.0.0.1:80\" is what Kubernetes sets for a Service named listener, and there is no configuration file: set it to host:port, or write a configuration file"},
+			"$LISTENER_PORT: Kubernetes has set it to \"tcp://10.0.0.1:80\" for a Service named listener, and there is no configuration file: set it to host:port, or write a configuration file"},
 		"like those of Kubernetes": {simpleFile, map[string]string{"LISTENER_PORT": "tcp://localhost:80", "BACKEND_PORTS": "tcp://10.0.0.1:80"}, "" +
 			"$BACKEND_PORTS: the address \"tcp://10.0.0.1:80\" begins with \"tcp://\": write \"10.0.0.1:80\"\n" +
 			"$LISTENER_PORT: the address \"tcp://localhost:80\" begins with \"tcp://\": write \"localhost:80\""},

@@ -219,7 +219,7 @@ func (d *decoder) bind(n *node) []Bind {
 	}
 	var binds []Bind
 	var f *fault
-	if d.bound <= maxBinds { // beyond it, no more ranges are expanded
+	if d.bound <= maxBinds { // past the limit, expand no more ranges
 		binds, f = parseBinds(text)
 		d.bound += len(binds)
 	}

@@ -126,12 +126,12 @@ func (d *decoder) healthTLS(n *node, f fields, h *Health, backends []Backend) {
 	}
 }
 
-// verifyNameless refuses to verify certificates without a name where a backend
-// has neither a name nor an IP address that they could be for.
+// verifyNameless requires server_name with verify if a backend has neither a
+// name nor an IP address that its certificate could match.
 func (d *decoder) verifyNameless(at *node, backends []Backend) {
 	for i := range backends {
 		if b := &backends[i]; b.Network == "unix" {
-			d.faultf(at, "write server_name: NAME too", "health.verify needs health.server_name: the backend %s has no name or IP address that a certificate could be for", b.Address)
+			d.faultf(at, "write server_name: NAME too", "health.verify needs health.server_name: the backend %s has no name or IP address that a certificate could match", b.Address)
 			return
 		}
 	}

@@ -176,7 +176,7 @@ var drainSection = &section{prefix: "drain.", keys: []key{
 var listenerSection = &section{keys: append([]key{
 	{name: "bind", doc: "host:port, \"[::]:port\", \"host:8000-8010\", unix:/path, or a list of them. An empty host is every address.",
 		schema: oneOrMore(stringSchema()), required: true, hint: `write bind: ":8080"`},
-	{name: "mode", doc: "The permissions of its unix sockets, in octal; what the umask leaves of 0777 when left out.", schema: modeSchema()},
+	{name: "mode", doc: "The permissions of its unix sockets, in octal; 0777 minus the umask when left out.", schema: modeSchema()},
 	{name: "owner", doc: "The owner of its unix sockets: user, user:group or :group; those of the process when left out.", schema: ownerSchema()},
 	{name: "pool", doc: "The pool that connections go to; may be left out when there is only one pool.", schema: stringSchema()},
 	{name: "acl", doc: "Rules for clients' addresses; the first that matches decides. When none matches, a list with an allow rule denies, any other allows.",
@@ -205,7 +205,7 @@ var ruleSection = &section{keys: []key{
 
 var timeoutsSection = &section{prefix: "timeouts.", keys: append([]key{
 	{name: "idle", doc: "End a connection on which nothing moved for so long; 0 is never.", schema: withDefault(durationSchema(), "1h")},
-	{name: "half_close", doc: "End a connection whose one side has finished when the other is silent for so long; 0 is never, off is at once.",
+	{name: "half_close", doc: "Once one side has finished sending, reset the connection when no byte moves for that long; 0 is never. With off, the first FIN ends the connection.",
 		schema: withDefault(durationOrOff(), "1m")},
 }, later("handshake")...)}
 

@@ -26,10 +26,10 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 			continue
 		}
 		if bytes.ContainsAny(entry, " \t,;") {
-			f = faultf("write one a line", "more than one entry on a line: %s", quote(string(entry)))
+			f = faultf("write one per line", "more than one entry on a line: %s", quote(string(entry)))
 		}
 		if bad++; bad > maxProblems {
-			report(number, 1, faultf("is it a list of addresses?", "more than %d lines are wrong; the rest was not read", maxProblems))
+			report(number, 1, faultf("is it a list of addresses?", "more than %d bad lines; the rest was not read", maxProblems))
 			return
 		}
 		indent := text[:bytes.Index(text, entry)]
@@ -38,8 +38,8 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 }
 
 // comment returns where the comment of a line begins: at a "#", or at a ";"
-// after a blank, as in "192.0.2.0/24 ; SBL1234". A ";" after an entry may be
-// meant to separate it from another one.
+// after a blank, as in "192.0.2.0/24 ; SBL1234". A ";" right after an entry may
+// be meant as a separator, so it starts no comment.
 func comment(line []byte) int {
 	for i, c := range line {
 		if c == '#' || c == ';' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {

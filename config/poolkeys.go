@@ -61,7 +61,7 @@ var healthSection = &section{prefix: "health.", keys: []key{
 	{name: "rise", doc: "So many passes in a row bring a backend up.", schema: withDefault(integerSchema(1, maxRiseFall), defaultRise)},
 	{name: "fall", doc: "So many failures in a row take a backend down.", schema: withDefault(integerSchema(1, maxRiseFall), defaultFall)},
 	{name: "port", doc: "The port to check, when it is not the backend's.", schema: integerSchema(1, 65535)},
-	{name: "server_name", doc: "The name to ask for, and to verify; the backend's host when left out. For tls, and for http with tls.", schema: stringSchema()},
+	{name: "server_name", doc: "The name to ask for and to verify; the backend's host when left out. For tls, and for http with tls.", schema: stringSchema()},
 	{name: "verify", doc: "Whether the certificate must be valid. For tls, and for http with tls.", schema: withDefault(boolSchema(), false)},
 	{name: "tls", doc: "For http: over TLS.", schema: withDefault(boolSchema(), false)},
 	{name: "method", doc: "For http: the method.", schema: withDefault(stringSchema(), defaultMethod)},

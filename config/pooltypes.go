@@ -58,7 +58,7 @@ type Backend struct {
 	Priority int
 	// Zone is where the backend is, "" when it does not matter.
 	Zone string
-	// Down backends are never used: as if they were not in the file.
+	// Down backends are never used, as if they were not in the file.
 	Down bool
 	Pos  Position
 }
@@ -92,8 +92,8 @@ type Health struct {
 	Port uint16
 	// TLS asks for type http over TLS.
 	TLS bool
-	// ServerName is the name to ask for, and to verify; "" is the backend's
-	// Host. Of TLS only.
+	// ServerName is the name to ask for and to verify; "" is the backend's
+	// Host. TLS only.
 	ServerName string
 	// Verify asks for a certificate that is valid for ServerName or, when that
 	// is empty, for the backend's Host, a name or an IP address.

@@ -60,7 +60,7 @@ func (d *decoder) simpleValue(f fields, root *node, name string) *node {
 	}
 	if text, _ := d.env(name); root == nil && ofKubernetes(name, text) {
 		d.envFault(name, faultf("set it to host:port, or write a configuration file",
-			"%s is what Kubernetes sets for a Service named listener, and there is no configuration file", quote(text)))
+			"Kubernetes has set it to %s for a Service named listener, and there is no configuration file", quote(text)))
 	} else if root == nil {
 		d.envFault(name, faultf("set it, or write a configuration file", "not set, and there is no configuration file"))
 	} else if root.kind == kindMap {
@@ -69,24 +69,24 @@ func (d *decoder) simpleValue(f fields, root *node, name string) *node {
 	return nil
 }
 
-// override returns a variable that replaces a key of the simple form, unless
-// Kubernetes has set it.
+// override returns the variable that replaces a key of the simple form, unless
+// Kubernetes has set the variable.
 func (d *decoder) override(name string) (string, bool) {
 	text, ok := d.env(name)
 	if !ok || !ofKubernetes(name, text) {
 		return text, ok
 	}
-	warning := Problem{Env: name, Msg: quote(text) + " is ignored, as Kubernetes sets it for a Service named listener",
-		Fix: "rename the Service, or write enableServiceLinks: false in the Pod"}
+	warning := Problem{Env: name, Msg: quote(text) + " is ignored, because Kubernetes sets it for a Service named listener",
+		Fix: "rename the Service, or set enableServiceLinks: false in the Pod"}
 	if !slices.Contains(d.warnings, warning) {
 		d.warn(warning)
 	}
 	return "", false
 }
 
-// ofKubernetes reports whether a variable is one that Kubernetes sets in all
-// containers for a Service: NAME_PORT=tcp://10.0.0.1:80 for one called name.
-// The other variables that are read here end in no word of these.
+// ofKubernetes reports whether Kubernetes has set a variable. In all containers
+// it sets NAME_PORT=tcp://10.0.0.1:80 for a Service called name, and some more.
+// Of the variables that are read here, only LISTENER_PORT has such a name.
 func ofKubernetes(name, text string) bool {
 	scheme, address, ok := strings.Cut(text, "://")
 	if name != keyListenerPort || !ok || scheme != "tcp" && scheme != "udp" && scheme != "sctp" {

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// Socket is who may connect to a listener's unix sockets: connect(2) needs the
-// permission to write to the socket's file.
+// Socket says which processes may connect to a listener's unix sockets:
+// connect(2) needs write permission on the socket's file.
 type Socket struct {
-	// Mode are the permissions of the file; 0 means 0777 without the umask.
+	// Mode is the permissions of the file; 0 means 0777 minus the umask.
 	Mode uint32
 	// User and Group are names or numbers; "" means those of the process.
 	User, Group string
 }
 
-// socket decodes the keys of the listener at n that are for unix sockets.
+// socket decodes the keys for unix sockets of the listener at n.
 func (d *decoder) socket(n *node, f fields, l *Listener) {
 	if mode := f["mode"]; mode != nil {
 		d.mode(mode, &l.Socket.Mode)
@@ -27,15 +27,15 @@ func (d *decoder) socket(n *node, f fields, l *Listener) {
 	if unix == nil && len(l.Binds) > 0 {
 		for _, key := range []string{"mode", "owner"} {
 			if f[key] != nil {
-				d.faultf(n.find(key), "remove it, or write bind: unix:/path", "%s has no effect without a unix socket to listen on", key)
+				d.faultf(n.find(key), "remove it, or write bind: unix:/path", "%s requires a unix socket in bind", key)
 			}
 		}
 	}
 	if unix != nil && l.ACL != nil && !l.ACL.DefaultAllow() {
 		at := unix.Pos
 		d.warn(Problem{File: at.File, Line: at.Line, Col: at.Col,
-			Msg: fmt.Sprintf("no client of %s is allowed: it has no address that a rule could match, and the acl has an allow rule", unix),
-			Fix: "give the socket to a listener of its own, without acl"})
+			Msg: fmt.Sprintf("the acl denies every client of %s: clients of a unix socket have no address that a rule could match, and a list with an allow rule denies by default", unix),
+			Fix: "move the socket to a listener of its own, without acl"})
 	}
 }
 
@@ -62,20 +62,20 @@ func (d *decoder) mode(n *node, dst *uint32) {
 	v, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
 	switch {
 	case n.kind == kindNumber && !strings.HasPrefix(text, "0"):
-		d.faultf(n, `write it in octal and in quotes, as in "0660"`, "the mode %s may be decimal or octal", text)
+		d.faultf(n, `write it in octal and in quotes, as in "0660"`, "the mode %s is ambiguous, decimal or octal", text)
 	case err != nil || strings.ContainsAny(text, "_+"):
 		d.faultf(n, `write three digits from 0 to 7, as in "0660"`, "expected %s, got %s", what, got(n, text))
 	case v > 0o777:
 		d.faultf(n, `write at most "0777"`, "a socket has permissions up to 0777, got %s", got(n, text))
 	case v&0o222 == 0:
-		d.faultf(n, `write one such as "0660"`, "no client could connect with the mode %s: that needs the permission to write", got(n, text))
+		d.faultf(n, `write a mode such as "0660"`, "no client could connect with the mode %s: connecting needs write permission", got(n, text))
 	default:
 		*dst = uint32(v)
 	}
 }
 
-// owner sets the user and the group of "user", "user:group" or ":group". That
-// they exist is found out at the start.
+// owner sets the user and the group from "user", "user:group" or ":group".
+// Whether they exist is checked at startup.
 func (d *decoder) owner(n *node, s *Socket) {
 	const what = `"user", "user:group" or ":group"`
 	if n.kind == kindNumber {

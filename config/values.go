@@ -167,7 +167,7 @@ func (d *decoder) duration(n *node, zero bool, dst *time.Duration) bool {
 	return false
 }
 
-// halfClose is duration for half_close, which may be off too.
+// halfClose decodes half_close: a duration, or off.
 func (d *decoder) halfClose(n *node, t *Timeouts) {
 	if n != nil && n.kind == kindString {
 		if text, f := expand(n.text, d.env); f == nil && text == "off" {

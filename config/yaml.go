@@ -79,7 +79,7 @@ func parseYAML(file, text string, tokenize func(string) token.Tokens) (n *node, 
 	return n, nil
 }
 
-// yamlPanic makes what the library panicked with printable.
+// yamlPanic makes the library's panic value printable.
 func yamlPanic(r any) string {
 	quoted := strconv.Quote(shorten(fmt.Sprint(r)))
 	return quoted[1 : len(quoted)-1]

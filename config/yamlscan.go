@@ -12,31 +12,31 @@ const (
 	// maxYAMLSize bounds the memory of the token list, which costs up to some
 	// 250 bytes for each byte of text.
 	maxYAMLSize = 8 << 20
-	// maxYAMLSeparators bounds what the library makes of a text, some 600 bytes
+	// maxYAMLSeparators bounds the memory that the library takes: some 600 bytes
 	// for each value.
 	maxYAMLSeparators = 250_000
-	// maxYAMLKeys bounds the keys of one mapping, and its square what all
-	// mappings cost together: the library reads a mapping recursively, in time
+	// maxYAMLKeys bounds the keys of one mapping, and its square bounds the cost
+	// of all mappings together: the library reads a mapping recursively, in time
 	// that grows with the square of its keys.
 	maxYAMLKeys = 20_000
 	// maxYAMLSteps bounds the time that long and blank lines take.
 	maxYAMLSteps = 200_000_000
-	// maxYAMLOmitted bounds the values left out ("key:", "-"), none of which is
-	// valid here: the library inserts a token for each into a list of all.
+	// maxYAMLOmitted bounds the missing values ("key:", "-"), none of which is
+	// valid here: for each, the library inserts a token into the list of all.
 	maxYAMLOmitted = 1000
 )
 
-// yamlTooMany returns where one separator too many stands, -1 if there is none.
-// They are counted also in comments and in quotes: the library makes all tokens
-// of a text at once, so they have to be counted before.
+// yamlTooMany returns the offset of the first separator past the limit, or -1.
+// It also counts those in comments and in quotes: the library makes all tokens
+// of a text at once, so the count has to come first.
 func yamlTooMany(data []byte) int {
 	separators := 0
 	for i, c := range data {
 		switch c {
 		case ',', '[', ']', '{', '}', '#':
 		case '-', ':', '?', '!', '&', '*':
-			// Alone, or at the beginning of a word; within one, they are
-			// characters like any other.
+			// Separators if alone or at the beginning of a word; inside a word,
+			// they are ordinary characters.
 			ends := i+1 == len(data) || bytes.IndexByte([]byte(" \t\r\n,[]{}"), data[i+1]) >= 0
 			begins := c != ':' && (i == 0 || data[i-1] <= ' ')
 			if !ends && !begins {
@@ -52,9 +52,9 @@ func yamlTooMany(data []byte) int {
 	return -1
 }
 
-// yamlLines refuses lines on which the library would spend long. For each tab
-// and each "<" it looks through the rest of the line, and for each blank line
-// at the end of a text, through those before it.
+// yamlLines refuses lines that would take the library long. For each tab and
+// each "<" it scans the rest of the line, and for each blank line at the end of
+// a text, all blank lines before it.
 func yamlLines(file string, text string) *Problem {
 	steps, blank := 0, 0
 	for number := 1; len(text) > 0; number++ {
@@ -69,21 +69,20 @@ func yamlLines(file string, text string) *Problem {
 		}
 		steps += len(line) * (strings.Count(line, "\t") + strings.Count(line, "<"))
 		if steps > maxYAMLSteps {
-			return errorAt(file, number, 1, "%s", "remove them, or write the file as JSON", msg)
+			return errorAt(file, number, 1, "%s", "remove some, or write the file as JSON", msg)
 		}
 	}
 	return nil
 }
 
-// yamlScan looks through the tokens before the parser sees them: it refuses
-// what is not supported and bounds what the parser's recursion and its
-// mappings may cost.
+// yamlScan checks the tokens before the parser sees them. It refuses what is
+// not supported, and bounds the parser's recursion and the cost of mappings.
 type yamlScan struct {
 	file    string
-	content bool // a token that is not part of a document's header came
+	content bool // seen a token that is not part of a document's header
 	flow    int  // open [ and {
-	omitted int  // values left out in block style
-	squares int  // of the numbers of keys of all mappings
+	omitted int  // missing values in block style
+	squares int  // sum over all mappings of the number of keys squared
 	// blocks holds the columns of the open block collections, outermost
 	// first, with the number of keys at that column.
 	blocks []yamlBlock
@@ -139,7 +138,7 @@ func (s *yamlScan) token(t *token.Token) *Problem {
 		s.value(t, col, col-1) // a list may stand at the column of its key
 	}
 	if s.omitted > maxYAMLOmitted {
-		return refuse(fmt.Sprintf("more than %d values left out", maxYAMLOmitted), "write the values")
+		return refuse(fmt.Sprintf("more than %d missing values", maxYAMLOmitted), "write the values")
 	}
 	s.content = true
 	if len(s.blocks)+s.flow > maxDepth {
