@@ -25,7 +25,7 @@ func checkGroup(h *config.Health, targets []health.Target) health.Group {
 	}
 }
 
-// hostName is the name by which checks ask for a backend, "" if it is configured by an IP address or a path.
+// hostName is the name that checks ask a backend for, "" if it is configured by an IP address or a path.
 func hostName(b *config.Backend) string {
 	if _, err := netip.ParseAddr(b.Host); err == nil {
 		return ""

@@ -84,11 +84,11 @@ var noBackend = map[string]proxy.NoBackend{
 	"message": proxy.MessageClient, "queue": proxy.QueueClient,
 }
 
-// buildBinds makes the addresses of a listener. An error has a line for each that cannot be used.
+// buildBinds makes the addresses of a listener. The error has a line for each address that cannot be used.
 func buildBinds(l *config.Listener, names *resolver) ([]proxy.Bind, error) {
 	binds := make([]proxy.Bind, 0, len(l.Binds))
 	var failed []error
-	var told config.Position // of a range of ports, the first is enough
+	var told config.Position // report only the first port of a range
 	for _, b := range l.Binds {
 		bind, err := buildBind(b, names)
 		if err != nil {
@@ -124,7 +124,7 @@ func buildBind(b config.Bind, names *resolver) (proxy.Bind, error) {
 // actions are the words of the configuration for what happens to a denied client.
 var actions = map[string]acl.Action{"message": acl.Message, "close": acl.Close, "reset": acl.Reset}
 
-// sets are the lists of addresses that were made into sets: each is made once, for all listeners.
+// sets are the sets made from list files: each is made once, for all listeners.
 type sets map[*config.List]*acl.Set
 
 func (s sets) of(l *config.List) *acl.Set {

@@ -135,7 +135,7 @@ func (m *Monitor) run(ctx context.Context, server dataPlane, log *slog.Logger) {
 	}
 	for _, w := range m.order {
 		if len(w.pool.Backends) == 0 {
-			m.look(w) // nothing will ever be heard of a backend
+			m.look(w) // without backends, no event will cause a look
 		}
 		if w.config.Rebalance != nil {
 			r := rebalancer{rate: *w.config.Rebalance, pool: w.pool, server: server, log: log}

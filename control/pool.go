@@ -18,8 +18,8 @@ import (
 // backupPriority is that of backends marked as backup: after all that a configuration can give.
 const backupPriority = 10
 
-// buildPool makes one pool and has the monitor watch over it. An error has a line for each backend whose address cannot
-// be used.
+// buildPool makes one pool and has the monitor watch over it. The error has a line for each backend whose address
+// cannot be used.
 func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, error) {
 	pool := &proxy.Pool{
 		Name:           p.Name,
@@ -32,7 +32,7 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 	for i := range p.Backends {
 		b := &p.Backends[i]
 		if b.Down {
-			continue // nothing that picks, checks or counts backends knows of it
+			continue // hidden from everything that picks, checks or counts backends
 		}
 		var sockaddr *eventloop.Sockaddr
 		addr, err := resolveBackend(b, names)

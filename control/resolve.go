@@ -12,14 +12,14 @@ import (
 	"l4proxy/config"
 )
 
-// Lookup finds the addresses of a host name; (*net.Resolver).LookupNetIP with network "ip" is one. It is called by
-// several goroutines.
+// Lookup finds the addresses of a host name, such as (*net.Resolver).LookupNetIP with network "ip". Several goroutines
+// call it at once.
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
 const (
 	// lookupTimeout bounds one look-up: a start that hangs in one tells nobody why.
 	lookupTimeout = 5 * time.Second
-	// lookupsAtOnce bounds the questions that a name server gets at once; each takes a descriptor.
+	// lookupsAtOnce bounds the concurrent queries to a name server; each takes a descriptor.
 	lookupsAtOnce = 16
 )
 
@@ -54,7 +54,7 @@ func resolveAll(ctx context.Context, cfg *config.Config, lookup Lookup) *resolve
 	return r
 }
 
-// ask looks up those of the hosts that are names, several at once.
+// ask looks up the hosts that are names, several at once.
 func (r *resolver) ask(ctx context.Context, hosts []string) {
 	var names []string
 	for _, host := range hosts {
@@ -103,7 +103,7 @@ func (r *resolver) lookUp(ctx context.Context, name string) (netip.Addr, error) 
 	return ips[0].Unmap(), nil
 }
 
-// resolve returns host itself if it is an address, otherwise what ask has found.
+// resolve returns host itself if it is an address, otherwise the answer that ask found.
 func (r *resolver) resolve(host string) (netip.Addr, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.Unmap(), nil
@@ -138,7 +138,7 @@ func (r *resolver) checkAddresses(cfg *config.Config) error {
 	return config.CheckAddresses(listeners, pools, LocalAddresses())
 }
 
-// LocalAddresses are those of this machine's network interfaces, as far as it says.
+// LocalAddresses returns the addresses of this machine's network interfaces; none if the system does not list them.
 func LocalAddresses() []netip.Addr {
 	found, err := net.InterfaceAddrs()
 	if err != nil {

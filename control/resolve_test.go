@@ -92,8 +92,8 @@ pools: {web: {backends: ["[::1]:80"]}}`,
 		`listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": route ip+net: no such network interface`: `
 listeners: {web: {bind: "[fe80::1%nosuch0]:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`listener web: owner: there is no user "nosuchuser" on this machine: write one that there is, or a number
-listener api: owner: there is no group "nosuchgroup" on this machine: write one that there is, or a number`: `
+		`listener web: owner: this machine has no user "nosuchuser": write an existing one, or a number
+listener api: owner: this machine has no group "nosuchgroup": write an existing one, or a number`: `
 listeners: {web: {bind: "unix:/run/a", owner: nosuchuser}, api: {bind: "unix:/run/b", owner: "0:nosuchgroup"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
 		"": `

@@ -9,7 +9,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// access looks up who may connect to a listener's unix sockets; nil when that is not configured.
+// access looks up the owner of a listener's unix sockets; nil if neither mode nor owner is configured.
 func access(s *config.Socket) (*proxy.Access, error) {
 	if *s == (config.Socket{}) {
 		return nil, nil
@@ -41,14 +41,14 @@ func access(s *config.Socket) (*proxy.Access, error) {
 	return a, nil
 }
 
-// id returns the number of a user or a group, which may be written as one.
+// id returns the number of a user or a group, given by name or by number.
 func id(what, name string, lookup func(name string) (string, error)) (int, error) {
 	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
 		return int(n), nil
 	}
 	text, err := lookup(name)
 	if err != nil {
-		return -1, fmt.Errorf("owner: there is no %s %q on this machine: write one that there is, or a number", what, name)
+		return -1, fmt.Errorf("owner: this machine has no %s %q: write an existing one, or a number", what, name)
 	}
 	return strconv.Atoi(text)
 }
