@@ -40,7 +40,7 @@ type Rule struct {
 	// longer) mean the IPv4 prefix. An invalid prefix matches nothing. Like
 	// everywhere, ::/0 does not match IPv4 clients.
 	Prefixes []netip.Prefix
-	// Sets are more of them.
+	// Sets hold more prefixes, shared with other rules.
 	Sets []*Set
 	// Action is what happens to matching clients of a denying rule.
 	Action Action

@@ -12,7 +12,7 @@ import (
 // (BenchmarkMatchers).
 const scanLimit = 8
 
-// newMatcher chooses how entries, in the order of their rules, are searched.
+// newMatcher chooses how to search entries, which are in the order of their rules.
 func newMatcher(entries []entry) matcher {
 	if len(entries) <= scanLimit {
 		return scan(entries)

@@ -2,15 +2,15 @@ package acl
 
 import "net/netip"
 
-// Set is a set of prefixes that several rules share, of one list or of many: a
-// file of a million addresses is in memory once, however often it is named. It
-// is immutable and safe for concurrent use.
+// Set is a set of prefixes that rules of one or several lists share: a file of a
+// million addresses is in memory once, however many rules name it. A Set is
+// immutable and safe for concurrent use.
 type Set struct {
 	matcher matcher
 }
 
-// NewSet makes a set. What is said of [Rule].Prefixes holds for its prefixes,
-// which are not kept.
+// NewSet makes a set. The prefixes follow the same rules as [Rule].Prefixes. The
+// set does not keep the slice.
 func NewSet(prefixes []netip.Prefix) *Set {
 	return &Set{newMatcher(flatten([]Rule{{Prefixes: prefixes}}))}
 }
@@ -24,7 +24,7 @@ type ruledSet struct {
 }
 
 // ruledSets returns the rules' sets in the order of the rules, each with the
-// first rule that has it: the others never decide by it.
+// first rule that names it: later rules never decide by the same set.
 func ruledSets(rules []Rule) (sets []ruledSet) {
 	seen := make(map[*Set]bool)
 	for i, r := range rules {

@@ -16,9 +16,9 @@ const cacheLine = 64
 //
 // It fills three cache lines. The configured values, which every loop reads, are
 // on the first and stay shared between CPUs; the counters, which every
-// connection writes, are on the second; what every answer looks at, and few
-// change, is on the third. Backends allocated one by one are 64-byte aligned, so
-// that neighbours share no line.
+// connection writes, are on the second; what every answer reads, and few
+// answers change, is on the third. Backends allocated one by one are 64-byte
+// aligned, so that neighbours share no line.
 type Backend struct {
 	// Address is the server address as configured.
 	Address string

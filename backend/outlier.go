@@ -14,9 +14,9 @@ type outlier struct {
 	answered     atomic.Int64 // the last answer, up to answerStep early; 0: none yet
 }
 
-// answerStep is how exactly the time of the last answer is known. A busy backend
-// answers on all CPUs at once: so they write it a thousand times a second, and
-// otherwise only read it.
+// answerStep is the precision of the time of the last answer. A busy backend
+// answers on all CPUs at once. With it, they write the time at most a thousand
+// times a second and otherwise only read it.
 const answerStep = int64(time.Millisecond)
 
 // Ejected reports whether too many of its connections failed in a row. Any
@@ -49,8 +49,8 @@ func (b *Backend) Answered(now int64) {
 	}
 }
 
-// AnsweredSince reports whether the backend has answered any client since a
-// time. When in doubt, it has. Any goroutine may ask.
+// AnsweredSince reports whether the backend has answered any client since the
+// given time. When in doubt, it returns true. Any goroutine may ask.
 func (b *Backend) AnsweredSince(asked int64) bool {
 	last := b.outlier.answered.Load()
 	return last != 0 && last+answerStep > asked

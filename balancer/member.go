@@ -12,7 +12,7 @@ type member struct {
 	// lastEjection is how long the last ejection was, and returned when it
 	// ended.
 	lastEjection, returned int64
-	silences               []silence // counted of late
+	silences               []silence // counted recently
 	down, unusable         bool      // as counted in standing
 }
 

@@ -33,14 +33,14 @@ type Silence struct {
 	Client netip.Addr // the zero value for a client on a unix socket
 	Asked  int64      // when the client began to wait
 	Now    int64
-	// Once is the time in which all silences of one client count as one: a few
-	// clients must not have a backend ejected for all others. With 0, each counts:
-	// it was the backend that ended the connection.
+	// Once is the time in which all silences of one client count as one, so that
+	// a few clients cannot eject a backend for all others. With 0, each counts:
+	// the backend itself ended the connection.
 	Once time.Duration
 }
 
-// Silent tells of a silence that b is to blame for, as far as the connection
-// shows. It reports whether that counts as a failure of b: it does not when b has
+// Silent notes a silence that b is to blame for, as far as the connection shows.
+// It reports whether the silence counts as a failure of b. It does not if b has
 // answered any client since this one began to wait.
 func (p *Balancer) Silent(b *backend.Backend, s Silence) (counted bool) {
 	if p.options.Outlier == nil || b.AnsweredSince(s.Asked) {
@@ -56,18 +56,18 @@ func (p *Balancer) Silent(b *backend.Backend, s Silence) (counted bool) {
 	return true
 }
 
-// silence is one that was counted.
+// silence is a silence that was counted.
 type silence struct {
 	client netip.Addr
 	at     int64
 }
 
-// maxSilences bounds the silences that are remembered of a backend: one that has
-// more failures in so short a time is ejected, or may not be.
+// maxSilences bounds the silences that are kept per backend. A backend with more
+// failures in so short a time is ejected already, or max_ejected forbids it.
 const maxSilences = 64
 
-// firstSilence reports whether the client has had no silence counted of late, and
-// remembers this one. An IPv6 client has a network of 64 bits to itself.
+// firstSilence reports whether no silence of the client was counted recently, and
+// if so, notes this one. All addresses of an IPv6 /64 are one client.
 func (m *member) firstSilence(s Silence) bool {
 	client := s.Client
 	if client.Is6() {
@@ -85,9 +85,9 @@ func (m *member) firstSilence(s Silence) bool {
 }
 
 // suspect counts a failure of b towards a client that has waited since asked, and
-// ejects b if that is one too many. An answer, see [backend.Backend.Answered],
-// begins the count anew; one that came while the client waited shows that b is
-// well, in whatever order the two are told.
+// ejects b if that is one too many. An answer (see [backend.Backend.Answered])
+// resets the count. An answer that came while the client waited shows that b is
+// well, even if it is reported before the failure.
 func (p *Balancer) suspect(b *backend.Backend, asked, now int64) {
 	o := p.options.Outlier
 	if o == nil || b.Ejected() || b.AnsweredSince(asked) {

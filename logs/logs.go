@@ -73,8 +73,9 @@ func New(options Options) (*Logger, error) {
 // Slog returns the logger to log with. Its calls never wait for the output.
 func (l *Logger) Slog() *slog.Logger { return l.slog }
 
-// AwaitRoom waits until the queue has room for many more lines, for a caller that has many and would rather wait than
-// lose some. Where the output takes nothing for limit, it gives up, and returns at once until the output takes lines again.
+// AwaitRoom waits until the queue has room for many more lines. It is for a caller that has many and would rather wait
+// than lose some. If the output takes nothing for limit, AwaitRoom gives up, and returns at once until the output takes
+// lines again.
 func (l *Logger) AwaitRoom(limit time.Duration) { l.queue.awaitRoom(limit) }
 
 // Dropped returns how many lines were dropped since New.

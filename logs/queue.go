@@ -109,8 +109,8 @@ func (q *queue) wrote(n int) bool {
 	return true
 }
 
-// awaitRoom waits until the queue is no more than half full. It gives up when the writer has written nothing for limit,
-// and does not wait again before it has.
+// awaitRoom waits until the queue is no more than half full. If the writer writes nothing for limit, it gives up, and does
+// not wait again until the writer has written something.
 func (q *queue) awaitRoom(limit time.Duration) {
 	for q.tight() {
 		timer := time.NewTimer(limit)
@@ -125,7 +125,7 @@ func (q *queue) awaitRoom(limit time.Duration) {
 	}
 }
 
-// tight tells whether the queue is more than half full, or drops lines, and is neither stuck nor closed.
+// tight reports whether the queue is more than half full, or drops lines, and is neither stuck nor closed.
 func (q *queue) tight() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

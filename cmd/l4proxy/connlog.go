@@ -47,7 +47,7 @@ func (c connectionLog) finished(r *proxy.Record) {
 	c.log.LogAttrs(context.Background(), level, "connection", attributes...)
 }
 
-// failedDials lists backends and why each of them was given up.
+// failedDials lists the backends, each with the reason why its dial failed.
 func failedDials(all []proxy.FailedDial) string {
 	var text strings.Builder
 	for i, f := range all {

@@ -69,7 +69,7 @@ func printError(w io.Writer, err error) {
 		fmt.Fprintln(w, problems.Error())
 		return
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") { // of errors that were joined
+	for line := range strings.SplitSeq(err.Error(), "\n") { // joined errors have a line each
 		fmt.Fprintf(w, "l4proxy: %s\n", line)
 	}
 }

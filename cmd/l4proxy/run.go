@@ -36,8 +36,8 @@ func newRunCommand(file *string) *cobra.Command {
 // logFlush is how long the last log lines may take when the process ends.
 const logFlush = 2 * time.Second
 
-// logPatience is how long a connection's line waits for an output that takes nothing. No connection waits for that: the
-// records of others gather, and what finds no room is counted.
+// logPatience is how long the recorder waits for an output that takes nothing. No connection waits for it: records
+// gather in the rings meanwhile, and those that find no room are dropped and counted.
 const logPatience = time.Second
 
 // startMemory is how much memory the start may take before garbage is collected.
