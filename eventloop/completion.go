@@ -22,7 +22,7 @@ const (
 	OpSend       // memory -> socket, all of it
 	OpFill       // socket -> pipe, splice(2)
 	OpDrain      // pipe -> socket, splice(2), until the pipe is empty
-	OpWatch      // until the peer has reset the connection, or hung up
+	OpWatch      // waits until the peer resets the connection or hangs up
 )
 
 func (o Op) String() string {

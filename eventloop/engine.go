@@ -20,8 +20,8 @@ const (
 // engine carries out operations. The methods are those of [Loop], which documents them.
 type engine interface {
 	name() string
-	// enable is called once, on the thread that will run the loop, before anything else. It fails if the engine
-	// cannot do here what it will have to.
+	// enable is called once, on the thread that will run the loop, before any other method. It fails if the engine
+	// cannot work on this system.
 	enable() error
 	socketFlags() int
 	accept(s Slot, room int)
@@ -45,7 +45,7 @@ type engine interface {
 	// wait submits what is to be submitted, waits up to timeout (negative: for ever; 0: not at all) for something to
 	// complete, reads the loop's clock, and passes what has completed to the handler. With raw, the wait keeps its
 	// processor (see rawsys).
-	// It returns how many completions it passed on, and whether these were all that there were when it was called.
+	// It returns how many completions it passed on, and whether these were all that were pending when it was called.
 	wait(timeout time.Duration, raw bool) (n int, all bool, err error)
 	// wakeUp makes a wait return. It is the only method that another goroutine may call.
 	wakeUp()
@@ -86,7 +86,7 @@ func Probe(name string) (engine string, why error, err error) {
 	return "", nil, fmt.Errorf("unknown engine %q: write %q, %q or %q", name, Auto, IOUring, Epoll)
 }
 
-// idle is a handler for a loop that is never run.
+// idle is a handler for a loop that never runs.
 type idle struct{}
 
 func (idle) Complete(*Completion) {}
@@ -94,7 +94,7 @@ func (idle) Expire(uint32)        {}
 func (idle) Message(any)          {}
 func (idle) BatchEnd()            {}
 
-// probeIOUring makes a loop, which is the only reliable question.
+// probeIOUring makes a loop, which is the only reliable test.
 func probeIOUring() error {
 	l, err := New(IOUring, idle{})
 	if err == nil {
@@ -114,13 +114,13 @@ func reasonIOUring(errno unix.Errno) error {
 	case unix.EINVAL:
 		reason = errors.New("this kernel is older")
 	case unix.ENOMEM:
-		reason = errors.New("not enough memory: raise RLIMIT_MEMLOCK for memory that may be locked, or RLIMIT_AS")
+		reason = errors.New("not enough memory: raise RLIMIT_MEMLOCK (locked memory) or RLIMIT_AS (address space)")
 	}
 	return &UnsupportedError{Engine: IOUring, Needs: "Linux 6.1 with io_uring allowed", Err: reason}
 }
 
-// allowed returns an error if one of these system calls is not to be had: a security profile that knows only older
-// ones, or forbids some. Each is asked for with a descriptor that is none.
+// allowed returns an error if a security profile forbids one of these system calls, or does not know it. It tries each
+// with an invalid descriptor.
 func allowed(engine string, calls ...rawsys.Call) error {
 	for _, call := range calls {
 		if errno := call.Try(); errno != unix.EBADF {

@@ -70,7 +70,7 @@ func newEpoll(l *Loop) (engine, *table, error) {
 func (e *epoll) name() string     { return Epoll }
 func (e *epoll) socketFlags() int { return unix.SOCK_NONBLOCK }
 
-// enable asks once whether anything has come.
+// enable proves that the loop can wait: it polls once.
 func (e *epoll) enable() error {
 	const now = 0
 	_, errno := rawsys.EpollWait(e.fd, e.events[:], now, e.precise, true)

@@ -11,7 +11,7 @@ type epollBuffers struct {
 	bare   []Buffer            // without: it went back to the Go heap
 }
 
-// take returns a free buffer. There are as many as are asked for: a connection holds one a direction at the most.
+// take returns a free buffer, and makes one if there is none: a connection holds at most one per direction.
 func (b *epollBuffers) take() Buffer {
 	if n := len(b.free); n > 0 {
 		id := b.free[n-1]

@@ -20,7 +20,7 @@ func (e *epoll) connect(s Slot, addr *Sockaddr) {
 	e.startWrite(s, so)
 }
 
-// watch completes at once if an event has told of the end already.
+// watch completes at once if an event has already reported the end.
 func (e *epoll) watch(s Slot, _ bool) {
 	so := e.table.at(s)
 	if done, ended := e.tryWatch(so); ended {

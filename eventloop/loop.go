@@ -42,7 +42,7 @@ type Loop struct {
 	quit       bool
 
 	begin chan int      // what Run passes to the loop's thread; closed by Discard
-	over  chan struct{} // closed when the thread has let go of everything
+	over  chan struct{} // closed when the thread has released everything
 	err   error         // what Run returns, after over
 
 	// ending guards the engine's wake-up descriptor: after ended, it is closed and its number may be another file's.
@@ -53,8 +53,8 @@ type Loop struct {
 // epoch makes the clocks of all loops the same.
 var epoch = time.Now()
 
-// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]), with a thread of its own, on which the
-// engine has proved that it works. The handler is called only after Run, which or Discard has to follow.
+// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The loop has a thread of its own, on which
+// the engine has proved that it works. Call Run or Discard afterwards; the handler is called only after Run.
 func New(engineName string, handler Handler) (*Loop, error) {
 	l := &Loop{handler: handler, epoch: epoch, begin: make(chan int), over: make(chan struct{})}
 	l.expire, l.message = handler.Expire, handler.Message
@@ -69,7 +69,7 @@ func New(engineName string, handler Handler) (*Loop, error) {
 	return l, nil
 }
 
-// live is the loop's thread: io_uring knows a ring's thread by the first call, so all is done on one.
+// live runs on the loop's thread. io_uring ties a ring to the thread that enables it, so everything happens on this one.
 func (l *Loop) live(engineName string, ready chan<- error) {
 	defer close(l.over)
 	runtime.LockOSThread() // never unlocked: with its affinity changed, the thread must end with the goroutine
@@ -100,7 +100,7 @@ func (l *Loop) live(engineName string, ready chan<- error) {
 }
 
 // Run runs the loop until Quit; cpu >= 0 binds its thread to one CPU. A panic of the handler ends Run with a
-// [PanicError]. All sockets still attached are left open: they are the handler's.
+// [PanicError]. Sockets that are still attached stay open: they belong to the handler.
 func (l *Loop) Run(cpu int) error {
 	l.begin <- cpu
 	<-l.over
@@ -150,7 +150,7 @@ func (l *Loop) run(cpu int) (err error) {
 func (l *Loop) wait() (int, error) {
 	timeout := time.Duration(-1)
 	if due, ok := l.timers.next(); ok {
-		// A timer that is due already expires after one more look for events, which does not wait.
+		// A timer that is already due expires after one more look for events, without waiting.
 		timeout = max(0, time.Duration(max(due, l.looks.caughtUp)-l.now))
 	}
 	raw := false
@@ -191,8 +191,9 @@ func (l *Loop) Engine() string { return l.engine.name() }
 // Now is the loop's clock: nanoseconds since an epoch that all loops of the process share, read once a batch.
 func (l *Loop) Now() int64 { return l.now }
 
-// Looked is the time of the loop's clock up to which it has looked for events, and up to which timers expire: what
-// [Loop.Now] says may lie behind a pause, in which more has come. A handler whose timer has expired compares with it.
+// Looked is the time, on the loop's clock, up to which the loop has looked for events and up to which timers expire. A
+// handler whose timer has expired compares with Looked and not with [Loop.Now]: a pause may lie between the two, in
+// which more events have come.
 func (l *Loop) Looked() int64 { return l.looks.upTo }
 
 // Clock reads the clock of [Loop.Now] anew, from any goroutine.
@@ -264,8 +265,8 @@ func (l *Loop) Accept(s Slot, room int) {
 // AcceptsAhead is how many connections an Accept may bring that was cancelled: with as little room, it is time to.
 func (l *Loop) AcceptsAhead() int { return l.engine.acceptsAhead() }
 
-// Connect connects the socket in s. addr must stay as it is until the completion. A socket that has met itself completes
-// with ECONNREFUSED; see selfconnect.go.
+// Connect connects the socket in s. addr must stay as it is until the completion. If the socket has connected to itself,
+// it completes with ECONNREFUSED; see selfconnect.go.
 func (l *Loop) Connect(s Slot, addr *Sockaddr) {
 	so := l.startWrite(s, OpConnect)
 	if addr.mayMeetItself {
@@ -287,9 +288,9 @@ func (l *Loop) Send(s Slot, data []byte) {
 	l.engine.send(s, data)
 }
 
-// Forward sends the first n bytes of b, like Send, and releases b when that has ended: from here on, b is the loop's,
-// which may need it for others while the peer reads nothing. With more, a Shutdown will follow: the kernel keeps the
-// last packet back, so that the FIN can go with it (MSG_MORE, send(2)).
+// Forward sends the first n bytes of b, like Send, and releases b when the send has ended. From the call on, b belongs to
+// the loop, which may need it for other sockets while the peer reads nothing. Set more if a Shutdown will follow: the
+// kernel then holds the last packet back, so that the FIN can go with it (MSG_MORE, send(2)).
 func (l *Loop) Forward(s Slot, b Buffer, n int, more bool) {
 	out := &l.startWrite(s, OpSend).out
 	out.buffer, out.data, out.more = b, l.engine.bytes(b)[:n], more
@@ -314,17 +315,17 @@ func (l *Loop) Drain(s Slot, p *Pipe) {
 // All operations work in either state, but Recv and Send are cheaper without.
 func (l *Loop) Spliced(s Slot, on bool) { l.engine.spliced(s, on) }
 
-// Watch waits for the end of the connection without reading: it completes when the peer has reset it, takes no more
-// bytes (a closed unix socket) or, with fin, when its FIN has come, whether or not there are bytes before it. The error
-// of a reset stays with the socket (SO_ERROR) for the next operation. Watch counts as an operation of the reading half.
+// Watch waits for the end of the connection without reading. It completes when the peer has reset the connection, when the
+// peer takes no more bytes (a closed unix socket) or, with fin, when the peer's FIN has come, whether or not bytes precede
+// it. The error of a reset stays on the socket (SO_ERROR) for the next operation. It is an operation of the reading half.
 func (l *Loop) Watch(s Slot, fin bool) {
 	l.startRead(s, OpWatch).in.fin = fin
 	l.engine.watch(s, fin)
 }
 
-// Recheck has a receive in flight on s look at its socket once more, for a socket that has ended although the receive
-// has not: between its attempt and its poll the kernel may have got both the last bytes and the end, and a multishot
-// receive looks once.
+// Recheck makes the receive in flight on s look at its socket once more. It is for a socket that has ended although the
+// receive has not: both the last bytes and the end may have come between the receive's attempt and its poll, and a
+// multishot receive then looks only once.
 func (l *Loop) Recheck(s Slot) { l.engine.recheck(s) }
 
 // CancelRead ends the operation in flight on the reading half of s, if there is one. It still completes: with
@@ -388,8 +389,8 @@ func (l *Loop) Bytes(b Buffer) []byte { return l.engine.bytes(b) }
 // Release gives b back to the loop.
 func (l *Loop) Release(b Buffer) { l.engine.release(b) }
 
-// Splices tells whether Fill may be worth its while: false once it is known that no bytes can go through pipes here,
-// and that Fill is no more than Recv.
+// Splices reports whether Fill can be worthwhile. It is false once the loop knows that it cannot splice on this system:
+// Fill then works like Recv.
 func (l *Loop) Splices() bool { return !l.pipes.unusable }
 
 // BorrowPipe returns an empty pipe, or nil when none is to be had; the caller then goes on with Recv and Send.
@@ -398,8 +399,9 @@ func (l *Loop) BorrowPipe() *Pipe { return l.pipes.borrow() }
 // ReturnPipe gives a pipe back, empty or not.
 func (l *Loop) ReturnPipe(p *Pipe) { l.pipes.giveBack(p) }
 
-// SetTimer has Handler.Expire called with id at the given time of the loop's clock, up to 17 ms late, and never before
-// the events that had come by that time (see Looked). A timer that was set for the same id before is replaced. Ids are small numbers: the table grows to the largest.
+// SetTimer calls Handler.Expire with id at the given time of the loop's clock, up to 17 ms late (later after a pause),
+// and never before the events that had come by that time (see Looked). It replaces a timer that was set for the same id
+// before. Ids are small numbers: the table grows to the largest.
 func (l *Loop) SetTimer(id uint32, at int64) { l.timers.set(id, at) }
 
 // StopTimer forgets the timer of id, if there is one.

@@ -27,7 +27,7 @@ type Pipe struct {
 type pipePool struct {
 	free []*Pipe
 	all  []*Pipe // those that are lent too
-	// unusable: a security profile forbids one of the system calls that it takes.
+	// unusable: a security profile forbids one of the system calls that splicing needs.
 	unusable bool
 }
 
@@ -62,7 +62,7 @@ func (p *pipePool) giveBack(pipe *Pipe) {
 	p.free = append(p.free, pipe)
 }
 
-// forbidden tells whether an errno says that a system call is not to be had at all.
+// forbidden reports whether an errno means that the system call is not available at all.
 func forbidden(errno unix.Errno) bool {
 	return errno == unix.ENOSYS || errno == unix.EPERM || errno == unix.EACCES
 }

@@ -12,10 +12,10 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// A connect(2) to a port of this machine on which no socket listens can meet itself: the kernel picks the very port as
-// the source, the SYN arrives at the socket that has sent it, and the two ends of the connection are one socket (the
-// simultaneous open of RFC 9293, 3.5). The peer would get its own bytes back, and the real server could not bind its
-// port. A loop reports such a connect as refused, which is what it would have been with any other source port.
+// A connect(2) to a local port on which no socket listens can connect to itself: the kernel picks that very port as the
+// source, the SYN arrives at the socket that sent it, and both ends of the connection are one socket (the simultaneous
+// open of RFC 9293, 3.5). The client would get its own bytes back, and the real server could not bind its port. A loop
+// reports such a connect as refused, as it would have been with any other source port.
 
 // refuseItself returns ECONNREFUSED for a socket that is connected to itself, and sees to it that closing it sends a
 // reset: a FIN would keep the port busy for a minute (TIME_WAIT).
@@ -24,7 +24,7 @@ func refuseItself(so *socket) unix.Errno {
 		return 0
 	}
 	local, errno := rawsys.LocalAddr(int(so.fd))
-	if errno != 0 || local.Port() != portOf(so.out.data) { // nearly always: one call is enough
+	if errno != 0 || local.Port() != portOf(so.out.data) { // the usual case, settled with one call
 		return 0
 	}
 	if peer, errno := rawsys.PeerAddr(int(so.fd)); errno != 0 || peer != local {
@@ -34,11 +34,11 @@ func refuseItself(so *socket) unix.Errno {
 	return unix.ECONNREFUSED
 }
 
-// portOf is the port of an address in the kernel's form: it lies at the same place in both families.
+// portOf is the port of an address in the kernel's form. Its offset is the same in both families.
 func portOf(addr []byte) uint16 { return binary.BigEndian.Uint16(addr[2:]) }
 
-// mayMeetItself reports whether a connect to the address has to be looked at. The look is a system call of 0.1 µs, so
-// it is made only for ports that the kernel picks as a source, and for the loopback, where that range may have been
+// mayMeetItself reports whether a connect to the address has to be checked. The check costs a system call of 0.1 µs. So
+// it is made only for ports that the kernel picks as a source, and for loopback addresses, in case that range has
 // changed since it was read.
 func mayMeetItself(addr netip.AddrPort) bool {
 	ip, ports := addr.Addr(), sourcePorts()
@@ -47,8 +47,8 @@ func mayMeetItself(addr netip.AddrPort) bool {
 
 type portRange struct{ first, last uint16 }
 
-// sourcePorts is the range from which the kernel picks source ports (ip(7), ip_local_port_range), of both address
-// families; all ports when it cannot be read.
+// sourcePorts is the range from which the kernel picks source ports (ip(7), ip_local_port_range), for both address
+// families; all ports if the range cannot be read.
 var sourcePorts = sync.OnceValue(func() portRange {
 	var r portRange
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")

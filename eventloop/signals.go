@@ -6,15 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blockSignals blocks all signals on the calling thread but those that it causes itself. A pending signal makes a
-// receive fail with EAGAIN at the mark of urgent data (tcp_recvmsg_locked in the kernel's net/ipv4/tcp.c), although
-// there is something to read: no event would follow, and the connection would hang. The Go runtime signals a thread
-// many times a second to preempt its goroutine. Without the signal a loop is preempted at its next function call, or
-// when its wait ends, spinDown later at most. Signals to the process are taken by its other threads.
+// blockSignals blocks all signals on the calling thread except those that the thread itself causes. A pending signal
+// makes a receive fail with EAGAIN at the mark of urgent data (tcp_recvmsg_locked in the kernel's net/ipv4/tcp.c),
+// although there is something to read. No event would follow, and the connection would hang. The Go runtime signals a
+// thread many times a second to preempt its goroutine. Without the signal, a loop is preempted at its next function
+// call, or when its wait ends, at most spinDown later. Other threads receive the signals to the process.
 func blockSignals() {
 	caused := []unix.Signal{
 		unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS, unix.SIGABRT,
-		unix.SIGPROF, // of a profiler's timer: one for each thread
+		unix.SIGPROF, // from a profiler's timer, which each thread has
 	}
 	var set unix.Sigset_t
 	const wordBits = 8 * uint(unsafe.Sizeof(set.Val[0]))
@@ -25,6 +25,6 @@ func blockSignals() {
 		bit := uint(signal - 1)
 		set.Val[bit/wordBits] &^= 1 << (bit % wordBits)
 	}
-	// It cannot fail with this argument (pthread_sigmask(3)).
+	// Cannot fail with this argument (pthread_sigmask(3)).
 	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
 }

@@ -13,7 +13,7 @@ type Sockaddr struct {
 	raw    unix.RawSockaddrAny
 	size   uint32
 	family int
-	// mayMeetItself: a connect to it may end at the connecting socket; see selfconnect.go.
+	// mayMeetItself: a connect to it may connect the socket to itself; see selfconnect.go.
 	mayMeetItself bool
 }
 
@@ -55,7 +55,7 @@ func UnixSockaddr(path string) (*Sockaddr, error) {
 	return s, nil
 }
 
-// bytes is the address as the kernel reads it.
+// bytes is the address in the kernel's form.
 func (s *Sockaddr) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&s.raw)), s.size) }
 
 // Family is AF_INET, AF_INET6 or AF_UNIX.

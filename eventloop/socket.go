@@ -38,9 +38,9 @@ const (
 	flagBroken                            // epoll: the peer has reset the connection, or hung up
 	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
-	flagToItself                          // a connect may end at this very socket; see selfconnect.go
-	flagTCP                               // io_uring: it is known to be a TCP socket, or
-	flagUnix                              // a unix socket
+	flagToItself                          // a connect may connect the socket to itself; see selfconnect.go
+	flagTCP                               // io_uring: known to be a TCP socket
+	flagUnix                              // io_uring: known to be a unix socket
 )
 
 // reading is the operation in flight on a socket's reading half.
@@ -62,11 +62,11 @@ type writing struct {
 	more      bool   // of OpSend: MSG_MORE
 	polling   bool   // as above; epoll: connect(2) has been called
 	moving    bool   // io_uring: cancelled to move its bytes out of a shared buffer; see uring_spill.go
-	buffer    Buffer // that holds data, and is released when the operation has ended; 0: data is the handler's
-	before    int32  // bytes taken that stood before data
+	buffer    Buffer // holds data, and is released when the operation has ended; 0: data belongs to the handler
+	before    int32  // bytes taken that preceded data
 	done      int32  // bytes of data already taken
 	batch     uint32 // io_uring: the batch in which it was submitted
-	data      []byte // of OpSend, all of it; of OpConnect, the address
+	data      []byte // of OpSend: all bytes; of OpConnect: the address
 	pipe      *Pipe
 }
 
@@ -148,8 +148,8 @@ func (c *common) anyReady() bool { return c.delivered < len(c.ready) }
 // counts as in flight: a handler that closed the socket in between would meet the completion under a slot that is
 // free, or another socket's.
 //
-// The end of the peer's bytes that is found while the end of a write waits has to wait behind that: the kernel tells an
-// error once, and to the read that comes next the connection looks as if the peer had finished.
+// If a read finds the end of the stream while the completion of a failed write is pending, the write's completion has to
+// come first. The kernel reports an error once; to the next read, the connection looks as if the peer had finished.
 func (c *common) endRead(s Slot, so *socket, done Completion) {
 	done.Slot, done.Op = s, so.in.op
 	so.in.ended = true
@@ -165,9 +165,9 @@ func (c *common) endWrite(s Slot, so *socket, errno unix.Errno) {
 	c.complete(Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno})
 }
 
-// brokenPipe finds out why a write has failed with EPIPE. The kernel tells the error of a connection once: here, it has
-// told it to a stream of receives, or has dropped it in a splice(2) that had moved a part (splice_to_socket in the
-// kernel's fs/splice.c). A connection that has ended with packets sent again and again has timed out.
+// brokenPipe finds out why a write has failed with EPIPE. The kernel reports the error of a connection once. Here, it has
+// reported it to a stream of receives, or dropped it in a splice(2) that had moved a part (splice_to_socket in the
+// kernel's fs/splice.c). A connection that ended while packets were being retransmitted has timed out.
 func (c *common) brokenPipe(so *socket) unix.Errno {
 	if so.flags&flagEndAhead != 0 && so.aheadErr != 0 {
 		return unix.Errno(so.aheadErr)
@@ -180,7 +180,7 @@ func (c *common) brokenPipe(so *socket) unix.Errno {
 	return unix.EPIPE
 }
 
-// clearWrite frees the writing half and the buffer that it held.
+// clearWrite frees the writing half and its buffer.
 func (c *common) clearWrite(so *socket) {
 	if so.out.buffer != 0 {
 		c.loop.engine.release(so.out.buffer)

@@ -33,14 +33,14 @@ type uring struct {
 	ring
 	buffers uringBuffers
 	starved []Slot // receives that wait for a buffer
-	batch   uint32 // counts the waits: a send of an earlier one that has not ended waits for its peer
+	batch   uint32 // counts the waits: a send from an earlier batch that has not ended waits for its peer
 
-	spillNext  Slot   // where spill goes on
+	spillNext  Slot   // where spill continues
 	spillAfter int64  // loop clock
 	event      int    // eventfd that wakes the loop
-	woken      uint64 // what is read from it
+	woken      uint64 // receives the value read from event
 
-	streams bool // of receives work on this kernel; see streamsWork
+	streams bool // this kernel's streams of receives work; see streamsWork
 }
 
 func newIOUring(l *Loop) (engine, *table, error) {
@@ -75,10 +75,10 @@ func (u *uring) enable() error {
 	return allowed(IOUring, rawsys.Accept4, rawsys.ShuttingDown, rawsys.SettingOptions, rawsys.ReadingOptions)
 }
 
-// proofPatience is how long the kernel may take for an operation that does nothing.
+// proofPatience is how long the kernel may take for a no-op.
 const proofPatience = 2 * time.Second
 
-// prove makes one round trip: a security profile may allow to make rings and forbid to use them.
+// prove makes one round trip: a security profile may allow creating rings but forbid using them.
 func (u *uring) prove() error {
 	e := u.submission()
 	e.opcode, e.userData = opNop, userData(forIgnored, 0)
@@ -138,8 +138,7 @@ func (u *uring) bytes(b Buffer) []byte { return u.buffers.bytes(b) }
 
 func (u *uring) release(b Buffer) { u.buffers.release(b) }
 
-// taskWorkAtOnce: Linux 6.13 and newer do the work of 20 events a call, if there are more. Most of them complete
-// something.
+// taskWorkAtOnce: Linux 6.13 and newer process at most 20 events per call. Most of these events complete an operation.
 const taskWorkAtOnce = 16
 
 func (u *uring) wait(timeout time.Duration, raw bool) (n int, all bool, err error) {

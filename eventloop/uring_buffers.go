@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	// buffersReserved is the most shared buffers a loop can have: address space that costs nothing until it is touched.
+	// buffersReserved is the most shared buffers that a loop can have. Their address space costs nothing until touched.
 	buffersReserved = 16384
 	// buffersProvided is how many the kernel is given at first. It takes them first in, first out, so every buffer
 	// it was given is touched before long: few, and more only when they run out.
 	buffersProvided = 32
-	// buffersInRing is the most that the kernel can hold at a time. The ring is memory that counts as locked
-	// (RLIMIT_MEMLOCK): 16 bytes a buffer.
+	// buffersInRing is the most buffers that the kernel can hold at a time. The ring counts as locked memory
+	// (RLIMIT_MEMLOCK): 16 bytes per buffer.
 	buffersInRing = 4096
 	bufferGroup   = 0
 )
@@ -30,16 +30,16 @@ type uringBuffers struct {
 	chain    [buffersReserved]link
 	spare    []uint16 // in circulation, but neither in the ring, which was full, nor in use
 	provided int      // buffers in circulation
-	inRing   int      // of these, with the kernel, once all its completions were looked at
+	inRing   int      // of these, held by the kernel, once all its completions are processed
 	out      int      // of these, in use by the handler or the engine
-	most     int      // buffersReserved, but for tests
+	most     int      // buffersReserved; fewer in tests
 	spilled  spilledBuffers
 }
 
 // link is a buffer's place in a chain.
 type link struct {
 	next   Buffer
-	length uint32 // of the bytes received
+	length uint32 // in bytes, as received
 }
 
 func (b *uringBuffers) setup(r *ring) unix.Errno {
@@ -113,7 +113,7 @@ func (b *uringBuffers) taken(flags uint32) Buffer {
 	return Buffer(flags>>cqeBufferShift) + 1
 }
 
-// short reports that few buffers are left for those who hold none.
+// short reports whether few buffers are left for sockets that hold none.
 func (b *uringBuffers) short() bool { return b.out > b.most-b.most/8 }
 
 func (b *uringBuffers) release(id Buffer) {

@@ -107,8 +107,8 @@ func (u *uring) submitSend(s Slot, so *socket, data []byte) {
 	e.opcode, e.fd, e.userData = opSend, so.fd, userData(forWrite, s)
 	e.addr, e.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))), uint32(len(data))
 	so.out.batch = u.batch
-	// Not with MSG_WAITALL: a send that waits with a part of its bytes taken, and then fails, completes with that part.
-	// The error is gone with it, and a receive that comes next takes the reset for a FIN.
+	// Not with MSG_WAITALL: a send that waits after a partial write, and then fails, completes with the bytes written so
+	// far. The error is lost, and the next receive takes the reset for a FIN.
 	e.opFlags = unix.MSG_NOSIGNAL
 	if so.out.more {
 		e.opFlags |= unix.MSG_MORE
@@ -192,7 +192,7 @@ func (u *uring) starve(s Slot, so *socket) {
 // as much as one that does. It reports whether another round may feed more.
 func (u *uring) feed() bool {
 	if u.buffers.inRing <= 0 && !u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
-		return false // until some are released
+		return false // retried when some are released
 	}
 	n := min(len(u.starved), u.buffers.inRing)
 	for _, s := range u.starved[:n] {

@@ -25,9 +25,9 @@ type ring struct {
 	sqMask         uint32
 	sqes           []submission
 	tail           uint32 // of the submissions, not yet told to the kernel
-	// waiting holds submissions for which the kernel would not make room, until it does.
+	// waiting holds submissions that did not fit into the queue, until the kernel makes room.
 	waiting []submission
-	refused int // calls in a row that the kernel has refused for the time being
+	refused int // calls in a row that the kernel has refused for now
 
 	cqHead, cqTail *uint32
 	cqMask         uint32
@@ -99,9 +99,9 @@ func (r *ring) submission() *submission {
 
 func (r *ring) full() bool { return r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) }
 
-// flush submits without waiting, and reports whether there is room now. Where there is none, the kernel is short of
-// memory, or wants those completions taken first that do not fit the queue: both are mended only outside of the batch
-// that is being handled, and so is an error that lasts.
+// flush submits without waiting, and reports whether there is room now. If not, the kernel is short of memory, or more
+// completions are pending than the queue can hold. Both can be resolved only after the current batch, and a permanent
+// error is reported there too.
 func (r *ring) flush() bool {
 	const attempts = 4
 	atomic.StoreUint32(r.sqTail, r.tail)
@@ -117,7 +117,7 @@ func (r *ring) flush() bool {
 	return false
 }
 
-// queueWaiting queues what waits, as far as there is room.
+// queueWaiting queues waiting submissions, as far as there is room.
 func (r *ring) queueWaiting() {
 	moved := 0
 	for ; moved < len(r.waiting) && !r.full(); moved++ {
@@ -159,14 +159,14 @@ func (r *ring) enter(timeout time.Duration, raw bool) unix.Errno {
 	return r.entered(errno)
 }
 
-// entered judges how io_uring_enter(2) has ended, and returns the errors that last.
+// entered handles the result of io_uring_enter(2), and returns permanent errors.
 func (r *ring) entered(errno unix.Errno) unix.Errno {
 	switch errno {
 	case 0, unix.ETIME, unix.EINTR: // the wait timed out; a signal, most often the runtime's own
 		r.refused = 0
 		return 0
 	case unix.EAGAIN, unix.EBUSY, unix.ENOMEM:
-		// The kernel is short of memory, or wants its completions taken first; what was not submitted stays queued.
+		// The kernel is short of memory, or its completions must be taken first. What was not submitted stays queued.
 		r.refused++
 		if *r.cqHead == atomic.LoadUint32(r.cqTail) {
 			time.Sleep(time.Millisecond << min(r.refused, 6))

@@ -8,12 +8,12 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// streamsWork reports whether this kernel's streams of receives can be used: whether it knows a bound for them (Linux
-// 6.17), and whether a stream completes twice when bytes and the end behind them have come before it looks. Kernels
-// without the change a68ed2df7213 ("io_uring/poll: fix multishot recv missing EOF on wakeup race") may receive the
-// bytes, forget the second wake-up, and never report the end.
+// streamsWork reports whether this kernel's streams of receives can be used. The kernel must support a bound for them
+// (Linux 6.17), and a stream must complete twice if both bytes and the end have come before it looks. Kernels without
+// the change a68ed2df7213 ("io_uring/poll: fix multishot recv missing EOF on wakeup race") may receive the bytes, forget
+// the second wake-up, and never report the end.
 //
-// It runs on the loop's thread before anything else does, and leaves the ring empty.
+// It runs on the loop's thread before anything else, and leaves the ring empty.
 func (u *uring) streamsWork() bool {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -48,7 +48,7 @@ func (u *uring) reap(results []int32) (_ []int32, over bool) {
 	head, tail := *u.cqHead, atomic.LoadUint32(u.cqTail)
 	for ; head != tail; head++ {
 		e := &u.cqes[head&u.cqMask]
-		if e.userData&0xffffffff == 0 { // that of the cancel request
+		if e.userData&0xffffffff == 0 { // from the cancel request
 			continue
 		}
 		u.recycle(e)

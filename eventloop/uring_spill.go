@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// A peer that reads nothing keeps the bytes on their way to it in the loop. In a shared buffer they would take it from
-// all other connections, and enough such peers would stop the loop. So when shared buffers run short, what sends that
-// wait hold, and what streams have brought ahead, moves ("spills") to memory of its own, as much as there are bytes, and
-// the buffers are free again.
+// If a peer reads nothing, the bytes on their way to it stay in the loop. If they stay in shared buffers, other
+// connections cannot use these, and enough such peers would stop the loop. So when shared buffers run short, the bytes
+// that waiting sends hold, and those that streams have received ahead, are copied ("spill") to private memory of just
+// that size, and the buffers become free.
 
-// A spilledBuffer is memory of its own for bytes that a shared buffer held.
+// A spilledBuffer is private memory for bytes that a shared buffer held.
 type spilledBuffer struct {
 	data []byte
 	link link
 }
 
-// spilledBuffers are those in use. Their names follow those of the shared buffers.
+// spilledBuffers are those in use. Their ids follow those of the shared buffers.
 type spilledBuffers struct {
 	all  []spilledBuffer
 	free []Buffer
@@ -38,20 +38,20 @@ func (s *spilledBuffers) add(data []byte) Buffer {
 func (s *spilledBuffers) release(id Buffer) {
 	*s.at(id) = spilledBuffer{}
 	s.free = append(s.free, id)
-	if len(s.free) == len(s.all) { // nothing is left of a shortage
+	if len(s.free) == len(s.all) { // the shortage is over
 		s.all, s.free = nil, nil
 	}
 }
 
 const (
-	// spillsAtOnce bounds how many sockets are relieved between two batches.
+	// spillsAtOnce bounds how many sockets give up buffers between two batches.
 	spillsAtOnce = 1024
-	// spillPause is the pause after a look at all sockets that has found nothing to relieve.
+	// spillPause is the pause after a round of all sockets that freed no buffer.
 	spillPause = 10 * time.Millisecond
 )
 
-// spill relieves sockets of the shared buffers that they hold while nothing moves, if those run short. It goes round
-// the sockets, on from where it stopped before.
+// spill takes shared buffers from sockets on which nothing moves, if buffers run short. It goes round the sockets, and
+// continues where it stopped before.
 func (u *uring) spill() {
 	if !u.buffers.short() || u.loop.now < u.spillAfter {
 		return
@@ -71,7 +71,7 @@ func (u *uring) spill() {
 	}
 }
 
-// relieve takes the shared buffers of one socket, and reports whether it has any that do not move.
+// relieve takes the shared buffers of one socket, and reports whether the socket held any on which nothing moves.
 func (u *uring) relieve(s Slot) bool {
 	so := u.table.at(s)
 	relieved := u.spillAhead(so)
@@ -79,17 +79,17 @@ func (u *uring) relieve(s Slot) bool {
 	if out.buffer == 0 || out.buffer > buffersReserved || out.ended || out.cancelled || out.moving || out.batch == u.batch {
 		return relieved
 	}
-	if out.polling { // the kernel waits for room, and does not know the bytes
+	if out.polling { // the kernel only polls for room, and has no pointer to the bytes
 		u.spillSend(so)
 		return true
 	}
-	// The kernel may read the buffer at any time until it says how the send has ended; see writeDone.
+	// The kernel may read the buffer at any time until the send completes; see writeDone.
 	out.moving = true
 	u.cancelWrite(s)
 	return true
 }
 
-// spillSend moves what is left of a send, which the kernel does not know at the moment.
+// spillSend moves the rest of a send. The kernel must not have the send at that time.
 func (u *uring) spillSend(so *socket) {
 	out := &so.out
 	out.moving = false
@@ -99,7 +99,7 @@ func (u *uring) spillSend(so *socket) {
 	out.buffer, out.data, out.done = 0, rest, 0
 }
 
-// spillAhead moves what a stream has brought ahead.
+// spillAhead moves the bytes that a stream has received ahead.
 func (u *uring) spillAhead(so *socket) (any bool) {
 	before := Buffer(0)
 	for id := so.ahead; id != 0; {

@@ -14,9 +14,8 @@ import (
 //
 // The handler still sees one completion for each Recv. What comes before the next Recv waits here, and stops the
 // stream: a fast sender must not fill memory while a slow reader holds it up. streamBytes bounds it besides, since a
-// stream does not stop at once. The kernel learned such a bound with Linux 6.17; where it is missing, or where
-// streams lose the end (see streamsWork), every receive is a single one. Single receives also serve sockets that fill
-// whole buffers.
+// stream does not stop at once. Linux 6.17 introduced such a bound. Where it is missing, or where streams lose the end
+// (see streamsWork), every receive is a single one. Sockets that fill whole buffers get single receives too.
 
 // streamBytes is what a stream may bring: then it ends, and the next Recv starts another. The kernel looks after each
 // receive, so the last one may bring a whole buffer beyond.
@@ -51,9 +50,9 @@ func (u *uring) startStream(s Slot, so *socket) {
 	u.submitStream(so.fd, streamData(s, so.generation))
 }
 
-// streamable reports whether the socket can have a stream. A unix socket can not: there, each message wakes the stream,
-// and the kernel counts 127 wake-ups at most (IO_POLL_REF_BIAS in io_uring/poll.c). An end behind more messages than
-// that, which come while the stream receives, can be lost.
+// streamable reports whether the socket can have a stream. A unix socket cannot: each message wakes the stream, and the
+// kernel counts at most 127 wake-ups (IO_POLL_REF_BIAS in io_uring/poll.c). If more messages than that come while the
+// stream receives, the end behind them can be lost.
 func streamable(so *socket) bool {
 	const known = flagTCP | flagUnix
 	if so.flags&known == 0 {
@@ -68,8 +67,8 @@ func (u *uring) submitStream(fd int32, data uint64) {
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opRecv, fd, data
 	e.flags, e.bufGroup, e.fileIndex = sqeBufferSelect, bufferGroup, streamBytes // sqe->optlen, in a union
-	// Never with POLL_FIRST: the kernel would receive only after a poll has said that there is something, once, and
-	// then wait for another wake-up. An end that was there already, together with its last bytes, makes none.
+	// Never with POLL_FIRST: the kernel would receive once after its poll has reported data, and then wait for another
+	// wake-up. An end that came together with the last bytes causes none.
 	e.ioprio = recvMultishot
 }
 
@@ -80,7 +79,7 @@ func (u *uring) stopStream(s Slot, so *socket) {
 	}
 }
 
-// recheck starts the stream of a receive that waits anew: it is cancelled, and streamEnded tries again.
+// recheck restarts the stream of a waiting receive: it cancels the stream, and streamEnded tries again.
 func (u *uring) recheck(s Slot) {
 	so := u.table.at(s)
 	if so.flags&flagStreaming != 0 && so.in.op != OpNone && !so.in.ended {

@@ -3,7 +3,7 @@ package eventloop
 import "golang.org/x/sys/unix"
 
 // watch polls more than once: a poll of io_uring always reports POLLRDHUP (IO_POLL_UNMASK in the kernel's
-// io_uring/poll.c), so that a single one would end at once behind a FIN that is known.
+// io_uring/poll.c), so a single one would end at once after a FIN that is already known.
 func (u *uring) watch(s Slot, _ bool) {
 	so := u.table.at(s)
 	so.in.polling = true
@@ -33,7 +33,7 @@ func (u *uring) watched(s Slot, so *socket, e *cqe) {
 	case e.res < 0:
 		so.in.polling = false
 		u.endRead(s, so, Completion{Err: unix.Errno(-e.res)})
-	default: // the kernel ended it for reasons of its own
+	default: // the kernel has ended the poll by itself
 		u.watch(s, so.in.fin)
 	}
 }

@@ -67,8 +67,8 @@ func Accept(listener, flags int) (fd int, peer netip.AddrPort, errno unix.Errno)
 	return int(r), addrPort(&sa), 0
 }
 
-// PeerAddr is getpeername(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket. The address of
-// a peer that has reset the connection by now is still known (SO_PEERNAME, include/uapi/asm-generic/socket.h).
+// PeerAddr is getpeername(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket. It
+// also knows a peer that has already reset the connection (SO_PEERNAME, include/uapi/asm-generic/socket.h).
 func PeerAddr(fd int) (netip.AddrPort, unix.Errno) {
 	var sa unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(sa))
@@ -83,7 +83,7 @@ func PeerAddr(fd int) (netip.AddrPort, unix.Errno) {
 	return addrPort(&sa), 0
 }
 
-// peerName is getsockopt(SO_PEERNAME). It wants no more bytes than the address has.
+// peerName is getsockopt(SO_PEERNAME). The kernel refuses a size above that of the address.
 func peerName(fd int, sa *unix.RawSockaddrAny) (errno unix.Errno) {
 	for _, size := range []uint32{unix.SizeofSockaddrInet6, unix.SizeofSockaddrInet4} {
 		_, _, errno = unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERNAME,
@@ -213,8 +213,8 @@ func SocketError(fd int) unix.Errno {
 	return unix.Errno(value)
 }
 
-// AtUrgentMark tells whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)). Where ioctl(2) is forbidden,
-// it may be any byte.
+// AtUrgentMark reports whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)). Where ioctl(2) is forbidden,
+// it is true for any byte.
 func AtUrgentMark(fd int) bool {
 	var at int32
 	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCATMARK, uintptr(unsafe.Pointer(&at)))
@@ -237,7 +237,7 @@ func Unread(fd int) int {
 	return 0
 }
 
-// peek tells whether a byte can be received from fd.
+// peek reports whether a byte can be received from fd.
 func peek(fd int) bool {
 	var b [1]byte
 	n, errno := Recv(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
@@ -260,11 +260,11 @@ func Unsent(fd int) int {
 
 // A Call is a system call that a security profile may hide.
 type Call struct {
-	Name   string // with the section of its page
+	Name   string // with its manual section
 	number uintptr
 }
 
-// What an event loop cannot do without.
+// The calls that an event loop requires.
 var (
 	Accept4        = Call{"accept4(2)", unix.SYS_ACCEPT4}
 	Connecting     = Call{"connect(2)", unix.SYS_CONNECT}
@@ -275,7 +275,7 @@ var (
 	ReadingOptions = Call{"getsockopt(2)", unix.SYS_GETSOCKOPT}
 )
 
-// Try makes the call with a descriptor that is none, as its first argument: EBADF says that it would work.
+// Try makes the call with an invalid descriptor as its first argument: EBADF means that the call is available.
 func (c Call) Try() unix.Errno {
 	_, _, errno := unix.RawSyscall6(c.number, ^uintptr(0), 0, 0, 0, 0, 0)
 	return errno
