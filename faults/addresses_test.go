@@ -88,7 +88,7 @@ func TestFaultSocketOwner(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
 	want := "l4proxy: listener web: cannot listen on unix:" + path + ": cannot change the owner of the socket: operation not permitted: " +
-		"only root may give it to another user, and others to groups they are in\n"
+		"only root can set another user; other users can only set a group that they are a member of\n"
 	if err == nil || string(out) != want {
 		t.Errorf("%v: %s\nwant %s", err, out, want)
 	}

@@ -3,11 +3,11 @@ package proxy
 import "time"
 
 const (
-	// stoodStill: a timer that is asked every few milliseconds, and then not for that long, has stood still with the
-	// process (SIGSTOP, a frozen virtual machine).
+	// stoodStill: the timer is asked every few milliseconds. If it is not asked for that long, the process has stood still
+	// (SIGSTOP, a frozen virtual machine).
 	stoodStill = 250 * time.Millisecond
-	// awakeGrace is what is left at least after that, so that what has come meanwhile can be handled. Each further time
-	// it is half of that: it must not go on for ever.
+	// awakeGrace is the least time left after a pause, so that what came meanwhile can be handled. It is halved with each
+	// further pause, so that the timer always ends.
 	awakeGrace = time.Second
 )
 
@@ -21,7 +21,7 @@ func newAwakeTimer(limit time.Duration, now time.Time) awakeTimer {
 	return awakeTimer{left: limit, grace: min(limit, awakeGrace), asked: now}
 }
 
-// over has to be asked again and again, and reports whether the time is over.
+// over reports whether the time is over. It has to be called every few milliseconds.
 func (t *awakeTimer) over(now time.Time) bool {
 	passed := now.Sub(t.asked)
 	t.asked = now

@@ -98,7 +98,7 @@ func explainBind(err error) error {
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w: ports below 1024 and other users' directories need root or the capability for it", err)
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("%w: this machine has no such network interface; write the name of one after %%", err)
+		return fmt.Errorf("%w: this machine has no such network interface; write the name of an interface after %%", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine has no such address; write one it has, or none for all", err)
 	}
@@ -212,7 +212,7 @@ func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd in
 	}()
 	if sa.Family() == unix.AF_INET6 {
 		v6only := 0
-		if s.anyIPv4[addr.Port()] { // then [::] is for IPv6 alone
+		if s.anyIPv4[addr.Port()] { // then [::] is IPv6 only
 			v6only = 1
 		}
 		rawsys.SetInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
@@ -235,11 +235,11 @@ func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd in
 	return fd, nil
 }
 
-// keepUrgentInLine has the urgent byte delivered as one of the stream (SO_OOBINLINE, socket(7)): otherwise a receive
-// steps over it, and it is lost. That it was urgent does not reach the other side.
+// keepUrgentInLine keeps the urgent byte in the stream (SO_OOBINLINE, socket(7)): otherwise a receive skips it, and it is
+// lost. The other side gets it as an ordinary byte.
 func keepUrgentInLine(fd int) { rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) }
 
-// anyIPv4Ports are the ports at which the state listens on 0.0.0.0.
+// anyIPv4Ports returns the ports of listeners on 0.0.0.0.
 func (state *State) anyIPv4Ports() map[uint16]bool {
 	ports := make(map[uint16]bool)
 	for _, l := range state.Listeners {

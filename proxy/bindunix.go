@@ -11,8 +11,8 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// bindUnix makes a listening unix socket. A file left behind by a process that was killed is replaced; one on which
-// somebody listens is not.
+// bindUnix makes a listening unix socket. It replaces a file left behind by a process that was killed, but not one on
+// which a process still listens.
 func (s *Server) bindUnix(path string, access *Access) (int, error) {
 	sa, err := eventloop.UnixSockaddr(path)
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Server) bindUnix(path string, access *Access) (int, error) {
 		rawsys.Close(fd)
 		return -1, err
 	}
-	// No client gets in before the socket listens, and then its file has its owner.
+	// The owner is set before the socket listens, so before any client can connect.
 	if err = access.own(path); err == nil {
 		err = unix.Listen(fd, backlog)
 	}
@@ -44,14 +44,14 @@ func (s *Server) bindUnix(path string, access *Access) (int, error) {
 	return fd, nil
 }
 
-// bindFile makes the file of a unix socket, with its permissions from the first moment: those of the socket (unix(7)
-// does not say so; see unix_bind in the kernel) without the umask.
+// bindFile makes the file of a unix socket, with the right permissions from the start: bind(2) gives the file those of
+// the socket minus the umask (unix(7) does not say so; see unix_bind in the kernel).
 func bindFile(fd int, sa *eventloop.Sockaddr, access *Access) error {
 	if access != nil && access.Mode != 0 {
 		if err := unix.Fchmod(fd, access.Mode); err != nil {
 			return fmt.Errorf("cannot set the mode of the socket: %w", err)
 		}
-		// The umask is of the whole process, but nothing else makes files while sockets are opened.
+		// The umask applies to the whole process, but nothing else creates files while sockets are opened.
 		defer unix.Umask(unix.Umask(0))
 	}
 	if errno := sa.Bind(fd); errno != 0 {
@@ -60,18 +60,18 @@ func bindFile(fd int, sa *eventloop.Sockaddr, access *Access) error {
 	return nil
 }
 
-// own gives the file of a socket to its owner.
+// own sets the owner of a socket's file.
 func (a *Access) own(path string) error {
 	if a == nil || a.User < 0 && a.Group < 0 {
 		return nil
 	}
 	if err := unix.Lchown(path, a.User, a.Group); err != nil {
-		return fmt.Errorf("cannot change the owner of the socket: %w: only root may give it to another user, and others to groups they are in", err)
+		return fmt.Errorf("cannot change the owner of the socket: %w: only root can set another user; other users can only set a group that they are a member of", err)
 	}
 	return nil
 }
 
-// stale reports whether path is a unix socket on which nobody listens.
+// stale reports whether path is a unix socket on which no process listens.
 func stale(sa *eventloop.Sockaddr, path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {

@@ -10,7 +10,7 @@ import (
 // the client had its time to speak: servers close unused connections. A client that gives up has to have waited so long.
 const promptly = time.Second
 
-// answer notes that the backend has answered the client: its first byte, or the first after the client has said more.
+// answer notes that the backend has answered the client: its first byte, or its first since the client sent more.
 func (c *conn) answer(now int64) {
 	c.flags = c.flags&^flagAsking | flagAnswered
 	if c.listener.Pool.Balancer.Ejects() {
@@ -29,7 +29,7 @@ func (w *worker) blame(c *conn) {
 	pool, now := c.listener.Pool, w.loop.Now()
 	ended := now
 	if c.failed != 0 {
-		ended = c.failed // it has taken time to say so to the other end
+		ended = c.failed // since then, only the other end was still served
 	}
 	silence := balancer.Silence{Client: c.peer.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce()}
 	switch {

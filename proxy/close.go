@@ -48,9 +48,9 @@ func (w *worker) end(index uint32, c *conn, o Outcome) {
 	}
 }
 
-// cutsShort reports whether the end of a connection now would make an incomplete stream look complete, were it a FIN:
-// bytes are on their way through the proxy, or have come and were not read yet, or one stream has ended and the other
-// one, which its peer waits for, has not.
+// cutsShort reports whether ending the connection now with a FIN would make an incomplete stream look complete: bytes are
+// on their way through the proxy, or have come and were not read yet, or one stream has ended and its sender still waits
+// for the other stream.
 func (w *worker) cutsShort(index uint32, c *conn) bool {
 	if c.state != stateRelaying {
 		return false
@@ -130,8 +130,8 @@ func (w *worker) finish(index uint32, c *conn) {
 	w.closing--
 	w.record(c, w.loop.FD(slotOf(index, client)))
 	w.blame(c)
-	// In this order, a client that sees its connection end finds its place on the backend free, and the backend sees
-	// the end of the old connection before a new one.
+	// The order matters. A client that sees its connection end finds its slot on the backend free, and the backend sees
+	// the old connection end before a new one begins.
 	w.letGo(index, c, server)
 	w.uncount(c)
 	w.letGo(index, c, client)
@@ -144,8 +144,8 @@ func (w *worker) finish(index uint32, c *conn) {
 	w.load.Add(-1)
 }
 
-// letGo closes one end's socket. What was sent and has not arrived yet is the kernel's to deliver, for as long as the
-// peer answers: with TCP_USER_TIMEOUT, the kernel would throw it away when a reader pauses for longer.
+// letGo closes one end's socket. The kernel still delivers bytes that have not arrived yet, for as long as the peer
+// answers. With TCP_USER_TIMEOUT, it would discard them if the reader pauses for longer than that.
 func (w *worker) letGo(index uint32, c *conn, end int) {
 	slot := slotOf(index, end)
 	switch {

@@ -22,8 +22,8 @@ import (
 // Every way out of it sets one Outcome and ends in worker.finish.
 //
 // Besides, a conn may stand for a second dial on behalf of another one (hedging, and withdrawn when it has lost: hedge.go),
-// for a listening socket (listening), for the ending of many connections over some time (evicting: evict.go) or of all
-// (ending: endall.go), or for the look at those that wait for a first byte (watching: firstbyte.go).
+// for a listening socket (listening), for ending many connections over some time (evicting: evict.go) or all of them
+// (ending: endall.go), or for the look at connections that wait for a first byte (watching: firstbyte.go).
 type connState uint8
 
 const (
@@ -56,7 +56,7 @@ type conn struct {
 	listener *Listener
 	socket   *listenSocket // stateListening only
 	backend  *backend.Backend
-	search   *search   // dialling and before, and of failed dials; nil for nearly all
+	search   *search   // while looking for a backend; later the failed dials; nil for most
 	eviction *eviction // stateEvicting and stateEnding only
 	peer     netip.AddrPort
 	rule     string // that denied
@@ -65,7 +65,7 @@ type conn struct {
 	dialled    int64 // the present dial, or the successful one
 	connected  int64
 	lastActive int64  // the last byte moved
-	failed     int64  // an end has failed; what was sent before is being delivered since then. 0 if none has
+	failed     int64  // since when an end has failed and what it sent before is being delivered; 0 if none has
 	flushing   int64  // stateFlushing: since when
 	taken      uint64 // by both peers, when an idle timeout was last looked at; see delivering
 
@@ -88,11 +88,11 @@ const (
 	flagMayHedge                             // the timer asks for a second dial, not for the end of the first
 	flagQueued                               // it has waited for a place before
 	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
-	flagWatched                              // half-closed, and the end that has finished is watched
-	flagClientEnded                          // while it waited, the client has sent its FIN, behind bytes
+	flagWatched                              // half-closed, and the finished end is watched
+	flagClientEnded                          // the client sent bytes and then its FIN while it waited
 	flagBlamed                               // the balancer was told that the backend does not answer
-	flagAsking                               // the client has sent a byte since the backend's last one
-	flagDiscarding                           // of the stream that is left, all is thrown away; see endRest
+	flagAsking                               // the client has sent bytes since the backend's last one
+	flagDiscarding                           // what comes on the remaining stream is discarded; see endRest
 )
 
 // The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.
@@ -104,7 +104,7 @@ const (
 // A flow is one direction: bytes are read from one end, held by this flow alone, and written to the other end before
 // more are read. So a slow reader holds back a fast writer, at the price of one buffer or one pipe.
 type flow struct {
-	bytes uint64          // delivered to the kernel of the reading side
+	bytes uint64          // accepted by the kernel for the reading side
 	pipe  *eventloop.Pipe // with bytes on their way to the other end, nil while there are none
 	// streak counts reads in a row that were large (while copying) or small (while splicing): when to change the way.
 	streak  uint8
@@ -133,13 +133,13 @@ func (c *conn) limit() int64 {
 	if c.flags&flagHalfClosed != 0 {
 		atMost(c.listener.HalfClose)
 	}
-	if c.flags&flagResetOut != 0 { // one end has failed: what it had sent before is left to do, and the other end waits
+	if c.flags&flagResetOut != 0 { // one end has failed: what it sent before is still delivered, while the other end waits
 		atMost(flushMost)
 	}
 	return limit
 }
 
-// idleSince is when the time began for which nothing has moved.
+// idleSince is the time since which nothing has moved.
 func (c *conn) idleSince() int64 {
 	if c.failed == 0 {
 		return c.lastActive

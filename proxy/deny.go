@@ -13,7 +13,7 @@ import (
 const (
 	// denyLinger bounds how long a denied client has to take its message and close.
 	denyLinger = 2 * time.Second
-	// silentLinger is the same for one that gets no message and has not sent a byte: what it sends is on its way by then.
+	// silentLinger is the same for a client that gets no message and has not sent a byte: what it has sent arrives by then.
 	silentLinger = 200 * time.Millisecond
 	// denyDiscard bounds what a denied client may send meanwhile.
 	denyDiscard = 256 << 10
@@ -49,9 +49,9 @@ func (w *worker) deny(index uint32, c *conn, decision acl.Decision) {
 	w.sayGoodbye(index, c, message, Outcome{SideProxy, ReasonDenied})
 }
 
-// sayGoodbye turns a client away: the message, if there is one, a FIN, and then its bytes are read and thrown away until
-// it closes. Closing at once would answer bytes that the client has sent already with a reset, also on a unix socket, and
-// that would eat the message and the FIN (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; unix(7)).
+// sayGoodbye turns a client away. It sends the message, if there is one, and a FIN, and then reads and discards what the
+// client sends until it closes. Closing at once would answer bytes that the client has already sent with a reset, also on
+// a unix socket, and a reset discards the message and the FIN (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; unix(7)).
 func (w *worker) sayGoodbye(index uint32, c *conn, message []byte, o Outcome) {
 	slot := slotOf(index, client)
 	c.state = stateDenying
@@ -76,7 +76,7 @@ func (w *worker) sayGoodbye(index uint32, c *conn, message []byte, o Outcome) {
 	w.loop.SetTimer(index, w.loop.Now()+int64(linger))
 	if w.loop.Reading(slot) == eventloop.OpNone {
 		w.loop.Recv(slot)
-	} else { // it waited, and was watched
+	} else { // it was watched while it waited
 		w.unwatchClient(index)
 	}
 }
@@ -88,7 +88,7 @@ func (w *worker) denyDone(index uint32, c *conn, done *eventloop.Completion) {
 	}
 	thrownAway := &c.flow[client].bytes
 	if *thrownAway == 0 {
-		w.loop.SetTimer(index, w.loop.Now()+int64(denyLinger)) // it was silent
+		w.loop.SetTimer(index, w.loop.Now()+int64(denyLinger)) // it was silent until now
 	}
 	*thrownAway += uint64(done.N)
 	if done.N == 0 || *thrownAway > denyDiscard {

@@ -16,14 +16,14 @@ import (
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.
 const resourceRetry = 100 * time.Millisecond
 
-// busyRetry is the pause before a dial of a unix socket whose queue is full tries again.
+// busyRetry is the pause between attempts to dial a unix socket whose queue is full.
 const busyRetry = 5 * time.Millisecond
 
 // search is what a connection has to remember while it looks for a backend. Most are served by the first one, and have
 // none.
 type search struct {
 	tried  []*backend.Backend // those that failed for this client
-	failed []FailedDial       // the same for the log; those from before a wait in the queue too
+	failed []FailedDial       // the same for the log, including those before a wait in the queue
 	rival  uint32             // the conn that dials another backend for the same client, and 1; 0 without; see hedge.go
 	ticket *ticket            // stateQueued; see queue.go
 	// waitUntil is when waiting for a place ends, once it has begun.
@@ -38,8 +38,8 @@ func (c *conn) tried() []*backend.Backend {
 	return c.search.tried
 }
 
-// maxFailedKept bounds the failed dials that are kept for the log: a client that waits in the queue for hours may have
-// many. The latest are kept.
+// maxFailedKept bounds the failed dials that are kept for the log, the latest ones: a client that waits in the queue for
+// hours may have many.
 const maxFailedKept = 16
 
 // noteFailed notes that a dial for the client has failed.
@@ -51,7 +51,7 @@ func (s *search) noteFailed(b *backend.Backend, reason Reason) {
 	s.failed = append(s.failed, FailedDial{b, reason})
 }
 
-// searchOver forgets the search, all but what the log wants to know.
+// searchOver forgets the search, except for what the log needs.
 func (c *conn) searchOver() {
 	if c.search == nil || len(c.search.failed) == 0 {
 		c.search = nil
@@ -60,7 +60,7 @@ func (c *conn) searchOver() {
 	*c.search = search{failed: c.search.failed}
 }
 
-// failedBefore returns the dials that have failed before the last one, which the connection's backend and outcome tell of.
+// failedBefore returns the dials that failed before the last one. The last is in the connection's backend and outcome.
 func (c *conn) failedBefore() []FailedDial {
 	if c.search == nil {
 		return nil
@@ -164,7 +164,7 @@ func (w *worker) waitForResources(index uint32, c *conn) {
 		w.server.dialShort(c.listener)
 		w.watchClient(index, c)
 	} else if w.loop.Looked()-c.lastActive > int64(c.listener.Pool.ConnectTimeout) {
-		w.end(index, c, Outcome{SideProxy, ReasonLocalResources}) // at once: its own descriptor is wanted too
+		w.end(index, c, Outcome{SideProxy, ReasonLocalResources}) // at once, as its own descriptor is needed too
 		return
 	}
 	w.loop.SetTimer(index, now+int64(resourceRetry))
@@ -176,8 +176,8 @@ func (w *worker) leaveWaiting(c *conn) {
 	}
 }
 
-// dialExpired dials a second backend beside the first when that is due, tries a full queue again, or ends a dial that took
-// too long; the completion of the connect goes on from there.
+// dialExpired dials a second backend beside the first when that is due, retries a full queue, or ends a dial that took
+// too long; the completion of the connect continues from there.
 func (w *worker) dialExpired(index uint32, c *conn) {
 	now, pool := w.loop.Now(), c.listener.Pool
 	if c.flags&flagMayHedge != 0 && now >= c.dialled+int64(pool.Hedge) {
@@ -194,8 +194,8 @@ func (w *worker) dialExpired(index uint32, c *conn) {
 	w.watchDial(index, c)
 }
 
-// giveUpDial ends a dial that has not been answered; its completion goes on from there. One that waits for room
-// in a queue has nothing in flight: it completes here.
+// giveUpDial ends a dial that has not been answered; its completion continues from there. A dial that waits for room in a
+// queue has no operation in flight, so it completes here.
 func (w *worker) giveUpDial(index uint32) {
 	slot := slotOf(index, server)
 	if w.loop.Busy(slot) {
@@ -205,8 +205,8 @@ func (w *worker) giveUpDial(index uint32) {
 	w.Complete(&eventloop.Completion{Slot: slot, Op: eventloop.OpConnect, Err: unix.EBUSY})
 }
 
-// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may try again. The
-// kernel has no event for room in it, and the backend is well: it has more clients than it has accepted so far.
+// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may retry. The kernel
+// has no event for room in the queue. The backend is well: it only has clients that it has not accepted yet.
 func (w *worker) queueFull(c *conn, done *eventloop.Completion) bool {
 	return done.Err == unix.EAGAIN && c.backend.Health() != backend.HealthDown &&
 		w.loop.Now() < c.dialled+int64(c.listener.Pool.ConnectTimeout)
@@ -268,11 +268,11 @@ func (w *worker) dialFailed(index uint32, c *conn, o Outcome) {
 func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 	switch errno {
 	case unix.ECONNREFUSED,
-		unix.ENOENT, unix.EACCES, unix.EPROTOTYPE, unix.ELOOP, unix.ENOTDIR: // of a unix socket
+		unix.ENOENT, unix.EACCES, unix.EPROTOTYPE, unix.ELOOP, unix.ENOTDIR: // unix sockets
 		return Outcome{SideBackend, ReasonConnectRefused}, true
 	case unix.ETIMEDOUT, unix.ECANCELED: // cancelled by the timer
 		return Outcome{SideBackend, ReasonConnectTimeout}, true
-	case unix.EAGAIN, unix.EBUSY: // no room in its queue until the end; see queueFull
+	case unix.EAGAIN, unix.EBUSY: // its queue stayed full; see queueFull
 		return Outcome{SideBackend, ReasonConnectTimeout}, false
 	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN:
 		return Outcome{SideBackend, ReasonConnectUnreachable}, true

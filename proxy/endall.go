@@ -2,28 +2,28 @@ package proxy
 
 import "time"
 
-// Many connections that end at once have more records than their ring has room for: they are ended in slices, between
-// which the recorder takes what there is. A log that blocks must not keep them for long.
+// Many connections that end at once have more records than their ring has room for. So they are ended in slices, and the
+// recorder empties the ring between two slices. A log that blocks must not hold this up for long.
 const (
 	sliceEvery = 10 * time.Millisecond
-	slicesMost = 60 // without room; then records are lost, and counted
-	// endMost is how long it may take to end all connections: the slices, and what flush waits for.
+	slicesMost = 60 // waits for room; after that, records are lost and counted
+	// endMost is how long ending all connections may take: the slices, and the time that flush waits.
 	endMost = 2*slicesMost*sliceEvery + flushMost
 )
 
-// roomToEnd reports whether another connection may be ended now, as part of e: whether there is room for its record, or
-// enough time has been given.
+// roomToEnd reports whether another connection may be ended now as part of e: either there is room for its record, or e
+// has waited long enough.
 func (w *worker) roomToEnd(e *eviction) bool {
 	return !w.server.recording || w.records.room() > w.closing || e.slices >= slicesMost
 }
 
-// nextSlice has index go on shortly.
+// nextSlice continues index after sliceEvery.
 func (w *worker) nextSlice(index uint32, e *eviction) {
 	e.slices++
 	w.loop.SetTimer(index, w.loop.Now()+int64(sliceEvery))
 }
 
-// endAll ends every connection of this worker, those that arrive later included.
+// endAll ends every connection of this worker, including those that arrive later.
 func (w *worker) endAll(o Outcome) {
 	w.ending = o
 	index, c := w.takeConn()

@@ -35,7 +35,7 @@ type eviction struct {
 	count, ended int    // connections in all, and ended so far
 	next         uint32 // the index to look at next
 	again        bool   // this is the second pass, for dials that were answered when they were given up
-	slices       int    // how often there was no room; see roomToEnd
+	slices       int    // how often it has waited for room; see roomToEnd
 }
 
 // Evict ends connections of a backend. It returns at once.

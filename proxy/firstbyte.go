@@ -15,7 +15,7 @@ const (
 	// A look takes a few ns a connection (BenchmarkFirstByteLook), and the loop does nothing else meanwhile.
 	minLookEvery = 10 * time.Millisecond
 	maxLookEvery = time.Second
-	// timerLate is how late a timer may be although nothing stood still.
+	// timerLate is how late a timer may be even if the process did not stand still.
 	timerLate = 20 * time.Millisecond
 )
 
@@ -33,8 +33,8 @@ func (s *State) lookEvery() time.Duration {
 	return lookEvery(least)
 }
 
-// countOnce is the time in which all clients of one address that wait, or have given up, count as one failure: that
-// between two looks, or the longest where no looks are made.
+// countOnce is the time in which all clients of one address that wait or have given up count as one failure: the time
+// between two looks, or maxLookEvery without looks.
 func (p *Pool) countOnce() time.Duration {
 	if p.FirstByte == 0 {
 		return maxLookEvery
@@ -79,8 +79,8 @@ func (w *worker) look(index uint32) {
 	w.lookNext(index, every)
 }
 
-// blameSilent tells the balancer of all connections that wait for too long for their backend's first byte. They go on.
-// One that does not count this time may do so at a later look.
+// blameSilent tells the balancer of all connections that wait too long for their backend's first byte. They stay open. A
+// connection that does not count this time may count at a later look.
 func (w *worker) blameSilent(now int64) {
 	for i := range w.connsEnd() {
 		c := w.conn(i)

@@ -104,7 +104,7 @@ func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
 	}
 	// Whoever is that much slower than another is left aside, as if it had timed out: the next clients need not wait
 	// for it, and a probe finds out when it is well again.
-	// A unix socket's connect is never slow: its queue is full (see queueFull), which is no fault.
+	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull), which is not a failure.
 	if pool.Addrs[c.backend.Index].Family() != unix.AF_UNIX {
 		pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
@@ -153,7 +153,7 @@ func (w *worker) withdrawRival(c *conn) {
 	w.withdraw(*rival, h)
 }
 
-// withdraw ends the dial of a conn that has no client any more.
+// withdraw ends the dial of a conn that no longer has a client.
 func (w *worker) withdraw(index uint32, c *conn) {
 	c.state = stateWithdrawn
 	w.giveUpDial(index)

@@ -11,8 +11,8 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// acceptRetry is the pause after descriptors or places have run out: short enough to be back within a blink when there
-// are some, long enough to cost nothing.
+// acceptRetry is the pause after descriptors or connection slots have run out: short enough that clients hardly notice,
+// long enough to cost nothing.
 const acceptRetry = 50 * time.Millisecond
 
 // listenSocket is one listening socket on one worker.
@@ -30,7 +30,7 @@ type listenSocket struct {
 	parked []arrival
 }
 
-// closeParked closes the clients that wait for a place.
+// closeParked closes the clients that wait for a connection slot.
 func (socket *listenSocket) closeParked() {
 	for _, a := range socket.parked {
 		rawsys.Close(a.fd)
@@ -38,14 +38,14 @@ func (socket *listenSocket) closeParked() {
 	socket.parked = nil
 }
 
-// endParked ends the first client that waits for a connection slot. It has none to give back, and leaves its record.
+// endParked ends the first client that waits for a connection slot, with a record. It has no slot to give back.
 func (w *worker) endParked(socket *listenSocket) {
 	a := socket.unpark()
 	w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: w.ending}, a.fd)
 	rawsys.Close(a.fd)
 }
 
-// unpark takes the client out that has waited for longest.
+// unpark removes the client that has waited longest.
 func (socket *listenSocket) unpark() arrival {
 	a := socket.parked[0]
 	if socket.parked = socket.parked[1:]; len(socket.parked) == 0 {
@@ -179,7 +179,7 @@ func (w *worker) placesFreed() {
 // goOn admits those who wait for a place, and accepts others, as far as there is room.
 func (w *worker) goOn() {
 	if !w.crowded {
-		return // a look at thousands of sockets for each connection that ends would cost more than the connection
+		return // looking at thousands of sockets whenever a connection ends would cost more than the connection
 	}
 	wanting := false
 	for _, socket := range w.sockets {
@@ -242,7 +242,7 @@ func (w *worker) admit(a arrival) {
 	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
 	c.flags = flagClient
 	w.loop.Attach(slotOf(index, client), a.fd)
-	if !a.peer.IsValid() { // a unix socket inherits nothing from the one that listens
+	if !a.peer.IsValid() { // a unix socket inherits nothing from its listening socket
 		keepUrgentInLine(a.fd)
 	}
 	if w.ending.Reason != ReasonNone {
@@ -285,7 +285,7 @@ func (w *worker) closeListener(index uint32, c *conn) {
 // takeQueued takes the clients who wait in a socket's queue, and returns the error that ended it: EAGAIN when there are no
 // more. The socket is non-blocking afterwards.
 func (w *worker) takeQueued(socket *listenSocket) unix.Errno {
-	if errno := rawsys.SetNonblock(socket.fd, true); errno != 0 { // a security profile: accept would wait
+	if errno := rawsys.SetNonblock(socket.fd, true); errno != 0 { // a security profile forbids it: accept would block
 		return errno
 	}
 	for failed := 0; ; {

@@ -94,14 +94,14 @@ type Record struct {
 	Duration time.Duration    // accept to close
 	Connect  time.Duration    // of the dial that succeeded
 	Attempts int              // dials
-	Failed   []FailedDial     // those before the last one, in their order; nil for most
+	Failed   []FailedDial     // failed dials before the last one, in order; nil for most
 	// RTT and Retransmits are the kernel's view of the client's side (tcp(7), TCP_INFO); 0 when unknown.
 	RTT         time.Duration
 	Retransmits uint32
 }
 
-// A FailedDial is a backend that a client was not connected to, and why. One that a second dial has overtaken has not
-// answered in time: [ReasonConnectTimeout].
+// A FailedDial is a backend whose dial for a client failed, and the reason. A backend that lost against a second dial has
+// [ReasonConnectTimeout].
 type FailedDial struct {
 	Backend *backend.Backend
 	Reason  Reason

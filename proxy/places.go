@@ -1,13 +1,13 @@
 package proxy
 
-// reservePart is the part of max_connections that is kept for listeners, in equal shares: a quarter.
+// reservePart is the part of max_connections that is reserved for listeners, in equal shares: a quarter.
 const reservePart = 4
 
-// reservePlaces keeps a share of the process's places for each listener. Without it, one listener that takes all there
-// are holds up all others: one whose connections come back to it through another proxy, say, each of which makes another
-// one. That cannot be seen from here, as every one of them is a client like any other.
+// reservePlaces reserves a share of the process's connection slots for each listener. Without it, one listener could take
+// all slots and hold up all others. For example, its connections may come back to it through another proxy, each of them
+// causing the next. The proxy cannot detect such a loop: all of these connections look like ordinary clients.
 //
-// A listener's first places are from its share, and the others from what all have in common.
+// A listener's first slots come from its share, and the rest from the slots that all listeners have in common.
 func (s *Server) reservePlaces() {
 	n := int64(len(s.state.Listeners))
 	if s.limit.Max == 0 || n < 2 {
@@ -17,12 +17,12 @@ func (s *Server) reservePlaces() {
 	s.common.Max = s.limit.Max - n*s.share
 }
 
-// takePlace takes a place of the process and of the listener, or neither.
+// takePlace takes a slot of both the process and the listener, or none.
 func (s *Server) takePlace(l *Listener) bool {
 	if !l.Limit.Take() {
 		return false
 	}
-	// What a listener has in common with others is always what it holds beyond its share, in whatever order loops count.
+	// A listener takes from the common slots exactly what it holds beyond its share, in whatever order loops count.
 	if l.held.Add(1) > s.share && s.share > 0 && s.common.used.Add(1) > s.common.Max || !s.limit.Take() {
 		s.giveShare(l)
 		l.Limit.Give()
@@ -43,7 +43,7 @@ func (s *Server) giveShare(l *Listener) {
 	}
 }
 
-// room is for how many more clients of the listener there is a place.
+// room is how many more clients of the listener there are slots for.
 func (s *Server) room(l *Listener) int {
 	room := min(s.limit.Room(), l.Limit.Room())
 	if s.share > 0 {

@@ -64,13 +64,13 @@ func (s *Server) wakeRecorder(urgent bool) {
 	}
 }
 
-// lossLog tells of records that were lost.
+// lossLog logs how many records were lost.
 type lossLog struct {
-	next int64 // loop clock; no line before it
+	next int64 // loop clock; no line before that time
 	told uint64
 }
 
-// report writes a line if it is time for one, and returns when to look again.
+// report writes a line if one is due, and returns after how long to call it again.
 func (l *lossLog) report(s *Server, now int64) time.Duration {
 	lost := s.Dropped()
 	if lost > l.told && now >= l.next {
@@ -118,7 +118,7 @@ func (s *Server) limitReached(l *Listener) {
 		return
 	}
 	if s.limit.Room() > 0 {
-		s.log.Warn("max_connections is reached but for the share of other listeners: new clients wait until others have left",
+		s.log.Warn("max_connections is reached except for slots reserved for other listeners: new clients wait until others have left",
 			"listener", l.Name, "limit", s.limit.Max)
 		return
 	}

@@ -21,7 +21,7 @@ type recordRing struct {
 	dropped   atomic.Uint64
 }
 
-// room is how many more records there is a place for.
+// room is how many more records fit.
 func (r *recordRing) room() int { return recordsKept - int(r.tail-r.taken.Load()) }
 
 // next returns the place for a record, nil when there is none.
@@ -37,10 +37,10 @@ func (r *recordRing) next() *Record {
 	return &r.slots[(r.tail-1)%recordsKept]
 }
 
-// many tells whether so many records have not been shown to the reader yet that it should begin before the batch ends.
+// many reports whether so many records are unpublished that the reader should begin before the batch ends.
 func (r *recordRing) many() bool { return r.tail-r.published.Load() >= recordsKept/8 }
 
-// publish shows the records of a batch to the reader, and wakes it if there are any; urgent when the ring is half full.
+// publish shows the records of a batch to the reader, and wakes it if there are any. urgent: the ring is half full.
 func (r *recordRing) publish(wake func(urgent bool)) {
 	if r.published.Load() != r.tail {
 		r.published.Store(r.tail)

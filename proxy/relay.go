@@ -56,7 +56,7 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		return
 	}
 	limit := c.limit()
-	if limit == 0 || c.idleSince()+limit > w.loop.Looked() { // not Now: there may be a pause before it, and bytes since
+	if limit == 0 || c.idleSince()+limit > w.loop.Looked() { // not Now: after a pause, bytes may be waiting
 		w.watchIdle(index, c)
 		return
 	}
@@ -65,7 +65,7 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		w.watchIdle(index, c)
 		return
 	}
-	if c.flags&flagResetOut != 0 { // what ended it is known, and who is left takes nothing: it need not be waited for again
+	if c.flags&flagResetOut != 0 { // one end has failed, and the other one takes nothing: end now, with the known outcome
 		for e := range c.flow {
 			if c.flow[e].ended == flowOpen {
 				c.flow[e].ended = flowDead
@@ -74,8 +74,8 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 		w.end(index, c, c.outcome)
 		return
 	}
-	// No peer has ended these streams, so neither peer may take what it has for all of it. And a peer that has sent its
-	// FIN learns of a reset, where a second FIN would make no packet.
+	// Reset, so that no peer takes an incomplete stream for a complete one. A reset also reaches a peer to which a FIN has
+	// been sent already: a second FIN would send no packet.
 	c.flags |= flagResetOut
 	reason := ReasonIdleTimeout
 	if c.flags&flagHalfClosed != 0 && limit == int64(c.listener.HalfClose) {
@@ -109,7 +109,7 @@ func (w *worker) delivering(index uint32, c *conn) bool {
 func (w *worker) read(index uint32, c *conn, end int) {
 	f := &c.flow[end]
 	if f.ended != flowOpen || w.loop.Reading(slotOf(index, end)) == eventloop.OpWatch {
-		return // watchDone reads in the latter case
+		return // in the latter case, watchDone reads
 	}
 	if c.listener.CloseOnFIN && c.flow[1-end].ended == flowFIN {
 		if w.endRest(index, c, end); f.ended != flowOpen {
@@ -134,7 +134,7 @@ func (w *worker) relayDone(index uint32, c *conn, end int, done *eventloop.Compl
 	w.endIfOver(index, c)
 }
 
-// endIfOver ends a connection both of whose streams have ended, and reports whether they have.
+// endIfOver ends a connection whose two streams have ended, and reports whether they have.
 func (w *worker) endIfOver(index uint32, c *conn) bool {
 	over := c.flow[client].ended != flowOpen && c.flow[server].ended != flowOpen
 	if over {
@@ -170,7 +170,7 @@ func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Comple
 		if f.pipe = done.Pipe; f.pipe != nil {
 			w.loop.Drain(other, f.pipe)
 		} else {
-			w.loop.Forward(other, done.Buffer, done.N, done.Last) // after Last, streamEnded is next, and sends the FIN
+			w.loop.Forward(other, done.Buffer, done.N, done.Last) // after Last, streamEnded follows and sends the FIN
 		}
 	case done.Err == 0:
 		w.streamEnded(index, c, end)
@@ -233,7 +233,7 @@ func (w *worker) streamEnded(index uint32, c *conn, end int) {
 	w.drop(f)
 	f.ended = flowFIN
 	if end == server {
-		w.uncount(c) // before the client can see the end, and be back
+		w.uncount(c) // before the client sees the end and can reconnect
 	}
 	if c.flow[1-end].ended != flowOpen {
 		return // both are over, and closing the sockets sends the FIN
@@ -247,16 +247,16 @@ func (w *worker) streamEnded(index uint32, c *conn, end int) {
 	w.watchIdle(index, c)
 }
 
-// endRest ends the stream from end, if it is the one that is left after the first FIN, with which the connection is to
-// end (Listener.CloseOnFIN). Both peers have a FIN by then. Until all bytes are with end, what it says is read and
-// thrown away: once its socket is closed, the kernel answers that with a reset, and drops what it has not sent yet.
+// endRest ends the stream from end if it is still open after the first FIN, which ends the connection
+// (Listener.CloseOnFIN). It sends a FIN to the other end too. Until end has received all bytes, what end sends is read and
+// discarded: if its socket were closed, the kernel would answer such bytes with a reset, and drop what it has not sent yet.
 func (w *worker) endRest(index uint32, c *conn, end int) {
 	f := &c.flow[end]
 	if f.ended != flowOpen {
 		return
 	}
 	if c.flags&flagDiscarding == 0 {
-		c.flags |= flagDiscarding | flagWatched // the other end is not waited for
+		c.flags |= flagDiscarding | flagWatched // no need to watch the other end
 		w.loop.Shutdown(slotOf(index, 1-end))
 	}
 	if rawsys.Unsent(w.loop.FD(slotOf(index, end))) == 0 {
@@ -280,8 +280,8 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 		return
 	}
 	towards.ended = flowDead
-	c.flags |= flagHalfClosed  // what is left to do must not take for ever
-	_ = w.delivering(index, c) // what is taken from now on counts
+	c.flags |= flagHalfClosed  // bounds the time for delivering the rest
+	_ = w.delivering(index, c) // count only bytes taken from now on
 	w.watchIdle(index, c)
 	w.loop.CancelRead(slotOf(index, 1-end))
 	w.loop.CancelWrite(slotOf(index, end))

@@ -19,7 +19,7 @@ import (
 
 // Options are what a Server needs beside its State.
 type Options struct {
-	// Engine is eventloop.IOUring, eventloop.Epoll, or eventloop.Auto, which "" means too.
+	// Engine is eventloop.IOUring, eventloop.Epoll, or eventloop.Auto; "" means Auto.
 	Engine string
 	// Workers is the number of event loops; 0 means one per CPU that the process may use.
 	Workers int
@@ -45,8 +45,8 @@ type Server struct {
 	bound     []boundListener
 	anyIPv4   map[uint16]bool // ports of State.anyIPv4Ports
 	limit     Limit
-	share     int64 // of the places, for each listener; 0 without
-	common    Limit // places that are in no share
+	share     int64 // slots reserved for each listener; 0: none
+	common    Limit // slots that are in no share
 	finished  func(*Record)
 	recording bool
 
@@ -96,9 +96,9 @@ func Listen(state *State, o Options) (*Server, error) {
 	return s, nil
 }
 
-// makeLoops makes n event loops. They are all on the same engine, as the listening sockets are made for it; with
-// eventloop.Auto that is io_uring if it can serve all of them, whatever keeps it from that (a limit of locked memory, of
-// address space, a security profile), and epoll else.
+// makeLoops makes n event loops, all on the same engine, since the listening sockets are made for one engine. With
+// eventloop.Auto, that is io_uring if it works for all of them, else epoll. A limit of locked memory or address space, or
+// a security profile, may keep io_uring from working.
 func (s *Server) makeLoops(engine string, n int) error {
 	if engine != eventloop.Auto && engine != "" {
 		return s.makeLoopsOn(engine, n)
@@ -114,7 +114,7 @@ func (s *Server) makeLoops(engine string, n int) error {
 	return nil
 }
 
-// makeLoopsOn makes n event loops, or none.
+// makeLoopsOn makes n event loops. On an error, it leaves none.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
 		w := &worker{server: s, number: i}
@@ -124,7 +124,7 @@ func (s *Server) makeLoopsOn(engine string, n int) error {
 				w.loop.Discard()
 			}
 			s.workers = nil
-			if i > 0 { // a limit, which more loops have reached
+			if i > 0 { // a limit that this loop has reached
 				err = fmt.Errorf("event loop %d of %d: %w", i+1, n, err)
 			}
 			return err
@@ -135,7 +135,7 @@ func (s *Server) makeLoopsOn(engine string, n int) error {
 	return nil
 }
 
-// Engine is the name of the engine that the event loops are on.
+// Engine is the name of the engine that the event loops use.
 func (s *Server) Engine() string { return s.workers[0].loop.Engine() }
 
 // AvailableCPUs is the number of CPUs the process may use: those of its affinity mask, or fewer under a CPU quota of
@@ -263,7 +263,7 @@ func (s *Server) EndAll(reason Reason) {
 
 // Drain stops accepting and waits until all connections have ended by themselves. When the timeout is over, or ctx is
 // done, it ends those that are left, and returns how many these were. Time in which the process stood still is not
-// counted: answers that came meanwhile are still passed on.
+// counted, so that answers that came meanwhile are still passed on.
 func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 	s.StopAccepting()
 	reason := ReasonDrainTimeout
@@ -279,7 +279,7 @@ func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 	return left
 }
 
-// wait waits until nobody is listening and no connection is left; not longer than limit, and not after ctx is done.
+// wait waits until all listeners are closed and no connection is left, until limit is over, or until ctx is done.
 func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()

@@ -21,7 +21,7 @@ type Listener struct {
 	Name  string
 	Binds []Bind
 	Pool  *Pool
-	// Access is who may connect to the unix sockets among Binds; nil leaves that to the umask.
+	// Access says who may connect to the unix sockets among Binds; nil leaves that to the umask.
 	Access *Access
 
 	// ACL decides who may connect; nil allows everyone.
@@ -37,12 +37,12 @@ type Listener struct {
 	Idle time.Duration
 	// HalfClose is Idle for a connection of which one side has ended its stream; 0 means Idle.
 	HalfClose time.Duration
-	// CloseOnFIN has the first FIN end the connection: both sides are closed after all bytes were delivered.
+	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes before it are delivered.
 	CloseOnFIN bool
 	// Limit is the listener's own max_connections.
 	Limit Limit
 
-	held atomic.Int64 // places of the process
+	held atomic.Int64 // connection slots of the process
 }
 
 // Bind is an address to listen on.
@@ -51,10 +51,10 @@ type Bind struct {
 	Address string // host:port with a numeric host or none, or the path of a unix socket
 }
 
-// Access is who may connect to a unix socket: any process that may write to its file.
+// Access says who may connect to a unix socket: any process with write permission on its file.
 type Access struct {
-	Mode        uint32 // of the file; 0 means what the umask leaves of 0777
-	User, Group int    // that own the file; -1 means those of the process
+	Mode        uint32 // of the file; 0 means 0777 minus the umask
+	User, Group int    // owners of the file; -1 means those of the process
 }
 
 func (b Bind) String() string {
@@ -69,7 +69,7 @@ type NoBackend uint8
 
 // What happens to a client that no backend can serve.
 const (
-	CloseClient   NoBackend = iota // a FIN, and its bytes are thrown away
+	CloseClient   NoBackend = iota // a FIN; what it still sends is discarded
 	ResetClient                    // a reset
 	MessageClient                  // Listener.NoBackendMessage, then a FIN
 	QueueClient                    // it waits in the pool's queue

@@ -9,12 +9,12 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// A peer is watched (eventloop.Loop.Watch) while nothing is read from it: a client that waits for a backend, so that one
-// that has gone keeps no other out; and an end that has sent its FIN, so that a reset that follows is passed on at once
-// and not with the next write.
+// A peer is watched (eventloop.Loop.Watch) while nothing is read from it. A client that waits for a backend is watched so
+// that it gives up its slot when it leaves. An end that has sent its FIN is watched so that a reset behind the FIN is
+// passed on at once, and not only at the next write.
 
-// watchAfter is how long a connection is half-closed before the end that has finished is watched. Most connections end
-// sooner, and need not pay for it.
+// watchAfter is how long a connection is half-closed before the finished end is watched. Most connections end sooner, and
+// are spared the cost.
 const watchAfter = 50 * time.Millisecond
 
 // watchClient watches a client that waits.
@@ -24,11 +24,11 @@ func (w *worker) watchClient(index uint32, c *conn) {
 	}
 }
 
-// unwatchClient ends the watch of a client that need not wait any more. What reads from it next has to wait for the
-// completion; see watchDone.
+// unwatchClient ends the watch of a client that no longer waits. The next read has to wait for the watch to complete; see
+// watchDone.
 func (w *worker) unwatchClient(index uint32) { w.loop.CancelRead(slotOf(index, client)) }
 
-// watchEnded watches the end of a half-closed connection that has sent its FIN.
+// watchEnded watches the end that has sent its FIN on a half-closed connection.
 func (w *worker) watchEnded(index uint32, c *conn) {
 	if c.flags&(flagHalfClosed|flagWatched) != flagHalfClosed {
 		return
@@ -41,7 +41,7 @@ func (w *worker) watchEnded(index uint32, c *conn) {
 	}
 }
 
-// watchDone is reached when a watch has ended.
+// watchDone handles the end of a watch.
 func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Completion) {
 	switch c.state {
 	case stateQueued, stateWaiting:
@@ -52,22 +52,22 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 		w.closeDone(index, c, done)
 	case stateRelaying:
 		switch {
-		case c.flow[end].ended == flowOpen: // it was the watch of a waiting client
+		case c.flow[end].ended == flowOpen: // the watch of a client that waited
 			w.read(index, c, end)
 			w.endIfOver(index, c)
 		case done.Err == 0:
-			// Without an error, a unix socket was closed. That may be its peer's way to finish: a write will tell.
+			// Without an error, a unix socket was closed. Perhaps that is just how its peer finishes: the next write shows.
 			if errno := rawsys.SocketError(w.loop.FD(done.Slot)); errno != 0 {
 				w.broken(index, c, end, errno)
 				w.endIfOver(index, c)
 			}
 		}
 	}
-	// While a backend is dialled, the connection goes on: what the client has sent is the backend's to see.
+	// While a backend is dialled, the connection continues: the backend must see what the client has sent.
 }
 
-// waitingClientEnded ends a client that has gone while it waited. One that has sent its request and then its FIN waits
-// on for the answer; only a reset is its end.
+// waitingClientEnded ends a client that has left while it waited. A client that has sent its request and then its FIN
+// still waits for the answer; only a reset means that it has left.
 func (w *worker) waitingClientEnded(index uint32, c *conn, errno unix.Errno) {
 	fd := w.loop.FD(slotOf(index, client))
 	if errno == 0 {

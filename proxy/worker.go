@@ -19,7 +19,7 @@ type worker struct {
 	free    []uint32 // indices of conns not in use, the last one first
 	sockets []*listenSocket
 	denying int     // connections in stateDenying
-	closing int     // connections in stateClosing and stateFlushing, whose records are yet to come
+	closing int     // connections in stateClosing and stateFlushing, which will still write a record each
 	ticket  *ticket // for the next client that may have to wait
 	records recordRing
 
@@ -34,7 +34,7 @@ type worker struct {
 	wanting  atomic.Bool // clients here wait for a place: a loop that has one says so
 	draining bool
 	freed    bool    // a place was given back in this batch
-	crowded  bool    // a listening socket here may be full, or have clients that wait
+	crowded  bool    // a listening socket here may be full, or have waiting clients
 	ending   Outcome // that of endAll, for those who arrive after it
 }
 
