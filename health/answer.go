@@ -10,23 +10,23 @@ import (
 	"strings"
 )
 
-// An answer is judged by its status line, and the rest is read only by a check
-// that wants to see the body. Clients differ in what they forgive in a header,
-// and most forgive more than net/http, whose [net/http.ReadResponse] refuses
-// for instance a Transfer-Encoding other than chunked. What is read here is
-// bounded in bytes, and by the timeout of the check.
+// An answer is judged by its status line. The rest is read only by a check that
+// looks for a text in the body. Clients differ in what errors they accept in a
+// header, and most accept more than [net/http.ReadResponse], which for example
+// refuses a Transfer-Encoding other than chunked. Reading is bounded in bytes,
+// and by the timeout of the check.
 
 const (
-	// maxHeader is the most that the lines before the body may have.
+	// maxHeader bounds the bytes before the body.
 	maxHeader = 256 << 10
-	// maxLine is how much of one line is looked at.
+	// maxLine is how much of a line is looked at.
 	maxLine = 4096
 )
 
-// errEarlyEnd is an answer that ends before it says anything.
+// errEarlyEnd is an answer that ends within its status line.
 var errEarlyEnd = errors.New("closed by the server before the end of the status line")
 
-// errLongHeader is an answer that does not come to its status line or body.
+// errLongHeader is an answer whose header exceeds maxHeader.
 var errLongHeader = fmt.Errorf("the header is longer than %d KiB", maxHeader>>10)
 
 // answerReader reads one answer after another from a connection.
@@ -42,8 +42,8 @@ func newAnswerReader(r io.Reader) *answerReader {
 }
 
 // line returns the next line without its end, which may be LF or CRLF (RFC 9112
-// section 2.2), and at most maxLine of it. A last line that has no end comes
-// with the error. What it returns is good until the next call.
+// section 2.2), and at most maxLine of it. A last line without an end comes with
+// the error. The result is valid until the next call.
 func (a *answerReader) line() ([]byte, error) {
 	line, err := a.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -58,7 +58,7 @@ func (a *answerReader) line() ([]byte, error) {
 	return bytes.TrimRight(line, "\r\n"), err
 }
 
-// status reads the status line, and empty lines before it.
+// status reads the status line, and any empty lines before it.
 func (a *answerReader) status() (int, error) {
 	var line []byte
 	var err error
@@ -93,21 +93,21 @@ func parseStatus(line []byte) (status int, ok bool) {
 	return int(n), err == nil && len(code) == 3
 }
 
-// isEnd reports whether err is the end of what the server sends. Over TLS it is
-// unexpected when the server does not say goodbye, which many do not.
+// isEnd reports whether err is the end of the stream. Over TLS, that is an
+// unexpected EOF if the server sends no close_notify, as many servers do not.
 func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
-// framing is what a header says of the end of its body.
+// framing is what a header says about the end of its body.
 type framing struct {
 	codings string // all values of Transfer-Encoding
 	length  string // all values of Content-Length
 }
 
-// header reads up to the end of the header. An answer that ends before is taken
+// header reads up to the end of the header. An answer that ends earlier counts
 // as one without a body.
 func (a *answerReader) header() (framing, error) {
 	var f framing
-	var last *string // where the line before has put its value
+	var last *string // the value that the previous line set
 	for {
 		line, err := a.line()
 		switch {
@@ -116,7 +116,7 @@ func (a *answerReader) header() (framing, error) {
 		case err != nil:
 			return f, err
 		}
-		if line[0] == ' ' || line[0] == '\t' { // continues the line before (RFC 9112 section 5.2)
+		if line[0] == ' ' || line[0] == '\t' { // continues the previous line (RFC 9112 section 5.2)
 			if last != nil && len(*last) < maxLine {
 				*last += string(line)
 			}
@@ -125,7 +125,7 @@ func (a *answerReader) header() (framing, error) {
 		last = nil
 		name, value, ok := bytes.Cut(line, []byte(":"))
 		if !ok {
-			continue // not a field, and no reason to refuse the answer
+			continue // not a field, but the answer is still usable
 		}
 		switch strings.ToLower(string(bytes.TrimSpace(name))) {
 		case "transfer-encoding":
@@ -141,13 +141,13 @@ func (a *answerReader) header() (framing, error) {
 	}
 }
 
-// body returns what follows a header, up to the end that f gives it (RFC 9112
-// section 6.3). Where that is not clear, it ends with the connection.
+// body returns the body after a header, up to the end that f gives it (RFC 9112
+// section 6.3). If that is not clear, it ends with the connection.
 func (a *answerReader) body(f framing) io.Reader {
-	a.limited.N = 2 * maxReceived // with the sizes of chunks, beside what is looked at
+	a.limited.N = 2 * maxReceived // more than is searched, to leave room for the sizes of chunks
 	last, length := "", int64(-1)
 	for coding := range strings.SplitSeq(f.codings, ",") {
-		// Identity is none (RFC 2616 section 3.6).
+		// identity means no coding (RFC 2616 section 3.6).
 		if coding = strings.ToLower(strings.TrimSpace(coding)); coding != "" && coding != "identity" {
 			last = coding
 		}
@@ -164,7 +164,7 @@ func (a *answerReader) body(f framing) io.Reader {
 		}
 		n, err := strconv.ParseUint(value, 10, 63)
 		if err != nil || length >= 0 && length != int64(n) {
-			return a.in // two lengths that differ, or none: any may be wrong
+			return a.in // not a number, or two different lengths: either may be wrong
 		}
 		length = int64(n)
 	}
@@ -174,7 +174,7 @@ func (a *answerReader) body(f framing) io.Reader {
 	return &exactly{a.in, length}
 }
 
-// exactly reads n bytes, which must be there.
+// exactly reads n bytes, and fails if there are fewer.
 type exactly struct {
 	r io.Reader
 	n int64
@@ -192,12 +192,12 @@ func (e *exactly) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// chunks reads a body in chunks (RFC 9112 section 7.1). Extensions and what
-// follows the last chunk mean nothing here.
+// chunks reads a body in chunks (RFC 9112 section 7.1). It ignores extensions,
+// and what follows the last chunk.
 type chunks struct {
 	a     *answerReader
 	chunk exactly
-	later bool // the data of a chunk were read, and have a line end
+	later bool // a chunk's data has been read; its line end comes next
 	end   bool
 }
 
@@ -228,7 +228,7 @@ func (c *chunks) next() error {
 	text, _, _ := bytes.Cut(line, []byte(";"))
 	size, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 16, 63)
 	if err != nil {
-		return fmt.Errorf("malformed size of a chunk: %s", quoted(line))
+		return fmt.Errorf("malformed chunk size: %s", quoted(line))
 	}
 	c.chunk, c.later, c.end = exactly{c.a.in, int64(size)}, true, size == 0
 	return nil

@@ -14,10 +14,9 @@ import (
 // A Checker finds out whether a server does its work.
 type Checker interface {
 	// Check returns nil when the server at addr (a *net.TCPAddr or a
-	// *net.UnixAddr) is healthy, else what was wrong. name is the host name
-	// that stands for addr in the configuration, "" where that has an address.
-	// It returns soon after ctx is done, and leaves nothing behind. It is
-	// called by many goroutines.
+	// *net.UnixAddr) is healthy, else what was wrong. name is the host name of
+	// addr in the configuration, "" if an address is configured. It returns soon
+	// after ctx is done, and leaves nothing behind. Many goroutines call it.
 	Check(ctx context.Context, addr net.Addr, name string) error
 }
 

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// busyPause is the time between two tries to connect to a busy unix socket.
+// busyPause is the time between two attempts to connect to a busy unix socket.
 const busyPause = 10 * time.Millisecond
 
 // withConn connects to addr, runs use, and closes the connection. When ctx is
@@ -28,8 +28,8 @@ func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) erro
 
 // dial connects to addr with dialer.
 //
-// A unix socket whose queue is full says so at once (EAGAIN of connect(2)),
-// where TCP has the client wait. It is tried again until ctx is done.
+// If the queue of a unix socket is full, connect(2) fails at once with EAGAIN,
+// where TCP makes the client wait. dial retries until ctx is done.
 func dial(ctx context.Context, dialer net.Dialer, addr net.Addr) (net.Conn, error) {
 	dialer.KeepAlive, dialer.Control = -1, resetOnClose
 	dialer.SetMultipathTCP(false)
@@ -54,10 +54,10 @@ func dial(ctx context.Context, dialer net.Dialer, addr net.Addr) (net.Conn, erro
 	}
 }
 
-// resetOnClose makes a reset of the end of a socket that is not kept. A backend
-// of this machine that is down may have a port from which the kernel chooses
-// for outgoing connections. When it chooses that one, the socket is connected to
-// itself. Package net tries twice more then, and what it closes would wait in
+// resetOnClose makes a socket that is not kept end with a reset. The port of a
+// local backend that is down may be in the range from which the kernel picks
+// source ports. If the kernel picks that port, the socket connects to itself.
+// Package net then retries twice, and the sockets that it closes would stay in
 // TIME_WAIT and keep the backend from binding its port.
 func resetOnClose(network, _ string, c syscall.RawConn) error {
 	if network == "unix" {

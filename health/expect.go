@@ -24,8 +24,9 @@ type expect struct{ script []Step }
 
 // NewExpect returns a Checker that carries out a script. A Receive is satisfied
 // when the bytes received since the last satisfied one contain it, however they
-// were cut into packets. A Send may fail when all that is expected after it was
-// received: some servers answer each client as it connects, and close without reading.
+// were cut into packets. A Send may fail if everything expected after it has been
+// received: some servers answer each client as it connects, and close without
+// reading.
 func NewExpect(script []Step) Checker { return expect{script} }
 
 func (c expect) Check(ctx context.Context, addr net.Addr, _ string) error {

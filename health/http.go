@@ -32,7 +32,7 @@ type HTTPOptions struct {
 	TLS    *TLSOptions   // nil means without TLS
 }
 
-// maxInformational is how many answers of 1xx may come before the answer.
+// maxInformational is how many 1xx answers may come before the final one.
 const maxInformational = 5
 
 type httpChecker struct{ options HTTPOptions }
@@ -61,8 +61,8 @@ func (c httpChecker) Check(ctx context.Context, addr net.Addr, name string) erro
 	})
 }
 
-// talk asks and judges the answer, which may come before the request is sent:
-// some servers answer each client as it connects, and close.
+// talk sends the request and judges the answer. The answer may come before the
+// request is sent: some servers answer each client as it connects, and close.
 func (c httpChecker) talk(ctx context.Context, conn net.Conn, host string) error {
 	_, unsent := io.WriteString(conn, c.request(host))
 	err := c.answer(ctx, conn)
@@ -77,10 +77,10 @@ func (c httpChecker) request(host string) string {
 		c.options.Method, c.options.Path, host)
 }
 
-// hostOf is the Host header for a server that is configured by name or, when
-// that is "", by its address. The port is left out where it is the scheme's
-// (RFC 9110 section 4.2.3), as clients do. A zone means nothing to others (RFC
-// 6874 section 3).
+// hostOf is the Host header for a server that is configured by name or, if name
+// is "", by its address. Like clients, it leaves the scheme's default port out
+// (RFC 9110 section 4.2.3). It leaves out a zone, which only this machine knows
+// (RFC 6874 section 3).
 func (c httpChecker) hostOf(addr net.Addr, name string) string {
 	a, ok := addr.(*net.TCPAddr)
 	if !ok {

@@ -15,7 +15,7 @@ import (
 type Target struct {
 	Backend *backend.Backend
 	Addr    net.Addr       // a *net.TCPAddr or a *net.UnixAddr
-	Name    string         // the host name of Addr in the configuration; "" if that has an address
+	Name    string         // the host name of Addr in the configuration; "" if an address is configured
 	Health  backend.Health // what checks before these have found; unknown to begin anew
 }
 
@@ -77,7 +77,7 @@ type target struct {
 	index    int32 // in its group
 	probe    int32 // of the check under way; -1: none, or not one of the prober's
 	stood    int64 // runner.stood when the check under way began
-	repeats  int   // failures in a row that were no verdict, see runner.conclude
+	repeats  int   // failures in a row that did not count; see runner.conclude
 	addr     sockaddr
 	status   Status
 	schedule Schedule

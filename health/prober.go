@@ -39,7 +39,7 @@ func (p *prober) start(target int32, addr *sockaddr) (int32, unix.Errno) {
 	s := &p.probes[i]
 	errno = connect(int(s.fd), addr)
 	if (errno == 0 || errno == unix.EINPROGRESS) && isSelf(int(s.fd), addr) {
-		// Nothing listens there. Its server needs the port that this socket has.
+		// Nothing listens there, and this socket holds the port that the server needs.
 		_ = connect(int(s.fd), &unspecified)
 		p.close(i)
 		return -1, unix.ECONNREFUSED

@@ -18,10 +18,10 @@ const (
 	calm = 10 * time.Second
 	// asleep is how long the runner pauses when there is nothing to do.
 	asleep = time.Hour
-	// still is how late a turn must begin or end for this process to have stood
-	// still: it was stopped, or its virtual machine was frozen.
+	// still is how late a turn must begin or end to show that this process has
+	// stood still: it was stopped, or its virtual machine was frozen.
 	still = 2 * tick
-	// maxRepeats is how many failures in a row may be due to that. A machine
+	// maxRepeats is how many failures in a row are excused by that. A machine
 	// that is always late finds its dead backends later, but it finds them.
 	maxRepeats = 3
 )
@@ -35,8 +35,8 @@ type runner struct {
 
 	start  time.Time
 	now    int64  // when this turn of the loop began, in nanoseconds since start
-	wake   int64  // when the next one is to begin at the latest
-	stood  int64  // for how long this process has stood still, all in all
+	wake   int64  // when the next turn is to begin at the latest
+	stood  int64  // the total time for which this process has stood still
 	agenda agenda // when checks begin, and when the prober's time out
 	tcp    lane
 	other  lane
@@ -87,8 +87,8 @@ func (r *runner) run(ctx context.Context) {
 // turn does what there is to do, and returns how long there will be nothing
 // unless a verdict comes.
 func (r *runner) turn(ctx context.Context) time.Duration {
-	// Verdicts are taken before the clock is read: if they are late because this
-	// process stood still, that is known when they are looked at.
+	// Take verdicts before reading the clock: if they are late because this
+	// process stood still, r.stood shows that when they are handled.
 	verdicts := r.verdicts.take()
 	r.look(r.wake)
 	r.prober.poll(r.ended) // before anything is found to have timed out
@@ -211,8 +211,8 @@ func (r *runner) conclude(target int32, err error) {
 	case err != nil && isLocal(err):
 		r.trouble(err)
 	case err != nil && t.repeats < maxRepeats && r.stoodStill(t):
-		// The answer may have waited, here or in the network. That is no
-		// verdict; the check is made again at once.
+		// The answer may have waited, here or in the network. The failure does
+		// not count, and the check is repeated at once.
 		t.repeats++
 		t.schedule.Due = r.now
 		r.agenda.set(target, r.now)
@@ -226,8 +226,8 @@ func (r *runner) conclude(target int32, err error) {
 	r.agenda.set(target, t.schedule.Due)
 }
 
-// stoodStill reports whether this process stood still for a good part of the
-// time that the check of t had.
+// stoodStill reports whether this process stood still for a quarter of the
+// timeout or longer during the check of t.
 func (r *runner) stoodStill(t *target) bool {
 	return r.stood-t.stood >= int64(r.m.groups[t.group].Timeout/4)
 }
@@ -285,7 +285,7 @@ func (r *runner) pause() time.Duration {
 	}
 	if r.prober.busy > 0 || r.other.busy > 0 {
 		// Soon at first, then ever more patiently: who does not answer at once
-		// may never do so. The prober must be asked; other checks report by
+		// may never do so. The prober must be polled; other checks report by
 		// themselves, but only a late turn shows that this process stood still.
 		at = min(at, r.now+min(max(r.now-r.lastBegun, int64(tick)), int64(maxPoll)))
 	}

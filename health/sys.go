@@ -65,19 +65,19 @@ func connect(fd int, addr *sockaddr) unix.Errno {
 }
 
 // isSelf reports whether the socket fd, which connects to addr, has that very
-// address: the kernel chooses a port for it among those of ip_local_port_range,
-// and when nothing listens on addr, that may be the port of addr.
+// address itself: the kernel picks its port from ip_local_port_range, and if
+// nothing listens on addr, that may be the port of addr.
 func isSelf(fd int, addr *sockaddr) bool {
 	var own sockaddr
 	size := uint32(unsafe.Sizeof(own.raw))
 	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd),
 		uintptr(unsafe.Pointer(&own.raw)), uintptr(unsafe.Pointer(&size)))
-	if errno != 0 || own.raw.Port != addr.raw.Port { // which both families have in the same place
+	if errno != 0 || own.raw.Port != addr.raw.Port { // at the same offset in both families
 		return false
 	}
 	if addr.family == unix.AF_INET {
 		own, addr := (*unix.RawSockaddrInet4)(unsafe.Pointer(&own.raw)), (*unix.RawSockaddrInet4)(unsafe.Pointer(&addr.raw))
-		return own.Addr == addr.Addr || addr.Addr == [4]byte{} // which stands for the loopback address
+		return own.Addr == addr.Addr || addr.Addr == [4]byte{} // 0.0.0.0 stands for the loopback address
 	}
 	return own.raw.Addr == addr.raw.Addr || addr.raw.Addr == [16]byte{}
 }

@@ -12,14 +12,14 @@ import (
 // TLSOptions say how a handshake is made.
 type TLSOptions struct {
 	// ServerName is asked for (SNI), and what a verified certificate must be
-	// for. "" means the name by which the backend is configured. If it is
-	// configured by an IP address, nothing is asked for, and a verified
-	// certificate must be for that address.
+	// for. "" means the backend's configured name. If the backend is configured
+	// by an IP address, no name is sent, and a verified certificate must be for
+	// that address.
 	ServerName string
 	// Verify demands a certificate that is valid for the name, now, and from
 	// an issuer in Roots, and TLS 1.2 or 1.3 with a cipher suite that crypto/tls
-	// offers by default. Without it, any certificate, version and cipher suite
-	// will do that crypto/tls knows.
+	// offers by default. Without it, any certificate, and any version and cipher
+	// suite that crypto/tls supports will do.
 	Verify bool
 	// Roots are the issuers; nil means the system's.
 	Roots *x509.CertPool
@@ -41,9 +41,9 @@ func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error
 	})
 }
 
-// everySuite is all cipher suites of TLS 1.0 to 1.2 that crypto/tls knows, also
-// those that it does not offer by itself: RSA key exchange, 3DES, RC4. Those of
-// TLS 1.3 are always offered.
+// everySuite is all cipher suites of TLS 1.0 to 1.2 that crypto/tls supports,
+// including those that it does not offer by default: RSA key exchange, 3DES,
+// RC4. Those of TLS 1.3 are always offered.
 var everySuite = func() (ids []uint16) {
 	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		ids = append(ids, suite.ID)
@@ -56,8 +56,8 @@ func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr,
 		ServerName: cmp.Or(o.ServerName, name), RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
 	}
 	if !o.Verify {
-		// A check is about the server's work. Who it is, and whether others can
-		// listen, is the clients' question: what serves old ones works.
+		// A check asks whether the server works. Its identity and the strength of
+		// its encryption are for its clients to judge.
 		config.InsecureSkipVerify = true
 		config.MinVersion, config.CipherSuites = tls.VersionTLS10, everySuite
 	}
