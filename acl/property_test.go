@@ -67,8 +67,7 @@ func genRules(t *rapid.T) []Rule {
 	return rules
 }
 
-// inSets moves the prefixes of some rules into sets, and has others name these too, which changes nothing for those
-// that come later.
+// inSets moves the prefixes of some rules into sets. Later rules name the same sets too, which must change nothing.
 func inSets(t *rapid.T, rules []Rule) []Rule {
 	var sets []*Set
 	moved := make([]Rule, len(rules))
@@ -78,7 +77,7 @@ func inSets(t *rapid.T, rules []Rule) []Rule {
 			half := len(r.Prefixes) / 2
 			moved[i].Prefixes = r.Prefixes[:half]
 			sets = append(sets, NewSet(r.Prefixes[half:]))
-			moved[i].Sets = sets // those of earlier rules again
+			moved[i].Sets = sets // those of earlier rules, too
 		}
 	}
 	return moved

@@ -56,8 +56,8 @@ func TestEjection(t *testing.T) {
 	}
 }
 
-// TestSilenceOfBusyBackend has clients wait while the backend answers others: it
-// is well, in whatever order that is told.
+// TestSilenceOfBusyBackend makes clients wait while the backend answers others:
+// the backend is well, in whatever order the events are reported.
 func TestSilenceOfBusyBackend(t *testing.T) {
 	p, backends, _ := ejecting(t, 50, 2)
 	b := backends[0]
@@ -83,8 +83,8 @@ func TestSilenceOfBusyBackend(t *testing.T) {
 	}
 }
 
-// TestSilencesOfOneClient has one client wait on many connections: in the time
-// between two looks, that is one failure.
+// TestSilencesOfOneClient makes one client wait on many connections: between two
+// looks, that is one failure.
 func TestSilencesOfOneClient(t *testing.T) {
 	for _, test := range []struct {
 		name, first, second string
@@ -116,7 +116,7 @@ func TestSilencesOfOneClient(t *testing.T) {
 		p.Silent(backends[0], Silence{Client: clientAt(i), Once: time.Hour})
 	}
 	if n := len(p.members[0].silences); n > maxSilences {
-		t.Errorf("%d silences are remembered", n)
+		t.Errorf("%d silences are kept", n)
 	}
 }
 

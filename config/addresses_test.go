@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// checkAddresses is what CheckAddresses says of a file that Load accepts.
+// checkAddresses returns what CheckAddresses reports for a file that Load accepts.
 func checkAddresses(t *testing.T, text string, local ...string) string {
 	t.Helper()
 	c, err := Parse("a.yaml", []byte(text), nil)
@@ -26,8 +26,8 @@ func checkAddresses(t *testing.T, text string, local ...string) string {
 	return ""
 }
 
-// A backend on an address of this machine is the proxy itself where that
-// listens on all addresses, and only there.
+// A backend on an address of this machine is the proxy itself if a listener
+// binds all addresses, and only then.
 func TestLoopsThroughLocalAddresses(t *testing.T) {
 	const backends = `["10.0.0.9:80", "[fd00::9]:80", "[fe80::9%eth0]:80", "10.0.0.8:80", "10.0.0.9:81"]`
 	const itself = `a.yaml:2:%d: the backend %s is the proxy itself: its listener "a" (line 1) listens on %s and leads back to the pool "a": ` +
@@ -50,8 +50,8 @@ func TestLoopsThroughLocalAddresses(t *testing.T) {
 	}
 }
 
-// Thousands of listeners on each other's ports and pools in one long chain:
-// no pair is compared with each other.
+// Thousands of listeners whose pools form one long chain are checked without
+// comparing every pair.
 func TestManyAddressesAreCheckedQuickly(t *testing.T) {
 	const n = 4_000 / slowdown
 	var b strings.Builder

@@ -119,7 +119,7 @@ func TestEnvironmentAlone(t *testing.T) {
 	}
 }
 
-// What Kubernetes sets is ignored, and that is said.
+// A variable that Kubernetes sets is ignored, with a warning.
 func TestKubernetesWarning(t *testing.T) {
 	const want = `$LISTENER_PORT: "tcp://10.0.0.1:80" is ignored, because Kubernetes sets it for a Service named listener: ` +
 		`rename the Service, or set enableServiceLinks: false in the Pod`

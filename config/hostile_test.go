@@ -14,12 +14,12 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Files made to take long or to fill the memory are refused, or read, in a
-// time and with memory that their size explains.
+// Files made to take long or to fill the memory are refused or read within time
+// and memory limits.
 func TestHostileFiles(t *testing.T) {
 	const (
 		most       = 5 * time.Second
-		mostMemory = 600 << 20 // of all that is allocated, garbage included
+		mostMemory = 600 << 20 // all allocations, garbage included
 	)
 	mappings := func(n, keys int) string {
 		var b strings.Builder
@@ -62,8 +62,8 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// A panic of the YAML library is a problem of the file, at the last place that
-// is known.
+// A panic of the YAML library is reported as a problem of the file, at the last
+// known position.
 func TestYAMLPanics(t *testing.T) {
 	for want, tokenize := range map[string]func(string) token.Tokens{
 		`a.yaml:1:1: cannot be read as YAML: out of\tluck: check its indentation and brackets`: func(string) token.Tokens { panic("out of\tluck") },
@@ -79,7 +79,7 @@ func TestYAMLPanics(t *testing.T) {
 	}
 }
 
-// A list that is no list of addresses is not read to its end.
+// A file that is not a list of addresses is not read to its end.
 func TestHostileList(t *testing.T) {
 	const n = 8_000_000 / slowdown
 	dir := t.TempDir()

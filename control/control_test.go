@@ -38,7 +38,7 @@ func parse(t *testing.T, yaml string) *config.Config {
 // names is a name server. It counts the questions.
 type names struct {
 	known map[string][]string
-	mu    sync.Mutex // look-ups are made at once
+	mu    sync.Mutex // look-ups are concurrent
 	asked map[string]int
 }
 

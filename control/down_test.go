@@ -36,7 +36,7 @@ pools:
 	}
 }
 
-// A pool whose backends are all down serves nobody, and a listener that follows it does not listen from the start.
+// A pool whose backends are all down serves no client, and a listener with when_no_backend: unlisten never listens.
 func TestPoolThatIsDown(t *testing.T) {
 	for _, policy := range []string{"least_conn", "round_robin", "p2c", "random", "source_hash", "maglev", "first"} {
 		cfg := parse(t, "listeners: {web: {bind: \":80\", when_no_backend: unlisten}}\n"+

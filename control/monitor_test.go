@@ -346,7 +346,7 @@ pools:
 	}
 }
 
-// TestChecksKnowNames has checks ask for a backend by the name in the configuration, and connect to its address.
+// TestChecksKnowNames: checks ask for a backend by its configured name, and connect to its address.
 func TestChecksKnowNames(t *testing.T) {
 	lookup := (&names{known: map[string][]string{"localhost": {"127.0.0.1"}, "db.test": {"2001:db8::1"}}}).lookup
 	_, m, err := Build(t.Context(), parse(t, `
@@ -381,7 +381,7 @@ func TestEachCheck(t *testing.T) {
 	}
 }
 
-// silentSecondAgo has the first backend of a pool fail a client a second ago.
+// silentSecondAgo reports that the first backend of a pool has failed a client since a second ago.
 func silentSecondAgo(p *proxy.Pool) {
 	then := proxy.Clock() - int64(time.Second)
 	p.Balancer.Silent(p.Backends[0], balancer.Silence{Asked: then, Now: then})

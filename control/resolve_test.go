@@ -23,7 +23,7 @@ func manyNames(t *testing.T, n int) *config.Config {
 	return parse(t, b.String()+"]}}\n")
 }
 
-// A name server that is slow with each name is waited for once, not once for each: here it answers only when all are
+// A start waits for a slow name server once, not once per name: here the server answers only when all names have been
 // asked for.
 func TestNamesAreResolvedAtOnce(t *testing.T) {
 	var asked sync.WaitGroup
@@ -38,7 +38,7 @@ func TestNamesAreResolvedAtOnce(t *testing.T) {
 	}
 }
 
-// Of many names, only so many are asked for at once, and all failures are reported, in the order of the file.
+// The number of concurrent look-ups is bounded, and all failures are reported, in the order of the file.
 func TestAllNamesThatFailAreReported(t *testing.T) {
 	const n = 10 * lookupsAtOnce
 	var mu sync.Mutex
@@ -73,7 +73,7 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 	}
 }
 
-// What a file does not show, its names do: that two listeners have one address, and that a backend is the proxy itself.
+// Only resolved names show that two listeners have the same address, or that a backend is the proxy itself.
 func TestResolvedNamesAreChecked(t *testing.T) {
 	server := names{known: map[string][]string{"a.test": {"127.0.0.1"}, "b.test": {"::1"}, "c.test": {"127.0.0.1"}}}
 	for want, yaml := range map[string]string{

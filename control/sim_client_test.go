@@ -27,7 +27,7 @@ type simDial struct {
 	backend   *backend.Backend
 	began     int64
 	asked     int64 // when the client began to wait for a byte
-	withdrawn bool  // another one was faster
+	withdrawn bool  // another dial was faster
 	relaying  bool
 	answered  bool // with a byte
 	over      bool

@@ -181,7 +181,7 @@ const (
 	simGaveUp        // the client has waited for a byte
 )
 
-// simOnce is in how much time clients that give up count once each.
+// simOnce is the time in which a client that gives up counts once.
 const simOnce = 500 * time.Millisecond
 
 // ended is the end of a connection.

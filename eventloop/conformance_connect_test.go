@@ -67,9 +67,8 @@ func connectRefused(t *testing.T, d *driver) {
 	d.close(s)
 }
 
-// connectMeetsItself connects from the very port that it connects to, as the kernel does by itself when no server listens
-// on a port that it picks as a source. That is a refusal, and the port is free for the server as soon as the socket is
-// closed.
+// connectMeetsItself connects from the very port that it connects to. The kernel can do so when it picks a source port on
+// which no server listens. The connect counts as refused, and the port is free for the server once the socket is closed.
 func connectMeetsItself(t *testing.T, d *driver, host string) {
 	s, port := d.boundSocket(net.JoinHostPort(host, "0"))
 	to := InetSockaddr(netip.AddrPortFrom(netip.MustParseAddr(host), port), 0)

@@ -131,7 +131,7 @@ func sendResetIsNoEnd(t *testing.T, d *driver, network string) {
 		if network == "unix" { // closed with this byte unread, it resets
 			d.send(s, []byte("x")).expect(t, 1, 0)
 		}
-		if i%2 == 0 { // the kernel wakes them in the order in which they began to wait, or the other way round
+		if i%2 == 0 { // the kernel wakes them in the order in which they began to wait, or in reverse
 			d.startRecv(s)
 		}
 		d.startSend(s, make([]byte, 16<<20))
@@ -145,7 +145,7 @@ func sendResetIsNoEnd(t *testing.T, d *driver, network string) {
 		for failed := false; !failed; {
 			d.take()
 			r := d.pending[len(d.pending)-1]
-			if r.Slot != s { // of a round before
+			if r.Slot != s { // from an earlier round
 				continue
 			}
 			if failed = r.Err != 0; !failed {

@@ -186,8 +186,8 @@ func recvResetBetween(t *testing.T, d *driver, network string) {
 	d.recv(s).expect(t, 0, unix.ECONNRESET)
 }
 
-// recvEndBehindBytes: the end of a stream that is there together with its last bytes is completed, whatever the
-// receives before have taken.
+// recvEndBehindBytes: an end of a stream that comes together with the last bytes is reported, whatever earlier receives
+// have taken.
 func recvEndBehindBytes(t *testing.T, d *driver, network string) {
 	ends := []struct {
 		name  string
@@ -313,8 +313,8 @@ func recvUrgent(t *testing.T, d *driver, network string) {
 	}
 }
 
-// recvUrgentAmongSignals: at the urgent mark, a receive of the kernel fails with EAGAIN while a signal is pending, with
-// nothing to follow it (tcp_recvmsg_locked in net/ipv4/tcp.c). The Go runtime sends signals to stop a goroutine.
+// recvUrgentAmongSignals: at the urgent mark, the kernel fails a receive with EAGAIN while a signal is pending, and no
+// event follows (tcp_recvmsg_locked in net/ipv4/tcp.c). The Go runtime sends signals to preempt goroutines.
 func recvUrgentAmongSignals(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	rawsys.SetInt(d.loop.FD(s), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)

@@ -91,7 +91,7 @@ func watchBytes(t *testing.T, d *driver, network string) {
 	}
 }
 
-// watchResetAfterEnd: a peer that has finished and is then gone. On a unix socket that is a close.
+// watchResetAfterEnd: a peer finishes and then resets. On a unix socket, it closes.
 func watchResetAfterEnd(t *testing.T, d *driver, network string) {
 	for _, before := range []bool{false, true} {
 		s, peer := d.pair(network)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLooks follows the time up to which timers may expire through waits of all kinds.
+// TestLooks checks the time up to which timers may expire after waits of all kinds.
 func TestLooks(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	type wait struct {
@@ -38,8 +38,8 @@ func TestLooks(t *testing.T) {
 	}
 }
 
-// loopPauses stops a loop's clock for a while, in which a byte comes for each of many sockets and all their timers
-// become due: more than one wait returns.
+// loopPauses pauses a loop. Meanwhile, a byte comes for each of many sockets, more than one wait returns, and all their
+// timers become due.
 func loopPauses(t *testing.T, d *driver) {
 	const sockets = eventsAtATime + 44
 	peers := make([]int, sockets)

@@ -11,8 +11,8 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// Peers that read nothing leave room for the others, however many they are, and lose no byte of what waits for them.
-func TestIOUringPeersThatReadNothingStopNobodyElse(t *testing.T) {
+// Peers that read nothing leave buffers for the others, however many they are, and lose none of the bytes sent to them.
+func TestIOUringPeersThatReadNothingStopNoOtherPeer(t *testing.T) {
 	for _, network := range streams {
 		t.Run(network, func(t *testing.T) {
 			d, buffers := startIOUring(t)
@@ -70,7 +70,7 @@ func TestIOUringPeersThatReadNothingStopNobodyElse(t *testing.T) {
 			for _, p := range pairs {
 				got, err := io.ReadAll(p.to)
 				if err != nil || !bytes.Equal(got, sent) {
-					t.Fatalf("a peer that began to read late got %d bytes of %d, or others, %v", len(got), len(sent), err)
+					t.Fatalf("a peer that began to read late got %d of %d bytes, or wrong bytes, %v", len(got), len(sent), err)
 				}
 				finish(t, p.to)
 				p.relay.await(t)

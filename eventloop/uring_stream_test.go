@@ -63,8 +63,8 @@ func TestIOUringStreamBound(t *testing.T) {
 	}
 }
 
-// A receive that has missed the end of its socket finds it when it is told to look again. POLL_FIRST stands for the
-// moment between a receive's attempt and its poll, in which bytes and a reset have come.
+// A receive that has missed the end of its socket finds it after Recheck. POLL_FIRST simulates bytes and a reset that come
+// between a receive's attempt and its poll.
 func TestIOUringRecheck(t *testing.T) {
 	d, _ := startIOUring(t)
 	s, peer := d.pair("tcp")

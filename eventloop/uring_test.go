@@ -118,7 +118,7 @@ func TestIOUringWaitsForBuffers(t *testing.T) {
 	}
 }
 
-// Operations that are started while the kernel takes no submissions wait until it does, however many they are.
+// Operations that start while the kernel accepts no submissions wait until it does, however many they are.
 func TestIOUringSubmissionsWait(t *testing.T) {
 	d, _ := startIOUring(t)
 	const sockets = submissions + 100
@@ -154,7 +154,7 @@ func TestIOUringSubmissionsWait(t *testing.T) {
 	})
 }
 
-// What the kernel refuses for the time being is tried again; what it forbids ends the loop with an error.
+// A temporary refusal of the kernel is retried; a permanent error ends the loop.
 func TestIOUringRefusals(t *testing.T) {
 	for errno, want := range map[unix.Errno]unix.Errno{
 		unix.ENOMEM: 0, unix.EAGAIN: 0, unix.EBUSY: 0, unix.EINTR: 0, unix.ETIME: 0,

@@ -15,8 +15,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultThousandsOfPorts has a listener with 8,000 ports, which is 16,000 sockets on two loops. That takes a fraction
-// of a second; with a search through all ports for each it would take several.
+// TestFaultThousandsOfPorts opens a listener with 8,000 ports, which is 16,000 sockets on two loops. That takes a fraction
+// of a second; a search through all ports for each port would take several seconds.
 func TestFaultThousandsOfPorts(t *testing.T) {
 	const most = 2 * time.Second
 	if !inNamespace(t) {
@@ -65,8 +65,8 @@ func TestFaultLinkLocalListener(t *testing.T) {
 	})
 }
 
-// TestFaultSocketOwner has an ordinary user give a unix socket away: the start fails with what is to be done, and leaves
-// no file.
+// TestFaultSocketOwner sets another owner as an ordinary user: startup fails with an error that says what to do, and
+// leaves no file.
 func TestFaultSocketOwner(t *testing.T) {
 	testenv.NeedSuite(t, "faults")
 	testenv.NeedRoot(t)

@@ -13,8 +13,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultClientsThatNeverRead has 9,000 clients of one loop that send to an echo and read nothing: what waits for them
-// must leave room for others, and one that begins to read gets all.
+// TestFaultClientsThatNeverRead connects 9,000 clients to one loop, which send to an echo server and read nothing. The
+// bytes that wait for them must leave room for other clients, and a client that begins to read gets all of its bytes.
 func TestFaultClientsThatNeverRead(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -70,7 +70,7 @@ func TestFaultClientsThatNeverRead(t *testing.T) {
 			got := make([]byte, sent[i])
 			want := testnet.Stream(i).Piece(0, int(sent[i]))
 			if n, err := io.ReadFull(stuck[i], got); err != nil || string(got) != string(want) {
-				t.Fatalf("a client that begins to read late got %d bytes of %d, or others, %v", n, len(want), err)
+				t.Fatalf("a client that begins to read late got %d of %d bytes, or wrong bytes, %v", n, len(want), err)
 			}
 		}
 		for _, c := range stuck {

@@ -13,9 +13,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultSelfConnectOfChecks has a backend of this machine that is down, and whose port is one of the 16 from which the
-// kernel chooses for outgoing connections: a check that gets it connects to itself. Such a check is refused, and does
-// not keep the backend from binding its port.
+// TestFaultSelfConnectOfChecks checks a local backend that is down, and whose port is one of the 16 source ports of the
+// kernel. A check that gets that port connects to itself. It must count as refused, and must not keep the backend from
+// binding its port.
 func TestFaultSelfConnectOfChecks(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -48,7 +48,7 @@ func TestFaultSelfConnectOfChecks(t *testing.T) {
 	}
 }
 
-// tcpChecksRefused has a monitor check addr many times: it never says up while nothing listens there.
+// tcpChecksRefused checks addr many times with a monitor, which must never report it up while nothing listens there.
 func tcpChecksRefused(t *testing.T, addr *net.TCPAddr) {
 	t.Helper()
 	up := make(chan struct{}, 1)

@@ -10,9 +10,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultSelfConnect takes away a backend of this machine whose port the kernel also picks as a source port, one dial
-// in eight: the proxy must not become its own backend. Clients see a backend that refuses, never their own bytes, and
-// the server can bind its port again.
+// TestFaultSelfConnect stops a local backend whose port the kernel also picks as a source port, for one dial in eight.
+// The proxy must not become its own backend: clients see a backend that refuses, never their own bytes, and the server
+// can bind its port again.
 func TestFaultSelfConnect(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -43,7 +43,7 @@ func TestFaultSelfConnect(t *testing.T) {
 	})
 }
 
-// bindStrictly binds a port as a server without SO_REUSEADDR does, and gives it back.
+// bindStrictly binds a port as a server without SO_REUSEADDR does, and releases it.
 func bindStrictly(t *testing.T, address string) {
 	t.Helper()
 	addr := eventloop.InetSockaddr(netip.MustParseAddrPort(address), 0)

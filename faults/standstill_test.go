@@ -31,8 +31,8 @@ func (p *process) stopped() {
 	})
 }
 
-// TestFaultStandstill stops a proxy for twice as long as any of its timers allows: what came meanwhile counts, on a
-// quiet connection, on one that waits for an answer, in a queue, and on one that a graceful stop waits for.
+// TestFaultStandstill pauses a proxy for twice as long as any of its timers. What arrives during the pause must count: on a
+// quiet connection, on one that waits for an answer, in the queue, and on one that a graceful stop waits for.
 func TestFaultStandstill(t *testing.T) {
 	const limit = time.Second
 	engines(t, func(t *testing.T, engine string) {

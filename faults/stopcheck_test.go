@@ -66,5 +66,5 @@ func (p *process) pause() {
 	})
 }
 
-// resume has the process go on.
+// resume continues the process.
 func (p *process) resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }

@@ -12,7 +12,7 @@ import (
 // longHeader is a header of 100 KiB.
 var longHeader = strings.Repeat("Set-Cookie: "+strings.Repeat("a", 1000)+"\r\n", 100)
 
-// TestStatusLineDecides has servers answer as a strict reader would refuse: the
+// TestStatusLineDecides serves answers that a strict reader would refuse: the
 // check passes by the status line alone, whether or not the server then closes.
 func TestStatusLineDecides(t *testing.T) {
 	for name, answer := range map[string]string{
@@ -76,7 +76,7 @@ func TestWhatIsNoStatusLine(t *testing.T) {
 	}
 }
 
-// TestBodyOfOddAnswers has a body follow a header that a strict reader refuses.
+// TestBodyOfOddAnswers serves bodies after headers that a strict reader refuses.
 func TestBodyOfOddAnswers(t *testing.T) {
 	for _, test := range []struct{ name, answer, want string }{
 		{"identity", "Transfer-Encoding: identity\r\n\r\nready", ""},
@@ -115,7 +115,7 @@ func TestBodyOfOddAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheQuestion has a server that answers each client as it
+// TestAnswerBeforeTheQuestion runs a server that answers each client as it
 // connects, and closes without reading: its reset must not hide the answer.
 func TestAnswerBeforeTheQuestion(t *testing.T) {
 	for name, talk := range map[string]func(net.Conn) error{
@@ -126,7 +126,7 @@ func TestAnswerBeforeTheQuestion(t *testing.T) {
 		"expect of something else": func(c net.Conn) error {
 			err := NewExpect([]Step{{Send: []byte("hello")}, {Receive: []byte("hello")}}).(expect).talk(t.Context(), c)
 			if err == nil || !strings.HasPrefix(err.Error(), `send "hello": `) {
-				t.Errorf("what was not sent, and not answered: %v", err)
+				t.Errorf("error %v, want that of the failed send", err)
 			}
 			return nil
 		},

@@ -118,8 +118,8 @@ func TestOtherChecksTakeSelfConnectsAsRefused(t *testing.T) {
 	}
 }
 
-// TestBusyUnixSocketIsWaitedFor has a server whose queue is full when the check
-// comes, and takes connections later.
+// TestBusyUnixSocketIsWaitedFor checks a server whose queue is full at first, and
+// which accepts connections later.
 func TestBusyUnixSocketIsWaitedFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

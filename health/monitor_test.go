@@ -224,7 +224,7 @@ func TestErrorsOfThisMachineAreNoVerdict(t *testing.T) {
 	})
 }
 
-// named is a checker that records by which names it is to ask.
+// named is a checker that records the names that it is given.
 type named chan string
 
 func (n named) Check(_ context.Context, addr net.Addr, name string) error {

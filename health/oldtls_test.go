@@ -29,9 +29,9 @@ func oldCertificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return certify(t, key)
 }
 
-// TestEveryTLSThatGoSpeaksPasses has servers with one version and one cipher
-// suite each: without verify all pass, with it those that crypto/tls offers by
-// default, of TLS 1.2 and 1.3.
+// TestEveryTLSThatGoSpeaksPasses runs servers with one version and one cipher
+// suite each. Without verify all pass; with verify, those of TLS 1.2 and 1.3
+// that crypto/tls offers by default.
 func TestEveryTLSThatGoSpeaksPasses(t *testing.T) {
 	rsaCertificate, rsaRoots := oldCertificate(t)
 	ecdsaCertificate, ecdsaRoots := newCertificate(t)
@@ -64,8 +64,8 @@ func TestEveryTLSThatGoSpeaksPasses(t *testing.T) {
 	}
 }
 
-// TestOldServersOfOpenSSL asks another implementation, set to speak as old
-// servers do, and to answer a request over it.
+// TestOldServersOfOpenSSL checks servers of another implementation, set up like
+// old servers.
 func TestOldServersOfOpenSSL(t *testing.T) {
 	certificate, _ := oldCertificate(t)
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
@@ -85,7 +85,7 @@ func TestOldServersOfOpenSSL(t *testing.T) {
 		{"RSA key exchange of TLS 1.0", "-tls1 -cipher AES256-SHA:@SECLEVEL=0", ""},
 		{"P-521", "-tls1_2 -groups P-521", ""},
 		{"TLS 1.3", "-tls1_3", ""},
-		// What crypto/tls cannot speak, as the documentation says.
+		// What crypto/tls does not support, as the documentation says.
 		{"DHE", "-tls1_2 -cipher kDHE", "TLS handshake: tls: handshake failure"},
 		{"signatures with SHA-1", "-tls1_2 -cipher ECDHE:@SECLEVEL=0 -sigalgs RSA+SHA1", "TLS handshake: tls: handshake failure"},
 	} {

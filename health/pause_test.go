@@ -11,9 +11,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// In these tests the test makes the turns of the loop. One that comes too late
-// is what a process makes that was stopped, or whose virtual machine was frozen:
-// time has gone by, and deadlines have passed.
+// These tests run the turns of the loop themselves. A turn that comes too late
+// stands for a process that was stopped, or whose virtual machine was frozen:
+// time has passed, and so have deadlines.
 
 // oneTarget is a runner of one target, which one failed check takes down.
 func oneTarget(t *testing.T, c Checker, target Target) *runner {
@@ -25,7 +25,8 @@ func oneTarget(t *testing.T, c Checker, target Target) *runner {
 	return r
 }
 
-// turnAfter makes a turn so much later, and has what that begins come to rest.
+// turnAfter makes a turn after the given time, and waits for the checks that it
+// begins to come to rest.
 func turnAfter(t *testing.T, r *runner, wait time.Duration) (next time.Duration) {
 	<-time.After(wait)
 	next = r.turn(t.Context())
@@ -130,7 +131,7 @@ func TestAnswersBeforeTimeouts(t *testing.T) {
 		turnAfter(t, r, 4*time.Second)
 		wantHealth(t, "an answer that waits", r, backend.HealthUp, 1)
 		if err := r.m.results[0].Err; err != nil {
-			t.Errorf("an answer that waits: %v", err)
+			t.Errorf("a waiting answer was reported as %v", err)
 		}
 
 		r = oneTarget(t, NewTCP(), Target{Addr: addr(silent)})
@@ -138,7 +139,7 @@ func TestAnswersBeforeTimeouts(t *testing.T) {
 		turnAfter(t, r, 4*time.Second)
 		wantHealth(t, "no answer in a stop", r, backend.HealthUp, 1)
 		if r.prober.busy != 1 {
-			t.Errorf("%d checks are under way after the stop, want the one that is made again", r.prober.busy)
+			t.Errorf("%d checks are under way after the stop, want only the repeated one", r.prober.busy)
 		}
 		for next := time.Duration(0); r.m.Checks() == 1; {
 			next = turnAfter(t, r, next)

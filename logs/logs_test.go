@@ -484,8 +484,8 @@ func BenchmarkConnectionLine(b *testing.B) {
 	}
 }
 
-// TestAwaitRoom logs four times more than the queue holds, to an output that is slow, and loses nothing; where the
-// output takes nothing, it waits once.
+// TestAwaitRoom logs four times more than the queue holds to a slow output, and loses nothing. If the output takes
+// nothing, it waits only once.
 func TestAwaitRoom(t *testing.T) {
 	const queue, logged = 16 << 10, 1000
 	r, w := io.Pipe() // each write waits for its reader

@@ -7,8 +7,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestResetReachesPeerThatTakesNothing has one end send more than fits and reset, while the other end only writes: it
-// takes nothing of what was sent before, and learns of the reset nevertheless, long before half_close is over.
+// TestResetReachesPeerThatTakesNothing: one end sends more than fits and resets, while the other end only writes. The
+// writer reads nothing of what was sent before, and still gets the reset, long before half_close is over.
 func TestResetReachesPeerThatTakesNothing(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {

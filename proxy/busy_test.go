@@ -40,16 +40,16 @@ func busyListener(t *testing.T, backlog int) *net.UnixListener {
 	return l.(*net.UnixListener)
 }
 
-// blameless holds that a backend that is only busy is neither left aside nor counted as failed.
+// blameless checks that a backend that is only busy is not in backoff, and that no failure counts against it.
 func blameless(t *testing.T, b *backend.Backend) {
 	t.Helper()
 	if _, failed := b.Dials(); failed != 0 || b.LeftAside() {
-		t.Errorf("%d dials of the busy backend count as failed; left aside: %v", failed, b.LeftAside())
+		t.Errorf("%d dials of the busy backend count as failed; in backoff: %v", failed, b.LeftAside())
 	}
 }
 
-// TestBusyUnixBackend has 30 clients come to a server that takes five of them into its queue and then one after the
-// other: all are served, as they are without a proxy, where connect(2) waits.
+// TestBusyUnixBackend connects 30 clients to a server with a queue of five, which serves them one after the other: all
+// are served, as they are without a proxy, where connect(2) waits.
 func TestBusyUnixBackend(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const clients = 30
@@ -87,7 +87,7 @@ func TestBusyUnixBackend(t *testing.T) {
 	})
 }
 
-// TestUnixBackendStaysBusy has the queue stay full until the timeout: the next backend serves, and the first is not
+// TestUnixBackendStaysBusy: if the queue stays full until the timeout, the next backend serves, and the first is not
 // blamed.
 func TestUnixBackendStaysBusy(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
@@ -109,7 +109,7 @@ func TestUnixBackendStaysBusy(t *testing.T) {
 	})
 }
 
-// TestOnlyUnixBackendStaysBusy has no other backend: the client learns so after the timeout.
+// TestOnlyUnixBackendStaysBusy: without another backend, the client is turned away after the timeout.
 func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		l := busyListener(t, 0)
@@ -126,7 +126,7 @@ func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 	})
 }
 
-// TestWaitForBusyUnixBackendEnds has clients wait in the queue when no backend serves them: no longer than its timeout.
+// TestWaitForBusyUnixBackendEnds: clients that no backend serves wait in the queue, but no longer than its timeout.
 func TestWaitForBusyUnixBackendEnds(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const timeout = 50 * time.Millisecond
@@ -145,7 +145,7 @@ func TestWaitForBusyUnixBackendEnds(t *testing.T) {
 	})
 }
 
-// TestHedgeBesideBusyUnixBackend has a second dial win over one that waits for room, and one that waits for room lose.
+// TestHedgeBesideBusyUnixBackend: a second dial wins over one that waits for room, and loses if it waits for room itself.
 func TestHedgeBesideBusyUnixBackend(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)

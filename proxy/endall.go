@@ -58,7 +58,7 @@ func (w *worker) endOne(index uint32) {
 	c := w.conn(index)
 	switch c.state {
 	case stateFree, stateListening, stateClosing, stateWithdrawn, stateEvicting, stateWatching, stateEnding:
-	case stateHedging: // the client is another conn's, which a later slice would miss if the client moved here meanwhile
+	case stateHedging: // the client belongs to another conn; a later slice would miss the client if it moved here meanwhile
 		w.end(*c.rival(), w.conn(*c.rival()), w.ending)
 	case stateFlushing:
 		w.loop.StopTimer(index)

@@ -9,7 +9,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// failedAre holds a record to its failed dials: reasons by the number of the backend, in their order.
+// failedAre checks the failed dials of a record: the reasons by the number of the backend, in order.
 func (r *running) failedAre(record proxy.Record, want ...proxy.FailedDial) {
 	r.t.Helper()
 	if !slices.Equal(record.Failed, want) {
@@ -17,7 +17,7 @@ func (r *running) failedAre(record proxy.Record, want ...proxy.FailedDial) {
 	}
 }
 
-// TestRecordNamesFailedBackends has dials fail before one is answered, and one after another fail.
+// TestRecordNamesFailedBackends: some dials fail before one is answered, or all dials fail.
 func TestRecordNamesFailedBackends(t *testing.T) {
 	refused, timeout := proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout
 	engines(t, func(t *testing.T, engine string) {

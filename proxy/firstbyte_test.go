@@ -11,8 +11,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestSilentClientsDoNotEject has 40 clients of as many addresses send a byte that gets no answer, while another client
-// asks on one connection and is answered: the backend is not ejected.
+// TestSilentClientsDoNotEject: 40 clients from 40 addresses send a byte that gets no answer, while another client keeps
+// asking on one connection and is answered. The backend is not ejected.
 func TestSilentClientsDoNotEject(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {

@@ -12,7 +12,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestClosedWritersReadTheEnd has clients that have sent bytes, and send more, turned away with a close: they read a
+// TestClosedWritersReadTheEnd: clients that have sent bytes, and send more, are turned away with a close. They read a
 // clean end of the stream and no reset, whatever the reason.
 func TestClosedWritersReadTheEnd(t *testing.T) {
 	queue := func(size int, timeout time.Duration) func(*setup) { return queueing(1, size, timeout) }

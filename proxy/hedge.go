@@ -57,7 +57,7 @@ func (c *conn) rival() *uint32 {
 func (w *worker) hedge(index uint32, c *conn) {
 	pool, now := c.listener.Pool, w.loop.Now()
 	if w.loop.Busy(slotOf(index, client)) || w.ending.Reason != ReasonNone {
-		return // the watch over its wait has not ended yet, and the client could not move; or all connections are ended
+		return // the client's watch has not ended, so it could not move; or all connections are being ended
 	}
 	if int(c.attempts) >= pool.Attempts || w.server.waiting.Load() > 0 || !pool.hedges.spend() {
 		return // it has had its dials, or descriptors are short

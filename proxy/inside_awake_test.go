@@ -10,9 +10,9 @@ func TestAwakeTimer(t *testing.T) {
 	const ms = time.Millisecond
 	for name, test := range map[string]struct {
 		limit time.Duration
-		// gaps are times between two questions; others are 5 ms apart.
-		gaps map[int]time.Duration // by the number of the question
-		want time.Duration         // that it takes in all
+		// gaps are times between two calls; other calls are 5 ms apart.
+		gaps map[int]time.Duration // by the number of the call
+		want time.Duration         // in all
 	}{
 		"awake":                   {2 * time.Second, nil, 2 * time.Second},
 		"slow":                    {2 * time.Second, map[int]time.Duration{100: 200 * ms}, 2 * time.Second},

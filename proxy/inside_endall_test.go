@@ -14,7 +14,7 @@ import (
 
 func (in *inside) backend() *backend.Backend { return in.server.state.Listeners[0].Pool.Backends[0] }
 
-// crowd has n connections relay on the first loop, without sockets but for the last one's client.
+// crowd makes n relaying connections on the first loop. Only the last one has a socket, that of its client.
 func (in *inside) crowd(n int) {
 	in.t.Helper()
 	w, l := in.server.workers[0], in.server.state.Listeners[0]
@@ -37,9 +37,9 @@ func (in *inside) crowd(n int) {
 	})
 }
 
-// TestManyEndAtOnce ends four times as many connections at once as there is room for records, all of them, or those of
-// one backend, while the log is busy otherwise: each has its record. With a log that blocks, they end all the same, and
-// what is lost is counted.
+// TestManyEndAtOnce ends four times as many connections at once as there is room for records, either all of them or those
+// of one backend, while the log is busy with others: each has its record. If the log blocks, the connections still end,
+// and lost records are counted.
 func TestManyEndAtOnce(t *testing.T) {
 	const many = 4 * recordsKept
 	insideEngines(t, func(t *testing.T, engine string) {
@@ -76,7 +76,7 @@ func TestManyEndAtOnce(t *testing.T) {
 	})
 }
 
-// TestLossesAreReported: at once, then as a sum after a while, and never twice.
+// TestLossesAreReported: the first loss is reported at once, later ones as a sum after a while, and none twice.
 func TestLossesAreReported(t *testing.T) {
 	var log strings.Builder
 	s := &Server{log: slog.New(slog.NewTextHandler(&log, nil)), workers: []*worker{{}}}

@@ -132,8 +132,8 @@ func TestLooksCountOnce(t *testing.T) {
 	})
 }
 
-// TestSilentClientsOfBusyBackend looks at 40 clients that wait, and has them give up, while the backend answers others: it
-// is not blamed for any of them. When it has answered before they asked, it is.
+// TestSilentClientsOfBusyBackend: 40 clients wait and then give up. If the backend answers others meanwhile, it is not
+// blamed for any of them. If it has only answered before they asked, it is blamed.
 func TestSilentClientsOfBusyBackend(t *testing.T) {
 	looking(t, 2, func(t *testing.T, w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
 		ask := w.loop.Now() - int64(2*time.Hour) // see looking
@@ -163,7 +163,7 @@ func TestSilentClientsOfBusyBackend(t *testing.T) {
 	})
 }
 
-// TestOneClientWaitsOften looks at 40 connections of one client: that is one failure a look.
+// TestOneClientWaitsOften: 40 waiting connections of one client are one failure per look.
 func TestOneClientWaitsOften(t *testing.T) {
 	looking(t, 2, func(t *testing.T, w *worker, b *backend.Backend, waiting func(uint64), look func(time.Duration)) {
 		for range 40 {

@@ -11,8 +11,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// startHedging runs a server with two backends, of which the first swallows SYNs and the second is good. No timer of
-// its own makes a second dial.
+// startHedging runs a server with two backends: the first drops SYNs, the second is good. The hedge timer is too long to
+// start a second dial by itself.
 func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
 	t.Helper()
 	silent, good := testnet.Silent(t), testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -32,7 +32,7 @@ func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
 	})
 }
 
-// inState finds the only connection of a worker in a state.
+// inState finds the only connection of a worker that is in a state.
 func (in *inside) inState(w *worker, state connState) (index uint32, c *conn) {
 	in.t.Helper()
 	in.eventually(w, "a connection is in the state", func() bool {
@@ -46,8 +46,8 @@ func (in *inside) inState(w *worker, state connState) (index uint32, c *conn) {
 	return index, c
 }
 
-// TestNoSecondDialWhileClientIsWatched has a client's turn come, and its second dial be due before the end of the watch
-// over its wait is known: the client could not move to the second dial's conn.
+// TestNoSecondDialWhileClientIsWatched: a client leaves the queue, and its second dial is due before its watch has ended.
+// The client could not move to the second dial's conn then.
 func TestNoSecondDialWhileClientIsWatched(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startHedging(t, engine, func(p *Pool) {
@@ -85,8 +85,8 @@ func TestNoSecondDialWhileClientIsWatched(t *testing.T) {
 	})
 }
 
-// TestAllEndWhileHedging ends all connections in slices; between two, a second dial wins whose conn was looked at in the
-// first slice, for a client whose conn is to be looked at in the next one.
+// TestAllEndWhileHedging ends all connections in slices. The conn of a second dial is in the first slice, its client's
+// conn in the next one, and the second dial wins between the two.
 func TestAllEndWhileHedging(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startHedging(t, engine, func(*Pool) {})

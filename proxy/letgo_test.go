@@ -52,7 +52,7 @@ func TestReaderPausesAfterBothStreamsHaveEnded(t *testing.T) {
 }
 
 // TestBackendIsFreeWhenItsSideIsOver: a client that has seen the end of its connection, and keeps its own socket open,
-// does not hold a place on the backend.
+// holds no slot on the backend.
 func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 	ends := map[string]func(testnet.Conn){
 		"FIN":             func(c testnet.Conn) { _, _ = c.Write([]byte("answer")) },
@@ -88,8 +88,8 @@ func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 	})
 }
 
-// TestClientsResetBeforeAccept has clients that connect, send, and reset before a loop looks at them: the backend sees
-// each of them, with its bytes, as without a proxy, and each leaves its record.
+// TestClientsResetBeforeAccept: clients connect, send, and reset before a loop looks at them. The backend sees each of
+// them, with its bytes, as without a proxy, and each leaves a record.
 func TestClientsResetBeforeAccept(t *testing.T) {
 	const clients = 50
 	engines(t, func(t *testing.T, engine string) {
@@ -139,8 +139,8 @@ func TestClientsResetBeforeAccept(t *testing.T) {
 	})
 }
 
-// TestBurstBeyondTheLimit has far more clients than there are places when the listener is closed: they wait, and each is
-// served.
+// TestBurstBeyondTheLimit: far more clients than connection slots arrive before the listener is closed. They wait, and
+// each is served.
 func TestBurstBeyondTheLimit(t *testing.T) {
 	const clients = 1300
 	engines(t, func(t *testing.T, engine string) {
@@ -169,7 +169,7 @@ func TestBurstBeyondTheLimit(t *testing.T) {
 	})
 }
 
-// TestFirstFINEndsBoth has a listener with half_close: off, and one side finish while the other says nothing.
+// TestFirstFINEndsBoth: with half_close: off, one side finishes while the other is silent.
 func TestFirstFINEndsBoth(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {
@@ -224,7 +224,7 @@ func TestFirstFINEndsBoth(t *testing.T) {
 	})
 }
 
-// TestClientsBeyondTheLimitLeaveRecords has a drain end clients for which there was never a place.
+// TestClientsBeyondTheLimitLeaveRecords: a drain ends clients that never got a connection slot.
 func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
 	const clients = 10
 	engines(t, func(t *testing.T, engine string) {
@@ -243,8 +243,8 @@ func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
 	})
 }
 
-// TestFirstFINWhileTheOtherSideTalks has a listener with half_close: off, one side send much and finish, and the other
-// one say something all the time: it gets all bytes, as without a proxy.
+// TestFirstFINWhileTheOtherSideTalks: with half_close: off, one side sends much and finishes, while the other side keeps
+// sending. The other side gets all bytes, as without a proxy.
 func TestFirstFINWhileTheOtherSideTalks(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {

@@ -150,7 +150,7 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
-// TestClientsGiveUp has clients of three addresses ask, wait for a second in vain, and reset their connections.
+// TestClientsGiveUp: clients of three addresses ask, get no answer for a second, and reset their connections.
 func TestClientsGiveUp(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		hangs := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) })
@@ -241,7 +241,7 @@ func TestClientsCannotEject(t *testing.T) {
 	})
 }
 
-// TestPoolWithoutBackends has nobody to serve a client, from the start: what the listener says happens.
+// TestPoolWithoutBackends: a pool has no backend from the start, and each client ends as its listener says.
 func TestPoolWithoutBackends(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, policy := range []string{"least_conn", "maglev"} {

@@ -10,8 +10,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestLoopLeavesOtherListenersTheirShare has two proxies send their clients to each other, so that one connection makes as
-// many as there are places. Another listener of the first proxy has its share of them, and serves.
+// TestLoopLeavesOtherListenersTheirShare: two proxies send their clients to each other, so that one connection causes as
+// many as there are slots. Another listener of the first proxy has its share of the slots, and serves.
 func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 	const most, share = 64, 64 / 4 / 2
 	engines(t, func(t *testing.T, engine string) {
@@ -36,8 +36,8 @@ func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 	})
 }
 
-// TestSharesAddUp has clients of three listeners come and go on two loops, at the limit all the time: no place is lost and
-// none is given twice.
+// TestSharesAddUp: clients of three listeners come and go on two loops, always at the limit. No slot is lost and none is
+// given twice.
 func TestSharesAddUp(t *testing.T) {
 	const most, many = 24, 60 // each has a share of 2
 	engines(t, func(t *testing.T, engine string) {
@@ -67,7 +67,7 @@ func TestSharesAddUp(t *testing.T) {
 		}
 		clients.Wait()
 		r.ended(3 * many)
-		// All places are there again: one listener has all but the shares of the two others, and these have theirs.
+		// All slots are free again: one listener can take all but the shares of the two others, and these have theirs.
 		hold := func(addr string, n int) {
 			t.Helper()
 			for range n {
@@ -78,7 +78,7 @@ func TestSharesAddUp(t *testing.T) {
 		hold(r.server.Addrs()[0].Bind.Address, 2)
 		hold(r.server.Addrs()[1].Bind.Address, 2)
 		if n := r.server.Connections(); n != most {
-			t.Errorf("%d places are taken, want %d", n, most)
+			t.Errorf("%d slots are taken, want %d", n, most)
 		}
 	})
 }

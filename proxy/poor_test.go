@@ -25,8 +25,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// poorEnv has this test binary run a proxy that lacks something of the system, instead of tests: limits and system call
-// filters are those of a whole process. Its value is a poor as JSON.
+// poorEnv makes this test binary run a proxy instead of tests, in a process that lacks a resource or a system call: limits
+// and system call filters apply to a whole process. Its value is a poor as JSON.
 const poorEnv = "L4PROXY_TEST_POOR"
 
 // poor is what a proxy lacks, and what it works with.
@@ -60,7 +60,7 @@ func runPoor(work string) int {
 }
 
 func (p *poor) serve() error {
-	<-time.After(1) // has the Go runtime open what it needs for itself, as it does before any configuration is read
+	<-time.After(1) // makes the Go runtime open its own descriptors, as it does before any configuration is read
 	if err := errors.Join(p.lockMemory(), p.limitAddresses(), p.forbid()); err != nil {
 		return err
 	}
@@ -94,13 +94,13 @@ func (p *poor) serve() error {
 	return server.Run(ctx)
 }
 
-// lockMemory makes the process one of an ordinary user, and finds a limit of locked memory for one ring.
+// lockMemory changes to an ordinary user, and finds a limit of locked memory that allows one ring.
 func (p *poor) lockMemory() error {
 	if !p.LockedMemory {
 		return nil
 	}
 	if os.Geteuid() == 0 {
-		id := 40_000 + os.Getpid()%10_000 // what others of the user have locked would count
+		id := 40_000 + os.Getpid()%10_000 // a user of its own: the limit counts all processes of a user
 		if err := errors.Join(unix.Setgroups(nil), unix.Setgid(id), unix.Setuid(id)); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (p *poor) lockMemory() error {
 			return err
 		}
 		if _, _, err := eventloop.Probe(eventloop.IOUring); err == nil {
-			limit.Cur = min(2*limit.Cur, limit.Max) // the kernel lets go of that one some time later
+			limit.Cur = min(2*limit.Cur, limit.Max) // the kernel frees that ring some time later
 			return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limit)
 		}
 	}
@@ -147,7 +147,7 @@ func addressSpace() uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
-// nothing is a handler for a loop that is not run.
+// nothing is a handler for a loop that never runs.
 type nothing struct{}
 
 func (nothing) Complete(*eventloop.Completion) {}
@@ -155,7 +155,7 @@ func (nothing) Expire(uint32)                  {}
 func (nothing) Message(any)                    {}
 func (nothing) BatchEnd()                      {}
 
-// forbid has a system call fail from now on, on all threads (seccomp(2), SECCOMP_FILTER_FLAG_TSYNC).
+// forbid makes a system call fail from now on, on all threads (seccomp(2), SECCOMP_FILTER_FLAG_TSYNC).
 func (p *poor) forbid() error {
 	if p.Errno == 0 {
 		return nil
@@ -273,14 +273,14 @@ func servePoor(t *testing.T) *poorBackend {
 	return b
 }
 
-// TestSystemCallsForbidden has one system call after the other forbidden, as a container's seccomp profile may have it:
-// bytes flow all the same, or the start fails and says why.
+// TestSystemCallsForbidden forbids one system call after the other, as a container's seccomp profile may do: either bytes
+// still flow, or startup fails and says why.
 func TestSystemCallsForbidden(t *testing.T) {
 	const either = ""
 	for name, test := range map[string]struct {
 		poor
-		engine string // the one it is about
-		fails  string // what the start says
+		engine string // to which it matters
+		fails  string // part of the error at startup; "": it starts
 	}{
 		"splice":                  {poor{Call: unix.SYS_SPLICE}, either, ""},
 		"pipe2":                   {poor{Call: unix.SYS_PIPE2}, either, ""},
@@ -348,8 +348,8 @@ func TestSystemCallsForbidden(t *testing.T) {
 	}
 }
 
-// TestRingsForSomeLoops gives a proxy what one ring or two need, and asks for more loops: all of them are on epoll with
-// engine auto, and with io_uring the start fails.
+// TestRingsForSomeLoops runs more loops than the limits allow rings for. With engine auto, all of them use epoll; with
+// io_uring, startup fails.
 func TestRingsForSomeLoops(t *testing.T) {
 	if _, _, err := eventloop.Probe(eventloop.IOUring); err != nil {
 		t.Skip(err)

@@ -69,7 +69,7 @@ func (w *worker) wait(index uint32, c *conn) {
 	w.loop.SetTimer(index, s.waitUntil)
 }
 
-// boundWait sets when the client's wait ends, if it has not begun to wait before.
+// boundWait sets when the client's wait ends, unless it has waited before.
 func (w *worker) boundWait(c *conn) {
 	if s := c.searching(); s.waitUntil == 0 {
 		s.waitUntil = w.loop.Now() + int64(c.listener.Pool.QueueTimeout)
@@ -109,7 +109,7 @@ func (w *worker) unserved(index uint32, c *conn) {
 		w.turnAwayUnserved(index, c, c.outcome)
 		return
 	}
-	// A backend whose dials fail without being its fault (a unix socket that stays busy) may be picked again and again.
+	// A backend whose failed dials are not its fault (a unix socket that stays busy) may be picked again and again.
 	if w.boundWait(c); w.loop.Now() >= c.search.waitUntil {
 		w.turnAwayUnserved(index, c, Outcome{SideProxy, ReasonQueueTimeout})
 		return

@@ -66,7 +66,7 @@ func TestUrgentByteInBulk(t *testing.T) {
 			}
 		})
 		if n, want := got.Load(), int64(2*len(half)+1); n != want {
-			t.Errorf("%d bytes came, want %d, the urgent one among them", n, want)
+			t.Errorf("%d bytes came, want %d, including the urgent one", n, want)
 		}
 	})
 }
@@ -251,7 +251,7 @@ func TestClientsOfTheFirstMoment(t *testing.T) {
 	})
 }
 
-// TestUrgentBytesStayInLine sends urgent bytes, alone and behind others, both ways: each arrives in its place in the
+// TestUrgentBytesStayInLine sends urgent bytes, alone and behind others, both ways: each arrives at its position in the
 // stream, as at a receiver with SO_OOBINLINE.
 func TestUrgentBytesStayInLine(t *testing.T) {
 	const connections, rounds = 20, 10

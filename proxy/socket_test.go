@@ -13,9 +13,9 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestSocketAccess has unix sockets with all kinds of permissions and owners, whatever the umask is.
+// TestSocketAccess: unix sockets get their permissions and owner, whatever the umask is.
 func TestSocketAccess(t *testing.T) {
-	const other = 65534 // a user that is not this one
+	const other = 65534 // another user than this process's
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		for name, tt := range map[string]struct {
@@ -57,7 +57,7 @@ func TestSocketAccess(t *testing.T) {
 	})
 }
 
-// TestSocketOwnerNotAllowed has an ordinary user give a socket away: the start fails, and leaves no file.
+// TestSocketOwnerNotAllowed: an ordinary user cannot set another owner. Startup fails, and leaves no file.
 func TestSocketOwnerNotAllowed(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		if os.Geteuid() == 0 {

@@ -34,7 +34,7 @@ func TestIdleTimeout(t *testing.T) {
 		}
 		quiet := time.Now()
 		for _, end := range []testnet.Conn{c, peer} {
-			// No peer has ended its stream, so no peer may be told that it has.
+			// No peer has ended its stream, so no peer may see an end.
 			if n, err := end.Read(make([]byte, 1)); n != 0 || !testnet.IsReset(err) {
 				t.Errorf("an end of an idle connection reads %d bytes, %v; want a reset", n, err)
 			}
@@ -73,7 +73,7 @@ func TestHalfCloseTimeout(t *testing.T) {
 					if got, err := io.ReadAll(mine); !testnet.IsReset(err) || string(got) != "still here" {
 						t.Errorf("the first side, which waits for more, reads %q, %v; want a reset behind it", got, err)
 					}
-					// It has read the FIN already: only a reset can tell it.
+					// It has already read the FIN: only a reset can end its connection.
 					testnet.Eventually(t, "the silent side learns of the end", func() bool {
 						_, err := other.Write([]byte("x"))
 						return testnet.IsReset(err)

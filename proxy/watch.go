@@ -74,7 +74,7 @@ func (w *worker) waitingClientEnded(index uint32, c *conn, errno unix.Errno) {
 		errno = rawsys.SocketError(fd)
 	}
 	switch {
-	case errno == unix.ECANCELED: // for a dial that has failed by now
+	case errno == unix.ECANCELED: // by a dial that has failed since
 		w.watchClient(index, c)
 	case errno != 0:
 		w.end(index, c, outcomeOf(SideClient, errno))

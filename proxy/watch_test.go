@@ -14,7 +14,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// hungUp waits until poll(2) says that the peer of c has reset the connection, or closed a unix socket.
+// hungUp waits until poll(2) reports that the peer of c has reset the connection, or closed a unix socket.
 func hungUp(t *testing.T, c testnet.Conn) {
 	t.Helper()
 	raw, err := c.(syscall.Conn).SyscallConn()
@@ -36,7 +36,7 @@ func hungUp(t *testing.T, c testnet.Conn) {
 	}
 }
 
-// leaveUnread sends a byte that the receiver has, but does not read.
+// leaveUnread sends a byte that the receiver gets, but does not read.
 func leaveUnread(from, to testnet.Conn) error {
 	if _, err := from.Write([]byte("x")); err != nil {
 		return err
@@ -51,8 +51,8 @@ func leaveUnread(from, to testnet.Conn) error {
 	}), err)
 }
 
-// TestResetBehindFIN has one end finish, and later reset the connection (on a unix socket: close it with a byte unread)
-// while the other end waits. A direct connection tells the other end at once.
+// TestResetBehindFIN: one end finishes, and later resets the connection (on a unix socket: closes it with a byte unread)
+// while the other end waits. On a direct connection, the other end sees that at once.
 func TestResetBehindFIN(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {
@@ -95,7 +95,7 @@ func TestResetBehindFIN(t *testing.T) {
 	})
 }
 
-// TestClientsThatHaveGoneLeaveTheQueue fills a queue with clients that go away while they wait.
+// TestClientsThatHaveGoneLeaveTheQueue fills a queue with clients that leave while they wait.
 func TestClientsThatHaveGoneLeaveTheQueue(t *testing.T) {
 	ends := map[string]func(testnet.Conn) error{
 		"reset":            testnet.Reset,
@@ -150,7 +150,7 @@ func TestClientsThatHaveGoneLeaveTheQueue(t *testing.T) {
 	})
 }
 
-// TestClientsThatHaveFinishedKeepTheirPlace has clients send a request and their FIN, and wait for the answer.
+// TestClientsThatHaveFinishedKeepTheirPlace: clients send a request and a FIN, and wait for the answer in the queue.
 func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, network := range []string{"tcp", "unix"} {
@@ -171,7 +171,7 @@ func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.waiting(1)
-				// One that comes later and has gone leaves after the loop has looked at the first.
+				// A later client that has gone leaves only after the loop has looked at the first.
 				later := testnet.Dial(t, network, r.addr)
 				r.waiting(2)
 				later.Close()
@@ -194,8 +194,8 @@ func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 	})
 }
 
-// TestClientIsWatchedAgain has a client's turn come at a backend that refuses by then: it is back in the queue, and leaves
-// it when it has gone.
+// TestClientIsWatchedAgain: a queued client's turn comes, but its backend refuses by then. The client goes back into the
+// queue, and leaves it when it closes.
 func TestClientIsWatchedAgain(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
