@@ -381,7 +381,7 @@ func TestEachCheck(t *testing.T) {
 	}
 }
 
-// silentSecondAgo reports that the first backend of a pool has failed a client since a second ago.
+// silentSecondAgo reports a client of the first backend of a pool that got no answer a second ago.
 func silentSecondAgo(p *proxy.Pool) {
 	then := proxy.Clock() - int64(time.Second)
 	p.Balancer.Silent(p.Backends[0], balancer.Silence{Asked: then, Now: then})

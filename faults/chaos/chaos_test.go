@@ -1,6 +1,6 @@
 // Package chaos plays random connections through a running proxy: clients and backends whose every step comes from a
-// seed. Each byte is checked, and each ending is held against what the same script may give, and does give, without a
-// proxy.
+// seed. Every byte is checked. Every ending is compared with what the same script may lead to without a proxy, and does
+// lead to.
 //
 // "make faults" runs it. By hand, from the environment:
 //
@@ -27,10 +27,10 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// usual is the number of connections when the environment does not say another.
+// usual is the number of connections if the environment sets none.
 const usual = 10000
 
-// What the environment changes.
+// Settings from the environment.
 var (
 	seed    = number("SEED", 1)
 	count   = number("COUNT", usual)
@@ -94,7 +94,7 @@ func TestFaultChaos(t *testing.T) {
 	}
 }
 
-// chaos plays the scripts that next returns, until nil, and looks for what a proxy has left behind.
+// chaos plays the scripts that next returns, until nil, and then checks that the proxy has left nothing behind.
 func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64) *script) *report {
 	t.Helper()
 	testnet.SameFiles(t)
@@ -123,11 +123,11 @@ func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64)
 	stop()
 	for _, s := range slots {
 		if n := s.leftovers(); n > 0 {
-			t.Errorf("%d connections to backends that no client has made", n)
+			t.Errorf("backends got %d connections that no client has made", n)
 		}
 	}
 	if !testnet.Within(testnet.Patience, func() bool { return runtime.NumGoroutine() <= goroutines }) {
-		t.Errorf("%d goroutines are left, %d were there before", runtime.NumGoroutine(), goroutines)
+		t.Errorf("%d goroutines are left, there were %d before", runtime.NumGoroutine(), goroutines)
 	}
 	return report
 }
@@ -141,7 +141,7 @@ type report struct {
 	hung   int
 }
 
-// printed is how many failures of a kind are printed in full, and hangs how many are enough.
+// printed is how many failures of a kind are printed in full; hangs is how many hangs end the test.
 const (
 	printed = 3
 	hangs   = 60
@@ -199,14 +199,14 @@ func (r *report) note(how string, script *script, p *played, faults []fault) {
 	}
 }
 
-// hopeless reports whether so much hangs that the rest is not worth the time.
+// hopeless reports whether so many connections hang that the rest is not worth the time.
 func (r *report) hopeless() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.hung > hangs
 }
 
-// print fails the test for what was wrong. again are the variables that play more of the same.
+// print fails the test for what was wrong. again holds the variables that repeat it.
 func (r *report) print(t *testing.T, again string) {
 	t.Helper()
 	for _, text := range r.texts {
@@ -216,7 +216,7 @@ func (r *report) print(t *testing.T, again string) {
 		t.Errorf("%s: %d of %d connections", kind, r.kinds[kind], r.played/2)
 	}
 	if len(r.texts) > 0 {
-		t.Logf("again and again: L4PROXY_SUITE=faults %s go test ./faults/chaos -count=1 -run '^%s$'", again,
+		t.Logf("to repeat: L4PROXY_SUITE=faults %s go test ./faults/chaos -count=1 -run '^%s$'", again,
 			strings.ReplaceAll(t.Name(), "/", "$/^"))
 	}
 }

@@ -13,7 +13,7 @@ const (
 	plotUnread    = "close with bytes unread"
 	plotLateReset = "reset after the end of the stream"
 	plotClash     = "both abort"
-	plotUrgent    = "urgent" // not a plot, but like one it can be left out
+	plotUrgent    = "urgent" // not a plot, but can be left out like one
 )
 
 var plots = []struct {
@@ -25,12 +25,12 @@ var plots = []struct {
 type turn struct {
 	side   int
 	n      int64
-	awaits bool // it is sent when all earlier turns of the other side have been received
+	awaits bool // sent only when all earlier turns of the other side have been received
 	urgent int  // urgent bytes in it
 }
 
-// generator makes a script. Turns are in one order for both sides, and each waits at most for earlier ones: whatever
-// is left out of the later ones, every wait comes to an end.
+// generator makes a script. Turns are in one order for both sides, and each waits only for earlier ones. So every wait
+// ends, whichever later turns are left out.
 type generator struct {
 	*rand.Rand
 	s     *script
@@ -38,7 +38,7 @@ type generator struct {
 	bulk  bool
 }
 
-// generate makes the script id of a seed, always the same. What without names is left out.
+// generate makes the script id of a seed, always the same one, without the plots in without.
 func generate(seed, id uint64, without map[string]bool) *script {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, id)), s: &script{seed: seed, id: id}}
 	g.s.plot = g.choosePlot()
@@ -74,7 +74,7 @@ func (g *generator) choosePlot() string {
 
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 
-// size is a number of bytes, small ones as likely as large ones.
+// size is a number of bytes; small and large numbers are equally likely.
 func (g *generator) size(most int) int64 {
 	n := 1
 	for n < most && g.chance(85) {
@@ -150,7 +150,7 @@ func (g *generator) abortOf(side int) ending {
 	return resetNow
 }
 
-// cut has side x end in the middle of the turns: its later ones are dropped.
+// cut makes side x end in the middle of the turns: its later turns are dropped.
 func (g *generator) cut(x int) func() {
 	at := g.IntN(len(g.turns) + 1)
 	unread := g.s.parts[x].ending == closeUnread
@@ -192,14 +192,14 @@ func (g *generator) chooseUrgent() {
 	}
 }
 
-// await has a side wait, after all its other steps, until it has received n bytes.
+// await makes a side wait, after all its other steps, until it has received n bytes.
 func (g *generator) await(side int, n int64) {
 	if n > 0 {
 		g.s.parts[side].steps = append(g.s.parts[side].steps, step{op: opAwait, n: n})
 	}
 }
 
-// answerLast has a side send one more message when the other's stream has ended.
+// answerLast makes a side send one more message when the other's stream has ended.
 func (g *generator) answerLast(side int) {
 	n := g.size(30 << 10)
 	p := &g.s.parts[side]
@@ -212,7 +212,7 @@ func (g *generator) compile() {
 	holder := -1
 	if g.chance(15) {
 		holder = g.IntN(2)
-		if g.s.parts[1-holder].ending == closeUnread { // it would wait for bytes that wait for the holder
+		if g.s.parts[1-holder].ending == closeUnread { // it would wait for bytes of the holder, which waits for it
 			holder = -1
 		}
 	}

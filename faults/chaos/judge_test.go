@@ -6,10 +6,10 @@ import (
 	"l4proxy/proxy"
 )
 
-// fault is something that must not happen: a short name, to count by, and what it was.
+// fault is something that must not happen: its kind, for counting, and a description.
 type fault struct{ kind, text string }
 
-// wanted is all that a side may see of the other's stream.
+// wanted is what a side may see of the other's stream.
 type wanted struct {
 	least, most int64 // bytes
 	ends        map[end]bool
@@ -25,8 +25,8 @@ func ends(all ...end) map[end]bool {
 	return m
 }
 
-// want says what a side may see, from the script. That this is what a direct connection gives is not taken on trust:
-// each script is also played without a proxy and judged by the same rules.
+// want derives from the script what a side may see. To prove that a direct connection gives just that, each script is
+// also played without a proxy and judged by the same rules.
 func (s *script) want(who int, families [2]family) wanted {
 	other := &s.parts[1-who]
 	mine, theirs, total := s.parts[who].ending, other.ending, other.total()
@@ -65,7 +65,7 @@ func (s *script) want(who int, families [2]family) wanted {
 	return w
 }
 
-// A socket of usual buffers sends that much at once, before its peer has acknowledged anything.
+// A socket with default buffers sends that much at once, before its peer has acknowledged anything.
 const (
 	onceBytes    = 16 << 10
 	onceSegments = 8
@@ -97,7 +97,7 @@ func (s *script) keepsAll(who int, families [2]family) bool {
 	return segments <= onceSegments && s.parts[who].total() <= onceBytes
 }
 
-// mayBeAbsent reports whether the client may have gone without a word before the proxy could look at it.
+// mayBeAbsent reports whether the client may have gone, without sending a byte, before the proxy looked at it.
 func (s *script) mayBeAbsent() bool {
 	c := &s.parts[client]
 	return c.total() == 0 && (c.ending == resetNow || c.ending == closeEarly) && !c.has(opAwait)
@@ -122,7 +122,7 @@ func (s *script) judge(p *played, families [2]family) (faults []fault) {
 		w := s.want(who, families)
 		in := saw.in
 		if in == endFIN && saw.out == endReset && w.ends[endReset] {
-			in = endReset // the kernel tells of a reset once, and the writer has heard it
+			in = endReset // the kernel reports a reset once, and the writer got it
 		}
 		switch {
 		case in == endFailed || saw.out == endFailed:
@@ -173,7 +173,7 @@ func (s *script) judgeRecord(p *played) (faults []fault) {
 	return faults
 }
 
-// outcomes are those that a record may say.
+// outcomes are the outcomes that a record may have.
 func (s *script) outcomes() map[proxy.Outcome]bool {
 	m := map[proxy.Outcome]bool{}
 	for who := range 2 {

@@ -15,8 +15,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// relay is a plain proxy in front of a slot, with a goroutine for each direction, and with a flaw if one is chosen: it
-// shows what the judge finds.
+// relay is a plain proxy in front of a slot, with a goroutine for each direction and, if chosen, with a flaw that the
+// judge has to find.
 type relay struct {
 	flaw flaw
 	all  sync.WaitGroup
@@ -34,7 +34,7 @@ const (
 	losesEnds   flaw = "loses the end"
 )
 
-// startRelay has a relay listen for a slot. It ends with the test, when all connections have.
+// startRelay runs a relay for a slot. It ends with the test, after all its connections.
 func startRelay(t *testing.T, s *slot, flaw flaw) {
 	t.Helper()
 	r := &relay{flaw: flaw}
@@ -120,8 +120,8 @@ func (e *relayEnd) reset() {
 	_ = c.SetLinger(0)
 }
 
-// pass passes one stream on, and reports whether it ended with a reset. A write that fails ends nothing: what the gone
-// side has sent before still has to be read from it.
+// pass passes one stream on, and reports whether it ended with a reset. A failed write ends nothing: bytes that the gone
+// side sent before still have to be read.
 func (r *relay) pass(to, from *relayEnd) bool {
 	buffer := make([]byte, 64<<10)
 	offset, failed := 0, false
@@ -165,7 +165,7 @@ func (r *relay) pass(to, from *relayEnd) bool {
 	}
 }
 
-// abort lets the other direction end too when this one was reset.
+// abort ends the other direction too after a reset of this one.
 func (e *relayEnd) abort(from *relayEnd) {
 	_ = from.SetDeadline(time.Now())
 	_ = e.SetReadDeadline(time.Now())

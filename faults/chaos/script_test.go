@@ -58,7 +58,7 @@ type op uint8
 const (
 	opSend     op = iota
 	opUrgent      // one byte with MSG_OOB; its place is in the stream, as the reader has SO_OOBINLINE
-	opPause       // only changes how things coincide
+	opPause       // only changes the timing
 	opAwait       // waits until n bytes have been received
 	opAwaitEnd    // waits until the other side's stream has ended
 )
@@ -78,14 +78,14 @@ func (s step) String() string {
 	}
 }
 
-// reading is how a side takes what comes.
+// reading is how a side reads.
 type reading struct {
 	size  int           // of a read
 	every int           // reads after which it pauses; 0 never does
 	pause time.Duration // how long
-	// holdAt is the number of bytes after which it takes nothing before the step holdUntil has been reached.
+	// holdAt is the number of bytes after which it reads nothing until it has reached step holdUntil.
 	holdAt    int64
-	holdUntil int // 0: it holds at nothing
+	holdUntil int // 0: it never holds
 }
 
 func (r reading) String() string {
@@ -107,7 +107,7 @@ const (
 	finLast                   // reads the other's stream to the end, closes
 	closeDone                 // closes when it has received every byte of the other side
 	closeEarly                // closes at once; the other side may still be sending
-	closeUnread               // closes with bytes unread, which makes a reset of it, on unix sockets too
+	closeUnread               // closes with bytes unread, which sends a reset, on unix sockets too
 	resetNow                  // resets (SO_LINGER 0)
 	resetLate                 // ends its stream, waits for bytes of the other side, resets
 	watch                     // the other side of resetLate: waits for the reset that follows the end of the stream

@@ -13,7 +13,7 @@ import (
 // impatience is for tests in which something hangs.
 const impatience = 250 * time.Millisecond
 
-// TestJudgeFindsFlaws plays scripts through plain relays, of which all but one have a flaw.
+// TestJudgeFindsFlaws plays scripts through plain relays, all but one of which have a flaw.
 func TestJudgeFindsFlaws(t *testing.T) {
 	for _, test := range []struct {
 		flaw  flaw

@@ -17,11 +17,11 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// end is how a stream ended for one who read or wrote it.
+// end is how a stream ended for its reader or writer.
 type end uint8
 
 const (
-	endNone   end = iota // a writer was let write all
+	endNone   end = iota // the writer could write everything
 	endFIN               // the end of the stream
 	endReset             // ECONNRESET or EPIPE
 	endLeft              // the side itself has closed
@@ -53,7 +53,7 @@ type seen struct {
 	in, out        end
 	late           bool   // a reset was noticed after the end of the stream
 	failure        string // what makes an endFailed
-	step           string // what it was doing when it was stopped for doing nothing
+	step           string // what it was doing when it was stopped because nothing moved
 }
 
 func (s seen) String() string {
@@ -83,10 +83,10 @@ type side struct {
 	raw     syscall.RawConn
 	part    *part
 	in, out testnet.Stream
-	moved   *atomic.Int64 // counts whatever happens on either side
+	moved   *atomic.Int64 // counts events on either side
 
 	mu   sync.Mutex
-	turn sync.Cond // what is below has changed
+	turn sync.Cond // the fields below have changed
 	seen seen
 	step int  // of the writer
 	left bool // it has closed
@@ -120,7 +120,7 @@ func (s *side) run() {
 	reader.Wait()
 }
 
-// change changes what the goroutines of a side have in common.
+// change changes the state that a side's goroutines share.
 func (s *side) change(f func()) {
 	s.moved.Add(1)
 	s.mu.Lock()
@@ -169,7 +169,7 @@ func (s *side) reset() {
 
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// read takes what comes, compares it, and notes how the stream ends.
+// read reads and compares the stream, and notes how it ends.
 func (s *side) read() {
 	r := s.part.reading
 	buffer := buffers.Get().(*[64 << 10]byte)
@@ -204,7 +204,7 @@ func (s *side) read() {
 	}
 }
 
-// room is how many bytes the reader may take, when it may take any; 0 when the side has left.
+// room waits until the reader may read, and returns how many bytes; 0 when the side has left.
 func (s *side) room(got int64) int64 {
 	limit := int64(math.MaxInt64)
 	hold := s.part.reading.holdUntil
@@ -224,7 +224,7 @@ func (s *side) room(got int64) int64 {
 	return limit - got
 }
 
-// difference says where bytes that came are wrong, and if they are those of another place, which.
+// difference says where received bytes are wrong and, if they belong to another offset, to which.
 func difference(stream testnet.Stream, offset int64, got, want []byte) string {
 	i := 0
 	for got[i] == want[i] {

@@ -18,7 +18,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// patience is for how long nothing may move on a connection. Directly, none lasts for as long as a second.
+// patience is how long nothing may move on a connection. Without a proxy, no connection lasts a second.
 const patience = 10 * time.Second
 
 // slot is a place for one connection at a time: backends of its own, and the addresses that lead to them. So whatever
@@ -48,7 +48,7 @@ func newSlot(t *testing.T, name string) *slot {
 	return s
 }
 
-// address is one to listen on; on IPv4, one on which other tests of this machine do not try their luck.
+// address is an address to listen on; on IPv4, one that other tests do not use.
 func (f family) address(path string) string {
 	switch {
 	case f == local:
@@ -79,12 +79,12 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// keepInLine has urgent bytes stay in the stream.
+// keepInLine keeps urgent bytes in the stream.
 func keepInLine(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
 }
 
-// inline does so before a TCP socket listens. Those that it accepts inherit it.
+// inline does so before a TCP socket listens. Accepted sockets inherit it.
 func inline(_, _ string, raw syscall.RawConn) error {
 	keepInLine(raw)
 	return nil
@@ -122,15 +122,15 @@ func dial(f family, address string) (net.Conn, error) {
 	return net.FileConn(file)
 }
 
-// played is what came of a script.
+// played is the result of a script.
 type played struct {
 	sides  [2]seen
 	hung   bool
 	record *proxy.Record // nil without one
-	more   int           // records beyond one
+	more   int           // further records
 }
 
-// direct plays a script without a proxy between both sides. With one, it is the backend's family that counts.
+// direct plays a script without a proxy, on sockets of the backend's family.
 func (s *slot) direct(script *script, number uint64) (played, [2]family) {
 	f := script.families[server]
 	if f == local {
@@ -146,7 +146,7 @@ func (s *slot) through(script *script, number uint64) played {
 	return s.play(script, number, front, s.fronts[back][front], back, s.records != nil)
 }
 
-// play plays a script; the number is of this one play, and makes its bytes differ from all others'.
+// play plays a script. The number is unique to this run, and makes its bytes differ from those of all others.
 func (s *slot) play(script *script, number uint64, front family, address string, back family, recorded bool) played {
 	var p played
 	var moved atomic.Int64
@@ -215,7 +215,7 @@ func (s *slot) play(script *script, number uint64, front family, address string,
 	return p
 }
 
-// watch waits until done, and reports false when nothing has moved for too long before.
+// watch waits until done. It reports false if nothing moves for too long before that.
 func (s *slot) watch(moved *atomic.Int64, done <-chan struct{}, look func()) bool {
 	ticker := time.NewTicker(min(s.patience/10, 50*time.Millisecond))
 	defer ticker.Stop()
@@ -248,7 +248,7 @@ func (s *slot) recordNow() *proxy.Record {
 func (s *slot) takeRecords(p *played) {
 	if p.record == nil {
 		limit := s.patience
-		if p.hung || p.sides[server].absent { // it has had its time
+		if p.hung || p.sides[server].absent { // do not wait longer
 			limit = time.Second
 		}
 		select {
@@ -262,7 +262,7 @@ func (s *slot) takeRecords(p *played) {
 	}
 }
 
-// leftovers is the number of connections that came to a backend and that no client has made.
+// leftovers is the number of connections to a backend that no client has made.
 func (s *slot) leftovers() (n int) {
 	for _, l := range s.backends {
 		_ = l.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(time.Millisecond))

@@ -29,7 +29,7 @@ func (s *side) write() bool {
 		}
 		if err != nil || !ok {
 			s.change(func() {
-				s.step = math.MaxInt // the reader holds back no longer
+				s.step = math.MaxInt // the reader no longer holds back
 				if s.seen.out = endOf(err); s.seen.out == endFailed {
 					s.seen.failure = err.Error()
 				}
@@ -110,7 +110,7 @@ func (s *side) finish() {
 	}
 }
 
-// poll asks every millisecond until cond holds of the descriptor. It reports false when the side is closed first.
+// poll checks every millisecond until cond holds for the descriptor. It reports false if the side is closed first.
 func (s *side) poll(cond func(fd int) bool) bool {
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
