@@ -32,7 +32,7 @@ func (w *worker) endAll(o Outcome) {
 	w.endMore(index, c)
 }
 
-// endMore ends as many clients that wait for a connection slot, and then connections, as there is room for.
+// endMore ends clients that wait for a connection slot, and then connections, as many as there is room for.
 func (w *worker) endMore(index uint32, c *conn) {
 	e := c.eviction
 	for _, socket := range w.sockets {
