@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +82,58 @@ func TestFaultPeerVanishes(t *testing.T) {
 					t.Error("no record")
 				}
 			})
+		}
+	})
+}
+
+// TestFaultManyPeersVanish cuts off many clients at once that send and are sent to: whichever operation meets the
+// kernel's finding first, each is logged as vanished. (A client that vanishes in the moment between two bytes of its own
+// is no different.)
+func TestFaultManyPeersVanish(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	const clients = 60
+	engines(t, func(t *testing.T, engine string) {
+		gone := netip.AddrFrom4([4]byte{127, 1, byte(len(engine)), 1}).String()
+		b := testnet.Serve(t, "tcp", "127.0.0.1:0", func(c testnet.Conn) {
+			go func() { _ = testnet.Stream(1).Send(c, 1<<40, 16384) }()
+			_, _ = io.Copy(struct{ io.Writer }{io.Discard}, c)
+		})
+		records := make(chan proxy.Record, clients)
+		front := inProcess(t, engine, b.Addr, records)
+		var moving sync.WaitGroup
+		for i := range clients {
+			c := testnet.DialFrom(t, gone, front)
+			moving.Add(1)
+			started := sync.OnceFunc(moving.Done)
+			go func() { // reads, and sends a little, or much, or nothing
+				p := make([]byte, 32<<10)
+				for {
+					if _, err := c.Read(p); err != nil {
+						return
+					}
+					started()
+					if i%3 > 0 {
+						if _, err := c.Write(p[:1+i%3*10000]); err != nil {
+							return
+						}
+					}
+				}
+			}()
+		}
+		moving.Wait()
+		drop(t, "ip saddr "+gone)
+		drop(t, "ip daddr "+gone)
+		for range clients {
+			select {
+			case r := <-records:
+				if (r.Outcome != proxy.Outcome{Side: proxy.SideClient, Reason: proxy.ReasonVanished}) {
+					t.Errorf("outcome = %v %v, want client vanished", r.Side, r.Reason)
+				}
+			case <-time.After(testnet.Patience):
+				t.Fatal("no record")
+			}
 		}
 	})
 }
