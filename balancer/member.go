@@ -13,7 +13,8 @@ type member struct {
 	// ended.
 	lastEjection, returned int64
 	silences               []silence // counted recently
-	down, unusable         bool      // as counted in standing
+	trial                  trial
+	down, unusable         bool // as counted in standing
 }
 
 // standing counts who could serve, as far as checks and connections tell.

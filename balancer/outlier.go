@@ -51,7 +51,7 @@ func (p *Balancer) Silent(b *backend.Backend, s Silence) (counted bool) {
 	if s.Once > 0 && !p.members[b.Index].firstSilence(s) {
 		return false
 	}
-	p.suspect(b, s.Asked, s.Now)
+	p.suspect(b, s.Asked, s.Now, s.Once)
 	p.serveQueue(s.Now)
 	return true
 }
@@ -88,16 +88,25 @@ func (m *member) firstSilence(s Silence) bool {
 // ejects b if that is one too many. An answer (see [backend.Backend.Answered])
 // resets the count. An answer that came while the client waited shows that b is
 // well, even if it is reported before the failure.
-func (p *Balancer) suspect(b *backend.Backend, asked, now int64) {
+//
+// Clients that wait (once > 0) do not eject it alone: see tryOut.
+func (p *Balancer) suspect(b *backend.Backend, asked, now int64, once time.Duration) {
 	o := p.options.Outlier
 	if o == nil || b.Ejected() || b.AnsweredSince(asked) {
 		return
 	}
+	m := &p.members[b.Index]
 	failures := b.CountFailure()
+	if failures == 1 {
+		m.trial = trial{}
+	}
 	if failures < o.Failures || (len(p.ejected)+1)*100 > o.MaxEjected*len(p.backends) {
 		return
 	}
-	m := &p.members[b.Index]
+	if once > 0 && p.tryOut(b, asked, now, once) {
+		return
+	}
+	m.trial = trial{}
 	n := 1
 	if m.lastEjection > 0 && now-m.returned <= 2*m.lastEjection {
 		n = b.Ejections() + 1

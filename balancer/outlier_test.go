@@ -78,8 +78,68 @@ func TestSilenceOfBusyBackend(t *testing.T) {
 			t.Error("no failure although all answers came before the client asked")
 		}
 	}
+	if b.Ejected() {
+		t.Error("ejected by clients that asked before it was tried out")
+	}
+	p.Silent(b, Silence{Client: clientAt(9), Asked: 20*second + 1, Now: 30 * second, Once: time.Second})
 	if !b.Ejected() {
-		t.Error("not ejected after three clients that were not answered")
+		t.Error("not ejected after four clients that were not answered, one of which came later")
+	}
+}
+
+// TestTrialBeforeAnEjection has clients wait on the backend that has most connections because of them: the next client is
+// sent there, and decides.
+func TestTrialBeforeAnEjection(t *testing.T) {
+	accused := func() (policy, *backend.Backend) {
+		p, backends, _ := ejecting(t, 50, 2)
+		b := backends[0]
+		for range 5 {
+			b.Acquire()
+		}
+		for i := range 3 {
+			p.Silent(b, Silence{Client: clientAt(i), Asked: 0, Now: second, Once: between})
+		}
+		if got, _ := p.Balancer.Pick(Request{Now: second}); got != b {
+			t.Fatalf("the next client goes to %v", got.Address)
+		}
+		if got, _ := p.Balancer.Pick(Request{Now: second + 1}); got == b {
+			t.Error("two clients are sent at once")
+		}
+		return p, b
+	}
+	p, b := accused()
+	b.Answered(second + 2)
+	p.Silent(b, Silence{Client: clientAt(7), Asked: second + 1, Now: 2 * second, Once: between})
+	if b.Ejected() || b.Suspect() {
+		t.Error("the answer of the trial does not clear the backend")
+	}
+	if got, _ := p.Balancer.Pick(Request{Now: 3 * second}); got == b {
+		t.Error("a backend that has answered is tried out")
+	}
+	p, b = accused()
+	if got, _ := p.Balancer.Pick(Request{Now: second + int64(between)}); got != b {
+		t.Error("no other client is sent when the first has not decided")
+	}
+	p.Silent(b, Silence{Client: clientAt(7), Asked: second + 1, Now: 2 * second, Once: between})
+	if !b.Ejected() {
+		t.Error("not ejected although the trial's client waits too")
+	}
+}
+
+// between is the time in which the silences of one client count once.
+const between = 100 * time.Millisecond
+
+// TestFullBackendNeedsNoTrial: no other client can be sent to it.
+func TestFullBackendNeedsNoTrial(t *testing.T) {
+	p, backends, _ := ejecting(t, 50, 2)
+	b := backends[0]
+	b.MaxConnections = 3
+	for i := range 3 {
+		b.Acquire()
+		p.Silent(b, Silence{Client: clientAt(i), Asked: 0, Now: second, Once: between})
+	}
+	if !b.Ejected() {
+		t.Error("not ejected")
 	}
 }
 

@@ -29,6 +29,7 @@ type Balancer struct {
 	standing standing
 	ejected  []int // indexes
 	rising   []int // indexes of those that start slowly
+	onTrial  []int // indexes; see trial.go
 	queue    queue
 	scratch  []int  // of places
 	nowhere  uint64 // stands for the hash of a client without an address
@@ -131,6 +132,11 @@ func (p *Balancer) choose(now int64, key uint64, tried []*backend.Backend, waits
 		if probes && len(tried) == 0 {
 			if i := t.probe(now); i >= 0 {
 				return p.count(t, i)
+			}
+			if len(p.onTrial) > 0 {
+				if i := p.trialOf(n, now); i >= 0 {
+					return p.count(t, i)
+				}
 			}
 		}
 		if i := t.chooser.next(request{key: key, tried: p.places(n, tried)}); i >= 0 {
@@ -236,7 +242,7 @@ func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.leaveAside(b, began, now)
-	p.suspect(b, began, now)
+	p.suspect(b, began, now, 0)
 	p.serveQueue(now)
 }
 

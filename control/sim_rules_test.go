@@ -172,7 +172,7 @@ func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 		s.violated(ruleTier, "%s was picked of a tier that does not serve: %s", b.real.Address, s)
 	case state == simDue && b.probe != nil && !lastResort && b.probe.began+int64(backend.ProbeLease) > now:
 		s.violated(ruleAside, "%s is probed by two: %s", b.real.Address, s)
-	case state == simFree && s.options.MaxLoad > 0 && !t.hasRoom(r, b, now):
+	case state == simFree && s.options.MaxLoad > 0 && !b.onTrial && !t.hasRoom(r, b, now):
 		s.violated(ruleBound, "%s was picked over its bound: %s", b.real.Address, s)
 	}
 	switch {

@@ -32,6 +32,8 @@ type twinBackend struct {
 	probe    *simDial // the connection that does
 
 	recovered              int64              // when it was brought back last
+	onTrial                bool               // it is tried out before an ejection
+	trial                  int64              // since when
 	suspicion              int                // failed dials and connections in a row
 	lastAnswer             int64              // to the millisecond; 0: none yet
 	silences               []balancer.Silence // of clients that gave up, counted
@@ -124,7 +126,7 @@ func (t *twin) done(b *twinBackend, d *simDial) {
 // failed counts a failed dial, unless it is older than what is known: begun before the probe, or before the recovery.
 func (t *twin) failed(b *twinBackend, began, now int64) {
 	t.leaveAside(b, began, now)
-	t.suspect(b, began, now)
+	t.suspect(b, began, now, false)
 }
 
 func (t *twin) leaveAside(b *twinBackend, began, now int64) {
@@ -171,21 +173,32 @@ func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
 		}
 		b.silences = append(b.silences, s)
 	}
-	t.suspect(b, s.Asked, s.Now)
+	t.suspect(b, s.Asked, s.Now, s.Once > 0)
 	return true
 }
 
 // suspect is told of each failed dial, and of each connection that has ended silently. A client has waited since asked.
-func (t *twin) suspect(b *twinBackend, asked, now int64) {
+func (t *twin) suspect(b *twinBackend, asked, now int64, waited bool) {
 	o := t.options.Outlier
 	if o == nil || b.ejectedUntil != 0 || b.answeredSince(asked) {
 		return
 	}
-	b.suspicion++
+	if b.suspicion++; b.suspicion == 1 {
+		b.onTrial = false
+	}
 	if b.suspicion < o.Failures || (t.ejected()+1)*100 > o.MaxEjected*len(t.backends) {
 		return
 	}
-	b.suspicion = 0
+	if waited && !b.full() {
+		if !b.onTrial { // it is tried out: a client that asks from now on decides
+			b.onTrial, b.trial = true, now
+			return
+		}
+		if asked < b.trial {
+			return
+		}
+	}
+	b.suspicion, b.onTrial = 0, false
 	if b.ejections > 0 && now-b.returned <= 2*b.lastEjection {
 		b.ejections++
 	} else {

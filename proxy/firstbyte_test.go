@@ -75,9 +75,18 @@ func TestFirstByteIsLate(t *testing.T) {
 			waiting = append(waiting, c)
 		}
 		hangs := r.pool.Backends[0]
-		testnet.Eventually(t, "the backend that hangs is ejected", hangs.Ejected)
+		testnet.Eventually(t, "the backend that hangs is ejected", func() bool {
+			c := r.dial() // clients keep coming: one that comes after the failures decides
+			if _, err := io.WriteString(c, "hello"); err != nil {
+				t.Fatal(err)
+			}
+			waiting = append(waiting, c)
+			return hangs.Ejected()
+		})
+		testnet.Eventually(t, "all have a backend", func() bool { return bad.Accepted()+good.Accepted() == len(waiting) })
+		before := good.Accepted()
 		mustAsk(t, r.dial(), "next")
-		if good.Accepted() != 1 {
+		if good.Accepted() != before+1 {
 			t.Error("the next client is not with the other backend")
 		}
 		close(goOn)

@@ -60,6 +60,9 @@ func TestLookEvery(t *testing.T) {
 func ejecting(t *testing.T, failures int) func(*Listener, *Options) {
 	return func(l *Listener, _ *Options) {
 		l.Pool.FirstByte = time.Hour
+		full := l.Pool.Backends[0] // no other client can be sent there before it is ejected
+		full.MaxConnections = 1
+		full.Acquire()
 		o := balancer.Options{
 			Policy:  "least_conn",
 			Outlier: &balancer.Outlier{Failures: failures, Eject: time.Hour, MaxEjected: 100},
@@ -154,7 +157,8 @@ func TestSilentClientsOfBusyBackend(t *testing.T) {
 		if b.Suspect() || b.Ejected() {
 			t.Error("a backend that answers is blamed for clients that wait")
 		}
-		*b = backend.Backend{Address: b.Address, Pool: b.Pool, Weight: 1}
+		*b = backend.Backend{Address: b.Address, Pool: b.Pool, Weight: 1, MaxConnections: 1}
+		b.Acquire() // full, as in ejecting
 		b.Answered(ask - int64(time.Second))
 		look(0)
 		if !b.Ejected() {

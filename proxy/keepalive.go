@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/eventloop"
 	"l4proxy/eventloop/rawsys"
 )
 
@@ -86,8 +87,8 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 		if info.Notsent_bytes > 0 || info.Unacked > 0 {
 			c.flags |= flagPending
 		}
-		if info.State == tcpClosed {
-			w.loop.Recheck(slotOf(index, e))
+		if info.State == tcpClosed && w.endedUnseen(index, c, e) {
+			return true
 		}
 		// Not only while a write is in flight: a send buffer can hold all that there is to say, for hours.
 		shut := info.Notsent_bytes > 0 && info.Snd_wnd < minWindow
@@ -106,6 +107,27 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 			w.end(index, c, Outcome{sideOf(e), ReasonVanished})
 			return true
 		}
+	}
+	return false
+}
+
+// endedUnseen is reached when the kernel has given up or reset an end, and no operation has told so yet. It reports
+// whether it has ended the connection.
+//
+// A receive in flight may have missed it (see Loop.Recheck). Where none is, because the other end takes nothing of what
+// was received before, the end of this one would be noticed only when that changes, if ever.
+func (w *worker) endedUnseen(index uint32, c *conn, end int) bool {
+	slot := slotOf(index, end)
+	switch {
+	case w.loop.Reading(slot) != eventloop.OpNone:
+		w.loop.Recheck(slot)
+	case c.flow[end].ended == flowOpen && c.flags&flagResetOut == 0:
+		errno := rawsys.SocketError(w.loop.FD(slot))
+		if errno == 0 {
+			errno = unix.ECONNRESET
+		}
+		w.broken(index, c, end, errno)
+		return w.endIfOver(index, c)
 	}
 	return false
 }

@@ -173,6 +173,13 @@ func TestClientsGiveUp(t *testing.T) {
 		for _, c := range clients {
 			_ = testnet.Reset(c)
 		}
+		testnet.Eventually(t, "their failures are counted", func() bool { return len(r.records.all()) == len(clients) })
+		later := testnet.DialFrom(t, "127.0.0.4", r.addr) // one that comes after them decides
+		asks(t, later)
+		if n, err := readWithin(later, 1100*time.Millisecond, make([]byte, 1)); err == nil {
+			t.Errorf("read %d bytes", n)
+		}
+		_ = testnet.Reset(later)
 		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Backends[0].Ejected() })
 		mustAsk(t, r.dial(), "somebody else answers")
 	})
