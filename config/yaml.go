@@ -8,7 +8,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -23,14 +22,14 @@ func readYAML(file string, data []byte) (n *node, p *Problem) {
 	}
 	if at := yamlTooMany(data); at >= 0 {
 		line, col := newTextPosition(data).at(at)
-		return nil, errorAt(file, line, col, "more than %d values in one YAML file",
-			`write it as JSON, or move long address lists to files ("file:trusted.txt")`, maxYAMLSeparators)
+		return nil, errorAt(file, line, col, "more than %d values and comment lines in one YAML file",
+			`write it as JSON, or move long address lists to files ("file:trusted.txt")`, maxYAMLValues)
 	}
 	text := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
 	if p := yamlLines(file, text); p != nil {
 		return nil, p
 	}
-	return parseYAML(file, text, lexer.Tokenize)
+	return parseYAML(file, text, yamlTokens)
 }
 
 // parseYAML builds the tree of a text that tokenize splits.

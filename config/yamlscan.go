@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/goccy/go-yaml/scanner"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -12,9 +13,9 @@ const (
 	// maxYAMLSize bounds the memory of the token list, which costs up to some
 	// 250 bytes for each byte of text.
 	maxYAMLSize = 8 << 20
-	// maxYAMLSeparators bounds the memory that the library takes: some 600 bytes
-	// for each value.
-	maxYAMLSeparators = 250_000
+	// maxYAMLValues bounds the memory that the library takes: some 600 bytes for
+	// each value.
+	maxYAMLValues = 250_000
 	// maxYAMLKeys bounds the keys of one mapping, and its square bounds the cost
 	// of all mappings together: the library reads a mapping recursively, in time
 	// that grows with the square of its keys.
@@ -26,30 +27,69 @@ const (
 	maxYAMLOmitted = 1000
 )
 
-// yamlTooMany returns the offset of the first separator past the limit, or -1.
-// It also counts those in comments and in quotes: the library makes all tokens
-// of a text at once, so the count has to come first.
+// yamlTooMany returns the offset of the first value past the limit, or -1. The
+// library makes all tokens of a text at once, so the count has to come first. It
+// counts every byte that may end a token: separators, also those in comments and
+// quotes, lines without any, the words of a directive, and, on their own, pairs
+// of quotes, most of which stand beside a separator.
 func yamlTooMany(data []byte) int {
-	separators := 0
+	const start, inText, separated, inDirective = 0, 1, 2, 3
+	values, quotes, state := 0, 0, start
 	for i, c := range data {
-		switch c {
-		case ',', '[', ']', '{', '}', '#':
-		case '-', ':', '?', '!', '&', '*':
-			// Separators if alone or at the beginning of a word; inside a word,
-			// they are ordinary characters.
-			ends := i+1 == len(data) || bytes.IndexByte([]byte(" \t\r\n,[]{}"), data[i+1]) >= 0
-			begins := c != ':' && (i == 0 || data[i-1] <= ' ')
-			if !ends && !begins {
-				continue
+		switch {
+		case c == '\n' || c == '\r':
+			state = start
+		case c == '"' || c == '\'':
+			quotes++
+		case c == '%':
+			values++
+			state = inDirective
+		case c == ' ' && state == inDirective, yamlSeparates(data, i):
+			if state != inText { // the line counts already
+				values++
 			}
-		default:
-			continue
+			state = max(state, separated)
 		}
-		if separators++; separators > maxYAMLSeparators {
+		if state == start && c > ' ' {
+			values++
+			state = inText
+		}
+		if values > maxYAMLValues || quotes > 2*maxYAMLValues {
 			return i
 		}
 	}
 	return -1
+}
+
+// yamlSeparates reports whether the byte at i may stand between two values.
+func yamlSeparates(data []byte, i int) bool {
+	c := data[i]
+	switch c {
+	case ',', '[', ']', '{', '}', '#':
+		return true
+	case '-', ':', '?', '!', '&', '*':
+		// Separators if alone or at the beginning of a word; inside a word,
+		// they are ordinary characters.
+		ends := i+1 == len(data) || bytes.IndexByte([]byte(" \t\r\n,[]{}"), data[i+1]) >= 0
+		begins := c != ':' && (i == 0 || data[i-1] <= ' ' || data[i-1] == '&' || data[i-1] == '*')
+		return ends || begins
+	}
+	return false
+}
+
+// yamlTokens splits a text as the library does, up to the first fault: after
+// one, the library begins again, and makes a token for each byte of a text such
+// as "@@@@".
+func yamlTokens(text string) (tokens token.Tokens) {
+	var s scanner.Scanner
+	s.Init(text)
+	for {
+		some, err := s.Scan()
+		tokens.Add(some...)
+		if err != nil { // the end, or a fault, which is the last token
+			return tokens
+		}
+	}
 }
 
 // yamlLines refuses lines that would take the library long. For each tab and
@@ -119,6 +159,9 @@ func (s *yamlScan) token(t *token.Token) *Problem {
 	case token.SequenceEndType, token.MappingEndType:
 		s.flow = max(0, s.flow-1)
 	case token.SequenceEntryType:
+		if s.flow > 0 { // not YAML, and the library takes memory that grows with its square
+			return refuse(`"-" begins no value inside [ ] and { }`, `write values with commas, without "-"`)
+		}
 		s.block(col, false)
 		s.value(t, col, col)
 	case token.MappingValueType:
