@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -160,7 +162,16 @@ func (d *decoder) list(n *node, name string) *List {
 	d.lists[name] = l
 	data, err := d.readList(name)
 	if err != nil {
-		d.faultf(n, "a path is relative to the configuration file", "cannot read the list %s: %s", quote(name), reason(err))
+		fix := "a path is relative to the configuration file"
+		switch {
+		case errors.Is(err, errNotRegular):
+			fix = "name a text file with one address per line"
+		case errors.Is(err, errTooLarge):
+			fix = "split it into several files"
+		case errors.Is(err, fs.ErrPermission):
+			fix = "let the user of the proxy read it"
+		}
+		d.faultf(n, fix, "cannot read the list %s: %s", quote(name), reason(err))
 		return nil
 	}
 	l.read(data, func(line, col int, f *fault) {

@@ -128,3 +128,25 @@ func TestEntriesInBrackets(t *testing.T) {
 		}
 	}
 }
+
+// A list that cannot be read because of what it is gets advice on that.
+func TestUnreadableListAdvice(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large.txt")
+	if err := os.WriteFile(large, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(large, maxFileSize+1); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"large.txt":  "larger than 64 MiB: split it into several files",
+		"/dev/null":  "not a regular file: name a text file with one address per line",
+		"absent.txt": "no such file or directory: a path is relative to the configuration file",
+	} {
+		_, err := Parse(filepath.Join(dir, "a.yaml"), []byte("listeners: {web: {bind: \":80\", acl: [{deny: \"file:"+name+"\"}]}}\npools: {web: {backends: [\"10.0.0.1:80\"]}}"), nil)
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func jsonProblem(file string, data []byte, err error) *Problem {
 	case strings.HasPrefix(state, "unexpected end"):
 		msg, fix = "the file ends too early", "complete it; is it cut short?"
 	case strings.HasSuffix(state, "exceeded max depth"):
-		line, col := newTextPosition(data).at(offset)
+		line, col := newTextPosition(data).at(jsonLevel(data, maxDepth+1))
 		return tooDeep(file, line, col)
 	case strings.HasSuffix(state, "in string literal"):
 		msg, fix = "a line break or control character inside a string", `close the string with ", or write \n, \t or \u00XX`
@@ -173,6 +173,28 @@ func jsonProblem(file string, data []byte, err error) *Problem {
 	}
 	line, col := newTextPosition(data).at(offset)
 	return &Problem{File: file, Line: line, Col: col, Msg: msg, Fix: fix}
+}
+
+// jsonLevel returns where the text, which has so many levels, first is beyond
+// depth brackets.
+func jsonLevel(data []byte, depth int) int {
+	open, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[' || c == '{':
+			if open++; open > depth {
+				return i
+			}
+		case c == ']' || c == '}':
+			open--
+		}
+	}
+	return len(data)
 }
 
 func quoteByte(c byte) string {

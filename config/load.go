@@ -175,7 +175,13 @@ func checkText(name string, data []byte) *Problem {
 	if bad == len(data) {
 		return nil
 	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return errorAt(name, 1, 1, "looks like UTF-16", "save the file as UTF-8")
+	}
 	line, col := newTextPosition(data).at(bad)
+	if data[bad] == 0 {
+		return errorAt(name, line, col, "contains a NUL byte", "save the file as UTF-8 text")
+	}
 	return errorAt(name, line, col, "not UTF-8 text, byte 0x%02x", "save the file as UTF-8", data[bad])
 }
 
@@ -203,14 +209,19 @@ func readRegular(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
+		return nil, errNotRegular
 	}
 	data, err := readFile(name)
 	if err == nil && len(data) > maxFileSize {
-		return nil, fmt.Errorf("larger than %d MiB", maxFileSize>>20)
+		return nil, errTooLarge
 	}
 	return data, err
 }
+
+var (
+	errNotRegular = errors.New("not a regular file")
+	errTooLarge   = fmt.Errorf("larger than %d MiB", maxFileSize>>20)
+)
 
 // reason is the text of an error without the operation and the file name.
 func reason(err error) string {
