@@ -27,47 +27,6 @@ func (d *decoder) acl(n *node) *ACL {
 	return a
 }
 
-// checkReached refuses rules that can never match because rules before them
-// match all of their clients. n is the list of the rules of a. The content of a
-// list file may change: a rule with a file may match any client, and is never
-// taken to match all clients.
-func (d *decoder) checkReached(a *ACL, n *node) {
-	var all4, all6 *Rule // the first rules that match all IPv4 and all IPv6 clients
-	for i := range a.Rules {
-		r := &a.Rules[i]
-		has4, has6 := len(r.Lists) > 0, len(r.Lists) > 0
-		every4, every6 := false, false
-		for _, p := range r.Prefixes {
-			is4, every := p.Addr().Is4(), p.Bits() == 0
-			has4, has6 = has4 || is4, has6 || !is4
-			every4, every6 = every4 || is4 && every, every6 || !is4 && every
-		}
-		if (has4 || has6) && (!has4 || all4 != nil) && (!has6 || all6 != nil) {
-			why := ""
-			switch {
-			case !has6:
-				why = all4.where() + " matches all IPv4 clients"
-			case !has4:
-				why = all6.where() + " matches all IPv6 clients"
-			case all4 == all6:
-				why = all4.where() + " matches all clients"
-			default:
-				why = all4.where() + " and " + all6.where() + " match all clients"
-			}
-			d.faultf(n.items[i], "remove it, or move it up", "%s can never match: %s", r.Name, why)
-		}
-		if every4 && all4 == nil {
-			all4 = r
-		}
-		if every6 && all6 == nil {
-			all6 = r
-		}
-	}
-}
-
-// where names the rule and its line.
-func (r *Rule) where() string { return fmt.Sprintf("%s (line %d)", r.Name, r.Pos.Line) }
-
 func (d *decoder) rule(n *node, index int) Rule {
 	r := Rule{Pos: d.position(n)}
 	f, ok := d.object(n, n, ruleSection)
@@ -86,11 +45,17 @@ func (d *decoder) rule(n *node, index int) Rule {
 			d.faultf(with, "remove it", "with is for deny rules")
 		}
 		r.Prefixes, r.Lists = d.prefixes(allow, true)
+		if allow.kind == kindList && len(allow.items) == 0 {
+			d.faultf(allow, `write {deny: [0.0.0.0/0, "::/0"]} to deny all clients, or remove the rule`, "allow is empty, so the rule can never match")
+		}
 		return r
 	}
 	r.With = defaultWith
 	d.enum(f["with"], denyActions, &r.With)
 	r.Prefixes, r.Lists = d.prefixes(deny, true)
+	if deny.kind == kindList && len(deny.items) == 0 {
+		d.faultf(deny, "write addresses, or remove the rule", "deny is empty, so the rule can never match")
+	}
 	return r
 }
 
@@ -193,11 +158,7 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 		}
 		ip = ip.Unmap()
 		if ip.IsUnspecified() {
-			family := "IPv6"
-			if ip.Is4() {
-				family = "IPv4"
-			}
-			return netip.Prefix{}, faultf("write "+quote(ip.String()+"/0")+" for all "+family+" clients, or the address of one host", "no client has the address %s", s)
+			return netip.Prefix{}, noClient(s, ip)
 		}
 		return netip.PrefixFrom(ip, ip.BitLen()), nil
 	}
@@ -211,7 +172,19 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 		}
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
+	if p.IsSingleIP() && p.Addr().IsUnspecified() {
+		return netip.Prefix{}, noClient(s, p.Addr())
+	}
 	return p.Masked(), nil
+}
+
+// noClient explains that ip, written as s, is 0.0.0.0 or ::.
+func noClient(s string, ip netip.Addr) *fault {
+	family := "IPv6"
+	if ip.Is4() {
+		family = "IPv4"
+	}
+	return faultf("write "+quote(ip.String()+"/0")+" for all "+family+" clients, or the address of one host", "no client has the address %s", s)
 }
 
 // badPrefix explains an entry that is neither an address nor a prefix.

@@ -28,6 +28,9 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 		if bytes.ContainsAny(entry, " \t,;") {
 			f = faultf("write one per line", "more than one entry on a line: %s", quote(string(entry)))
 		}
+		if before, after, ok := bytes.Cut(entry, []byte(";")); ok && isPrefix(before) && !isPrefix(bytes.TrimSpace(after)) {
+			f = faultf("put a blank before ; to begin a comment", "%s is not an IP address or a CIDR prefix", quote(string(entry)))
+		}
 		if bad++; bad > maxProblems {
 			report(number, 1, faultf("is it a list of addresses?", "more than %d bad lines; the rest was not read", maxProblems))
 			return
@@ -35,6 +38,11 @@ func (l *List) read(data []byte, report func(line, col int, f *fault)) {
 		indent := text[:bytes.Index(text, entry)]
 		report(number, 1+utf8.RuneCount(indent), f)
 	}
+}
+
+func isPrefix(text []byte) bool {
+	_, f := parsePrefix(string(text))
+	return f == nil
 }
 
 // comment returns where the comment of a line begins: at a "#", or at a ";"

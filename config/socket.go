@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,12 +33,32 @@ func (d *decoder) socket(n *node, f fields, l *Listener) {
 			}
 		}
 	}
-	if unix != nil && l.ACL != nil && !l.ACL.DefaultAllow() {
-		at := unix.Pos
+	if unix == nil || l.ACL == nil {
+		return
+	}
+	at := unix.Pos
+	switch {
+	case l.ACL.DefaultAllow() && onlyUnix(l.Binds) && l.ACL.deniesAll():
+		d.warn(Problem{File: at.File, Line: at.Line, Col: at.Col,
+			Msg: fmt.Sprintf("the acl admits every client of %s: clients of a unix socket have no address that a rule could match, and a list without an allow rule allows by default", unix),
+			Fix: "limit access with mode and owner, and remove the acl"})
+	case !l.ACL.DefaultAllow():
 		d.warn(Problem{File: at.File, Line: at.Line, Col: at.Col,
 			Msg: fmt.Sprintf("the acl denies every client of %s: clients of a unix socket have no address that a rule could match, and a list with an allow rule denies by default", unix),
 			Fix: "move the socket to a listener of its own, without acl"})
 	}
+}
+
+// deniesAll reports whether the deny rules match all clients that have an address.
+func (a *ACL) deniesAll() bool {
+	has := func(p netip.Prefix) bool {
+		return slices.ContainsFunc(a.Rules, func(r Rule) bool { return !r.Allow && slices.Contains(r.Prefixes, p) })
+	}
+	return has(all4) && has(all6)
+}
+
+func onlyUnix(binds []Bind) bool {
+	return !slices.ContainsFunc(binds, func(b Bind) bool { return b.Network != "unix" })
 }
 
 func firstUnix(binds []Bind) *Bind {
