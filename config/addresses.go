@@ -10,11 +10,11 @@ import (
 // CheckAddresses finds listeners whose addresses overlap, and backends that
 // are a listener which leads back to their own pool. Load runs it on the file
 // alone. Call it again once host names are resolved (with the addresses in
-// Host), and with the addresses of this machine in local. The error is of type
+// Host), and with what is known of this machine. The error is of type
 // [Problems].
-func CheckAddresses(listeners []Listener, pools []Pool, local []netip.Addr) error {
+func CheckAddresses(listeners []Listener, pools []Pool, here Machine) error {
 	var ps Problems
-	book := newAddressBook(local)
+	book := newAddressBook(here)
 	var told Position // report only the first port of a range
 	for i := range listeners {
 		for _, b := range listeners[i].Binds {
@@ -30,6 +30,17 @@ func CheckAddresses(listeners []Listener, pools []Pool, local []netip.Addr) erro
 		return nil
 	}
 	return ps.sorted("")
+}
+
+// Machine is what CheckAddresses may know of the machine; the zero value is
+// nothing.
+type Machine struct {
+	// Addresses are those of its network interfaces.
+	Addresses []netip.Addr
+	// Zones are the numbers of its network interfaces, by name.
+	Zones map[string]string
+	// RealPath returns a path without symbolic links; nil keeps every path.
+	RealPath func(string) string
 }
 
 // problem is a fault at the position of the bind.
@@ -48,6 +59,7 @@ type addressBook struct {
 	exact map[address]*claim
 	ports map[uint16]*portClaims
 	local map[netip.Addr]bool // addresses of this machine
+	here  Machine
 }
 
 type address struct {
@@ -68,11 +80,12 @@ type portClaims struct {
 	one4, one6, name *claim // a single address; a name, which may have either family
 }
 
-func newAddressBook(local []netip.Addr) *addressBook {
+func newAddressBook(here Machine) *addressBook {
 	book := &addressBook{
-		exact: make(map[address]*claim), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(local)),
+		exact: make(map[address]*claim), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(here.Addresses)),
+		here: here,
 	}
-	for _, ip := range local {
+	for _, ip := range here.Addresses {
 		book.local[ip.Unmap().WithZone("")] = true
 	}
 	return book
@@ -83,15 +96,12 @@ func newAddressBook(local []netip.Addr) *addressBook {
 func (a *addressBook) claim(b Bind, listener string) *fault {
 	c := &claim{b, listener}
 	if b.Network == "unix" {
-		return a.claimExact(address{path: path.Clean(b.Path)}, c)
+		return a.claimExact(a.socket(b.Path), c)
 	}
 	if b.Port == 0 {
 		return nil
 	}
-	ip, err := netip.ParseAddr(b.Host)
-	if err == nil && !ip.IsLinkLocalUnicast() {
-		ip = ip.WithZone("") // the kernel ignores it
-	}
+	ip, err := a.ip(b.Host)
 	p := a.ports[b.Port]
 	if p == nil {
 		p = new(portClaims)
@@ -127,6 +137,28 @@ func (a *addressBook) claim(b Bind, listener string) *fault {
 	return nil
 }
 
+// socket is the same for all paths to one unix socket.
+func (a *addressBook) socket(name string) address {
+	name = path.Clean(name)
+	if a.here.RealPath != nil {
+		name = a.here.RealPath(name)
+	}
+	return address{path: name}
+}
+
+// ip reads an address, with its zone as a number if that is known.
+func (a *addressBook) ip(host string) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(host)
+	switch number, ok := a.here.Zones[ip.Zone()]; {
+	case err != nil:
+	case !ip.IsLinkLocalUnicast():
+		ip = ip.WithZone("") // the kernel ignores it
+	case ok:
+		ip = ip.WithZone(number)
+	}
+	return ip, err
+}
+
 // hostKey is the same for all spellings of one host.
 func hostKey(host string, ip netip.Addr, notIP error) string {
 	if notIP != nil {
@@ -136,7 +168,18 @@ func hostKey(host string, ip netip.Addr, notIP error) string {
 }
 
 func (a *addressBook) claimExact(at address, c *claim) *fault {
-	if owner := a.exact[at]; owner != nil {
+	switch owner := a.exact[at]; {
+	case owner == nil:
+	case owner.listener == c.listener:
+		first := "first"
+		if owner.bind.String() != c.bind.String() {
+			first = "first as " + owner.bind.String()
+		}
+		if line := owner.bind.Pos.Line; line > 0 {
+			first += fmt.Sprintf(" on line %d", line)
+		}
+		return faultf("remove one", "%s is listed twice in the listener %s (%s)", c.bind, quote(c.listener), first)
+	default:
 		return faultf("choose another address", "%s of the listener %s is already taken by the listener %s",
 			c.bind, quote(c.listener), owner.where())
 	}
@@ -182,12 +225,9 @@ func (a *addressBook) dualStack(report func(Bind, *fault)) {
 // reaches none, or if that cannot be known.
 func (a *addressBook) owner(b *Backend) *claim {
 	if b.Network == "unix" {
-		return a.exact[address{path: path.Clean(b.Path)}]
+		return a.exact[a.socket(b.Path)]
 	}
-	ip, err := netip.ParseAddr(b.Host)
-	if err == nil && !ip.IsLinkLocalUnicast() {
-		ip = ip.WithZone("")
-	}
+	ip, err := a.ip(b.Host)
 	if c := a.exact[address{host: hostKey(b.Host, ip, err), port: b.Port}]; c != nil {
 		return c
 	}

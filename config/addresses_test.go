@@ -16,11 +16,11 @@ func checkAddresses(t *testing.T, text string, local ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var addrs []netip.Addr
+	var here Machine
 	for _, a := range local {
-		addrs = append(addrs, netip.MustParseAddr(a))
+		here.Addresses = append(here.Addresses, netip.MustParseAddr(a))
 	}
-	if err := CheckAddresses(c.Listeners, c.Pools, addrs); err != nil {
+	if err := CheckAddresses(c.Listeners, c.Pools, here); err != nil {
 		return err.Error()
 	}
 	return ""

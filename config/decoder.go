@@ -41,7 +41,7 @@ func (d *decoder) count() int { return len(d.problems) + d.dropped }
 // addresses adds the problems that CheckAddresses finds.
 func (d *decoder) addresses(c *Config) {
 	var ps Problems
-	if errors.As(CheckAddresses(c.Listeners, c.Pools, nil), &ps) {
+	if errors.As(CheckAddresses(c.Listeners, c.Pools, Machine{}), &ps) {
 		for _, p := range ps {
 			d.add(p)
 		}

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -135,20 +134,5 @@ func (r *resolver) checkAddresses(cfg *config.Config) error {
 			b.Host = known(b.Host)
 		}
 	}
-	return config.CheckAddresses(listeners, pools, LocalAddresses())
-}
-
-// LocalAddresses returns the addresses of this machine's network interfaces; none if the system does not list them.
-func LocalAddresses() []netip.Addr {
-	found, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var addrs []netip.Addr
-	for _, a := range found {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			addrs = append(addrs, p.Addr())
-		}
-	}
-	return addrs
+	return config.CheckAddresses(listeners, pools, ThisMachine())
 }

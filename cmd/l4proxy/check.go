@@ -34,7 +34,7 @@ func newCheckCommand(file *string) *cobra.Command {
 			name := configFile(*file, os.LookupEnv)
 			cfg, err := config.Load(name, os.LookupEnv)
 			if err == nil {
-				err = config.CheckAddresses(cfg.Listeners, cfg.Pools, control.LocalAddresses())
+				err = config.CheckAddresses(cfg.Listeners, cfg.Pools, control.ThisMachine())
 			}
 			var text string
 			switch {
