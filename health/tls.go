@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 )
 
 // TLSOptions say how a handshake is made.
@@ -69,6 +71,9 @@ func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr,
 	}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
+		if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "remote error" { // an alert, see crypto/tls
+			return nil, fmt.Errorf("the server refused the TLS handshake (alert: %s)", strings.TrimPrefix(op.Err.Error(), "tls: "))
+		}
 		return nil, failed(ctx, "TLS handshake", err)
 	}
 	return secured, nil
