@@ -38,14 +38,14 @@ func (c *conn) tried() []*backend.Backend {
 	return c.search.tried
 }
 
-// maxFailedKept bounds the failed dials that are kept for the log, the latest ones: a client that waits in the queue for
+// maxFailedKept bounds the failed dials that the log names, the latest ones: a client that waits in the queue for
 // hours may have many.
 const maxFailedKept = 16
 
 // noteFailed notes that a dial for the client has failed.
 func (s *search) noteFailed(b *backend.Backend, reason Reason) {
 	s.tried = append(s.tried, b)
-	if len(s.failed) == maxFailedKept {
+	if len(s.failed) > maxFailedKept { // one more than the log names: it may leave out the last
 		s.failed = slices.Delete(s.failed, 0, 1)
 	}
 	s.failed = append(s.failed, FailedDial{b, reason})
@@ -69,7 +69,7 @@ func (c *conn) failedBefore() []FailedDial {
 	if n := len(failed); n > 0 && c.connected == 0 && failed[n-1] == (FailedDial{c.backend, c.outcome.Reason}) {
 		failed = failed[:n-1]
 	}
-	return failed
+	return failed[max(0, len(failed)-maxFailedKept):]
 }
 
 // countAttempt counts a dial. One who waits in a queue for hours may have more than can be counted.
