@@ -31,7 +31,9 @@ func parseBinds(s string) ([]Bind, *fault) {
 	switch {
 	case !ok1 || !ok2:
 		return nil, badPort(ports)
-	case isRange && (first == 0 || last < first):
+	case isRange && first == 0:
+		return nil, faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, with which the system chooses a port", quote(ports))
+	case isRange && last < first:
 		return nil, faultf("write the lower port first, as in 8000-8010", "%s is not a range of ports", quote(ports))
 	}
 	binds := make([]Bind, 0, int(last)-int(first)+1)

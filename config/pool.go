@@ -75,17 +75,21 @@ func (d *decoder) backends(n *node) []Backend {
 		d.faultf(n, `write ["127.0.0.1:8081"]`, "there is no backend")
 	}
 	backends := make([]Backend, 0, len(n.items))
-	lines := make(map[string]int, len(n.items))
+	lines, down := make(map[string]int, len(n.items)), make(map[string]bool)
 	for _, item := range n.items {
 		b, at, ok := d.backend(item)
 		if !ok {
 			continue
 		}
 		if first, ok := lines[b.Address]; ok {
-			d.faultf(at, "remove it, or give the first a higher weight", "the backend %s is repeated, first on line %d", b.Address, first)
+			fix := "remove it, or give the first a higher weight"
+			if b.Down != down[b.Address] {
+				fix = "keep one of them, with or without down: true"
+			}
+			d.faultf(at, fix, "the backend %s is repeated, first on line %d", b.Address, first)
 			continue
 		}
-		lines[b.Address] = at.line
+		lines[b.Address], down[b.Address] = at.line, b.Down
 		backends = append(backends, b)
 	}
 	return backends

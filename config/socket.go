@@ -109,7 +109,11 @@ func (d *decoder) owner(n *node, s *Socket) {
 	}
 	user, group, both := strings.Cut(text, ":")
 	if strings.ContainsAny(text, " \t\n/") || strings.Contains(group, ":") || user == "" && group == "" || both && group == "" {
-		d.faultf(n, "", "expected %s, got %s", what, quote(text))
+		fix := `write names or numbers, as in "www-data" or "www-data:adm"`
+		if user != "" && group == "" && both {
+			fix = "write " + quote(user) + ", or a group after the colon"
+		}
+		d.faultf(n, fix, "expected %s, got %s", what, quote(text))
 		return
 	}
 	s.User, s.Group = user, group

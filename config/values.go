@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,16 +119,20 @@ func (d *decoder) boolean(n *node, dst *bool) bool {
 		}
 	}
 	fix := ""
+	if n.kind != kindNull {
+		fix = "write true or false"
+	}
+	switch strings.ToLower(text) {
+	case "yes", "on", "true", "1":
+		fix = "write true"
+	case "no", "off", "false", "0":
+		fix = "write false"
+	}
 	if n.kind == kindString {
-		switch strings.ToLower(text) {
-		case "yes", "on", "true":
-			fix = "write true, without quotes"
-		case "no", "off", "false":
-			fix = "write false, without quotes"
-		}
+		fix += ", without quotes"
 	}
 	if variable {
-		d.faultf(n, "", "expected true or false, got %s", got(n, text))
+		d.faultf(n, "set it to true or false", "expected true or false, got %s", got(n, text))
 		return false
 	}
 	d.expected(n, "true or false", fix)
@@ -169,15 +174,17 @@ func (d *decoder) duration(n *node, zero bool, dst *time.Duration) bool {
 
 // halfClose decodes half_close: a duration, or off.
 func (d *decoder) halfClose(n *node, t *Timeouts) {
-	if n != nil && n.kind == kindString {
-		if text, f := expand(n.text, d.env); f == nil && text == "off" {
+	if n != nil && (n.kind == kindBool || n.kind == kindString) {
+		text, f := expand(n.text, d.env)
+		switch word := strings.ToLower(text); {
+		case f != nil: // duration tells
+		case text == "off" && n.kind == kindString:
 			t.CloseOnFIN = true
 			return
+		case slices.Contains([]string{"off", "false", "no", "none", "never", "disabled", "unlimited"}, word):
+			d.faultf(n, `write "off" to end a connection with its first FIN, or 0 for no limit`, "expected a duration or off, got %s", got(n, text))
+			return
 		}
-	}
-	if n != nil && n.kind == kindBool && n.text == "false" {
-		d.faultf(n, `write "off" to end a connection with its first FIN, or 0 for no limit`, "expected a duration or off, got false")
-		return
 	}
 	d.duration(n, true, &t.HalfClose)
 }

@@ -237,7 +237,7 @@ pools: {web: {backends: ["empty.test:80"]}}`,
 		"listener web: bind gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
 listeners: {web: {bind: "gone.test:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`pool web, backend [fe80::1%nosuch0]:80: no network interface "nosuch0": route ip+net: no such network interface`: `
+		`pool web, backend [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["[fe80::1%nosuch0]:80"]}}`,
 	} {

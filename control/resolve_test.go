@@ -89,7 +89,7 @@ pools: {web: {backends: ["a.test:80", "b.test:81"]}}`,
 		`config.yaml:3:26: the backend [::1]:80 is the proxy itself: its listener "web" (line 2) listens on [::1]:80 and leads back to the pool "web": write the address of a server, or remove it`: `
 listeners: {web: {bind: "b.test:80"}}
 pools: {web: {backends: ["[::1]:80"]}}`,
-		`listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": route ip+net: no such network interface`: `
+		`listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
 listeners: {web: {bind: "[fe80::1%nosuch0]:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
 		`listener web: owner: this machine has no user "nosuchuser": write an existing one, or a number

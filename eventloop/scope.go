@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // Scope is the number of the interface that the zone of a link-local address names; 0 without a zone.
@@ -17,8 +18,11 @@ func Scope(ip netip.Addr) (uint32, error) {
 		return uint32(n), nil
 	}
 	nic, err := net.InterfaceByName(zone)
+	if err != nil && strings.HasSuffix(err.Error(), "no such network interface") {
+		return 0, fmt.Errorf("no network interface %q: write the name of an existing one after %%", zone)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("no network interface %q: %w", zone, err)
+		return 0, fmt.Errorf("cannot look up the network interface %q: %w", zone, err)
 	}
 	return uint32(nic.Index), nil
 }
