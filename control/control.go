@@ -41,7 +41,7 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 			failed = append(failed, err)
 		}
 		if sockets[i], err = access(&l.Socket); err != nil {
-			failed = append(failed, fmt.Errorf("listener %s: %w", l.Name, err))
+			failed = append(failed, at(l.Pos, fmt.Errorf("listener %s: %w", l.Name, err)))
 		}
 	}
 	if failed != nil {
@@ -77,6 +77,14 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 	return state, monitor, nil
 }
 
+// at adds to an error where the configuration names what it is about, if it came from a file.
+func at(pos config.Position, err error) error {
+	if pos == (config.Position{}) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", pos, err)
+}
+
 // noBackend are the words of the configuration for what happens to a client that nobody serves. Clients who come in
 // the moment before a listener stops to listen are closed.
 var noBackend = map[string]proxy.NoBackend{
@@ -93,11 +101,12 @@ func buildBinds(l *config.Listener, names *resolver) ([]proxy.Bind, error) {
 		bind, err := buildBind(b, names)
 		if err != nil {
 			if b.Pos != told || told.Line == 0 {
-				failed = append(failed, fmt.Errorf("listener %s: %w", l.Name, err))
+				failed = append(failed, at(b.Pos, fmt.Errorf("listener %s: %w", l.Name, err)))
 			}
 			told = b.Pos
 			continue
 		}
+		bind.Place = b.Pos.String()
 		binds = append(binds, bind)
 	}
 	return binds, errors.Join(failed...)

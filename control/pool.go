@@ -40,7 +40,7 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 			sockaddr, err = addr.sockaddr()
 		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err))
+			failed = append(failed, at(b.Pos, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)))
 			continue
 		}
 		live := &backend.Backend{

@@ -61,10 +61,11 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 	var want []string
 	for i := range n {
 		if host := fmt.Sprintf("host%d", i); !strings.HasPrefix(host, "host7") {
-			want = append(want, fmt.Sprintf("pool web, backend %s.test:80: cannot resolve the name: no such host", host))
+			want = append(want, fmt.Sprintf("%s: pool web, backend %s.test:80: cannot resolve the name: no such host",
+				cfg.Pools[0].Backends[i].Pos, host))
 		}
 	}
-	want = append(want, "listener web: bind front.test:80: cannot resolve the name: no such host")
+	want = append(want, cfg.Listeners[0].Binds[0].Pos.String()+": listener web: bind front.test:80: cannot resolve the name: no such host")
 	if err == nil || err.Error() != strings.Join(want, "\n") {
 		t.Errorf("error\n%v\nwant\n%s", err, strings.Join(want, "\n"))
 	}
@@ -89,11 +90,11 @@ pools: {web: {backends: ["a.test:80", "b.test:81"]}}`,
 		`config.yaml:3:26: the backend [::1]:80 is the proxy itself: its listener "web" (line 2) listens on [::1]:80 and leads back to the pool "web": write the address of a server, or remove it`: `
 listeners: {web: {bind: "b.test:80"}}
 pools: {web: {backends: ["[::1]:80"]}}`,
-		`listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
+		`config.yaml:2:25: listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
 listeners: {web: {bind: "[fe80::1%nosuch0]:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`listener web: owner: this machine has no user "nosuchuser": write an existing one, or a number
-listener api: owner: this machine has no group "nosuchgroup": write an existing one, or a number`: `
+		`config.yaml:2:13: listener web: owner: this machine has no user "nosuchuser": write an existing one, or a number
+config.yaml:2:60: listener api: owner: this machine has no group "nosuchgroup": write an existing one, or a number`: `
 listeners: {web: {bind: "unix:/run/a", owner: nosuchuser}, api: {bind: "unix:/run/b", owner: "0:nosuchgroup"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
 		"": `

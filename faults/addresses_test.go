@@ -87,7 +87,7 @@ func TestFaultSocketOwner(t *testing.T) {
 	cmd := exec.Command(program, "-c", filepath.Join(dir, "config.yaml"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
-	want := "l4proxy: listener web: cannot listen on unix:" + path + ": cannot change the owner of the socket: operation not permitted: " +
+	want := "l4proxy: " + filepath.Join(dir, "config.yaml") + ":1:25: listener web: cannot listen on unix:" + path + ": cannot change the owner of the socket: operation not permitted: " +
 		"only root can set another user; other users can only set a group that they are a member of\n"
 	if err == nil || string(out) != want {
 		t.Errorf("%v: %s\nwant %s", err, out, want)

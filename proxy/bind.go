@@ -81,7 +81,11 @@ func (s *Server) bindAll() error {
 				b, err = s.bind(bind, l.Access)
 			}
 			if err != nil {
-				return fmt.Errorf("listener %s: cannot listen on %s: %w", l.Name, bind, explainBind(err))
+				err = fmt.Errorf("listener %s: cannot listen on %s: %w", l.Name, bind, explainBind(err))
+				if bind.Place != "" {
+					err = fmt.Errorf("%s: %w", bind.Place, err)
+				}
+				return err
 			}
 			b.listener = l
 			s.bound = append(s.bound, b)
@@ -151,7 +155,7 @@ func (s *Server) bindTCP(bind Bind) (boundListener, error) {
 		}
 	}
 	addr = netip.AddrPortFrom(addr.Addr(), port)
-	b.bind = Bind{"tcp", addr.String()}
+	b.bind = Bind{Network: "tcp", Address: addr.String(), Place: bind.Place}
 	for err == nil && len(b.fds) < len(s.workers) {
 		var fd int
 		if fd, err = s.listenTCP(addr, everywhere, true); err == nil {

@@ -31,7 +31,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 				in := startInside(t, engine, b, func(l *Listener, _ *Options) {
 					l.Idle = idle
 					if test.network == "unix" {
-						l.Binds = []Bind{{"unix", t.TempDir() + "/s"}}
+						l.Binds = []Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
 					}
 				})
 				reader := testnet.Dial(t, test.network, in.addr)

@@ -81,7 +81,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 	}
 	listener := &Listener{
 		Name:  "front",
-		Binds: []Bind{{"tcp", "127.0.0.1:0"}},
+		Binds: []Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 		Pool: &Pool{
 			Name: "back", Balancer: picks, Backends: backends, ConnectTimeout: testnet.Patience, Attempts: 1,
 			Addrs: []*eventloop.Sockaddr{eventloop.InetSockaddr(netip.MustParseAddrPort(b.Addr), 0)},

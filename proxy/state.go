@@ -49,6 +49,8 @@ type Listener struct {
 type Bind struct {
 	Network string // "tcp" or "unix"
 	Address string // host:port with a numeric host or none, or the path of a unix socket
+	// Place is where the configuration names it (FILE:LINE:COL), for errors; "" if unknown.
+	Place string
 }
 
 // Access says who may connect to a unix socket: any process with write permission on its file.

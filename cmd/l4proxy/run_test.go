@@ -51,8 +51,8 @@ func TestStartGivesUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := start(ctx, cfg, new(bytes.Buffer), nil); err == nil || !strings.HasPrefix(err.Error(), "pool web, backend db.invalid:1: ") {
-		t.Errorf("error %v, want one that names the pool and the backend", err)
+	if _, err := start(ctx, cfg, new(bytes.Buffer), nil); err == nil || !strings.HasPrefix(err.Error(), "config.json:1:107: pool web, backend db.invalid:1: ") {
+		t.Errorf("error %v, want one that names the place, the pool and the backend", err)
 	}
 }
 
