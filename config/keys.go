@@ -197,8 +197,8 @@ var listenerSection = &section{keys: append([]key{
 }}
 
 var ruleSection = &section{keys: []key{
-	{name: "allow", doc: "IP addresses, CIDR prefixes and \"file:PATH\" lists of them, to let in.", schema: oneOrMany(stringSchema())},
-	{name: "deny", doc: "IP addresses, CIDR prefixes and \"file:PATH\" lists of them, to keep out.", schema: oneOrMany(stringSchema())},
+	{name: "allow", doc: "IP addresses, CIDR prefixes and \"file:PATH\" lists of them, to let in.", schema: oneOrMore(stringSchema())},
+	{name: "deny", doc: "IP addresses, CIDR prefixes and \"file:PATH\" lists of them, to keep out.", schema: oneOrMore(stringSchema())},
 	{name: "with", doc: "What a denied client sees: the deny_message, a close, or a reset.",
 		schema: withDefault(enumSchema(denyActions), defaultWith)},
 }}

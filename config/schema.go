@@ -163,10 +163,6 @@ func oneOrMore(item *jsonschema.Schema) *jsonschema.Schema {
 	return anyOf(item, nonEmpty(listOf(item)))
 }
 
-func oneOrMany(item *jsonschema.Schema) *jsonschema.Schema {
-	return anyOf(item, listOf(item))
-}
-
 // named is a mapping from names that the user chooses.
 func named(def string) *jsonschema.Schema {
 	return &jsonschema.Schema{

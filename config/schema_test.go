@@ -129,7 +129,7 @@ func TestSchemaValidates(t *testing.T) {
 		"health-string.yaml", "health-type-unknown.yaml", "health-rise-zero.yaml", "health-status-empty.yaml",
 		"health-status-class.yaml", "health-status-high.yaml", "health-script-empty.yaml", "health-script-both.yaml",
 		"health-script-neither.yaml", "health-script-unknown.yaml", "queue-number.yaml", "on-down-unknown.yaml",
-		"when-unknown.yaml", "queue-listener.yaml", "backend-priority-big.yaml",
+		"when-unknown.yaml", "queue-listener.yaml", "backend-priority-big.yaml", "acl-nothing.yaml",
 	} {
 		name = filepath.Join("testdata", "bad", name)
 		if v.check(v.root, plain(t, name)) == nil {

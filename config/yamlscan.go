@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxYAMLSize bounds the memory of the token list, which costs up to some
-	// 250 bytes for each byte of text.
+	// maxYAMLSize bounds the memory for the text itself: the library keeps several
+	// copies, some with four bytes for each character.
 	maxYAMLSize = 8 << 20
 	// maxYAMLValues bounds the memory that the library takes: some 600 bytes for
 	// each value.
