@@ -10,8 +10,8 @@ import (
 	"l4proxy/config"
 )
 
-// ThisMachine returns the addresses and the names of this machine's network interfaces, as far as the system lists
-// them.
+// ThisMachine knows the addresses and the numbers of this machine's network interfaces, as far as the system lists them,
+// and its symbolic links.
 func ThisMachine() config.Machine {
 	here := config.Machine{Zones: make(map[string]string), RealPath: realPath}
 	addrs, _ := net.InterfaceAddrs()
