@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"strings"
 )
 
@@ -30,17 +29,6 @@ func CheckAddresses(listeners []Listener, pools []Pool, here Machine) error {
 		return nil
 	}
 	return ps.sorted("")
-}
-
-// Machine is what CheckAddresses may know of the machine; the zero value is
-// nothing.
-type Machine struct {
-	// Addresses are those of its network interfaces.
-	Addresses []netip.Addr
-	// Zones are the numbers of its network interfaces, by name.
-	Zones map[string]string
-	// RealPath returns a path without symbolic links; nil keeps every path.
-	RealPath func(string) string
 }
 
 // problem is a fault at the position of the bind.
@@ -135,28 +123,6 @@ func (a *addressBook) claim(b Bind, listener string) *fault {
 		*kind = c
 	}
 	return nil
-}
-
-// socket is the same for all paths to one unix socket.
-func (a *addressBook) socket(name string) address {
-	name = path.Clean(name)
-	if a.here.RealPath != nil {
-		name = a.here.RealPath(name)
-	}
-	return address{path: name}
-}
-
-// ip reads an address, with its zone as a number if that is known.
-func (a *addressBook) ip(host string) (netip.Addr, error) {
-	ip, err := netip.ParseAddr(host)
-	switch number, ok := a.here.Zones[ip.Zone()]; {
-	case err != nil:
-	case !ip.IsLinkLocalUnicast():
-		ip = ip.WithZone("") // the kernel ignores it
-	case ok:
-		ip = ip.WithZone(number)
-	}
-	return ip, err
 }
 
 // hostKey is the same for all spellings of one host.

@@ -103,7 +103,7 @@ func (d *decoder) owner(n *node, s *Socket) {
 	if n.kind == kindNumber {
 		n = &node{kind: kindString, line: n.line, col: n.col, text: n.text} // a user by number
 	}
-	text, ok := d.str(n, what)
+	text, ok := d.text(n, what)
 	if !ok {
 		return
 	}
