@@ -138,6 +138,50 @@ func TestFaultManyPeersVanish(t *testing.T) {
 	})
 }
 
+// TestFaultUploaderVanishes cuts off clients that upload to a backend that reads nothing: no operation of the proxy is in
+// flight towards them.
+func TestFaultUploaderVanishes(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	const clients = 10
+	engines(t, func(t *testing.T, engine string) {
+		gone := netip.AddrFrom4([4]byte{127, 2, byte(len(engine)), 1}).String()
+		b := testnet.Listen(t, "tcp", "127.0.0.1:0")
+		records := make(chan proxy.Record, clients)
+		front := inProcess(t, engine, b.Addr, records)
+		var uploaders []testnet.Conn
+		for range clients {
+			c := testnet.DialFrom(t, gone, front)
+			go func() { _ = testnet.Stream(1).Send(c, 1<<40, 65536) }()
+			uploaders = append(uploaders, c)
+			b.Accept(t)
+		}
+		for _, c := range uploaders {
+			unchanged, last := 0, 0
+			testnet.Eventually(t, "the upload stands still", func() bool {
+				if now := testnet.Unacknowledged(t, c); now == 0 || now != last {
+					unchanged, last = 0, now
+				}
+				unchanged++
+				return unchanged > 50
+			})
+		}
+		drop(t, "ip saddr "+gone)
+		drop(t, "ip daddr "+gone)
+		for range clients {
+			select {
+			case r := <-records:
+				if (r.Outcome != proxy.Outcome{Side: proxy.SideClient, Reason: proxy.ReasonVanished}) {
+					t.Errorf("outcome = %v %v, want client vanished", r.Side, r.Reason)
+				}
+			case <-time.After(testnet.Patience):
+				t.Fatal("no record")
+			}
+		}
+	})
+}
+
 // inProcess runs a proxy with a short keepalive, which the configuration does not offer, and returns its address.
 func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record) string {
 	t.Helper()
