@@ -191,7 +191,9 @@ func (u *uring) starve(s Slot, so *socket) {
 // completion of a batch is looked at nobody knows how many buffers the kernel has, and an attempt that finds none costs
 // as much as one that does. It reports whether another round may feed more.
 func (u *uring) feed() bool {
-	if u.buffers.inRing <= 0 && !u.buffers.provide(max(u.buffers.provided, buffersProvided)) {
+	// One more for each: those that are released meanwhile may go to sockets that receive again and again before these.
+	u.buffers.provide(max(len(u.starved), buffersProvided))
+	if u.buffers.inRing <= 0 {
 		return false // retried when some are released
 	}
 	n := min(len(u.starved), u.buffers.inRing)

@@ -174,3 +174,35 @@ func TestIOUringRefusals(t *testing.T) {
 		t.Errorf("Run returns %v, want EBADF", err)
 	}
 }
+
+// Receives that found no buffer bring more into circulation even if a few have come back: sockets that receive again and
+// again would take those before them, and some would never receive.
+func TestIOUringStarvingReceivesAddBuffers(t *testing.T) {
+	d, buffers := startIOUring(t)
+	const sockets = 8
+	var slots []Slot
+	for range sockets {
+		s, peer := d.pair("unix")
+		write(t, peer, []byte("x"))
+		slots = append(slots, s)
+	}
+	d.do(func() {
+		u := d.loop.engine.(*uring)
+		const others = buffersProvided - 1 // as if others had all but one
+		buffers.inRing -= others
+		for _, s := range slots {
+			so := d.loop.table.at(s)
+			so.in.op = OpRecv
+			u.starve(s, so)
+		}
+		before := buffers.provided
+		u.feed()
+		if added := buffers.provided - before; added < sockets {
+			t.Errorf("%d receives that starve bring %d buffers", sockets, added)
+		}
+		buffers.inRing += others
+	})
+	for _, s := range slots {
+		d.await(s, OpRecv).expect(t, 1, 0)
+	}
+}
