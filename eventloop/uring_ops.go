@@ -186,10 +186,10 @@ func (u *uring) starve(s Slot, so *socket) {
 	u.starved = append(u.starved, s)
 }
 
-// feed lets starved receives try again, those first that have waited longest, as many as there are buffers for: more
-// of them are given to the kernel only when it has none left. It is called between batches, because until the last
-// completion of a batch is looked at nobody knows how many buffers the kernel has, and an attempt that finds none costs
-// as much as one that does. It reports whether another round may feed more.
+// feed lets starved receives try again, those first that have waited longest, as many as there are buffers for. It is
+// called between batches, because until the last completion of a batch is looked at it is not known how many buffers the
+// kernel has, and an attempt that finds none costs as much as one that does. It reports whether another round may feed
+// more.
 func (u *uring) feed() bool {
 	// One more for each: those that are released meanwhile may go to sockets that receive again and again before these.
 	u.buffers.provide(max(len(u.starved), buffersProvided))
