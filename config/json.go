@@ -175,8 +175,8 @@ func jsonProblem(file string, data []byte, err error) *Problem {
 	return &Problem{File: file, Line: line, Col: col, Msg: msg, Fix: fix}
 }
 
-// jsonLevel returns where the text, which has so many levels, first is beyond
-// depth brackets.
+// jsonLevel returns the offset of the first bracket that is nested deeper than
+// depth.
 func jsonLevel(data []byte, depth int) int {
 	open, inString := 0, false
 	for i := 0; i < len(data); i++ {

@@ -16,7 +16,7 @@ import (
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
 const (
-	// lookupTimeout bounds one look-up: a start that hangs in one tells nobody why.
+	// lookupTimeout bounds one look-up: a start that hangs in one would not say why.
 	lookupTimeout = 5 * time.Second
 	// lookupsAtOnce bounds the concurrent queries to a name server; each takes a descriptor.
 	lookupsAtOnce = 16

@@ -147,7 +147,7 @@ func (t *twin) ok(b *twinBackend, now int64) {
 	b.failures, b.until, b.probing, b.probe = 0, 0, false, nil
 }
 
-// answered is told of the first byte of each connection.
+// answered notes the first byte of each connection.
 func (t *twin) answered(b *twinBackend, now int64) {
 	if b.lastAnswer == 0 || now-b.lastAnswer >= int64(time.Millisecond) {
 		b.lastAnswer = now
@@ -160,7 +160,7 @@ func (b *twinBackend) answeredSince(asked int64) bool {
 	return b.lastAnswer != 0 && asked < b.lastAnswer+int64(time.Millisecond)
 }
 
-// silent is told of each connection that has ended silently, and reports whether that counts.
+// silent notes each connection that has ended silently, and reports whether that counts.
 func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
 	if t.options.Outlier == nil || b.answeredSince(s.Asked) {
 		return false
@@ -177,7 +177,7 @@ func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
 	return true
 }
 
-// suspect is told of each failed dial, and of each connection that has ended silently. A client has waited since asked.
+// suspect notes each failed dial, and each connection that has ended silently. A client has waited since asked.
 func (t *twin) suspect(b *twinBackend, asked, now int64, waited bool) {
 	o := t.options.Outlier
 	if o == nil || b.ejectedUntil != 0 || b.answeredSince(asked) {
