@@ -192,7 +192,7 @@ func (u *uring) starve(s Slot, so *socket) {
 // more.
 func (u *uring) feed() bool {
 	// One more for each: those that are released meanwhile may go to sockets that receive again and again before these.
-	u.buffers.provide(max(len(u.starved), buffersProvided))
+	u.buffers.provide(len(u.starved))
 	if u.buffers.inRing <= 0 {
 		return false // retried when some are released
 	}
