@@ -66,7 +66,7 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 			Idle:             l.Timeouts.Idle,
 			HalfClose:        l.Timeouts.HalfClose,
 			CloseOnFIN:       l.Timeouts.CloseOnFIN,
-			Limit:            proxy.Limit{Max: int64(l.MaxConnections)},
+			Slots:            proxy.NewSlots(int64(l.MaxConnections)),
 		}
 		state.Listeners = append(state.Listeners, listener)
 		if l.WhenNoBackend == "unlisten" {

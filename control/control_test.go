@@ -99,11 +99,11 @@ pools:
 		t.Fatalf("%d listeners, want 2", len(state.Listeners))
 	}
 	web, open := state.Listeners[0], state.Listeners[1]
-	if web.Name != "web" || web.Pool.Name != "two" || string(web.DenyMessage) != "go away" || web.Limit.Max != 7 ||
+	if web.Name != "web" || web.Pool.Name != "two" || string(web.DenyMessage) != "go away" || web.Slots.Limit() != 7 ||
 		web.Idle != 5*time.Minute || web.HalfClose != 3*time.Second {
 		t.Errorf("listener web is %+v", web)
 	}
-	if open.Name != "open" || open.Pool.Name != "one" || len(open.DenyMessage) != 40 || open.Limit.Max != 0 ||
+	if open.Name != "open" || open.Pool.Name != "one" || len(open.DenyMessage) != 40 || open.Slots.Limit() != 0 ||
 		open.Idle != time.Hour || open.HalfClose != time.Minute {
 		t.Errorf("listener open is %+v", open)
 	}

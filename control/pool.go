@@ -26,6 +26,7 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 		ConnectTimeout: p.Connect.Timeout,
 		Attempts:       p.Connect.Attempts,
 		Hedge:          p.Connect.Hedge,
+		Hedges:         new(proxy.HedgeBudget),
 	}
 	var targets []health.Target
 	var failed []error

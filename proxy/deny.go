@@ -24,7 +24,7 @@ const (
 // denyingMost is denyingMost, or an eighth of its share of the places that are free if that is less: descriptors are
 // for those who are allowed.
 func (s *Server) denyingMost() int {
-	return min(denyingMost, max(8, s.limit.Room()/8/len(s.workers)))
+	return min(denyingMost, max(8, s.slots.all.room()/8/len(s.workers)))
 }
 
 // turnAway ends a denied client with a reset.

@@ -115,7 +115,7 @@ func (w *worker) connect(index uint32, c *conn, b *backend.Backend) {
 	c.flags |= flagBackend
 	c.dialled = now
 	c.countAttempt()
-	pool.hedges.earn()
+	pool.Hedges.earn()
 	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts {
 		c.flags |= flagMayHedge
 	}

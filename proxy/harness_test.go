@@ -100,6 +100,9 @@ func listen(t testing.TB, engine string, backends []string, change ...func(*setu
 		if l.Pool == nil {
 			l.Pool = r.pool
 		}
+		if l.Slots == nil {
+			l.Slots = proxy.NewSlots(0)
+		}
 	}
 	var err error
 	if r.server, err = proxy.Listen(r.state, s.options); err != nil {
@@ -128,7 +131,7 @@ func listen(t testing.TB, engine string, backends []string, change ...func(*setu
 // pool makes the pool of a setup.
 func (s *setup) pool(t testing.TB) *proxy.Pool {
 	t.Helper()
-	p := &proxy.Pool{Name: "back", ConnectTimeout: s.timeout, Attempts: s.attempts}
+	p := &proxy.Pool{Name: "back", ConnectTimeout: s.timeout, Attempts: s.attempts, Hedges: new(proxy.HedgeBudget)}
 	for i, address := range s.backends {
 		b := &backend.Backend{Address: address, Pool: p.Name, Weight: 1, Index: i}
 		if s.weights != nil {

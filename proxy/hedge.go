@@ -13,9 +13,10 @@ import (
 // other is closed before a byte went either way. The second dial has a conn of its own, without a client
 // (stateHedging). If it wins, the client's socket moves there: nothing is in flight on it before a connection relays.
 
-// hedgeBudget keeps second dials from adding more than a tenth to the load of a pool: each dial earns a tenth of one,
-// and a burst may spend what was saved.
-type hedgeBudget struct {
+// HedgeBudget keeps second dials from adding more than a tenth to the load of a pool: each dial earns a tenth of one,
+// and a burst may spend what was saved. The zero value is ready for use, and nil allows none. It is live: it outlives the
+// configuration of its pool.
+type HedgeBudget struct {
 	spent atomic.Int64 // tenths of a dial, less what was earned; never below 0
 }
 
@@ -24,7 +25,10 @@ const (
 	hedgeSaved = 100 * hedgePrice // the most that may be spent at once
 )
 
-func (h *hedgeBudget) earn() {
+func (h *HedgeBudget) earn() {
+	if h == nil {
+		return
+	}
 	for n := h.spent.Load(); n > 0; n = h.spent.Load() {
 		if h.spent.CompareAndSwap(n, n-1) {
 			return
@@ -33,7 +37,10 @@ func (h *hedgeBudget) earn() {
 }
 
 // spend reports whether one more may be made.
-func (h *hedgeBudget) spend() bool {
+func (h *HedgeBudget) spend() bool {
+	if h == nil {
+		return false
+	}
 	if h.spent.Add(hedgePrice) <= hedgeSaved {
 		return true
 	}
@@ -42,7 +49,7 @@ func (h *hedgeBudget) spend() bool {
 }
 
 // refund takes back one that was not made.
-func (h *hedgeBudget) refund() { h.spent.Add(-hedgePrice) }
+func (h *HedgeBudget) refund() { h.spent.Add(-hedgePrice) }
 
 // rival is the conn that dials another backend for the same client.
 func (c *conn) rival() *uint32 {
@@ -59,20 +66,20 @@ func (w *worker) hedge(index uint32, c *conn) {
 	if w.loop.Busy(slotOf(index, client)) || w.ending.Reason != ReasonNone {
 		return // the client's watch has not ended, so it could not move; or all connections are being ended
 	}
-	if int(c.attempts) >= pool.Attempts || w.server.waiting.Load() > 0 || !pool.hedges.spend() {
+	if int(c.attempts) >= pool.Attempts || w.server.waiting.Load() > 0 || !pool.Hedges.spend() {
 		return // it has had its dials, or descriptors are short
 	}
 	b, _ := pool.Balancer.Pick(balancer.Request{
 		Now: now, Client: c.peer.Addr(), Tried: append(c.tried(), c.backend), Beside: c.backend,
 	})
 	if b == nil {
-		pool.hedges.refund()
+		pool.Hedges.refund()
 		return
 	}
 	second, h := w.takeConn()
 	*h = conn{state: stateHedging, listener: c.listener, backend: b, flags: flagCounted, dialled: now}
 	if errno := w.startConnect(second, pool, b); errno != 0 { // the first dial goes on
-		pool.hedges.refund()
+		pool.Hedges.refund()
 		w.uncount(h)
 		w.freeConn(second, h)
 		return

@@ -199,7 +199,7 @@ func TestPlaceOnAnotherLoop(t *testing.T) {
 			limit func(*Listener, *Options)
 		}{
 			{"process", func(_ *Listener, o *Options) { o.MaxConnections = most }},
-			{"listener", func(l *Listener, _ *Options) { l.Limit.Max = most }},
+			{"listener", func(l *Listener, _ *Options) { l.Slots = NewSlots(most) }},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				b := testnet.Serve(t, "tcp", "", testnet.Echo)

@@ -15,7 +15,7 @@ import (
 func TestClosingListenerGoesOnAfterErrors(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
-		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Limit.Max = 1 })
+		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Slots = NewSlots(1) })
 		w := in.server.workers[0]
 		clients := []testnet.Conn{testnet.Dial(t, "tcp", in.addr)}
 		echoes(t, clients[0])
@@ -56,7 +56,7 @@ func TestClosingListenerGoesOnAfterErrors(t *testing.T) {
 func TestClosingListenerEndsWithErrors(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
-		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Limit.Max = 1 })
+		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Slots = NewSlots(1) })
 		w := in.server.workers[0]
 		testnet.Dial(t, "tcp", in.addr)
 		in.stopLooking()

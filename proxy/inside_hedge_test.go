@@ -23,7 +23,7 @@ func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
 			{Address: good.Addr, Pool: "back", Weight: 1, Index: 1},
 		}
 		p.Addrs = append([]*eventloop.Sockaddr{eventloop.InetSockaddr(netip.MustParseAddrPort(silent), 0)}, p.Addrs...)
-		p.Attempts, p.Hedge = 3, time.Hour
+		p.Attempts, p.Hedge, p.Hedges = 3, time.Hour, new(HedgeBudget)
 		change(p)
 		var err error
 		if p.Balancer, err = balancer.New(p.Backends, balancer.Options{Policy: "first", Queue: 1}); err != nil {

@@ -43,7 +43,7 @@ func TestUnlistenParks(t *testing.T) {
 		}
 		in.relaying(other)
 		holder.Close()
-		testnet.Eventually(t, "the place is free", func() bool { return in.server.limit.Used() == 0 || b.Accepted() == 2 })
+		testnet.Eventually(t, "the place is free", func() bool { return in.server.slots.all.Used() == 0 || b.Accepted() == 2 })
 		_ = waits.SetReadDeadline(time.Now().Add(2 * time.Second))
 		if _, err := io.ReadFull(waits, make([]byte, 1)); err != nil {
 			t.Errorf("a place is free, and the client still waits for it: %v", err)

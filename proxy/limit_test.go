@@ -19,7 +19,7 @@ var limits = []struct {
 	set  func(n int) func(*setup)
 }{
 	{"process", func(n int) func(*setup) { return func(s *setup) { s.options.MaxConnections = n } }},
-	{"listener", func(n int) func(*setup) { return func(s *setup) { s.listener.Limit.Max = int64(n) } }},
+	{"listener", func(n int) func(*setup) { return func(s *setup) { s.listener.Slots = proxy.NewSlots(int64(n)) } }},
 }
 
 // TestMaxConnections has more clients than places: those beyond wait, and are served when others have left.
@@ -116,7 +116,7 @@ func TestMaxConnectionsOfOtherListener(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b), func(s *setup) {
 			s.options.Workers = 1
-			s.listener.Limit.Max = 1
+			s.listener.Slots = proxy.NewSlots(1)
 			s.more = []*proxy.Listener{{Name: "other", Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
 			s.before = func(addr string) {
 				for range 20 { // the first batch of accepts brings them all

@@ -136,7 +136,7 @@ func (w *worker) room(socket *listenSocket) int {
 	if len(socket.parked) > 0 || w.server.waiting.Load() > 0 {
 		return 0
 	}
-	return w.server.room(socket.listener)
+	return w.server.slots.room(socket.listener.Slots)
 }
 
 // resumeAccept accepts again after a pause, if there is room: places that become free on other loops are told of at
@@ -166,7 +166,7 @@ func (w *worker) resumeAccept(index uint32, c *conn) {
 func (w *worker) placesFreed() {
 	w.freed = false
 	w.goOn()
-	if w.server.limit.Room() == 0 {
+	if w.server.slots.all.Full() {
 		return
 	}
 	for _, other := range w.server.workers {
@@ -217,10 +217,10 @@ func (w *worker) place(a arrival) {
 	w.admit(a)
 }
 
-func (w *worker) takePlace(l *Listener) bool { return w.server.takePlace(l) }
+func (w *worker) takePlace(l *Listener) bool { return w.server.slots.take(l.Slots) }
 
 func (w *worker) givePlace(l *Listener) {
-	w.server.givePlace(l)
+	w.server.slots.give(l.Slots)
 	w.freed = true
 }
 

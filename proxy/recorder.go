@@ -112,15 +112,15 @@ func (s *Server) limitReached(l *Listener) {
 	if !s.waits.due() {
 		return
 	}
-	if l.Limit.Full() {
+	if l.Slots != nil && l.Slots.Full() {
 		s.log.Warn("max_connections of the listener is reached: new clients wait until others have left",
-			"listener", l.Name, "limit", l.Limit.Max)
+			"listener", l.Name, "limit", l.Slots.Limit())
 		return
 	}
-	if s.limit.Room() > 0 {
+	if !s.slots.all.Full() {
 		s.log.Warn("max_connections is reached except for slots reserved for other listeners: new clients wait until others have left",
-			"listener", l.Name, "limit", s.limit.Max)
+			"listener", l.Name, "limit", s.slots.all.Limit())
 		return
 	}
-	s.log.Warn("max_connections is reached: new clients wait until others have left", "limit", s.limit.Max)
+	s.log.Warn("max_connections is reached: new clients wait until others have left", "limit", s.slots.all.Limit())
 }

@@ -159,7 +159,7 @@ func TestDeniedClientsTakeNoPlaces(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b), rules(false,
 			acl.Rule{Name: "allow[0]", Allow: true, Prefixes: prefixes("127.0.0.2/32")},
-		), func(s *setup) { s.listener.Limit.Max, s.options.Workers = places, 1 })
+		), func(s *setup) { s.listener.Slots, s.options.Workers = proxy.NewSlots(places), 1 })
 		for range 2 * places {
 			r.dial() // denied, and stays
 		}

@@ -44,9 +44,7 @@ type Server struct {
 	workers   []*worker
 	bound     []boundListener
 	anyIPv4   map[uint16]bool // ports of State.anyIPv4Ports
-	limit     Limit
-	share     int64 // slots reserved for each listener; 0: none
-	common    Limit // slots that are in no share
+	slots     slots
 	finished  func(*Record)
 	recording bool
 
@@ -75,8 +73,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 	}
-	s.limit.Max = int64(o.MaxConnections)
-	s.reservePlaces()
+	s.slots.reserve(int64(o.MaxConnections), len(state.Listeners))
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -164,7 +161,7 @@ type ListenAddr struct {
 func (s *Server) Workers() int { return len(s.workers) }
 
 // Connections is the number of connections there are now, those being dialled or turned away included.
-func (s *Server) Connections() int { return int(s.limit.Used() + s.denied.Load()) }
+func (s *Server) Connections() int { return int(s.slots.all.Used() + s.denied.Load()) }
 
 // Dropped is the number of records that were lost because Finished was slow.
 func (s *Server) Dropped() uint64 {

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"math"
-	"sync/atomic"
 	"time"
 
 	"l4proxy/acl"
@@ -39,10 +37,9 @@ type Listener struct {
 	HalfClose time.Duration
 	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes before it are delivered.
 	CloseOnFIN bool
-	// Limit is the listener's own max_connections.
-	Limit Limit
-
-	held atomic.Int64 // connection slots of the process
+	// Slots counts the listener's connections. It is live: all States that have a listener of this name share it. nil
+	// means that it has no bound of its own, and no reserved share.
+	Slots *Slots
 }
 
 // Bind is an address to listen on.
@@ -95,38 +92,6 @@ type Pool struct {
 	FirstByte time.Duration
 	// QueueTimeout bounds how long a client waits for a place on a backend. It does not wait when this is 0.
 	QueueTimeout time.Duration
-
-	hedges hedgeBudget
+	// Hedges bounds the second dials. It is live: all States that have a pool of this name share it. nil means none.
+	Hedges *HedgeBudget
 }
-
-// Limit is a bound on a number of connections. The zero value has none.
-type Limit struct {
-	Max  int64 // 0: no limit
-	used atomic.Int64
-}
-
-// Take takes a place and reports whether there was one.
-func (l *Limit) Take() bool {
-	if n := l.used.Add(1); l.Max > 0 && n > l.Max {
-		l.used.Add(-1)
-		return false
-	}
-	return true
-}
-
-// Give gives a place back.
-func (l *Limit) Give() { l.used.Add(-1) }
-
-// Room is the number of places that are free.
-func (l *Limit) Room() int {
-	if l.Max == 0 {
-		return math.MaxInt
-	}
-	return int(max(0, l.Max-l.used.Load()))
-}
-
-// Full reports whether Take would fail.
-func (l *Limit) Full() bool { return l.Max > 0 && l.used.Load() >= l.Max }
-
-// Used is the number of places taken.
-func (l *Limit) Used() int64 { return l.used.Load() }
