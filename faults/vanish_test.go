@@ -131,7 +131,7 @@ func TestFaultManyPeersVanish(t *testing.T) {
 			select {
 			case r := <-records:
 				found++
-				if (r.Outcome != proxy.Outcome{Side: proxy.SideClient, Reason: proxy.ReasonVanished}) {
+				if !r.Is(proxy.SideClient, proxy.ReasonVanished) {
 					t.Errorf("outcome = %v %v, want client vanished", r.Side, r.Reason)
 				}
 			case <-enough:
@@ -178,7 +178,7 @@ func TestFaultUploaderVanishes(t *testing.T) {
 		for range clients {
 			select {
 			case r := <-records:
-				if (r.Outcome != proxy.Outcome{Side: proxy.SideClient, Reason: proxy.ReasonVanished}) {
+				if !r.Is(proxy.SideClient, proxy.ReasonVanished) {
 					t.Errorf("outcome = %v %v, want client vanished", r.Side, r.Reason)
 				}
 			case <-time.After(testnet.Patience):

@@ -13,7 +13,7 @@ const promptly = time.Second
 // answer notes that the backend has answered the client: its first byte, or its first since the client sent more.
 func (c *conn) answer(now int64) {
 	c.flags = c.flags&^flagAsking | flagAnswered
-	if c.listener.Pool.Balancer.Ejects() {
+	if c.pool.Balancer.Ejects() {
 		c.backend.Answered(now)
 	}
 }
@@ -24,9 +24,9 @@ func (w *worker) blame(c *conn) {
 	if c.connected == 0 || c.flags&(flagAnswered|flagBlamed) != 0 {
 		return
 	}
-	asked := c.flow[client].bytes > 0
+	asked := c.flow[clientEnd].bytes > 0
 	blamed := false
-	pool, now := c.listener.Pool, w.loop.Now()
+	pool, now := c.pool, w.loop.Now()
 	ended := now
 	if c.failed != 0 {
 		ended = c.failed // since then, only the other end was still served

@@ -38,7 +38,7 @@ func TestResetReachesPeerThatTakesNothing(t *testing.T) {
 				if err := <-failed; !testnet.IsReset(err) {
 					t.Errorf("the end that writes gets %v, want a reset", err)
 				}
-				if got := r.ended(1)[0].Outcome; (got != proxy.Outcome{Side: first, Reason: proxy.ReasonReset}) {
+				if got := r.ended(1)[0].Outcome; !got.Is(first, proxy.ReasonReset) {
 					t.Errorf("outcome = %v %v", got.Side, got.Reason)
 				}
 			})

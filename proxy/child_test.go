@@ -70,6 +70,7 @@ func serveWithFewFiles(work string) error {
 	fmt.Println(server.Addrs()[0].Bind.Address)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		server.Drain(context.Background(), testnet.Patience)
 		server.Stop()
 	}()
 	return server.Run(context.Background())

@@ -10,59 +10,59 @@ import (
 )
 
 const (
-	// flushEvery and flushMost: how often it is looked whether sent bytes have arrived before a reset, and for how long.
+	// flushEvery and flushMost: how often to check whether sent bytes have arrived before a reset, and for how long.
 	flushEvery = 10 * time.Millisecond
 	flushMost  = 2 * time.Second
 )
 
 // end ends a connection with outcome o. What is in flight is cancelled first; bytes that have not been passed on by
 // now are lost, which is why streams that end by themselves get here only after their last byte was sent.
-func (w *worker) end(index uint32, c *conn, o Outcome) {
-	if c.state == stateDenying {
-		w.denying--
-		c.flow[client].bytes = 0 // thrown away
-	}
-	w.leaveWaiting(c)
-	w.withdrawRival(c)
-	if c.state == stateQueued {
+func (w *worker) end(c *conn, o Outcome) {
+	switch c.state {
+	case stateTurnedAway:
+		w.lingering--
+		c.flow[clientEnd].bytes = 0 // discarded
+	case stateQueued:
 		w.leaveQueue(c)
 	}
-	if o.Side == SideProxy && w.cutsShort(index, c) {
+	w.leaveRetrying(c)
+	w.withdrawHedge(c)
+	if o.Side == SideProxy && w.cutsShort(c) {
 		c.flags |= flagResetOut
 	}
 	c.outcome = o
 	c.state = stateClosing
 	w.closing++
-	w.loop.StopTimer(index)
+	w.loop.StopTimer(c.index)
 	busy := false
 	for e := range 2 {
 		if c.flags&(flagClient<<e) != 0 {
-			slot := slotOf(index, e)
+			slot := c.slot(e)
 			w.loop.CancelRead(slot)
 			w.loop.CancelWrite(slot)
 			busy = busy || w.loop.Busy(slot)
 		}
 	}
 	if !busy {
-		w.ended(index, c)
+		w.ended(c)
 	}
 }
 
 // cutsShort reports whether ending the connection now with a FIN would make an incomplete stream look complete: bytes are
 // on their way through the proxy, or have come and were not read yet, or one stream has ended and its sender still waits
 // for the other stream.
-func (w *worker) cutsShort(index uint32, c *conn) bool {
+func (w *worker) cutsShort(c *conn) bool {
 	if c.state != stateRelaying {
 		return false
 	}
-	if (c.flow[client].ended == flowOpen) != (c.flow[server].ended == flowOpen) {
+	if (c.flow[clientEnd].ended == flowOpen) != (c.flow[backendEnd].ended == flowOpen) {
 		return true
 	}
 	for e := range 2 {
 		if c.flow[e].ended != flowOpen {
 			continue
 		}
-		if w.loop.Writing(slotOf(index, 1-e)) != eventloop.OpNone || rawsys.Unread(w.loop.FD(slotOf(index, e))) > 0 {
+		if w.loop.Writing(c.slot(1-e)) != eventloop.OpNone || rawsys.Unread(w.loop.FD(c.slot(e))) > 0 {
 			return true
 		}
 	}
@@ -70,7 +70,7 @@ func (w *worker) cutsShort(index uint32, c *conn) bool {
 }
 
 // closeDone takes note of how a cancelled operation ended.
-func (w *worker) closeDone(index uint32, c *conn, done *eventloop.Completion) {
+func (w *worker) closeDone(c *conn, done *eventloop.Completion) {
 	switch done.Op {
 	case eventloop.OpSend, eventloop.OpDrain:
 		c.flow[1-int(done.Slot)%2].bytes += uint64(done.N)
@@ -80,88 +80,144 @@ func (w *worker) closeDone(index uint32, c *conn, done *eventloop.Completion) {
 		}
 		w.discard(done)
 	}
-	if !w.busy(index, c) {
-		w.ended(index, c)
+	if !w.busy(c) {
+		w.ended(c)
 	}
 }
 
-func (w *worker) busy(index uint32, c *conn) bool {
-	return c.flags&flagClient != 0 && w.loop.Busy(slotOf(index, client)) ||
-		c.flags&flagBackend != 0 && w.loop.Busy(slotOf(index, server))
+func (w *worker) busy(c *conn) bool {
+	return c.flags&flagClient != 0 && w.loop.Busy(c.slot(clientEnd)) ||
+		c.flags&flagBackend != 0 && w.loop.Busy(c.slot(backendEnd))
 }
 
 // ended is reached when nothing is in flight any more.
-func (w *worker) ended(index uint32, c *conn) {
+func (w *worker) ended(c *conn) {
 	for e := range c.flow {
 		w.drop(&c.flow[e])
 	}
-	if c.flags&flagResetOut != 0 && w.unsent(index, c) {
+	if c.flags&flagResetOut != 0 && w.unsent(c) {
 		c.state = stateFlushing
 		c.flushing = w.loop.Now()
-		w.loop.SetTimer(index, w.loop.Now()+int64(flushEvery))
+		w.loop.SetTimer(c.index, w.loop.Now()+int64(flushEvery))
 		return
 	}
-	w.finish(index, c)
+	w.finish(c)
 }
 
 // flush waits until what was sent before a reset has arrived: a reset makes the kernel throw away what has not.
-func (w *worker) flush(index uint32, c *conn) {
+func (w *worker) flush(c *conn) {
 	now := w.loop.Now()
-	if now-c.flushing < int64(flushMost) && w.unsent(index, c) {
-		w.loop.SetTimer(index, now+int64(flushEvery))
+	if now-c.flushing < int64(flushMost) && w.unsent(c) {
+		w.loop.SetTimer(c.index, now+int64(flushEvery))
 		return
 	}
-	w.finish(index, c)
+	w.finish(c)
 }
 
 // unsent reports whether an end that has not failed has yet to take bytes that were sent to it.
-func (w *worker) unsent(index uint32, c *conn) bool {
+func (w *worker) unsent(c *conn) bool {
 	for e := range 2 {
 		failed := c.flow[e].ended == flowReset || c.flow[1-e].ended == flowDead
-		if c.flags&(flagClient<<e) != 0 && !failed && rawsys.Unsent(w.loop.FD(slotOf(index, e))) > 0 {
+		if c.flags&(flagClient<<e) != 0 && !failed && rawsys.Unsent(w.loop.FD(c.slot(e))) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// finish closes what is open, writes the record and frees the place.
-func (w *worker) finish(index uint32, c *conn) {
-	w.closing--
-	w.record(c, w.loop.FD(slotOf(index, client)))
+// finish closes what is open, writes the record and gives everything back.
+func (w *worker) finish(c *conn) {
+	w.record(c, w.loop.FD(c.slot(clientEnd)))
 	w.blame(c)
 	// The order matters. A client that sees its connection end finds its slot on the backend free, and the backend sees
 	// the old connection end before a new one begins.
-	w.letGo(index, c, server)
+	w.letGo(c, backendEnd)
 	w.uncount(c)
-	w.letGo(index, c, client)
-	if c.flags&flagNoPlace != 0 {
-		w.server.denied.Add(-1)
-	} else {
-		w.givePlace(c.listener)
-	}
-	w.freeConn(index, c)
+	w.letGo(c, clientEnd)
+	w.release(c)
+}
+
+// release gives back everything that a connection holds beside its sockets: its slot, its index, and what counts it.
+func (w *worker) release(c *conn) {
+	w.closing--
 	w.load.Add(-1)
+	w.uncount(c)
+	if c.flags&flagSlot != 0 {
+		w.giveSlot(c)
+	} else {
+		w.server.slotless.Add(-1)
+	}
+	w.freeConn(c)
+}
+
+// abandon closes everything that is left on a worker whose loop has ended, and records the clients.
+func (w *worker) abandon() {
+	stopped := Outcome{Side: SideProxy, Reason: ReasonStopped}
+	waits := slicesMost
+	record := func(c *conn, fd int) { // waits for the recorder, but not for a log that blocks
+		for ; w.server.recording && w.records.room() == 0 && waits > 0; waits-- {
+			time.Sleep(sliceEvery)
+		}
+		w.record(c, fd)
+		w.records.publish(w.server.wakeRecorder)
+	}
+	w.connections(func(c *conn) {
+		if c.state != stateClosing && c.state != stateFlushing {
+			c.outcome = stopped
+		}
+		record(c, w.loop.FD(c.slot(clientEnd)))
+		for end := range 2 {
+			if c.flags&(flagClient<<end) != 0 {
+				rawsys.Close(w.loop.FD(c.slot(end)))
+			}
+		}
+	})
+	abandoned := func(a arrival) {
+		record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: stopped}, a.fd)
+		rawsys.Close(a.fd)
+	}
+	for _, s := range w.sockets {
+		for _, a := range s.parked {
+			abandoned(a)
+		}
+	}
+	w.loop.Undelivered(func(m any) {
+		if a, ok := m.(arrival); ok {
+			abandoned(a)
+		}
+	})
+	for _, t := range w.tasks {
+		switch t := t.(type) {
+		case *listenSocket:
+			if t.state != listenClosed {
+				rawsys.Close(t.fd)
+			}
+		case *hedge:
+			rawsys.Close(w.loop.FD(t.slot()))
+		}
+	}
+	w.conns, w.tasks, w.sockets = nil, nil, nil
 }
 
 // letGo closes one end's socket. The kernel still delivers bytes that have not arrived yet, for as long as the peer
 // answers. With TCP_USER_TIMEOUT, it would discard them if the reader pauses for longer than that.
-func (w *worker) letGo(index uint32, c *conn, end int) {
-	slot := slotOf(index, end)
+func (w *worker) letGo(c *conn, end int) {
+	slot := c.slot(end)
 	switch {
 	case c.flags&(flagClient<<end) == 0:
 	case c.flags&flagResetOut != 0:
 		w.loop.Reset(slot)
 	default:
-		if end == client || c.flags&flagKeptAlive != 0 {
+		if end == clientEnd || c.flags&flagKeptAlive != 0 {
 			rawsys.SetInt(w.loop.FD(slot), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0)
 		}
 		w.loop.Close(slot)
 	}
 }
 
-// record tells the log and the metrics about a finished connection. fd is the client's socket, -1 if it is closed.
+// record counts and records a client that has ended. fd is its socket.
 func (w *worker) record(c *conn, fd int) {
+	w.counters.connEnded(c)
 	if !w.server.recording {
 		return
 	}
@@ -172,11 +228,12 @@ func (w *worker) record(c *conn, fd int) {
 	*r = Record{
 		Outcome:  c.outcome,
 		Listener: c.listener,
+		Pool:     c.pool,
 		Client:   c.peer,
 		Backend:  c.backend,
 		Rule:     c.rule,
-		BytesIn:  c.flow[client].bytes,
-		BytesOut: c.flow[server].bytes,
+		BytesIn:  c.flow[clientEnd].bytes,
+		BytesOut: c.flow[backendEnd].bytes,
 		Accepted: time.Duration(c.accepted),
 		Duration: time.Duration(w.loop.Now() - c.accepted),
 		Attempts: int(c.attempts),
@@ -185,7 +242,7 @@ func (w *worker) record(c *conn, fd int) {
 	if c.connected != 0 {
 		r.Connect = time.Duration(c.connected - c.dialled)
 	}
-	if fd >= 0 && c.peer.IsValid() {
+	if c.peer.IsValid() {
 		var info unix.TCPInfo
 		if rawsys.TCPInfo(fd, &info) == 0 {
 			r.RTT = time.Duration(info.Rtt) * time.Microsecond

@@ -8,58 +8,23 @@ import (
 	"l4proxy/eventloop"
 )
 
-// A connection's life, in the order of time:
-//
-//	accepted   a descriptor has come from a listener; a place is taken; the ACL is asked   (listener.go)
-//	denying    the ACL said no: the message is sent and the client's bytes are thrown away (deny.go)
-//	dialling   a backend was picked and is being connected; if it refuses, the next one    (dial.go)
-//	queued     all backends that could serve are full: the client waits for a place        (queue.go)
-//	waiting    the dial lacks a descriptor of the process: it is tried again shortly       (dial.go)
-//	relaying   bytes go both ways until both streams have ended                            (relay.go)
-//	closing    the outcome is known; operations in flight are being cancelled              (close.go)
-//	flushing   bytes already sent are given a moment to arrive before a reset              (close.go)
-//
-// Every way out of it sets one Outcome and ends in worker.finish.
-//
-// Besides, a conn may stand for a second dial on behalf of another one (hedging, and withdrawn when it has lost: hedge.go),
-// for a listening socket (listening), for ending many connections over some time (evicting: evict.go) or all of them
-// (ending: endall.go), or for the look at connections that wait for a first byte (watching: firstbyte.go).
-type connState uint8
-
-const (
-	stateFree connState = iota
-	stateListening
-	stateDenying
-	stateDialling
-	stateQueued
-	stateWaiting
-	stateRelaying
-	stateClosing
-	stateFlushing
-	stateHedging
-	stateWithdrawn
-	stateEvicting
-	stateWatching
-	stateEnding
-)
-
 // A conn is one client connection together with its backend connection. It is plain data: operations in flight are
-// known to the loop by slot, so that a connection can be stopped, told and taken up elsewhere.
+// known to the loop by slot, so that a connection can be stopped, reported and handed over.
 //
-// The conn at index i of its worker owns the slots 2i (client) and 2i+1 (backend) of the loop, and timer i. A listening
-// socket is a conn too, in slot 2i.
+// The conn at index i of its worker owns the slots 2i (client) and 2i+1 (backend) of the loop, and timer i. life.go
+// tells its life.
 type conn struct {
+	index    uint32
 	state    connState
-	outcome  Outcome
 	attempts uint8
 	flags    connFlags
+	outcome  Outcome
 	listener *Listener
-	socket   *listenSocket // stateListening only
+	pool     *Pool // set by route
 	backend  *backend.Backend
-	search   *search   // while looking for a backend; later the failed dials; nil for most
-	eviction *eviction // stateEvicting and stateEnding only
+	search   *search // while looking for a backend; later the failed dials; nil for most
 	peer     netip.AddrPort
-	rule     string // that denied
+	rule     string // the ACL rule that denied
 
 	accepted   int64 // loop clock, ns
 	dialled    int64 // the present dial, or the successful one
@@ -77,28 +42,28 @@ type connFlags uint32
 const (
 	flagClient         connFlags = 1 << iota // the client's socket is open
 	flagBackend                              // the backend's socket is open
-	flagCounted                              // the policy counts this connection on its backend
+	flagSlot                                 // it holds a connection slot of the process and the listener
+	flagCounted                              // the balancer counts this connection on its backend
 	flagHalfClosed                           // one stream has ended
 	flagKeptAlive                            // keepalive is set on the backend's socket
-	flagPatient                              // TCP_USER_TIMEOUT is off for the client's socket, which takes nothing but answers
+	flagPatient                              // TCP_USER_TIMEOUT is off for the client's socket; see lookAfterPeers
 	flagPatientBackend                       // the same for the backend's socket
 	flagResetOut                             // at the close, the surviving side gets a reset
-	flagNoPlace                              // denied: it has given its place back
 	flagAnswered                             // the backend has sent a byte
 	flagMayHedge                             // the timer asks for a second dial, not for the end of the first
-	flagQueued                               // it has waited for a place before
+	flagQueued                               // it has waited in the pool's queue
 	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
 	flagWatched                              // half-closed, and the finished end is watched
 	flagClientEnded                          // the client sent bytes and then its FIN while it waited
-	flagBlamed                               // the balancer was told that the backend does not answer
+	flagBlamed                               // the balancer knows that the backend does not answer
 	flagAsking                               // the client has sent bytes since the backend's last one
 	flagDiscarding                           // what comes on the remaining stream is discarded; see endRest
 )
 
 // The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.
 const (
-	client = 0
-	server = 1
+	clientEnd  = 0
+	backendEnd = 1
 )
 
 // A flow is one direction: bytes are read from one end, held by this flow alone, and written to the other end before
@@ -119,10 +84,18 @@ const (
 	flowOpen  flowEnd = iota
 	flowFIN           // FIN received, and passed on after all bytes
 	flowReset         // its source was reset, or failed
-	flowDead          // its destination was reset, or failed: what comes is thrown away
+	flowDead          // its destination was reset, or failed: what comes is discarded
 )
 
-// limit is how long nothing may move on the connection; 0 is for ever.
+// slot is the loop's slot of one end.
+func (c *conn) slot(end int) eventloop.Slot { return slotOf(c.index, end) }
+
+func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }
+
+// sideOf names an end.
+func sideOf(end int) Side { return SideClient + Side(end) }
+
+// limit is how long nothing may move on the connection; 0 means no limit.
 func (c *conn) limit() int64 {
 	limit := int64(c.listener.Idle)
 	atMost := func(other time.Duration) {
@@ -146,8 +119,3 @@ func (c *conn) idleSince() int64 {
 	}
 	return max(c.lastActive, c.failed)
 }
-
-func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }
-
-// sideOf names an end.
-func sideOf(end int) Side { return SideClient + Side(end) }

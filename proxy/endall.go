@@ -11,59 +11,63 @@ const (
 	endMost = 2*slicesMost*sliceEvery + flushMost
 )
 
-// roomToEnd reports whether another connection may be ended now as part of e: either there is room for its record, or e
-// has waited long enough.
-func (w *worker) roomToEnd(e *eviction) bool {
-	return !w.server.recording || w.records.room() > w.closing || e.slices >= slicesMost
+// slicing counts how often a task that ends many connections has waited for room in the ring.
+type slicing struct{ waited int }
+
+// room reports whether another connection may be ended now: either there is room for its record, or the task has waited
+// long enough.
+func (s *slicing) room(w *worker) bool {
+	return !w.server.recording || w.records.room() > w.closing || s.waited >= slicesMost
 }
 
-// nextSlice continues index after sliceEvery.
-func (w *worker) nextSlice(index uint32, e *eviction) {
-	e.slices++
+// pause has the task at an index continue after sliceEvery.
+func (s *slicing) pause(w *worker, index uint32) {
+	s.waited++
 	w.loop.SetTimer(index, w.loop.Now()+int64(sliceEvery))
+}
+
+// allEnd is the task that ends every connection of a worker.
+type allEnd struct {
+	timerTask
+	slicing
+	worker *worker
+	index  uint32
+	next   uint32 // the first connection that is left
 }
 
 // endAll ends every connection of this worker, including those that arrive later.
 func (w *worker) endAll(o Outcome) {
 	w.ending = o
-	index, c := w.takeConn()
-	c.state = stateEnding
-	c.eviction = new(eviction)
-	w.endMore(index, c)
+	e := &allEnd{worker: w}
+	e.index = w.startTask(e)
+	e.expire()
 }
 
-// endMore ends clients that wait for a connection slot, and then connections, as many as there is room for.
-func (w *worker) endMore(index uint32, c *conn) {
-	e := c.eviction
-	for _, socket := range w.sockets {
-		for len(socket.parked) > 0 {
-			if !w.roomToEnd(e) {
-				w.nextSlice(index, e)
+// expire implements task: it ends parked clients, and then connections, as many as there is room for.
+func (e *allEnd) expire() {
+	w := e.worker
+	for _, s := range w.sockets {
+		for len(s.parked) > 0 {
+			if !e.room(w) {
+				e.pause(w, e.index)
 				return
 			}
-			w.endParked(socket)
+			w.endArrival(s.nextParked(), w.ending, "")
 		}
 	}
-	for ; e.next < w.connsEnd(); e.next++ {
-		if !w.roomToEnd(e) {
-			w.nextSlice(index, e)
+	for ; e.next < w.indices(); e.next++ {
+		if !e.room(w) {
+			e.pause(w, e.index)
 			return
 		}
-		w.endOne(e.next)
+		switch c := w.conn(e.next); c.state {
+		case stateNone, stateClosing:
+		case stateFlushing:
+			w.loop.StopTimer(c.index)
+			w.finish(c)
+		default:
+			w.end(c, w.ending)
+		}
 	}
-	w.freeConn(index, c)
-}
-
-func (w *worker) endOne(index uint32) {
-	c := w.conn(index)
-	switch c.state {
-	case stateFree, stateListening, stateClosing, stateWithdrawn, stateEvicting, stateWatching, stateEnding:
-	case stateHedging: // the client belongs to another conn; a later slice would miss the client if it moved here meanwhile
-		w.end(*c.rival(), w.conn(*c.rival()), w.ending)
-	case stateFlushing:
-		w.loop.StopTimer(index)
-		w.finish(index, c)
-	default:
-		w.end(index, c, w.ending)
-	}
+	w.endTask(e.index)
 }

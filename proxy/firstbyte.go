@@ -46,59 +46,61 @@ func lookEvery(firstByte time.Duration) time.Duration {
 	return min(max(firstByte/looksPerFirstByte, minLookEvery), maxLookEvery)
 }
 
-// firstByteWatch is the time of the looks on one worker, on the loop's clock.
-type firstByteWatch struct {
-	due int64 // the next look
-	// awake is since when looks have come in time. Of a machine that stood still (a virtual one was moved, a process
-	// stopped), the time it was away is no time that a backend had.
+// firstByteLook is the task that makes the looks on one worker.
+type firstByteLook struct {
+	timerTask
+	worker *worker
+	index  uint32
+	due    int64 // the next look, on the loop's clock
+	// awake is since when looks have come in time. If the machine stood still (a virtual one was moved, a process was
+	// stopped), backends had no chance to answer in that time.
 	awake int64
 }
 
-// watchFirstBytes takes a conn for its timer, if there is something to watch.
-func (w *worker) watchFirstBytes() {
-	if every := w.server.state.lookEvery(); every > 0 {
-		index, c := w.takeConn()
-		c.state = stateWatching
-		w.firstBytes.awake = w.loop.Now()
-		w.lookNext(index, every)
+// lookForFirstBytes starts the looks, if a pool wants any.
+func (w *worker) lookForFirstBytes() {
+	if w.server.state.lookEvery() == 0 {
+		return
 	}
+	l := &firstByteLook{worker: w, awake: w.loop.Now()}
+	l.index = w.startTask(l)
+	l.setTimer()
 }
 
-func (w *worker) lookNext(index uint32, every time.Duration) {
-	w.firstBytes.due = w.loop.Now() + int64(every)
-	w.loop.SetTimer(index, w.firstBytes.due)
+func (l *firstByteLook) setTimer() {
+	l.due = l.worker.loop.Now() + int64(l.worker.server.state.lookEvery())
+	l.worker.loop.SetTimer(l.index, l.due)
 }
 
-// look is made when the timer expires.
-func (w *worker) look(index uint32) {
-	now, every := w.loop.Now(), w.server.state.lookEvery()
-	if now-w.firstBytes.due > int64(every+timerLate) {
-		w.firstBytes.awake = now
+// expire implements task: it looks.
+func (l *firstByteLook) expire() {
+	now, every := l.worker.loop.Now(), l.worker.server.state.lookEvery()
+	if now-l.due > int64(every+timerLate) {
+		l.awake = now
 	}
-	w.blameSilent(now)
-	w.lookNext(index, every)
+	l.worker.blameSilent(now, l.awake)
+	l.setTimer()
 }
 
 // blameSilent tells the balancer of all connections that wait too long for their backend's first byte. They stay open. A
 // connection that does not count this time may count at a later look.
-func (w *worker) blameSilent(now int64) {
-	for i := range w.connsEnd() {
-		c := w.conn(i)
-		if c.state != stateRelaying || c.flags&(flagAnswered|flagBlamed) != 0 || !c.silent(now-max(c.lastActive, w.firstBytes.awake)) {
-			continue
+func (w *worker) blameSilent(now, awake int64) {
+	w.connections(func(c *conn) {
+		if c.state != stateRelaying || c.flags&(flagAnswered|flagBlamed) != 0 || !c.silent(now-max(c.lastActive, awake)) {
+			return
 		}
-		pool := c.listener.Pool
+		pool := c.pool
 		if c.backend.Ejected() || pool.Balancer.Silent(c.backend, balancer.Silence{
 			Client: c.peer.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce(),
 		}) {
 			c.flags |= flagBlamed
 		}
-	}
+	})
 }
 
 // silent reports whether the client has asked, and quiet, the time in which nothing has moved, is more than the pool
 // allows. While the client still sends, the backend need not answer.
 func (c *conn) silent(quiet int64) bool {
-	limit := int64(c.listener.Pool.FirstByte)
-	return limit > 0 && quiet >= limit && c.flow[client].bytes > 0 && c.flow[server].ended == flowOpen
+	limit := int64(c.pool.FirstByte)
+	return limit > 0 && quiet >= limit && c.flow[clientEnd].bytes > 0 && c.flow[backendEnd].ended == flowOpen
 }

@@ -124,8 +124,25 @@ func listen(t testing.TB, engine string, backends []string, change ...func(*setu
 			t.Errorf("Run: %v", err)
 		}
 		cancel()
+		r.accountedFor()
 	})
 	return r, nil
+}
+
+// accountedFor checks that each accepted client was counted once and has left one record, unless that was dropped.
+func (r *running) accountedFor() {
+	if r.fails {
+		return
+	}
+	accepted, ended := uint64(0), uint64(0)
+	counts := r.server.Counts()
+	for _, l := range counts.Listeners {
+		accepted += l.Accepted
+		ended += l.AllEnded()
+	}
+	if records := uint64(len(r.records.all())); accepted != ended || ended != records+counts.Dropped {
+		r.t.Errorf("%d clients accepted, %d counted as ended, %d records and %d dropped", accepted, ended, records, counts.Dropped)
+	}
 }
 
 // pool makes the pool of a setup.
@@ -223,7 +240,7 @@ func (r *running) endedOne(side proxy.Side, reason proxy.Reason, in, out int64) 
 
 func (r *running) expect(record proxy.Record, side proxy.Side, reason proxy.Reason, in, out int64) {
 	r.t.Helper()
-	if want := (proxy.Outcome{Side: side, Reason: reason}); record.Outcome != want {
+	if !record.Is(side, reason) {
 		r.t.Errorf("outcome = %v %v, want %v %v", record.Side, record.Reason, side, reason)
 	}
 	if record.BytesIn != uint64(in) || record.BytesOut != uint64(out) {

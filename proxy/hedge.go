@@ -5,13 +5,24 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
 )
 
-// A backend that does not answer in Pool.Hedge has a second one dialled beside it; the first to answer serves, and the
-// other is closed before a byte went either way. The second dial has a conn of its own, without a client
-// (stateHedging). If it wins, the client's socket moves there: nothing is in flight on it before a connection relays.
+// A hedge is a second dial for a client whose first dial was not answered within Pool.Hedge. The first answer serves the
+// client, and the other dial is closed before a byte went either way. If the hedge wins, the connection takes over its
+// socket once its own dial has been given up.
+type hedge struct {
+	worker  *worker
+	index   uint32
+	conn    *conn // nil when its dial is no longer wanted
+	pool    *Pool
+	backend *backend.Backend
+	dialled int64 // loop clock
+	won     bool  // it was answered, and the dial of conn is being given up
+	err     unix.Errno
+}
 
 // HedgeBudget keeps second dials from adding more than a tenth to the load of a pool: each dial earns a tenth of one,
 // and a burst may spend what was saved. The zero value is ready for use, and nil allows none. It is live: it outlives the
@@ -51,22 +62,18 @@ func (h *HedgeBudget) spend() bool {
 // refund takes back one that was not made.
 func (h *HedgeBudget) refund() { h.spent.Add(-hedgePrice) }
 
-// rival is the conn that dials another backend for the same client.
-func (c *conn) rival() *uint32 {
-	if c.search == nil || c.search.rival == 0 {
+// hedge returns the second dial that is under way for a connection, nil if there is none.
+func (c *conn) hedge() *hedge {
+	if c.search == nil {
 		return nil
 	}
-	index := c.search.rival - 1
-	return &index
+	return c.search.hedge
 }
 
-// hedge dials another backend for a client whose first one has not answered yet.
-func (w *worker) hedge(index uint32, c *conn) {
-	pool, now := c.listener.Pool, w.loop.Now()
-	if w.loop.Busy(slotOf(index, client)) || w.ending.Reason != ReasonNone {
-		return // the client's watch has not ended, so it could not move; or all connections are being ended
-	}
-	if int(c.attempts) >= pool.Attempts || w.server.waiting.Load() > 0 || !pool.Hedges.spend() {
+// startHedge dials another backend for a client whose dial has not been answered yet, if that is allowed.
+func (w *worker) startHedge(c *conn) {
+	pool, now := c.pool, w.loop.Now()
+	if int(c.attempts) >= pool.Attempts || w.server.retrying.Load() > 0 || !pool.Hedges.spend() {
 		return // it has had its dials, or descriptors are short
 	}
 	b, _ := pool.Balancer.Pick(balancer.Request{
@@ -76,104 +83,120 @@ func (w *worker) hedge(index uint32, c *conn) {
 		pool.Hedges.refund()
 		return
 	}
-	second, h := w.takeConn()
-	*h = conn{state: stateHedging, listener: c.listener, backend: b, flags: flagCounted, dialled: now}
-	if errno := w.startConnect(second, pool, b); errno != 0 { // the first dial goes on
+	h := &hedge{worker: w, conn: c, pool: pool, backend: b, dialled: now}
+	h.index = w.startTask(h)
+	if errno := w.startConnect(h.slot(), pool, b); errno != 0 { // the first dial continues
 		pool.Hedges.refund()
-		w.uncount(h)
-		w.freeConn(second, h)
+		h.free()
 		return
 	}
-	h.flags |= flagBackend
-	h.searching().rival = index + 1
-	c.searching().rival = second + 1
+	c.searching().hedge = h
 	c.countAttempt()
-	w.watchDial(second, h)
+	h.setTimer()
 }
 
-// hedgeDone gives the client to the second backend if that has answered first.
-func (w *worker) hedgeDone(second uint32, h *conn, done *eventloop.Completion) {
-	index := *h.rival()
-	c := w.conn(index)
-	pool := c.listener.Pool
-	if w.queueFull(h, done) {
-		w.watchDial(second, h)
+func (h *hedge) slot() eventloop.Slot { return slotOf(h.index, backendEnd) }
+
+// free takes the hedge off its backend. Its socket is closed.
+func (h *hedge) free() {
+	h.pool.Balancer.Done(h.backend, h.worker.loop.Now())
+	h.worker.endTask(h.index)
+}
+
+// setTimer sets the timer for the next attempt at a full queue, or for the end of the dial.
+func (h *hedge) setTimer() {
+	h.worker.loop.SetTimer(h.index, h.worker.dialDue(h.slot(), h.pool, h.dialled))
+}
+
+// expire implements task.
+func (h *hedge) expire() {
+	w := h.worker
+	switch {
+	case w.loop.Now() >= h.dialled+int64(h.pool.ConnectTimeout):
+		w.giveUpConnect(h.slot())
+		return
+	case !w.loop.Busy(h.slot()):
+		w.loop.Connect(h.slot(), h.pool.addr(h.backend))
+	}
+	h.setTimer()
+}
+
+// complete implements task: the second dial has ended.
+func (h *hedge) complete(done *eventloop.Completion) {
+	w, c := h.worker, h.conn
+	switch {
+	case c == nil:
+		w.dialLost(h.pool, h.backend, h.dialled, done)
+		h.free()
+	case done.Err == 0 || answered(done.Err):
+		w.dialOK(h.pool, h.backend)
+		h.win(done.Err)
+	case w.queueFull(h.pool, h.backend, h.dialled, done):
+		h.setTimer()
+	default:
+		h.fail(done)
+	}
+}
+
+// win gives the client to this dial: at once if its own dial has failed, and otherwise when that has been given up.
+func (h *hedge) win(errno unix.Errno) {
+	w, c := h.worker, h.conn
+	h.won, h.err = true, errno
+	w.loop.StopTimer(h.index)
+	if c.flags&flagBackend == 0 {
+		h.takeOver()
 		return
 	}
-	if done.Err != 0 && !answered(done.Err) {
-		c.search.noteFailed(h.backend, w.dialOver(h, done).Reason)
-		c.search.rival = 0
-		w.uncount(h)
-		w.loop.StopTimer(second)
-		w.freeConn(second, h)
-		w.hedge(index, c)
-		return
-	}
-	// Whoever is that much slower than another is left aside, as if it had timed out: the next clients need not wait
-	// for it, and a probe finds out when it is well again.
+	// A backend that is that much slower than another is put in backoff, as if it had timed out: the next clients need
+	// not wait for it, and a probe finds out when it is well again.
 	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull), which is not a failure.
-	if pool.Addrs[c.backend.Index].Family() != unix.AF_UNIX {
-		pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
+	if h.pool.addr(c.backend).Family() != unix.AF_UNIX {
+		h.pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
 	c.search.noteFailed(c.backend, ReasonConnectTimeout)
-	w.moveClient(index, c, second, h)
-	w.withdraw(index, c)
-	w.dialDone(second, h, done)
+	w.loop.StopTimer(c.index)
+	w.giveUpConnect(c.slot(backendEnd)) // and then takeOver
 }
 
-// moveClient gives the client of c to h, which is dialling another backend for it. c keeps its own dial.
-func (w *worker) moveClient(index uint32, c *conn, second uint32, h *conn) {
-	w.loop.StopTimer(index)
-	fd := w.loop.Detach(slotOf(index, client))
-	w.loop.Attach(slotOf(second, client), fd)
-	const ofClient = flagClient | flagQueued
-	h.state = stateDialling
-	h.peer, h.accepted, h.lastActive, h.attempts, h.outcome = c.peer, c.accepted, c.lastActive, c.attempts, c.outcome
-	h.flags |= c.flags & ofClient
-	h.search = c.search
-	h.search.rival = 0
-	c.flags &^= ofClient
-	c.search = nil
+// takeOver gives the socket of a dial that has won to its connection, which has none.
+func (h *hedge) takeOver() {
+	w, c := h.worker, h.conn
+	c.search.hedge = nil
+	w.loop.Attach(c.slot(backendEnd), w.loop.Detach(h.slot()))
+	w.endTask(h.index)
+	c.backend, c.dialled, c.flags = h.backend, h.dialled, c.flags|flagBackend|flagCounted
+	w.connected(c, h.err)
 }
 
-// rivalInherits leaves the client of c, whose dial has failed, to the second dial, which is under way.
-func (w *worker) rivalInherits(index uint32, c *conn, o Outcome) {
-	second := *c.rival()
-	h := w.conn(second)
-	c.outcome = o
-	c.search.noteFailed(c.backend, o.Reason)
-	w.uncount(c)
-	w.moveClient(index, c, second, h)
-	w.freeConn(index, c)
-}
-
-// withdrawRival gives up the second dial of a client that needs it no more.
-func (w *worker) withdrawRival(c *conn) {
-	rival := c.rival()
-	if rival == nil {
+// fail ends a second dial that has failed. Another one may follow it.
+func (h *hedge) fail(done *eventloop.Completion) {
+	w, c := h.worker, h.conn
+	o := w.dialOver(h.pool, h.backend, h.dialled, done)
+	c.search.hedge = nil
+	if c.flags&flagBackend == 0 { // the first dial has failed before
+		w.endTask(h.index)
+		c.backend, c.dialled, c.flags = h.backend, h.dialled, c.flags|flagCounted
+		w.dialFailed(c, o)
 		return
 	}
-	c.search.rival = 0
-	h := w.conn(*rival)
-	h.search = nil
-	w.loop.StopTimer(*rival)
-	w.withdraw(*rival, h)
+	c.search.noteFailed(h.backend, o.Reason)
+	h.free()
+	w.startHedge(c)
 }
 
-// withdraw ends the dial of a conn that no longer has a client.
-func (w *worker) withdraw(index uint32, c *conn) {
-	c.state = stateWithdrawn
-	w.giveUpDial(index)
-}
-
-// withdrawn is reached when a dial that has lost is over, one way or the other.
-func (w *worker) withdrawn(index uint32, c *conn, done *eventloop.Completion) {
-	if done.Err == 0 || answered(done.Err) {
-		c.listener.Pool.Balancer.OK(c.backend, w.loop.Now()) // late, but well
-	} else if _, peersFault := dialOutcome(done.Err); peersFault && done.Err != unix.ECANCELED {
-		c.listener.Pool.Balancer.Failed(c.backend, c.dialled, w.loop.Now())
+// withdrawHedge gives up the second dial of a connection that no longer needs it.
+func (w *worker) withdrawHedge(c *conn) {
+	h := c.hedge()
+	if h == nil {
+		return
 	}
-	w.loop.Close(done.Slot)
-	w.uncount(c)
-	w.freeConn(index, c)
+	c.search.hedge = nil
+	h.conn = nil
+	w.loop.StopTimer(h.index)
+	if h.won {
+		w.loop.Close(h.slot())
+		h.free()
+		return
+	}
+	w.giveUpConnect(h.slot())
 }

@@ -61,14 +61,14 @@ func (w *worker) nextLook(c *conn) int64 {
 // TCP_USER_TIMEOUT tells a dead peer from a living one by acknowledged bytes alone: a client that waits in a pager for
 // two minutes, its window shut, would be reset although it answers every probe. So it is switched off while that is
 // so, and the answers are watched from here.
-func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
+func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 	k := w.server.keepAlive
 	if c.flags&flagKeptAlive == 0 {
 		if c.connected+int64(k.after()) > w.loop.Now() {
 			return false
 		}
 		c.flags |= flagKeptAlive
-		k.set(w.loop.FD(slotOf(index, server)))
+		k.set(w.loop.FD(c.slot(backendEnd)))
 	}
 	// Where no byte has moved since the last look, and none was on its way then, none is now: quiet connections cost no
 	// system call. (A write in flight has filled a send buffer, and was seen when that happened.)
@@ -79,7 +79,7 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 	c.flags &^= flagPending
 	for e := range 2 {
 		patient := flagPatient << e
-		fd := w.loop.FD(slotOf(index, e))
+		fd := w.loop.FD(c.slot(e))
 		var info unix.TCPInfo
 		if rawsys.TCPInfo(fd, &info) != 0 {
 			continue // a unix socket
@@ -87,7 +87,7 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 		if info.Notsent_bytes > 0 || info.Unacked > 0 {
 			c.flags |= flagPending
 		}
-		if info.State == tcpClosed && w.endedUnseen(index, c, e) {
+		if info.State == tcpClosed && w.endedUnseen(c, e) {
 			return true
 		}
 		// Not only while a write is in flight: a send buffer can hold all that there is to say, for hours.
@@ -104,7 +104,7 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 			// As when the kernel finds it out (see broken): what is on its way to this peer is not waited for.
 			c.flags |= flagResetOut
 			c.flow[1-e].ended = flowDead
-			w.end(index, c, Outcome{sideOf(e), ReasonVanished})
+			w.end(c, Outcome{Side: sideOf(e), Reason: ReasonVanished, Errno: unix.ETIMEDOUT})
 			return true
 		}
 	}
@@ -116,8 +116,8 @@ func (w *worker) lookAfterPeers(index uint32, c *conn) (ended bool) {
 //
 // A receive in flight may have missed it (see Loop.Recheck). Where none is, because the other end takes nothing of what
 // was received before, the end of this one would be noticed only when that changes, if ever.
-func (w *worker) endedUnseen(index uint32, c *conn, end int) bool {
-	slot := slotOf(index, end)
+func (w *worker) endedUnseen(c *conn, end int) bool {
+	slot := c.slot(end)
 	switch {
 	case w.loop.Reading(slot) != eventloop.OpNone:
 		w.loop.Recheck(slot)
@@ -126,8 +126,8 @@ func (w *worker) endedUnseen(index uint32, c *conn, end int) bool {
 		if errno == 0 {
 			errno = unix.ECONNRESET
 		}
-		w.broken(index, c, end, errno)
-		return w.endIfOver(index, c)
+		w.broken(c, end, errno)
+		return w.endIfOver(c)
 	}
 	return false
 }

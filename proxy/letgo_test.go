@@ -236,7 +236,7 @@ func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
 		}
 		r.server.Drain(t.Context(), shortly)
 		for _, record := range r.ended(clients) {
-			if (record.Outcome != proxy.Outcome{Side: proxy.SideProxy, Reason: proxy.ReasonDrainTimeout}) || !record.Client.IsValid() {
+			if !record.Is(proxy.SideProxy, proxy.ReasonDrainTimeout) || !record.Client.IsValid() {
 				t.Errorf("outcome = %v %v of %v", record.Side, record.Reason, record.Client)
 			}
 		}

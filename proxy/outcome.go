@@ -18,9 +18,10 @@ const (
 	SideClient
 	SideBackend
 	SideProxy
+	sides
 )
 
-func (s Side) String() string { return [...]string{"none", "client", "backend", "proxy"}[s] }
+func (s Side) String() string { return [sides]string{"none", "client", "backend", "proxy"}[s] }
 
 // A Reason is why a connection ended, from a closed list: the same words stand in log, metrics and documentation.
 type Reason uint8
@@ -66,25 +67,31 @@ func (r Reason) String() string { return reasonNames[r] }
 type Outcome struct {
 	Side   Side
 	Reason Reason
+	// Errno is the error of the socket that ended it, 0 if none did.
+	Errno unix.Errno
 }
+
+// Is reports whether a side has ended the connection for a reason, whatever the error.
+func (o Outcome) Is(side Side, reason Reason) bool { return o.Side == side && o.Reason == reason }
 
 // outcomeOf says what an error of an established socket means.
 func outcomeOf(side Side, errno unix.Errno) Outcome {
 	switch errno {
 	case unix.ECONNRESET, unix.EPIPE:
-		return Outcome{side, ReasonReset}
+		return Outcome{side, ReasonReset, errno}
 	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN:
-		return Outcome{side, ReasonVanished}
+		return Outcome{side, ReasonVanished, errno}
 	case unix.ENOMEM, unix.ENOBUFS:
-		return Outcome{SideProxy, ReasonLocalResources}
+		return Outcome{SideProxy, ReasonLocalResources, errno}
 	}
-	return Outcome{side, ReasonError}
+	return Outcome{side, ReasonError, errno}
 }
 
 // Record is a finished connection, for the log and the metrics.
 type Record struct {
 	Outcome
 	Listener *Listener
+	Pool     *Pool            // nil when the client was denied or never admitted
 	Client   netip.AddrPort   // the zero value for a client on a unix socket
 	Backend  *backend.Backend // nil when none was chosen; the last one tried otherwise
 	Rule     string           // name of the ACL rule that denied, "" otherwise

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"l4proxy/eventloop"
 )
 
@@ -104,6 +106,14 @@ func (l *waitLog) due() bool {
 func (s *Server) dialShort(l *Listener) {
 	if s.shortage.due() {
 		s.log.Warn("cannot dial: out of file descriptors or memory; clients wait until there are some", "listener", l.Name)
+	}
+}
+
+// acceptFailed notes that a client of l could not be accepted.
+func (s *Server) acceptFailed(l *Listener, errno unix.Errno) {
+	if s.accepting.due() {
+		s.log.Warn("cannot accept: out of file descriptors or memory; clients wait until there are some",
+			"listener", l.Name, "error", errno.Error())
 	}
 }
 

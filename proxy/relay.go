@@ -17,20 +17,20 @@ const (
 )
 
 // relay starts both flows of a connection whose backend has answered.
-func (w *worker) relay(index uint32, c *conn) {
+func (w *worker) relay(c *conn) {
 	c.state = stateRelaying
 	c.outcome = Outcome{}
 	c.searchOver()
 	now := w.loop.Now()
 	c.connected, c.lastActive = now, now
-	w.watchIdle(index, c)
-	w.read(index, c, client)
-	w.read(index, c, server)
+	w.watchIdle(c)
+	w.read(c, clientEnd)
+	w.read(c, backendEnd)
 }
 
 // watchIdle sets the timer for the time at which the connection will have been idle for too long, if it stays so, or
 // for the next look after its peers. Bytes do not set it anew: when it expires, lastActive is looked at.
-func (w *worker) watchIdle(index uint32, c *conn) {
+func (w *worker) watchIdle(c *conn) {
 	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {
 		due = c.idleSince() + limit
@@ -39,30 +39,30 @@ func (w *worker) watchIdle(index uint32, c *conn) {
 	if c.flags&(flagHalfClosed|flagWatched) == flagHalfClosed || c.flags&flagDiscarding != 0 {
 		due = min(due, w.loop.Now()+int64(watchAfter))
 	}
-	w.loop.SetTimer(index, due)
+	w.loop.SetTimer(c.index, due)
 }
 
-func (w *worker) relayExpired(index uint32, c *conn) {
-	w.watchEnded(index, c)
+func (w *worker) relayExpired(c *conn) {
+	w.watchEnded(c)
 	if c.flags&flagDiscarding != 0 {
 		for e := range c.flow {
-			w.endRest(index, c, e)
+			w.endRest(c, e)
 		}
-		if w.endIfOver(index, c) {
+		if w.endIfOver(c) {
 			return
 		}
 	}
-	if w.lookAfterPeers(index, c) {
+	if w.lookAfterPeers(c) {
 		return
 	}
 	limit := c.limit()
 	if limit == 0 || c.idleSince()+limit > w.loop.Looked() { // not Now: after a pause, bytes may be waiting
-		w.watchIdle(index, c)
+		w.watchIdle(c)
 		return
 	}
-	if w.delivering(index, c) {
+	if w.delivering(c) {
 		c.lastActive = w.loop.Now()
-		w.watchIdle(index, c)
+		w.watchIdle(c)
 		return
 	}
 	if c.flags&flagResetOut != 0 { // one end has failed, and the other one takes nothing: end now, with the known outcome
@@ -71,7 +71,7 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 				c.flow[e].ended = flowDead
 			}
 		}
-		w.end(index, c, c.outcome)
+		w.end(c, c.outcome)
 		return
 	}
 	// Reset, so that no peer takes an incomplete stream for a complete one. A reset also reaches a peer to which a FIN has
@@ -81,16 +81,16 @@ func (w *worker) relayExpired(index uint32, c *conn) {
 	if c.flags&flagHalfClosed != 0 && limit == int64(c.listener.HalfClose) {
 		reason = ReasonHalfCloseTimeout
 	}
-	w.end(index, c, Outcome{SideProxy, reason})
+	w.end(c, Outcome{Side: SideProxy, Reason: reason})
 }
 
 // delivering reports whether a slow reader has taken bytes since the last look. A send buffer can hold megabytes, and
 // has room for more only when a good part of them has arrived: for minutes, no operation ends. The first look grants
 // one more period.
-func (w *worker) delivering(index uint32, c *conn) bool {
+func (w *worker) delivering(c *conn) bool {
 	taken, waiting := uint64(0), false
 	for e := range 2 {
-		fd := w.loop.FD(slotOf(index, e))
+		fd := w.loop.FD(c.slot(e))
 		unsent := rawsys.Unsent(fd)
 		waiting = waiting || unsent > 0
 		var info unix.TCPInfo
@@ -106,91 +106,91 @@ func (w *worker) delivering(index uint32, c *conn) bool {
 }
 
 // read starts the next read of the flow from end.
-func (w *worker) read(index uint32, c *conn, end int) {
+func (w *worker) read(c *conn, end int) {
 	f := &c.flow[end]
-	if f.ended != flowOpen || w.loop.Reading(slotOf(index, end)) == eventloop.OpWatch {
+	if f.ended != flowOpen || w.loop.Reading(c.slot(end)) == eventloop.OpWatch {
 		return // in the latter case, watchDone reads
 	}
 	if c.listener.CloseOnFIN && c.flow[1-end].ended == flowFIN {
-		if w.endRest(index, c, end); f.ended != flowOpen {
+		if w.endRest(c, end); f.ended != flowOpen {
 			return
 		}
 	}
 	if f.spliced {
-		w.loop.Fill(slotOf(index, end), nil)
+		w.loop.Fill(c.slot(end), nil)
 	} else {
-		w.loop.Recv(slotOf(index, end))
+		w.loop.Recv(c.slot(end))
 	}
 }
 
 // relayDone takes the flow from end one step on, or the one to end if a write has ended.
-func (w *worker) relayDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+func (w *worker) relayDone(c *conn, end int, done *eventloop.Completion) {
 	switch done.Op {
 	case eventloop.OpRecv, eventloop.OpFill:
-		w.readDone(index, c, end, done)
+		w.readDone(c, end, done)
 	case eventloop.OpSend, eventloop.OpDrain:
-		w.writeDone(index, c, 1-end, done)
+		w.writeDone(c, 1-end, done)
 	}
-	w.endIfOver(index, c)
+	w.endIfOver(c)
 }
 
 // endIfOver ends a connection whose two streams have ended, and reports whether they have.
-func (w *worker) endIfOver(index uint32, c *conn) bool {
-	over := c.flow[client].ended != flowOpen && c.flow[server].ended != flowOpen
+func (w *worker) endIfOver(c *conn) bool {
+	over := c.flow[clientEnd].ended != flowOpen && c.flow[backendEnd].ended != flowOpen
 	if over {
-		w.end(index, c, c.outcome)
+		w.end(c, c.outcome)
 	}
 	return over
 }
 
 // readDone passes on what was read from end, or the end of its stream.
-func (w *worker) readDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+func (w *worker) readDone(c *conn, end int, done *eventloop.Completion) {
 	f := &c.flow[end]
-	other := slotOf(index, 1-end)
+	other := c.slot(1 - end)
 	switch {
-	case f.ended == flowDead: // nobody takes it any more; see broken
+	case f.ended == flowDead: // its reader has failed; see broken
 		w.discard(done)
 	case done.N > 0 && c.flags&flagDiscarding != 0:
-		if end == server {
+		if end == backendEnd {
 			c.answer(w.loop.Now())
 		}
 		w.discard(done)
 		if f.spliced {
-			w.splice(index, f, false)
+			w.splice(c, f, false)
 		}
-		w.read(index, c, end)
+		w.read(c, end)
 	case done.N > 0:
 		c.lastActive = w.loop.Now()
-		if end == client {
+		if end == clientEnd {
 			c.flags |= flagAsking
 		} else if c.flags&(flagAnswered|flagAsking) != flagAnswered {
 			c.answer(c.lastActive)
 		}
-		w.adapt(index, f, done.N)
+		w.adapt(c, f, done.N)
 		if f.pipe = done.Pipe; f.pipe != nil {
 			w.loop.Drain(other, f.pipe)
 		} else {
 			w.loop.Forward(other, done.Buffer, done.N, done.Last) // after Last, streamEnded follows and sends the FIN
 		}
 	case done.Err == 0:
-		w.streamEnded(index, c, end)
+		w.streamEnded(c, end)
 	default:
-		w.broken(index, c, end, done.Err)
+		w.broken(c, end, done.Err)
 		if f.ended == flowOpen {
 			f.ended = flowReset
 		}
 	}
 }
 
-// writeDone goes on reading for the flow from end after its bytes were taken by the other one.
-func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+// writeDone continues reading for the flow from end after its bytes were taken by the other one.
+func (w *worker) writeDone(c *conn, end int, done *eventloop.Completion) {
 	f := &c.flow[end]
 	f.bytes += uint64(done.N)
 	c.lastActive = w.loop.Now()
 	w.drop(f) // sent whole, or never
 	if done.Err != 0 {
 		if done.Err != unix.ECANCELED {
-			w.broken(index, c, 1-end, done.Err)
+			w.broken(c, 1-end, done.Err)
 		}
 		if f.ended == flowOpen {
 			f.ended = flowDead
@@ -198,14 +198,14 @@ func (w *worker) writeDone(index uint32, c *conn, end int, done *eventloop.Compl
 		return
 	}
 	if f.spliced && (f.streak >= copyAfter || !w.loop.Splices()) {
-		w.splice(index, f, false)
+		w.splice(c, f, false)
 	}
-	w.read(index, c, end)
+	w.read(c, end)
 }
 
 // adapt changes between buffers and a pipe. One large message is cheaper through buffers; a long one is not, and
 // changing the way costs system calls, so it takes a few reads of a kind in a row.
-func (w *worker) adapt(index uint32, f *flow, n int) {
+func (w *worker) adapt(c *conn, f *flow, n int) {
 	large := n >= eventloop.BufferSize
 	if large == f.spliced {
 		f.streak = 0
@@ -213,66 +213,66 @@ func (w *worker) adapt(index uint32, f *flow, n int) {
 	}
 	f.streak++
 	if !f.spliced && f.streak >= spliceAfter && w.loop.Splices() {
-		w.splice(index, f, true)
+		w.splice(c, f, true)
 	} // and back when the pipe is empty, in writeDone: what is in it must not wait for a slow reader
 }
 
 // splice sets the way in which the next read of a flow is made.
-func (w *worker) splice(index uint32, f *flow, on bool) {
+func (w *worker) splice(c *conn, f *flow, on bool) {
 	f.spliced, f.streak = on, 0
-	w.loop.Spliced(slotOf(index, client), on)
-	w.loop.Spliced(slotOf(index, server), on)
+	w.loop.Spliced(c.slot(clientEnd), on)
+	w.loop.Spliced(c.slot(backendEnd), on)
 }
 
 // streamEnded passes a FIN on. All bytes before it have been sent: a flow reads only when it holds nothing.
-func (w *worker) streamEnded(index uint32, c *conn, end int) {
+func (w *worker) streamEnded(c *conn, end int) {
 	f := &c.flow[end]
 	if c.outcome.Reason == ReasonNone {
-		c.outcome = Outcome{sideOf(end), ReasonClosed}
+		c.outcome = Outcome{Side: sideOf(end), Reason: ReasonClosed}
 	}
 	w.drop(f)
 	f.ended = flowFIN
-	if end == server {
+	if end == backendEnd {
 		w.uncount(c) // before the client sees the end and can reconnect
 	}
 	if c.flow[1-end].ended != flowOpen {
 		return // both are over, and closing the sockets sends the FIN
 	}
-	w.loop.Shutdown(slotOf(index, 1-end))
+	w.loop.Shutdown(c.slot(1 - end))
 	c.flags |= flagHalfClosed
 	c.lastActive = w.loop.Now()
-	if c.listener.CloseOnFIN && w.loop.Writing(slotOf(index, end)) == eventloop.OpNone {
-		w.endRest(index, c, 1-end)
+	if c.listener.CloseOnFIN && w.loop.Writing(c.slot(end)) == eventloop.OpNone {
+		w.endRest(c, 1-end)
 	}
-	w.watchIdle(index, c)
+	w.watchIdle(c)
 }
 
 // endRest ends the stream from end if it is still open after the first FIN, which ends the connection
 // (Listener.CloseOnFIN). It sends a FIN to the other end too. Until end has received all bytes, what end sends is read and
 // discarded: if its socket were closed, the kernel would answer such bytes with a reset, and drop what it has not sent yet.
-func (w *worker) endRest(index uint32, c *conn, end int) {
+func (w *worker) endRest(c *conn, end int) {
 	f := &c.flow[end]
 	if f.ended != flowOpen {
 		return
 	}
 	if c.flags&flagDiscarding == 0 {
 		c.flags |= flagDiscarding | flagWatched // no need to watch the other end
-		w.loop.Shutdown(slotOf(index, 1-end))
+		w.loop.Shutdown(c.slot(1 - end))
 	}
-	if rawsys.Unsent(w.loop.FD(slotOf(index, end))) == 0 {
+	if rawsys.Unsent(w.loop.FD(c.slot(end))) == 0 {
 		f.ended = flowFIN
 	}
 }
 
 // broken notes that one end has failed: nothing can be sent to it any more. What it had sent before is still read and
 // delivered; then the other end gets a reset too.
-func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
+func (w *worker) broken(c *conn, end int, errno unix.Errno) {
 	if c.flags&flagResetOut == 0 {
 		c.flags |= flagResetOut
 		c.outcome = outcomeOf(sideOf(end), errno)
 		c.failed = w.loop.Now()
 	}
-	if end == server {
+	if end == backendEnd {
 		w.uncount(c)
 	}
 	towards := &c.flow[1-end] // from the other end to this one
@@ -280,14 +280,14 @@ func (w *worker) broken(index uint32, c *conn, end int, errno unix.Errno) {
 		return
 	}
 	towards.ended = flowDead
-	c.flags |= flagHalfClosed  // bounds the time for delivering the rest
-	_ = w.delivering(index, c) // count only bytes taken from now on
-	w.watchIdle(index, c)
-	w.loop.CancelRead(slotOf(index, 1-end))
-	w.loop.CancelWrite(slotOf(index, end))
+	c.flags |= flagHalfClosed // bounds the time for delivering the rest
+	_ = w.delivering(c)       // count only bytes taken from now on
+	w.watchIdle(c)
+	w.loop.CancelRead(c.slot(1 - end))
+	w.loop.CancelWrite(c.slot(end))
 }
 
-// discard throws away what a read has brought.
+// discard drops what a read has brought.
 func (w *worker) discard(done *eventloop.Completion) {
 	if done.Buffer != 0 {
 		w.loop.Release(done.Buffer)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
 )
 
 // Options are what a Server needs beside its State.
@@ -49,10 +47,11 @@ type Server struct {
 	recording bool
 
 	listening  atomic.Int64 // listening sockets that are open
-	waiting    atomic.Int64 // connections in stateWaiting
-	denied     atomic.Int64 // connections that hold no place because they are being turned away
+	retrying   atomic.Int64 // connections in stateRetrying
+	slotless   atomic.Int64 // connections that hold no slot because they are turned away
 	waits      waitLog
 	shortage   waitLog
+	accepting  waitLog
 	wake       chan struct{} // tells the recorder that there are records
 	asleep     atomic.Bool   // the recorder wants to be told
 	pausing    atomic.Bool   // the recorder lets records gather
@@ -114,7 +113,7 @@ func (s *Server) makeLoops(engine string, n int) error {
 // makeLoopsOn makes n event loops. On an error, it leaves none.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
-		w := &worker{server: s, number: i}
+		w := &worker{server: s, number: i, counters: newCounters(s.state)}
 		loop, err := eventloop.New(engine, w)
 		if err != nil {
 			for _, w := range s.workers {
@@ -161,7 +160,7 @@ type ListenAddr struct {
 func (s *Server) Workers() int { return len(s.workers) }
 
 // Connections is the number of connections there are now, those being dialled or turned away included.
-func (s *Server) Connections() int { return int(s.slots.all.Used() + s.denied.Load()) }
+func (s *Server) Connections() int { return int(s.slots.all.Used() + s.slotless.Load()) }
 
 // Dropped is the number of records that were lost because Finished was slow.
 func (s *Server) Dropped() uint64 {
@@ -186,10 +185,13 @@ func (s *Server) Run(ctx context.Context) error {
 		for _, b := range s.bound {
 			if fd := b.take(i); fd >= 0 {
 				s.listening.Add(1)
-				w.listen(fd, b.listener)
+				w.addSocket(fd, b.listener)
 			}
 		}
-		w.loop.Post(startAccepting{})
+		w.loop.Post(func(w *worker) {
+			w.startAccepting()
+			w.lookForFirstBytes()
+		})
 		loops.Go(func() {
 			if err := w.loop.Run(cpus[i]); err != nil {
 				failed <- fmt.Errorf("event loop %d: %w", i, err)
@@ -212,10 +214,11 @@ func (s *Server) Run(ctx context.Context) error {
 		s.EndAll(ReasonStopped)
 		s.wait(context.Background(), endMost)
 	}
-	for _, w := range s.workers {
-		w.loop.Post(quit{})
-	}
+	s.tell(func(w *worker) { w.loop.Quit() })
 	loops.Wait()
+	for _, w := range s.workers {
+		w.abandon()
+	}
 	close(recorderDone)
 	recorder.Wait()
 	return errors.Join(err, s.closeAll())
@@ -246,16 +249,38 @@ func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stop) }) }
 // StopAccepting closes the listening sockets, after clients that already wait in their queues were taken.
 func (s *Server) StopAccepting() {
 	s.unlinkOnce.Do(s.unlinkAll) // from then on, a successor may bind to the paths
-	for _, w := range s.workers {
-		w.loop.Post(stopAccepting{})
-	}
+	s.tell((*worker).stopAccepting)
 }
 
 // EndAll ends every connection, with the proxy as the side that did it.
 func (s *Server) EndAll(reason Reason) {
+	s.tell(func(w *worker) { w.endAll(Outcome{Side: SideProxy, Reason: reason}) })
+}
+
+// tell runs f on each loop. It does not wait.
+func (s *Server) tell(f func(*worker)) {
 	for _, w := range s.workers {
-		w.loop.Post(endAll{Outcome{SideProxy, reason}})
+		w.loop.Post(f)
 	}
+}
+
+// ask runs f on each loop and returns the answers. ok is false if a loop has ended.
+func ask[T any](s *Server, f func(*worker) T) (answers []T, ok bool) {
+	answered := make(chan T, len(s.workers))
+	for _, w := range s.workers {
+		if !w.loop.Post(func(w *worker) { answered <- f(w) }) {
+			return nil, false
+		}
+	}
+	for range s.workers {
+		select {
+		case answer := <-answered:
+			answers = append(answers, answer)
+		case <-s.stop:
+			return nil, false
+		}
+	}
+	return answers, true
 }
 
 // Drain stops accepting and waits until all connections have ended by themselves. When the timeout is over, or ctx is
@@ -294,50 +319,11 @@ func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 	return true
 }
 
-func (s *Server) listenerClosed() { s.listening.Add(-1) }
-
-// roomier returns a worker that has clearly fewer connections than w, nil when there is none. SO_REUSEPORT spreads
-// by a hash of the addresses: over a few long connections, that is not even.
-func (s *Server) roomier(w *worker) *worker {
-	var emptiest *worker
-	least := int64(math.MaxInt64)
-	for _, other := range s.workers {
-		if n := other.load.Load(); n < least {
-			emptiest, least = other, n
-		}
-	}
-	if emptiest == w || w.load.Load() < least+2+least/2 {
-		return nil
-	}
-	return emptiest
-}
-
-// closeAll closes whatever descriptors are left. The loops are not running.
+// closeAll closes whatever is left. The loops are not running.
 func (s *Server) closeAll() error {
 	s.unlinkOnce.Do(s.unlinkAll)
 	for _, w := range s.workers {
-		for _, socket := range w.sockets {
-			if !socket.closed {
-				rawsys.Close(socket.fd)
-			}
-			socket.closeParked()
-		}
-		for chunk := range w.conns {
-			for i := range w.conns[chunk] {
-				c := &w.conns[chunk][i]
-				for e := range 2 {
-					if c.flags&(flagClient<<e) != 0 {
-						rawsys.Close(w.loop.FD(slotOf(uint32(chunk*connChunk+i), e)))
-					}
-				}
-			}
-		}
-		w.conns, w.sockets = nil, nil
-		w.loop.Undelivered(func(m any) {
-			if a, ok := m.(arrival); ok {
-				rawsys.Close(a.fd)
-			}
-		})
+		w.abandon()
 		w.loop.Discard()
 	}
 	for _, b := range s.bound {

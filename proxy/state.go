@@ -95,3 +95,6 @@ type Pool struct {
 	// Hedges bounds the second dials. It is live: all States that have a pool of this name share it. nil means none.
 	Hedges *HedgeBudget
 }
+
+// addr is the socket address of a backend of the pool.
+func (p *Pool) addr(b *backend.Backend) *eventloop.Sockaddr { return p.Addrs[b.Index] }

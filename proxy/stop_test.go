@@ -182,8 +182,10 @@ func TestFinishedBlocks(t *testing.T) {
 		block := make(chan struct{})
 		var told atomic.Int64
 		r := start(t, engine, addresses(b), func(s *setup) {
-			s.options.Finished = func(*proxy.Record) {
+			keep := s.options.Finished
+			s.options.Finished = func(r *proxy.Record) {
 				<-block
+				keep(r)
 				told.Add(1)
 			}
 		})

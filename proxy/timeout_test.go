@@ -43,7 +43,7 @@ func TestIdleTimeout(t *testing.T) {
 			t.Errorf("an idle connection was closed after %v, want about %v", took, limit)
 		}
 		record := r.ended(1)[0]
-		if (record.Outcome != proxy.Outcome{Side: proxy.SideProxy, Reason: proxy.ReasonIdleTimeout}) {
+		if !record.Is(proxy.SideProxy, proxy.ReasonIdleTimeout) {
 			t.Errorf("outcome = %v %v", record.Side, record.Reason)
 		}
 	})
@@ -106,7 +106,7 @@ func TestHalfCloseAfterFailedWrite(t *testing.T) {
 		if _, err := c.Write([]byte("hello")); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.ended(1)[0].Outcome; (got != proxy.Outcome{Side: proxy.SideBackend, Reason: proxy.ReasonReset}) {
+		if got := r.ended(1)[0].Outcome; !got.Is(proxy.SideBackend, proxy.ReasonReset) {
 			t.Errorf("outcome = %v %v", got.Side, got.Reason)
 		}
 	})

@@ -6,71 +6,82 @@ import (
 	"l4proxy/eventloop/rawsys"
 )
 
-// SetListening has a listener stop to listen while nobody could serve its clients, so that who comes is refused by the
-// kernel and a load balancer in front sees it; and listen again. Connections that are there go on. It concerns TCP; on a
-// unix socket listening goes on.
+// SetListening closes a listener to new clients while no backend could serve them, and reopens it. The kernel refuses
+// clients that come meanwhile, so that a load balancer in front sees it. Connections stay. It concerns TCP sockets: a unix
+// socket keeps listening.
 //
-// The sockets stay open and bound, so that nobody else can take the address: shutdown(2) of a listening TCP socket takes
-// it back to the state before listen(2).
+// The sockets stay open and bound, so that no other program can take the address: shutdown(2) of a listening TCP socket
+// takes it back to the state before listen(2).
 func (s *Server) SetListening(l *Listener, on bool) {
-	for _, w := range s.workers {
-		w.loop.Post(setListening{l, on})
-	}
+	s.tell(func(w *worker) { w.setListening(l, on) })
 }
 
-func (w *worker) setListening(m setListening) {
-	for _, socket := range w.sockets {
-		if socket.listener != m.listener || socket.closed || w.draining || socket.deaf == !m.on || rawsys.IsUnix(socket.fd) {
+func (w *worker) setListening(l *Listener, on bool) {
+	for _, s := range w.sockets {
+		if s.listener != l || rawsys.IsUnix(s.fd) {
 			continue
 		}
-		if m.on {
-			w.listenAgain(socket)
-			continue
-		}
-		socket.deaf, socket.failed = true, false
-		w.loop.StopTimer(socket.index)
-		if slot := slotOf(socket.index, client); w.loop.Busy(slot) {
-			w.loop.CancelRead(slot) // and then stopListening
-		} else {
-			w.stopListening(socket)
+		switch s.state {
+		case listenShutting, listenShut:
+			if on {
+				s.reopen()
+			}
+		case listenNew, listenAccepting, listenFull, listenPaused, listenReopening:
+			if !on {
+				s.startShutting()
+			}
+		case listenClosing, listenClosed:
 		}
 	}
 }
 
-// stopListening takes the clients that already wait in the queue of a socket, which would be reset, then shuts it.
-func (w *worker) stopListening(socket *listenSocket) {
-	w.takeQueued(socket) // those for whom there is no descriptor are reset: nobody could serve them anyway
-	// Without this, another program could listen on the address meanwhile: it would need SO_REUSEADDR on both sides.
-	rawsys.SetInt(socket.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
-	rawsys.Shutdown(socket.fd, unix.SHUT_RD)
-	w.waitForPlaces(socket)
-}
-
-// waitForPlaces sees to clients of a socket that does not listen for whom there was no place yet.
-func (w *worker) waitForPlaces(socket *listenSocket) {
-	if len(socket.parked) > 0 {
-		w.wanting.Store(true)
-		w.loop.SetTimer(socket.index, w.loop.Now()+int64(acceptRetry))
-	}
-}
-
-// listenAgain begins to listen and to accept again.
-func (w *worker) listenAgain(socket *listenSocket) {
-	socket.deaf = false
-	slot := slotOf(socket.index, client)
-	if w.loop.Busy(slot) {
-		return // its accept has not ended yet, and will be followed by another one
-	}
-	rawsys.SetInt(socket.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // of connections that are there, too
-	if errno := rawsys.Listen(socket.fd, backlog); errno != 0 {
-		if !socket.failed {
-			w.server.log.Error("cannot listen again; trying on", "listener", socket.listener.Name, "error", errno.Error())
-		}
-		socket.deaf, socket.failed = true, true
-		w.loop.SetTimer(socket.index, w.loop.Now()+int64(acceptRetry))
+// startShutting shuts the socket once no accept is in flight.
+func (s *listenSocket) startShutting() {
+	s.state = listenShutting
+	loop := s.worker.loop
+	loop.StopTimer(s.index)
+	if loop.Busy(s.slot()) {
+		loop.CancelRead(s.slot()) // its completion continues with shut
 		return
 	}
-	socket.failed = false
-	rawsys.SetNonblock(socket.fd, w.loop.SocketFlags()&unix.SOCK_NONBLOCK != 0)
-	w.accept(socket.index, socket)
+	s.shut()
+}
+
+// shut takes the clients that already wait in the socket's queue, which would be reset, then has the kernel refuse
+// others. Clients for which no descriptor is left are reset: no backend could serve them anyway.
+func (s *listenSocket) shut() {
+	s.takeQueued()
+	// Without this, another program could listen on the address meanwhile: it would need SO_REUSEADDR on both sides.
+	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
+	rawsys.Shutdown(s.fd, unix.SHUT_RD)
+	s.state = listenShut
+	s.waitForSlots()
+}
+
+// waitForSlots looks again for slots for parked clients after a pause.
+func (s *listenSocket) waitForSlots() {
+	if len(s.parked) > 0 {
+		s.worker.wanting.Store(true)
+		s.setTimer()
+	}
+}
+
+// reopen listens and accepts again.
+func (s *listenSocket) reopen() {
+	w := s.worker
+	if w.loop.Busy(s.slot()) {
+		s.state = listenAccepting
+		return // the accept that was cancelled has not ended yet, and another one will follow it
+	}
+	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // of connections that are there, too
+	if errno := rawsys.Listen(s.fd, backlog); errno != 0 {
+		if s.state != listenReopening {
+			w.server.log.Error("cannot reopen listener, retrying", "listener", s.listener.Name, "error", errno.Error())
+		}
+		s.state = listenReopening
+		s.setTimer()
+		return
+	}
+	rawsys.SetNonblock(s.fd, w.loop.SocketFlags()&unix.SOCK_NONBLOCK != 0)
+	s.accept()
 }

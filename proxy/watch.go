@@ -18,48 +18,48 @@ import (
 const watchAfter = 50 * time.Millisecond
 
 // watchClient watches a client that waits.
-func (w *worker) watchClient(index uint32, c *conn) {
-	if slot := slotOf(index, client); w.loop.Reading(slot) == eventloop.OpNone {
+func (w *worker) watchClient(c *conn) {
+	if slot := c.slot(clientEnd); w.loop.Reading(slot) == eventloop.OpNone {
 		w.loop.Watch(slot, c.flags&flagClientEnded == 0)
 	}
 }
 
 // unwatchClient ends the watch of a client that no longer waits. The next read has to wait for the watch to complete; see
 // watchDone.
-func (w *worker) unwatchClient(index uint32) { w.loop.CancelRead(slotOf(index, client)) }
+func (w *worker) unwatchClient(c *conn) { w.loop.CancelRead(c.slot(clientEnd)) }
 
 // watchEnded watches the end that has sent its FIN on a half-closed connection.
-func (w *worker) watchEnded(index uint32, c *conn) {
+func (w *worker) watchEnded(c *conn) {
 	if c.flags&(flagHalfClosed|flagWatched) != flagHalfClosed {
 		return
 	}
 	c.flags |= flagWatched
 	for e := range 2 {
-		if slot := slotOf(index, e); c.flow[e].ended == flowFIN && w.loop.Reading(slot) == eventloop.OpNone {
+		if slot := c.slot(e); c.flow[e].ended == flowFIN && w.loop.Reading(slot) == eventloop.OpNone {
 			w.loop.Watch(slot, false)
 		}
 	}
 }
 
 // watchDone handles the end of a watch.
-func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Completion) {
+func (w *worker) watchDone(c *conn, end int, done *eventloop.Completion) {
 	switch c.state {
-	case stateQueued, stateWaiting:
-		w.waitingClientEnded(index, c, done.Err)
-	case stateDenying:
+	case stateQueued, stateRetrying:
+		w.waitingClientEnded(c, done.Err)
+	case stateTurnedAway:
 		w.loop.Recv(done.Slot)
 	case stateClosing:
-		w.closeDone(index, c, done)
+		w.closeDone(c, done)
 	case stateRelaying:
 		switch {
 		case c.flow[end].ended == flowOpen: // the watch of a client that waited
-			w.read(index, c, end)
-			w.endIfOver(index, c)
+			w.read(c, end)
+			w.endIfOver(c)
 		case done.Err == 0:
 			// Without an error, a unix socket was closed. Perhaps that is just how its peer finishes: the next write shows.
 			if errno := rawsys.SocketError(w.loop.FD(done.Slot)); errno != 0 {
-				w.broken(index, c, end, errno)
-				w.endIfOver(index, c)
+				w.broken(c, end, errno)
+				w.endIfOver(c)
 			}
 		}
 	}
@@ -68,20 +68,20 @@ func (w *worker) watchDone(index uint32, c *conn, end int, done *eventloop.Compl
 
 // waitingClientEnded ends a client that has left while it waited. A client that has sent its request and then its FIN
 // still waits for the answer; only a reset means that it has left.
-func (w *worker) waitingClientEnded(index uint32, c *conn, errno unix.Errno) {
-	fd := w.loop.FD(slotOf(index, client))
+func (w *worker) waitingClientEnded(c *conn, errno unix.Errno) {
+	fd := w.loop.FD(c.slot(clientEnd))
 	if errno == 0 {
 		errno = rawsys.SocketError(fd)
 	}
 	switch {
 	case errno == unix.ECANCELED: // by a dial that has failed since
-		w.watchClient(index, c)
+		w.watchClient(c)
 	case errno != 0:
-		w.end(index, c, outcomeOf(SideClient, errno))
+		w.end(c, outcomeOf(SideClient, errno))
 	case rawsys.Unread(fd) == 0:
-		w.end(index, c, Outcome{SideClient, ReasonClosed})
+		w.end(c, Outcome{Side: SideClient, Reason: ReasonClosed})
 	case c.flags&flagClientEnded == 0:
 		c.flags |= flagClientEnded
-		w.watchClient(index, c)
+		w.watchClient(c)
 	}
 }

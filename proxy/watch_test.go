@@ -141,7 +141,7 @@ func TestClientsThatHaveGoneLeaveTheQueue(t *testing.T) {
 					reason = proxy.ReasonClosed
 				}
 				for _, record := range r.ended(size + 1) {
-					if record.Backend == nil && (record.Outcome != proxy.Outcome{Side: proxy.SideClient, Reason: reason}) {
+					if record.Backend == nil && !record.Is(proxy.SideClient, reason) {
 						t.Errorf("a client that left the queue: %v %v", record.Side, record.Reason)
 					}
 				}

@@ -167,7 +167,7 @@ func (s *script) judgeRecord(p *played) (faults []fault) {
 			add("%d bytes of the %s in the record; it has sent %d, and the other side received %d", n, sideNames[who], sent, received)
 		}
 	}
-	if !s.outcomes()[r.Outcome] {
+	if !s.outcomes()[proxy.Outcome{Side: r.Side, Reason: r.Reason}] {
 		add("the record says %v by the %v", r.Reason, r.Side)
 	}
 	return faults

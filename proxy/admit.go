@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"math"
+
+	"l4proxy/acl"
+	"l4proxy/eventloop/rawsys"
+)
+
+// What happens to a client between its acceptance and its dial. Each step may end it.
+
+// arrive takes a client through the steps on the loop that has accepted it.
+//
+// A listener that needs bytes of the client before the ACL or the route can decide (PROXY protocol, SNI) would read them
+// first. None does yet.
+func (w *worker) arrive(s *listenSocket, a arrival) {
+	w.counters.listeners[a.listener].accepted.add(1)
+	if decision := a.listener.ACL.Decide(a.peer.Addr()); !decision.Allow {
+		w.deny(a, decision)
+		return
+	}
+	if len(s.parked) > 0 || !w.server.slots.take(a.listener.Slots) {
+		s.park(a)
+		return
+	}
+	w.place(a)
+}
+
+// deny ends a client that the ACL does not allow. It never takes a slot.
+func (w *worker) deny(a arrival, decision acl.Decision) {
+	denied := Outcome{Side: SideProxy, Reason: ReasonDenied}
+	if decision.Action == acl.Reset {
+		rawsys.SetLinger(a.fd, 1, 0)
+		w.endArrival(a, denied, decision.Name)
+		return
+	}
+	w.load.Add(1)
+	c := w.newConn(a)
+	c.rule = decision.Name
+	var message []byte
+	if decision.Action == acl.Message {
+		message = a.listener.DenyMessage
+	}
+	w.turnAway(c, message, denied)
+}
+
+// endArrival closes a client that never became a connection. It holds no slot.
+func (w *worker) endArrival(a arrival, o Outcome, rule string) {
+	w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: o, rule: rule}, a.fd)
+	rawsys.Close(a.fd)
+}
+
+// place gives a client that has a slot to the loop that has the most room: this one, or another.
+func (w *worker) place(a arrival) {
+	if other := w.server.roomier(w); other != nil {
+		other.load.Add(1)
+		if other.loop.Post(a) {
+			return
+		}
+		other.load.Add(-1)
+	}
+	w.load.Add(1)
+	w.admit(a)
+}
+
+// admit makes a connection of a client that has a slot and is counted in this worker's load.
+func (w *worker) admit(a arrival) {
+	c := w.newConn(a)
+	c.flags |= flagSlot
+	if w.ending.Reason != ReasonNone {
+		w.end(c, w.ending)
+		return
+	}
+	w.route(c)
+	w.dial(c)
+}
+
+// newConn makes a connection of an accepted client. The caller sets its state.
+func (w *worker) newConn(a arrival) *conn {
+	c := w.conn(w.takeIndex())
+	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
+	c.flags = flagClient
+	w.loop.Attach(c.slot(clientEnd), a.fd)
+	if !a.peer.IsValid() { // a unix socket inherits nothing from its listening socket
+		keepUrgentInLine(a.fd)
+	}
+	return c
+}
+
+// route chooses the pool of a connection.
+func (w *worker) route(c *conn) { c.pool = c.listener.Pool }
+
+// roomier returns a worker that has clearly fewer connections than w, nil if none has. SO_REUSEPORT spreads by a hash of
+// the addresses: over a few long connections, that is not even.
+func (s *Server) roomier(w *worker) *worker {
+	var emptiest *worker
+	least := int64(math.MaxInt64)
+	for _, other := range s.workers {
+		if n := other.load.Load(); n < least {
+			emptiest, least = other, n
+		}
+	}
+	if emptiest == w || w.load.Load() < least+2+least/2 {
+		return nil
+	}
+	return emptiest
+}
+
+// giveSlot gives a connection's slot back.
+func (w *worker) giveSlot(c *conn) {
+	c.flags &^= flagSlot
+	w.server.slots.give(c.listener.Slots)
+	w.freed = true
+}
+
+// slotsFreed uses the slots that were given back on this loop, and tells other loops where clients wait.
+func (w *worker) slotsFreed() {
+	w.freed = false
+	w.useFreeSlots()
+	if w.server.slots.all.Full() {
+		return
+	}
+	for _, other := range w.server.workers {
+		if other != w && other.wanting.Load() && other.wanting.Swap(false) {
+			other.loop.Post(roomElsewhere{})
+		}
+	}
+}
+
+// useFreeSlots admits parked clients, and accepts others, as far as slots are free.
+func (w *worker) useFreeSlots() {
+	if !w.crowded {
+		return // looking at thousands of sockets whenever a connection ends would cost more than the connection
+	}
+	wanting := false
+	for _, s := range w.sockets {
+		s.unpark()
+		if s.state == listenFull && s.room() > 0 {
+			s.accept()
+		}
+		wanting = wanting || s.state == listenFull || len(s.parked) > 0
+	}
+	w.crowded = wanting
+	w.wanting.Store(wanting)
+}

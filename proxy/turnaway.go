@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/eventloop"
+	"l4proxy/eventloop/rawsys"
+)
+
+const (
+	// lingerMost bounds how long a client that is turned away has to take its message and close.
+	lingerMost = 2 * time.Second
+	// silentLinger is the same for a client that gets no message and has not sent a byte: what it has sent arrives by then.
+	silentLinger = 200 * time.Millisecond
+	// discardMost bounds the bytes that such a client may send meanwhile.
+	discardMost = 256 << 10
+	// lingeringMost bounds the clients that linger on one loop. Beyond it they are closed at once.
+	lingeringMost = 1024
+)
+
+// lingeringMost is lingeringMost, or an eighth of the loop's share of the free slots if that is less: descriptors are for
+// clients that are served.
+func (s *Server) lingeringMost() int {
+	return min(lingeringMost, max(8, s.slots.all.room()/8/len(s.workers)))
+}
+
+// turnAway ends a client that is not served. It sends the message, if there is one, and a FIN, and then reads and discards
+// what the client sends until it closes. Closing at once would answer bytes that the client has already sent with a reset,
+// also on a unix socket, and a reset discards the message and the FIN (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; unix(7)).
+func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
+	slot := c.slot(clientEnd)
+	c.state = stateTurnedAway
+	c.outcome = o
+	w.lingering++
+	// Clients that are turned away must not keep others out: from here on, only lingeringMost bounds them.
+	if c.flags&flagSlot != 0 {
+		w.giveSlot(c)
+	}
+	w.server.slotless.Add(1)
+	linger := lingerMost
+	switch fd := w.loop.FD(slot); {
+	case len(message) > 0:
+		// The socket is new: its send buffer takes the message whole. A client that has gone meanwhile needs none.
+		rawsys.Send(fd, message, unix.MSG_DONTWAIT)
+	case rawsys.Unread(fd) == 0:
+		linger = silentLinger
+	}
+	if w.loop.Shutdown(slot) != 0 || w.lingering > w.server.lingeringMost() {
+		w.end(c, c.outcome)
+		return
+	}
+	w.loop.SetTimer(c.index, w.loop.Now()+int64(linger))
+	if w.loop.Reading(slot) == eventloop.OpNone {
+		w.loop.Recv(slot)
+	} else { // it was watched while it waited
+		w.unwatchClient(c)
+	}
+}
+
+// turnedAwayDone discards what a client sends that is turned away.
+func (w *worker) turnedAwayDone(c *conn, done *eventloop.Completion) {
+	if done.Buffer != 0 {
+		w.loop.Release(done.Buffer)
+	}
+	discarded := &c.flow[clientEnd].bytes
+	if *discarded == 0 {
+		w.loop.SetTimer(c.index, w.loop.Now()+int64(lingerMost)) // it was silent until now
+	}
+	*discarded += uint64(done.N)
+	if done.N == 0 || *discarded > discardMost {
+		w.end(c, c.outcome)
+		return
+	}
+	w.loop.Recv(done.Slot)
+}
