@@ -21,7 +21,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/config"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
 
@@ -68,8 +68,8 @@ func nobody(_ context.Context, _, host string) ([]netip.Addr, error) {
 	return nil, errors.New("asked for " + host)
 }
 
-func inet(address string, scope uint32) *eventloop.Sockaddr {
-	return eventloop.InetSockaddr(netip.MustParseAddrPort(address), scope)
+func inet(address string, scope uint32) *rawsys.Sockaddr {
+	return rawsys.InetSockaddr(netip.MustParseAddrPort(address), scope)
 }
 
 // Everything that the configuration says arrives in the state.
@@ -128,14 +128,14 @@ pools:
 	if pool.ConnectTimeout != 2*time.Second || pool.Attempts != 9 {
 		t.Errorf("pool two is %+v", pool)
 	}
-	unixAddr, err := eventloop.UnixSockaddr("/run/b.sock")
+	unixAddr, err := rawsys.UnixSockaddr("/run/b.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []struct {
 		address string
 		weight  int
-		addr    *eventloop.Sockaddr
+		addr    *rawsys.Sockaddr
 	}{
 		{"10.1.0.2:81", 3, inet("10.1.0.2:81", 0)},
 		{"[2001:db8::1]:82", 1, inet("[2001:db8::1]:82", 0)},
@@ -285,7 +285,7 @@ func TestZones(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []*eventloop.Sockaddr{inet("[fe80::1]:1", uint32(nic.Index)), inet("[fe80::2]:1", 77)} {
+	for i, want := range []*rawsys.Sockaddr{inet("[fe80::1]:1", uint32(nic.Index)), inet("[fe80::2]:1", 77)} {
 		if got := state.Listeners[0].Pool.Addrs[i]; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v, want %v", state.Listeners[0].Pool.Backends[i].Address, got, want)
 		}

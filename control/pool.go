@@ -12,6 +12,7 @@ import (
 	"l4proxy/config"
 	"l4proxy/eventloop"
 	"l4proxy/health"
+	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
 
@@ -35,7 +36,7 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 		if b.Down {
 			continue // hidden from everything that picks, checks or counts backends
 		}
-		var sockaddr *eventloop.Sockaddr
+		var sockaddr *rawsys.Sockaddr
 		addr, err := resolveBackend(b, names)
 		if err == nil {
 			sockaddr, err = addr.sockaddr()
@@ -116,15 +117,15 @@ func resolveBackend(b *config.Backend, names *resolver) (resolved, error) {
 	return resolved{addr: netip.AddrPortFrom(ip, b.Port)}, err
 }
 
-func (r resolved) sockaddr() (*eventloop.Sockaddr, error) {
+func (r resolved) sockaddr() (*rawsys.Sockaddr, error) {
 	if r.path != "" {
-		return eventloop.UnixSockaddr(r.path)
+		return rawsys.UnixSockaddr(r.path)
 	}
 	scope, err := eventloop.Scope(r.addr.Addr())
 	if err != nil {
 		return nil, err
 	}
-	return eventloop.InetSockaddr(r.addr, scope), nil
+	return rawsys.InetSockaddr(r.addr, scope), nil
 }
 
 // toCheck is where health checks go: to another port, if one is given.

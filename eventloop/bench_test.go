@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // echo is a handler with both ends of a unix connection in one loop: what slot 0 sends comes back from slot 1. It sets
@@ -101,7 +101,7 @@ func BenchmarkEcho(b *testing.B) {
 // churn is a handler that connects to a listening socket of its own loop again and again, and closes both ends.
 type churn struct {
 	loop     *Loop
-	to       *Sockaddr
+	to       *rawsys.Sockaddr
 	left     int
 	accepted bool
 	done     chan struct{}

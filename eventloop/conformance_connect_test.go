@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 var connectBehaviours = slices.Concat(
@@ -25,7 +25,7 @@ var connectBehaviours = slices.Concat(
 	},
 )
 
-func (d *driver) connect(s Slot, addr *Sockaddr) { d.do(func() { d.loop.Connect(s, addr) }) }
+func (d *driver) connect(s Slot, addr *rawsys.Sockaddr) { d.do(func() { d.loop.Connect(s, addr) }) }
 
 func connectAccepted(t *testing.T, d *driver, network string) {
 	listener, addr := listen(t, network, 8)
@@ -71,7 +71,7 @@ func connectRefused(t *testing.T, d *driver) {
 // which no server listens. The connect counts as refused, and the port is free for the server once the socket is closed.
 func connectMeetsItself(t *testing.T, d *driver, host string) {
 	s, port := d.boundSocket(net.JoinHostPort(host, "0"))
-	to := InetSockaddr(netip.AddrPortFrom(netip.MustParseAddr(host), port), 0)
+	to := rawsys.InetSockaddr(netip.AddrPortFrom(netip.MustParseAddr(host), port), 0)
 	d.connect(s, to)
 	d.await(s, OpConnect).expect(t, 0, unix.ECONNREFUSED)
 	d.close(s)
@@ -82,7 +82,7 @@ func connectMeetsItself(t *testing.T, d *driver, host string) {
 // boundSocket makes a socket for a connect that is bound to a numeric address.
 func (d *driver) boundSocket(address string) (Slot, uint16) {
 	d.t.Helper()
-	from := InetSockaddr(netip.MustParseAddrPort(address), 0)
+	from := rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)
 	s := d.socketTo(from)
 	var fd int
 	d.do(func() { fd = d.loop.FD(s) })
@@ -104,7 +104,7 @@ func connectNoSuchSocket(t *testing.T, d *driver) {
 		name string
 		want unix.Errno
 	}{{path, unix.ENOENT}, {abstractName(), unix.ECONNREFUSED}} {
-		to, err := UnixSockaddr(c.name)
+		to, err := rawsys.UnixSockaddr(c.name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,26 +165,5 @@ func connectThenReceive(t *testing.T, d *driver) {
 	}
 	if r := d.await(s, OpRecv); string(r.data) != "welcome" {
 		t.Fatalf("received %q, %v", r.data, r.Err)
-	}
-}
-
-func TestSockaddr(t *testing.T) {
-	for _, c := range []struct {
-		addr   string
-		family int
-		size   uint32
-	}{
-		{"192.0.2.1:80", unix.AF_INET, unix.SizeofSockaddrInet4},
-		{"[::ffff:192.0.2.1]:80", unix.AF_INET, unix.SizeofSockaddrInet4},
-		{"[2001:db8::1]:80", unix.AF_INET6, unix.SizeofSockaddrInet6},
-	} {
-		if s := InetSockaddr(netip.MustParseAddrPort(c.addr), 0); s.Family() != c.family || s.size != c.size {
-			t.Errorf("%s: family %d, size %d", c.addr, s.Family(), s.size)
-		}
-	}
-	for _, path := range []string{"", string(make([]byte, 108))} {
-		if _, err := UnixSockaddr(path); err == nil {
-			t.Errorf("a unix socket path of %d bytes was taken", len(path))
-		}
 	}
 }

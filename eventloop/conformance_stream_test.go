@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 var receiveBehaviours = slices.Concat(

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // The engines, by the names they have in the configuration.
@@ -26,7 +26,7 @@ type engine interface {
 	socketFlags() int
 	accept(s Slot, room int)
 	acceptsAhead() int
-	connect(Slot, *Sockaddr)
+	connect(Slot, *rawsys.Sockaddr)
 	recv(Slot)
 	send(Slot, []byte)
 	fill(Slot, *Pipe)

@@ -3,7 +3,7 @@ package eventloop
 import (
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // acceptsAtATime bounds how many connections are accepted before the established ones have their turn.

@@ -1,11 +1,9 @@
 package eventloop
 
 import (
-	"unsafe"
-
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 func (e *epoll) recv(s Slot)           { e.startRead(s, e.table.at(s)) }
@@ -13,9 +11,9 @@ func (e *epoll) fill(s Slot, _ *Pipe)  { e.startRead(s, e.table.at(s)) }
 func (e *epoll) send(s Slot, _ []byte) { e.startWrite(s, e.table.at(s)) }
 func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
 
-func (e *epoll) connect(s Slot, addr *Sockaddr) {
+func (e *epoll) connect(s Slot, addr *rawsys.Sockaddr) {
 	so := e.table.at(s)
-	so.out.data = addr.bytes()
+	so.out.data = addr.Bytes()
 	so.flags = so.flags&^(flagReadable|flagHangup|flagPeerEnded|flagBroken) | flagWritable
 	e.startWrite(s, so)
 }
@@ -138,8 +136,7 @@ func (e *epoll) tryConnect(so *socket) (unix.Errno, bool) {
 	if so.out.polling {
 		errno = rawsys.SocketError(int(so.fd))
 	} else {
-		addr := so.out.data
-		errno = rawsys.Connect(int(so.fd), unsafe.Pointer(unsafe.SliceData(addr)), uint32(len(addr)))
+		errno = rawsys.Connect(int(so.fd), so.out.data)
 		if errno == unix.EINPROGRESS {
 			so.out.polling = true
 			so.flags &^= flagWritable

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // spinDown is how long a loop with nothing to do keeps its processor before it waits in the way that the Go
@@ -266,10 +266,10 @@ func (l *Loop) Accept(s Slot, room int) {
 func (l *Loop) AcceptsAhead() int { return l.engine.acceptsAhead() }
 
 // Connect connects the socket in s. addr must stay as it is until the completion. If the socket has connected to itself,
-// it completes with ECONNREFUSED; see selfconnect.go.
-func (l *Loop) Connect(s Slot, addr *Sockaddr) {
+// it completes with ECONNREFUSED; see rawsys.ConnectedToItself.
+func (l *Loop) Connect(s Slot, addr *rawsys.Sockaddr) {
 	so := l.startWrite(s, OpConnect)
-	if addr.mayMeetItself {
+	if addr.MayMeetItself() {
 		so.flags |= flagToItself
 	}
 	l.engine.connect(s, addr)

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // Pipes carry bulk between two sockets inside the kernel. They are borrowed for as long as bytes are in them: two

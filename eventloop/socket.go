@@ -3,7 +3,7 @@ package eventloop
 import (
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // socket is what an engine keeps for one slot.
@@ -38,7 +38,7 @@ const (
 	flagBroken                            // epoll: the peer has reset the connection, or hung up
 	flagEndAhead                          // io_uring: the stream has met the end, or an error
 	flagClosing                           // the descriptor is closed right after detached
-	flagToItself                          // a connect may connect the socket to itself; see selfconnect.go
+	flagToItself                          // a connect may connect the socket to itself; see rawsys.ConnectedToItself
 	flagTCP                               // io_uring: known to be a TCP socket
 	flagUnix                              // io_uring: known to be a unix socket
 )
@@ -186,4 +186,14 @@ func (c *common) clearWrite(so *socket) {
 		c.loop.engine.release(so.out.buffer)
 	}
 	so.out = writing{}
+}
+
+// refuseItself returns ECONNREFUSED for a socket that is connected to itself, as the connect would have ended with any
+// other source port, and sees to it that closing the socket sends a reset.
+func refuseItself(so *socket) unix.Errno {
+	if so.flags&flagToItself == 0 || !rawsys.ConnectedToItself(int(so.fd), so.out.data) {
+		return 0
+	}
+	rawsys.SetLinger(int(so.fd), 1, 0)
+	return unix.ECONNREFUSED
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // listen makes a listening socket that is not in a loop. network is tcp, tcp6 or unix.
@@ -87,12 +89,12 @@ func rawPair(t *testing.T, network string, flags int) (fd int, peer net.Conn) {
 }
 
 // sockaddr turns an address of package net into a loop's.
-func sockaddr(t *testing.T, addr net.Addr) *Sockaddr {
+func sockaddr(t *testing.T, addr net.Addr) *rawsys.Sockaddr {
 	t.Helper()
 	if addr, ok := addr.(*net.TCPAddr); ok {
-		return InetSockaddr(addr.AddrPort(), 0)
+		return rawsys.InetSockaddr(addr.AddrPort(), 0)
 	}
-	sa, err := UnixSockaddr(addr.String())
+	sa, err := rawsys.UnixSockaddr(addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +102,7 @@ func sockaddr(t *testing.T, addr net.Addr) *Sockaddr {
 }
 
 // socketTo makes a socket that can be connected to addr.
-func (d *driver) socketTo(addr *Sockaddr) Slot {
+func (d *driver) socketTo(addr *rawsys.Sockaddr) Slot {
 	d.t.Helper()
 	fd, err := unix.Socket(addr.Family(), unix.SOCK_STREAM|unix.SOCK_CLOEXEC|d.loop.SocketFlags(), 0)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // What a completion of the kernel belongs to.

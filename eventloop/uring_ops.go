@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // acceptBurst is how many connections a multishot accept may bring at once: a listening socket's whole queue, of the
@@ -24,14 +24,14 @@ func (u *uring) accept(s Slot, room int) {
 	}
 }
 
-func (u *uring) connect(s Slot, addr *Sockaddr) {
-	if addr.family == unix.AF_UNIX {
+func (u *uring) connect(s Slot, addr *rawsys.Sockaddr) {
+	if addr.Family() == unix.AF_UNIX {
 		// Known at once, unless the queue is full: io_uring would then keep a worker thread waiting for room, where
 		// connect(2) on a non-blocking socket answers EAGAIN.
 		so := u.table.at(s)
 		errno := rawsys.SetNonblock(int(so.fd), true)
 		if errno == 0 {
-			errno = rawsys.Connect(int(so.fd), unsafe.Pointer(&addr.raw), addr.size)
+			errno = addr.Connect(int(so.fd))
 			rawsys.SetNonblock(int(so.fd), false)
 		}
 		u.endWrite(s, so, errno)
@@ -39,10 +39,10 @@ func (u *uring) connect(s Slot, addr *Sockaddr) {
 	}
 	so := u.table.at(s)
 	so.flags |= flagTCP
-	so.out.data = addr.bytes()
+	so.out.data = addr.Bytes()
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opConnect, so.fd, userData(forWrite, s)
-	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&addr.raw))), uint64(addr.size)
+	e.addr, e.off = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(so.out.data)))), uint64(len(so.out.data))
 }
 
 func (u *uring) send(s Slot, data []byte) { u.submitSend(s, u.table.at(s), data) }

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // streamsWork reports whether this kernel's streams of receives can be used. The kernel must support a bound for them

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // Peers that read nothing leave buffers for the others, however many they are, and lose none of the bytes sent to them.

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // A stream is a receive that stays in the kernel and completes again and again (IORING_RECV_MULTISHOT): request after

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 )
 
@@ -46,7 +46,7 @@ func TestFaultSelfConnect(t *testing.T) {
 // bindStrictly binds a port as a server without SO_REUSEADDR does, and releases it.
 func bindStrictly(t *testing.T, address string) {
 	t.Helper()
-	addr := eventloop.InetSockaddr(netip.MustParseAddrPort(address), 0)
+	addr := rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)
 	fd, err := unix.Socket(addr.Family(), unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -201,7 +201,7 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 		Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 		Pool: &proxy.Pool{
 			Name: "back", Balancer: picks, Backends: backends, ConnectTimeout: time.Second, Attempts: 1,
-			Addrs: []*eventloop.Sockaddr{eventloop.InetSockaddr(netip.MustParseAddrPort(address), 0)},
+			Addrs: []*rawsys.Sockaddr{rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)},
 		},
 	}}}, proxy.Options{
 		Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler),

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/backend"
+	"l4proxy/internal/rawsys"
 )
 
 // BenchmarkTCPChecks has a Monitor check 10,000 backends each 2 s, and says
@@ -65,7 +66,7 @@ func BenchmarkProber(b *testing.B) {
 	const batch = 50 // what is due in 10 ms of 5,000 checks a second
 	p := prober{epoll: -1}
 	defer p.closeAll()
-	var addrs [10_000]sockaddr
+	var addrs [10_000]*rawsys.Sockaddr
 	for i, port := 0, listenEverywhere(b); i < len(addrs); i++ {
 		addrs[i] = sockaddrOf(&net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>8), byte(i)), Port: port})
 	}
@@ -77,7 +78,7 @@ func BenchmarkProber(b *testing.B) {
 	}
 	begun := 0
 	for b.Loop() {
-		p.start(int32(begun), &addrs[begun%len(addrs)])
+		p.start(int32(begun), addrs[begun%len(addrs)])
 		if begun++; begun%batch == 0 {
 			for p.busy > 0 {
 				p.poll(ended)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // busyPause is the time between two attempts to connect to a busy unix socket.
@@ -64,6 +66,6 @@ func resetOnClose(network, _ string, c syscall.RawConn) error {
 		return nil
 	}
 	return c.Control(func(fd uintptr) {
-		_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		rawsys.SetLinger(int(fd), 1, 0)
 	})
 }

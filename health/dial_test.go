@@ -45,12 +45,12 @@ func TestProberTakesSelfConnectsAsRefused(t *testing.T) {
 			p := newProbes(t)
 			addr := freePort(t, ip)
 			sa := sockaddrOf(addr)
-			i, errno := p.take(sa.family)
+			i, errno := p.take(sa.Family())
 			if errno != 0 {
 				t.Fatal(errno)
 			}
 			var local unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: addr.Port}
-			if sa.family == unix.AF_INET6 {
+			if sa.Family() == unix.AF_INET6 {
 				local = &unix.SockaddrInet6{Addr: [16]byte(addr.IP.To16()), Port: addr.Port}
 			}
 			if err := unix.Bind(int(p.probes[i].fd), local); err != nil {
@@ -70,39 +70,6 @@ func TestProberTakesSelfConnectsAsRefused(t *testing.T) {
 				t.Errorf("the next check: %v", p.results[1])
 			}
 		})
-	}
-}
-
-func TestIsSelf(t *testing.T) {
-	l := testnet.Listen(t, "tcp", "127.0.0.1:0")
-	to := addrOf(t, "tcp", l.Addr).(*net.TCPAddr)
-	fd, errno := newSocket(unix.AF_INET)
-	if errno != 0 {
-		t.Fatal(errno)
-	}
-	defer closeFD(fd)
-	sa := sockaddrOf(to)
-	if errno := connect(fd, &sa); errno != unix.EINPROGRESS {
-		t.Fatal(errno)
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := name.(*unix.SockaddrInet4).Port
-	for _, test := range []struct {
-		addr net.TCPAddr
-		want bool
-	}{
-		{*to, false},
-		{net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, true},
-		{net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: port}, false},
-		{net.TCPAddr{IP: net.IPv4zero, Port: port}, true},
-	} {
-		sa := sockaddrOf(&test.addr)
-		if got := isSelf(fd, &sa); got != test.want {
-			t.Errorf("a socket of port %d is %v itself: %v", port, &test.addr, got)
-		}
 	}
 }
 

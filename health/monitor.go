@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"l4proxy/backend"
+	"l4proxy/internal/rawsys"
 )
 
 // Target is a backend and where it is checked, which may be another port than
@@ -74,11 +75,11 @@ type Monitor struct {
 // target is what the runner knows of a Target.
 type target struct {
 	group    int32
-	index    int32 // in its group
-	probe    int32 // of the check under way; -1: none, or not one of the prober's
-	stood    int64 // runner.stood when the check under way began
-	repeats  int   // failures in a row that did not count; see runner.conclude
-	addr     sockaddr
+	index    int32            // in its group
+	probe    int32            // of the check under way; -1: none, or not one of the prober's
+	stood    int64            // runner.stood when the check under way began
+	repeats  int              // failures in a row that did not count; see runner.conclude
+	addr     *rawsys.Sockaddr // for the prober; nil: the check has a goroutine
 	status   Status
 	schedule Schedule
 }
@@ -109,7 +110,7 @@ func New(groups []Group, changed func(Change)) *Monitor {
 func (m *Monitor) Descriptors() int {
 	probed := 0
 	for i := range m.targets {
-		if m.targets[i].addr.family != 0 {
+		if m.targets[i].addr != nil {
 			probed++
 		}
 	}

@@ -1,6 +1,12 @@
 package health
 
-import "golang.org/x/sys/unix"
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
 
 // maxIdle is how many sockets the prober keeps for later checks.
 const maxIdle = 128
@@ -25,22 +31,33 @@ type prober struct {
 // probe is a socket.
 type probe struct {
 	fd     int32
-	family uint16
+	family int32
 	target int32 // whose check is under way; -1: none
+}
+
+// sockaddrOf returns nil for addresses that are not TCP's, and for those of a
+// zone (RFC 4007): connecting binds a socket to the interface for good, and the
+// prober uses its sockets again.
+func sockaddrOf(addr net.Addr) *rawsys.Sockaddr {
+	a, ok := addr.(*net.TCPAddr)
+	if !ok || a.Zone != "" || !a.AddrPort().IsValid() {
+		return nil
+	}
+	return rawsys.InetSockaddr(a.AddrPort(), 0)
 }
 
 // start begins a check of target. With EINPROGRESS it is under way as the
 // returned probe; else that is -1, and the errno is the result, 0 for a pass.
-func (p *prober) start(target int32, addr *sockaddr) (int32, unix.Errno) {
-	i, errno := p.take(addr.family)
+func (p *prober) start(target int32, addr *rawsys.Sockaddr) (int32, unix.Errno) {
+	i, errno := p.take(addr.Family())
 	if errno != 0 {
 		return -1, errno
 	}
 	s := &p.probes[i]
-	errno = connect(int(s.fd), addr)
-	if (errno == 0 || errno == unix.EINPROGRESS) && isSelf(int(s.fd), addr) {
+	errno = addr.Connect(int(s.fd))
+	if (errno == 0 || errno == unix.EINPROGRESS) && addr.MayMeetItself() && rawsys.ConnectedToItself(int(s.fd), addr.Bytes()) {
 		// Nothing listens there, and this socket holds the port that the server needs.
-		_ = connect(int(s.fd), &unspecified)
+		rawsys.Disconnect(int(s.fd))
 		p.close(i)
 		return -1, unix.ECONNREFUSED
 	}
@@ -56,7 +73,7 @@ func (p *prober) start(target int32, addr *sockaddr) (int32, unix.Errno) {
 // poll tells of all checks that have ended since the last call.
 func (p *prober) poll(ended func(target int32, errno unix.Errno)) {
 	for p.busy > 0 {
-		n := epollReady(p.epoll, p.events[:])
+		n, _ := rawsys.EpollWait(p.epoll, p.events[:], 0, false, true)
 		for _, event := range p.events[:n] {
 			// A socket at rest has events too: it was disconnected.
 			s := &p.probes[event.Fd]
@@ -65,7 +82,7 @@ func (p *prober) poll(ended func(target int32, errno unix.Errno)) {
 			}
 			errno := unix.Errno(0)
 			if event.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-				errno = socketError(int(s.fd))
+				errno = rawsys.SocketError(int(s.fd))
 			}
 			target := s.target
 			p.cancel(event.Fd)
@@ -85,7 +102,7 @@ func (p *prober) cancel(i int32) {
 }
 
 // take returns a socket that is not connected.
-func (p *prober) take(family uint16) (int32, unix.Errno) {
+func (p *prober) take(family int) (int32, unix.Errno) {
 	idle := p.idleOf(family)
 	n := len(*idle)
 	if n == 0 {
@@ -97,21 +114,21 @@ func (p *prober) take(family uint16) (int32, unix.Errno) {
 	return i, 0
 }
 
-func (p *prober) idleOf(family uint16) *[]int32 {
+func (p *prober) idleOf(family int) *[]int32 {
 	if family == unix.AF_INET {
 		return &p.idle[0]
 	}
 	return &p.idle[1]
 }
 
-func (p *prober) open(family uint16) (int32, unix.Errno) {
+func (p *prober) open(family int) (int32, unix.Errno) {
 	if p.epoll < 0 {
 		var errno unix.Errno
-		if p.epoll, errno = newEpoll(); errno != 0 {
+		if p.epoll, errno = rawsys.EpollCreate(); errno != 0 {
 			return -1, errno
 		}
 	}
-	fd, errno := newSocket(family)
+	fd, errno := rawsys.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if errno != 0 {
 		return -1, errno
 	}
@@ -120,34 +137,31 @@ func (p *prober) open(family uint16) (int32, unix.Errno) {
 	// for up to 200 ms (tcp_rcv_synsent_state_process in the kernel's
 	// net/ipv4/tcp_input.c). TCP_QUICKACK off does the same, but for one
 	// connection only.
-	_ = setOption(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
+	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
 	i := int32(len(p.probes))
 	if n := len(p.vacant); n > 0 {
 		i, p.vacant = p.vacant[n-1], p.vacant[:n-1]
 	} else {
 		p.probes = append(p.probes, probe{})
 	}
-	p.probes[i] = probe{int32(fd), family, -1}
-	if errno := epollAdd(p.epoll, fd, unix.EPOLLOUT|unix.EPOLLET, i); errno != 0 {
+	p.probes[i] = probe{int32(fd), int32(family), -1}
+	if errno := rawsys.EpollAdd(p.epoll, fd, unix.EPOLLOUT|unix.EPOLLET, i); errno != 0 {
 		p.close(i)
 		return -1, errno
 	}
 	return i, 0
 }
 
-// unspecified dissolves a socket's association.
-var unspecified = sockaddr{size: unix.SizeofSockaddrInet4}
-
 // rest disconnects the probe i, and keeps its socket if few are kept. Should a
 // kernel not know how to disconnect, closing sends a FIN, and the application
 // may see a connection that ends at once.
 func (p *prober) rest(i int32) {
 	s := &p.probes[i]
-	if connect(int(s.fd), &unspecified) != 0 || p.resting >= maxIdle {
+	if rawsys.Disconnect(int(s.fd)) != 0 || p.resting >= maxIdle {
 		p.close(i)
 		return
 	}
-	idle := p.idleOf(s.family)
+	idle := p.idleOf(int(s.family))
 	*idle = append(*idle, i)
 	p.resting++
 }
@@ -156,8 +170,8 @@ func (p *prober) close(i int32) {
 	fd := int(p.probes[i].fd)
 	// Closing ends the registration too, but only when no child process on its
 	// way to exec has the socket as well.
-	epollDelete(p.epoll, fd)
-	closeFD(fd)
+	rawsys.EpollDelete(p.epoll, fd)
+	rawsys.Close(fd)
 	p.probes[i] = probe{-1, 0, -1}
 	p.vacant = append(p.vacant, i)
 }
@@ -166,12 +180,12 @@ func (p *prober) close(i int32) {
 func (p *prober) closeAll() {
 	for i := range p.probes {
 		if fd := p.probes[i].fd; fd >= 0 {
-			_ = connect(int(fd), &unspecified)
+			rawsys.Disconnect(int(fd))
 			p.close(int32(i))
 		}
 	}
 	if p.epoll >= 0 {
-		closeFD(p.epoll)
+		rawsys.Close(p.epoll)
 	}
 	*p = prober{epoll: -1}
 }

@@ -137,7 +137,7 @@ func (r *runner) doDue() {
 			r.prober.cancel(t.probe)
 			t.probe = -1
 			r.conclude(next.target, errConnectTimeout)
-		case t.addr.family != 0:
+		case t.addr != nil:
 			r.tcp.wait(t.group, next.target)
 		default:
 			r.other.wait(t.group, next.target)
@@ -167,7 +167,7 @@ func (r *runner) enter(ctx context.Context) {
 func (r *runner) probe(target int32) {
 	t := &r.m.targets[target]
 	r.lastBegun, t.stood = r.now, r.stood
-	probe, errno := r.prober.start(target, &t.addr)
+	probe, errno := r.prober.start(target, t.addr)
 	if probe < 0 {
 		r.conclude(target, errorOf(errno))
 		return
@@ -200,7 +200,7 @@ func (r *runner) check(ctx context.Context, target int32) {
 func (r *runner) conclude(target int32, err error) {
 	t := &r.m.targets[target]
 	group := &r.m.groups[t.group]
-	if t.addr.family != 0 {
+	if t.addr != nil {
 		r.tcp.leave()
 	} else {
 		r.other.leave()

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // acceptRetry is the pause after descriptors or connection slots have run out: short enough that clients hardly notice,

@@ -4,7 +4,7 @@ import (
 	"math"
 
 	"l4proxy/acl"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // What happens to a client between its acceptance and its dial. Each step may end it.

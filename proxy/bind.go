@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // backlog of listening sockets; the kernel lowers it to net.core.somaxconn.
@@ -199,10 +199,10 @@ func (s *Server) bindSocket(addr netip.AddrPort, everywhere, shared bool) (fd in
 	if err != nil {
 		return -1, err
 	}
-	sa := eventloop.InetSockaddr(addr, scope)
+	sa := rawsys.InetSockaddr(addr, scope)
 	fd, errno := rawsys.Socket(sa.Family(), unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
 	if errno == unix.EAFNOSUPPORT && everywhere { // a machine without IPv6
-		sa = eventloop.InetSockaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), 0)
+		sa = rawsys.InetSockaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), 0)
 		fd, errno = rawsys.Socket(sa.Family(), unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
 	}
 	if errno != 0 {

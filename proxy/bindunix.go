@@ -7,14 +7,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // bindUnix makes a listening unix socket. It replaces a file left behind by a process that was killed, but not one on
 // which a process still listens.
 func (s *Server) bindUnix(path string, access *Access) (int, error) {
-	sa, err := eventloop.UnixSockaddr(path)
+	sa, err := rawsys.UnixSockaddr(path)
 	if err != nil {
 		return -1, err
 	}
@@ -46,7 +45,7 @@ func (s *Server) bindUnix(path string, access *Access) (int, error) {
 
 // bindFile makes the file of a unix socket, with the right permissions from the start: bind(2) gives the file those of
 // the socket minus the umask (unix(7) does not say so; see unix_bind in the kernel).
-func bindFile(fd int, sa *eventloop.Sockaddr, access *Access) error {
+func bindFile(fd int, sa *rawsys.Sockaddr, access *Access) error {
 	if access != nil && access.Mode != 0 {
 		if err := unix.Fchmod(fd, access.Mode); err != nil {
 			return fmt.Errorf("cannot set the mode of the socket: %w", err)
@@ -72,7 +71,7 @@ func (a *Access) own(path string) error {
 }
 
 // stale reports whether path is a unix socket on which no process listens.
-func stale(sa *eventloop.Sockaddr, path string) bool {
+func stale(sa *rawsys.Sockaddr, path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return false

@@ -8,7 +8,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.

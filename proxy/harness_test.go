@@ -13,6 +13,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -174,11 +175,11 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 	return p
 }
 
-func sockaddr(address string) (*eventloop.Sockaddr, error) {
+func sockaddr(address string) (*rawsys.Sockaddr, error) {
 	if addr, err := netip.ParseAddrPort(address); err == nil {
-		return eventloop.InetSockaddr(addr, 0), nil
+		return rawsys.InetSockaddr(addr, 0), nil
 	}
-	return eventloop.UnixSockaddr(address)
+	return rawsys.UnixSockaddr(address)
 }
 
 // wait waits for the end of Run and returns its error.

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // KeepAlive is how a peer that has vanished is found out: the socket options of tcp(7), on both sides of every

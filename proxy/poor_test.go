@@ -21,6 +21,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -74,7 +75,7 @@ func (p *poor) serve() error {
 		return err
 	}
 	pool := &proxy.Pool{
-		Name: "back", Balancer: picks, Backends: backends, Addrs: []*eventloop.Sockaddr{addr},
+		Name: "back", Balancer: picks, Backends: backends, Addrs: []*rawsys.Sockaddr{addr},
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/acl"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -182,7 +182,7 @@ func TestDeniedClientsTakeNoPlaces(t *testing.T) {
 // IPv6: it is one that nobody can reach, and not a shortage that may pass.
 func TestUnusableAddressFamily(t *testing.T) {
 	unusable := func(s *setup) {
-		s.before = func(string) { s.listener.Pool.Addrs[0] = new(eventloop.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
+		s.before = func(string) { s.listener.Pool.Addrs[0] = new(rawsys.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
 	}
 	engines(t, func(t *testing.T, engine string) {
 		t.Run("another is used", func(t *testing.T) {

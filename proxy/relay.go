@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"l4proxy/acl"
 	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 )
 
 // State is all that the data plane knows about what it should do. It is built by the control plane and never changed.
@@ -80,7 +80,7 @@ type Pool struct {
 	Balancer *balancer.Balancer
 	Backends []*backend.Backend
 	// Addrs are the backends' addresses, by Backend.Index.
-	Addrs []*eventloop.Sockaddr
+	Addrs []*rawsys.Sockaddr
 	// ConnectTimeout bounds one dial.
 	ConnectTimeout time.Duration
 	// Attempts is the most backends that are dialled for one client.
@@ -97,4 +97,4 @@ type Pool struct {
 }
 
 // addr is the socket address of a backend of the pool.
-func (p *Pool) addr(b *backend.Backend) *eventloop.Sockaddr { return p.Addrs[b.Index] }
+func (p *Pool) addr(b *backend.Backend) *rawsys.Sockaddr { return p.Addrs[b.Index] }

@@ -3,7 +3,7 @@ package proxy
 import (
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // SetListening closes a listener to new clients while no backend could serve them, and reopens it. The kernel refuses

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
-	"l4proxy/eventloop/rawsys"
+	"l4proxy/internal/rawsys"
 )
 
 // A peer is watched (eventloop.Loop.Watch) while nothing is read from it. A client that waits for a backend is watched so

@@ -1,39 +1,15 @@
 package traffic
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
+	"l4proxy/internal/rawsys"
 )
 
-// address is an IP address and port in the kernel's form: struct sockaddr_in of ip(7), or sockaddr_in6 of ipv6(7).
-type address struct {
-	raw  [unix.SizeofSockaddrInet6]byte
-	size uint32
-}
-
-func newAddress(a netip.AddrPort) address {
-	var k address
-	binary.BigEndian.PutUint16(k.raw[2:], a.Port())
-	if ip := a.Addr().Unmap(); ip.Is4() {
-		binary.NativeEndian.PutUint16(k.raw[:], unix.AF_INET)
-		copy(k.raw[4:], ip.AsSlice())
-		k.size = unix.SizeofSockaddrInet4
-	} else {
-		binary.NativeEndian.PutUint16(k.raw[:], unix.AF_INET6)
-		copy(k.raw[8:], ip.AsSlice())
-		k.size = unix.SizeofSockaddrInet6
-	}
-	return k
-}
-
-func (a *address) family() int { return int(binary.NativeEndian.Uint16(a.raw[:])) }
-
-func parseAddresses(texts []string) ([]address, error) {
-	addresses := make([]address, len(texts))
+func parseAddresses(texts []string) ([]*rawsys.Sockaddr, error) {
+	addresses := make([]*rawsys.Sockaddr, len(texts))
 	for i, text := range texts {
 		parsed, err := netip.ParseAddrPort(text)
 		if err != nil {
@@ -42,14 +18,14 @@ func parseAddresses(texts []string) ([]address, error) {
 		if parsed.Addr().Zone() != "" {
 			return nil, fmt.Errorf("%s: addresses with a zone are not supported", text)
 		}
-		addresses[i] = newAddress(parsed)
+		addresses[i] = rawsys.InetSockaddr(parsed, 0)
 	}
 	return addresses, nil
 }
 
 // endpoints are where a client connects to, and from.
 type endpoints struct {
-	targets, sources []address
+	targets, sources []*rawsys.Sockaddr
 }
 
 func newEndpoints(spec *ClientSpec) (endpoints, error) {
@@ -63,11 +39,11 @@ func newEndpoints(spec *ClientSpec) (endpoints, error) {
 		if err != nil {
 			return endpoints{}, fmt.Errorf("source: %w", err)
 		}
-		e.sources = append(e.sources, newAddress(netip.AddrPortFrom(ip, 0)))
+		e.sources = append(e.sources, rawsys.InetSockaddr(netip.AddrPortFrom(ip, 0), 0))
 	}
-	for _, list := range [][]address{e.targets, e.sources} {
-		for i := range list {
-			if list[i].family() != e.targets[0].family() {
+	for _, list := range [][]*rawsys.Sockaddr{e.targets, e.sources} {
+		for _, addr := range list {
+			if addr.Family() != e.targets[0].Family() {
 				return endpoints{}, errors.New("targets and sources are either all IPv4 or all IPv6")
 			}
 		}
@@ -77,11 +53,11 @@ func newEndpoints(spec *ClientSpec) (endpoints, error) {
 
 // pair returns target and source for connection number turn: every source meets every target. The source is nil where
 // the kernel chooses.
-func (e *endpoints) pair(turn uint64) (target, source *address) {
+func (e *endpoints) pair(turn uint64) (target, source *rawsys.Sockaddr) {
 	n := uint64(len(e.targets))
-	target = &e.targets[turn%n]
+	target = e.targets[turn%n]
 	if len(e.sources) > 0 {
-		source = &e.sources[turn/n%uint64(len(e.sources))]
+		source = e.sources[turn/n%uint64(len(e.sources))]
 	}
 	return target, source
 }

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // receiveBuffer is the most that one system call receives.
@@ -156,7 +158,7 @@ func (l *clientLoop) dispatch(c *conn, events uint32) {
 		return
 	}
 	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		if errno := socketError(c.fd); errno != 0 {
+		if errno := rawsys.SocketError(int(c.fd)); errno != 0 {
 			l.fail(c, sentence("connect", errno))
 			return
 		}

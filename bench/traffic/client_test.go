@@ -275,7 +275,7 @@ func TestEverySourceMeetsEveryTarget(t *testing.T) {
 	var met []pair
 	for turn := range uint64(5) {
 		target, source := e.pair(turn)
-		met = append(met, pair{int(target.raw[3]), int(source.raw[7])})
+		met = append(met, pair{int(target.Bytes()[3]), int(source.Bytes()[7])})
 	}
 	if want := []pair{{1, 2}, {2, 2}, {1, 3}, {2, 3}, {1, 2}}; !cmp.Equal(met, want, cmp.AllowUnexported(pair{})) {
 		t.Errorf("pairs %v, want %v", met, want)
@@ -294,14 +294,14 @@ func TestAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got[0].raw[2:8], []byte{1, 2, 127, 0, 0, 1}) {
-		t.Errorf("127.0.0.1:258 is % x", got[0].raw)
+	if !bytes.Equal(got[0].Bytes()[2:8], []byte{1, 2, 127, 0, 0, 1}) {
+		t.Errorf("127.0.0.1:258 is % x", got[0].Bytes())
 	}
-	if got[1].size != got[0].size || got[1].family() != got[0].family() {
+	if got[1].Family() != got[0].Family() {
 		t.Error("an IPv4-mapped address is not taken for IPv4")
 	}
-	if got[2].size <= got[0].size || got[2].raw[23] != 1 {
-		t.Errorf("[::1]:2 is % x", got[2].raw)
+	if got[2].Family() == got[0].Family() || got[2].Bytes()[23] != 1 {
+		t.Errorf("[::1]:2 is % x", got[2].Bytes())
 	}
 	if addr := netip.MustParseAddrPort("[fe80::1%lo]:1"); addr.Addr().Zone() != "lo" {
 		t.Fatal("no zone to be refused")

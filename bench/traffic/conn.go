@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // state is what a client's connection does.
@@ -41,30 +43,30 @@ type conn struct {
 // open begins to connect c; turn decides from where to where.
 func (l *clientLoop) open(c *conn, turn uint64) {
 	target, source := l.run.endpoints.pair(turn)
-	fd, errno := newSocket(target.family())
+	fd, errno := rawsys.Socket(target.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if errno != 0 {
 		l.cannot(c, "socket", errno)
 		return
 	}
 	c.fd, c.state, c.readable, c.ended, c.position, c.dialled = int32(fd), connecting, false, false, 0, clock()
 	c.connected, c.backend = 0, 0
-	if errno := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
+	if errno := rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
 		l.cannot(c, "setsockopt", errno)
 		return
 	}
 	if source != nil {
 		// The port is chosen by connect, when the target is known: one port then serves many targets (ip(7)).
-		if errno := setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
+		if errno := rawsys.SetInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
 			l.cannot(c, "setsockopt", errno)
 			return
 		}
-		if errno := bind(fd, source); errno != 0 {
+		if errno := source.Bind(fd); errno != 0 {
 			l.cannot(c, "bind", errno)
 			return
 		}
 	}
-	switch errno := connect(fd, target); errno {
-	case 0:
+	switch errno := target.Connect(fd); errno {
+	case 0, unix.EINPROGRESS:
 	case unix.EADDRNOTAVAIL:
 		l.cannot(c, "connect", errno)
 		return
@@ -81,7 +83,7 @@ func (l *clientLoop) open(c *conn, turn uint64) {
 // drop closes c's socket.
 func (l *clientLoop) drop(c *conn) {
 	if c.fd >= 0 {
-		closeSocket(c.fd)
+		rawsys.Close(int(c.fd))
 		c.fd, c.state = -1, closed
 	}
 }
@@ -123,7 +125,7 @@ func (c *conn) beginMessage(intended int64) {
 func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 	spec := &l.run.spec
 	for c.state == busy && c.sent < spec.RequestBytes {
-		n, errno := send(c.fd, stretch(uint64(c.sent), spec.RequestBytes-c.sent))
+		n, errno := rawsys.Send(int(c.fd), stretch(uint64(c.sent), spec.RequestBytes-c.sent), 0)
 		if errno == unix.EAGAIN {
 			break
 		}
@@ -134,7 +136,7 @@ func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 		l.bytesOut(n)
 	}
 	for c.readable {
-		n, errno := receive(c.fd, l.in, 0)
+		n, errno := rawsys.Recv(int(c.fd), l.in, 0)
 		switch {
 		case errno == unix.EAGAIN:
 			c.readable = false

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // backlog is how many connections may wait to be accepted, as far as net.core.somaxconn allows (listen(2)).
@@ -53,14 +55,14 @@ func newOrigin(spec OriginSpec) (*origin, error) {
 		}
 		o.loops = append(o.loops, l)
 		for i := range addresses {
-			bound, err := l.listen(&addresses[i], threads > 1)
+			bound, err := l.listen(addresses[i], threads > 1)
 			if err != nil {
 				o.close()
 				return nil, fmt.Errorf("listening on %s: %w", spec.Listen[i], err)
 			}
 			if l == o.loops[0] {
 				o.addresses = append(o.addresses, bound)
-				addresses[i] = newAddress(bound)
+				addresses[i] = rawsys.InetSockaddr(bound, 0)
 			}
 		}
 	}
@@ -100,8 +102,8 @@ func (o *origin) run(ctx context.Context) error {
 }
 
 // listen opens a listening socket and returns what it is bound to.
-func (l *originLoop) listen(a *address, shared bool) (netip.AddrPort, error) {
-	fd, errno := newSocket(a.family())
+func (l *originLoop) listen(a *rawsys.Sockaddr, shared bool) (netip.AddrPort, error) {
+	fd, errno := rawsys.Socket(a.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if errno != 0 {
 		return netip.AddrPort{}, fmt.Errorf("socket: %w", errno)
 	}
@@ -110,12 +112,12 @@ func (l *originLoop) listen(a *address, shared bool) (netip.AddrPort, error) {
 		err = l.attach(fd, true)
 	}
 	if err != nil {
-		closeSocket(int32(fd))
+		rawsys.Close(fd)
 	}
 	return bound, err
 }
 
-func prepareListener(fd int, a *address, shared bool) (netip.AddrPort, error) {
+func prepareListener(fd int, a *rawsys.Sockaddr, shared bool) (netip.AddrPort, error) {
 	type option struct{ level, name int }
 	options := []option{
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR},
@@ -126,25 +128,19 @@ func prepareListener(fd int, a *address, shared bool) (netip.AddrPort, error) {
 		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT})
 	}
 	for _, option := range options {
-		if errno := setOption(fd, option.level, option.name, 1); errno != 0 {
+		if errno := rawsys.SetInt(fd, option.level, option.name, 1); errno != 0 {
 			return netip.AddrPort{}, fmt.Errorf("setsockopt: %w", errno)
 		}
 	}
-	if errno := bind(fd, a); errno != 0 {
+	if errno := a.Bind(fd); errno != 0 {
 		return netip.AddrPort{}, fmt.Errorf("bind: %w", errno)
 	}
-	if err := unix.Listen(fd, backlog); err != nil {
-		return netip.AddrPort{}, fmt.Errorf("listen: %w", err)
+	if errno := rawsys.Listen(fd, backlog); errno != 0 {
+		return netip.AddrPort{}, fmt.Errorf("listen: %w", errno)
 	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
+	bound, errno := rawsys.LocalAddr(fd)
+	if errno != 0 {
+		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", errno)
 	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
-	}
-	return netip.AddrPort{}, fmt.Errorf("getsockname: %T", sa)
+	return bound, nil
 }

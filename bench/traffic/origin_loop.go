@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // acceptsAtATime bounds how long connections wait while others are accepted.
@@ -76,7 +78,7 @@ func newOriginLoop(o *origin, spec OriginSpec) (*originLoop, error) {
 func (l *originLoop) close() {
 	for fd := range l.sockets {
 		if l.sockets[fd].open {
-			closeSocket(int32(fd))
+			rawsys.Close(fd)
 		}
 	}
 	l.poller.close()
@@ -127,7 +129,7 @@ func (l *originLoop) serve() error {
 
 func (l *originLoop) accept(listener int) error {
 	for range acceptsAtATime {
-		fd, errno := accept(listener)
+		fd, _, errno := rawsys.Accept(listener, unix.SOCK_NONBLOCK)
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
@@ -139,7 +141,7 @@ func (l *originLoop) accept(listener int) error {
 			continue // a connection that has failed already (accept(2))
 		}
 		if err := l.attach(fd, false); err != nil {
-			closeSocket(int32(fd))
+			rawsys.Close(fd)
 			return err
 		}
 	}
@@ -158,9 +160,10 @@ func (l *originLoop) dispatch(fd int32, events uint32) {
 	case goOn:
 		return
 	case closeIt:
-		closeSocket(fd)
+		rawsys.Close(int(fd))
 	case resetIt:
-		resetSocket(fd)
+		rawsys.SetLinger(int(fd), 1, 0)
+		rawsys.Close(int(fd))
 	}
 	c.open = false
 }
@@ -172,7 +175,7 @@ func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
 		// Requests that came together are answered one by one; nothing is read while an answer is not taken.
 		for owed := c.received / request * response; c.sent < owed; {
 			position := c.sent % response
-			n, errno := send(fd, l.response(position, int(response-position)))
+			n, errno := rawsys.Send(int(fd), l.response(position, int(response-position)), 0)
 			if errno == unix.EAGAIN {
 				return goOn
 			}
@@ -184,7 +187,7 @@ func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
 		if !c.readable {
 			return goOn
 		}
-		n, errno := receive(fd, l.in, 0)
+		n, errno := rawsys.Recv(int(fd), l.in, 0)
 		if errno == unix.EAGAIN {
 			c.readable = false
 			return goOn
@@ -232,7 +235,7 @@ func answerOnce(l *originLoop, fd int32, c *originConn) verdict {
 // echo looks at what has come, sends it, and takes from the socket what could be sent: no connection needs a buffer.
 func echo(l *originLoop, fd int32, c *originConn) verdict {
 	for c.readable {
-		n, errno := receive(fd, l.in, unix.MSG_PEEK)
+		n, errno := rawsys.Recv(int(fd), l.in, unix.MSG_PEEK)
 		if errno == unix.EAGAIN {
 			c.readable = false
 			return goOn
@@ -240,14 +243,14 @@ func echo(l *originLoop, fd int32, c *originConn) verdict {
 		if errno != 0 || n == 0 {
 			return closeIt
 		}
-		sent, errno := send(fd, l.in[:n])
+		sent, errno := rawsys.Send(int(fd), l.in[:n], 0)
 		if errno == unix.EAGAIN {
 			return goOn // an edge comes when there is room
 		}
 		if errno != 0 {
 			return closeIt
 		}
-		if _, errno := receive(fd, l.in[:sent], unix.MSG_TRUNC); errno != 0 {
+		if _, errno := rawsys.Recv(int(fd), l.in[:sent], unix.MSG_TRUNC); errno != 0 {
 			return closeIt
 		}
 	}
@@ -272,7 +275,7 @@ func source(l *originLoop, fd int32, c *originConn) verdict {
 	if c.ended {
 		return closeIt
 	}
-	n, errno := send(fd, stretch(c.sent, largestStretch))
+	n, errno := rawsys.Send(int(fd), stretch(c.sent, largestStretch), 0)
 	if errno != 0 && errno != unix.EAGAIN {
 		return closeIt
 	}

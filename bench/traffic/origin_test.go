@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 )
 
@@ -234,11 +235,11 @@ func TestOriginWithoutDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, errno := newSocket(unix.AF_INET)
+	client, errno := rawsys.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if errno != 0 {
 		t.Fatal(errno)
 	}
-	defer closeSocket(int32(client))
+	defer rawsys.Close(client)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -247,13 +248,12 @@ func TestOriginWithoutDescriptors(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
 		t.Fatal(err)
 	}
-	target := newAddress(o.addresses[0])
-	errno = connect(client, &target)
+	errno = rawsys.InetSockaddr(o.addresses[0], 0).Connect(client)
 	err = o.run(bounded(t))
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if errno != 0 {
+	if errno != unix.EINPROGRESS {
 		t.Fatal(errno)
 	}
 	if want := "accept: too many open files"; err == nil || err.Error() != want {

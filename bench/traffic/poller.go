@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 const (
@@ -53,26 +55,26 @@ func newPoller() (*poller, error) {
 
 // add registers fd for as long as it is open.
 func (p *poller) add(fd int, events uint32, id int32) unix.Errno {
-	return epollControl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: id})
+	return rawsys.EpollAdd(p.epoll, fd, events, id)
 }
 
 // modify changes the events of fd.
 func (p *poller) modify(fd int, events uint32, id int32) unix.Errno {
-	return epollControl(p.epoll, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: id})
+	return rawsys.EpollModify(p.epoll, fd, events, id)
 }
 
 // wait returns what has happened, at the latest when the clock says until; the events are good until the next wait.
 // It may return before with none.
 func (p *poller) wait(until int64) ([]unix.EpollEvent, error) {
-	timeout := until
+	timeout := int64(-1) // none
 	if until != forever {
 		timeout = max(until-clock(), 0)
 	}
-	keep := !p.quiet || timeout <= patience
-	if keep {
-		timeout = min(timeout, patience)
+	keep := !p.quiet || timeout >= 0 && timeout <= patience
+	if keep && (timeout < 0 || timeout > patience) {
+		timeout = patience
 	}
-	n, errno := epollWait(p.epoll, p.events[:], timeout, keep)
+	n, errno := rawsys.EpollWait(p.epoll, p.events[:], time.Duration(timeout), true, keep)
 	switch errno {
 	case 0:
 		p.quiet = n == 0 && (p.quiet || timeout == patience)

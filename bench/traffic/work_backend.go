@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // firstOfCheck is the first byte of an HTTP GET. That of the pattern, with which a client begins, is another one.
@@ -18,7 +20,7 @@ var checkAnswer = []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: cl
 // its health ask in HTTP, which all proxies can with a line of configuration.
 func answerAsBackend(l *originLoop, fd int32, c *originConn) verdict {
 	if c.readable && c.received == 0 && !c.checked {
-		n, errno := receive(fd, l.in[:1], unix.MSG_PEEK)
+		n, errno := rawsys.Recv(int(fd), l.in[:1], unix.MSG_PEEK)
 		c.checked = errno == 0 && n == 1 && l.in[0] == firstOfCheck
 	}
 	if c.checked {
@@ -30,7 +32,7 @@ func answerAsBackend(l *originLoop, fd int32, c *originConn) verdict {
 // answerCheck answers a request that ends where a delivery does, as a few lines that were sent at once do.
 func answerCheck(l *originLoop, fd int32, c *originConn) verdict {
 	for c.readable {
-		n, errno := receive(fd, l.in, 0)
+		n, errno := rawsys.Recv(int(fd), l.in, 0)
 		switch {
 		case errno == unix.EAGAIN:
 			c.readable = false
@@ -39,7 +41,7 @@ func answerCheck(l *originLoop, fd int32, c *originConn) verdict {
 			return closeIt
 		case bytes.HasSuffix(l.in[:n], endOfCheck):
 			// It fits into the empty buffer of a new socket. Whoever has gone meanwhile wants none.
-			_, _ = send(fd, checkAnswer)
+			_, _ = rawsys.Send(int(fd), checkAnswer, 0)
 			return closeIt
 		}
 		c.readable = n == len(l.in) || c.ended

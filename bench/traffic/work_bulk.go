@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
 )
 
 // The streams of Send and Receive become level-triggered when the load begins, and go on by one step an event: so all
@@ -38,7 +40,7 @@ func (w *sending) event(c *conn) {
 		return
 	}
 	p := stretch(c.position, int(min(w.left, largestStretch)))
-	n, errno := send(c.fd, p)
+	n, errno := rawsys.Send(int(c.fd), p, 0)
 	if errno == unix.EAGAIN {
 		return
 	}
@@ -148,7 +150,7 @@ func takeStream(fd int32, p []byte, position uint64, all bool) (n int, fault str
 	if !all {
 		first = p[:min(len(p), sample)]
 	}
-	n, errno := receive(fd, first, 0)
+	n, errno := rawsys.Recv(int(fd), first, 0)
 	switch {
 	case errno == unix.EAGAIN:
 		return 0, ""
@@ -161,7 +163,7 @@ func takeStream(fd int32, p []byte, position uint64, all bool) (n int, fault str
 	case n < len(first) || n == len(p):
 		return n, ""
 	}
-	dropped, errno := receive(fd, p[n:], unix.MSG_TRUNC)
+	dropped, errno := rawsys.Recv(int(fd), p[n:], unix.MSG_TRUNC)
 	if errno != 0 && errno != unix.EAGAIN {
 		return n, sentence("receive", errno)
 	}
@@ -204,7 +206,7 @@ func (l *clientLoop) unasked(c *conn) string {
 	if !c.readable {
 		return ""
 	}
-	n, errno := receive(c.fd, l.in, 0)
+	n, errno := rawsys.Recv(int(c.fd), l.in, 0)
 	switch {
 	case errno == unix.EAGAIN:
 		c.readable = false

@@ -1,6 +1,10 @@
 package traffic
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
 
 // connections is the work Connection: a connection for each request, which the origin closes.
 //
@@ -99,7 +103,7 @@ func (w *connections) awaitEnd(c *conn) {
 	if !c.readable {
 		return
 	}
-	n, errno := receive(c.fd, w.l.in, 0)
+	n, errno := rawsys.Recv(int(c.fd), w.l.in, 0)
 	switch {
 	case errno == unix.EAGAIN:
 		c.readable = false

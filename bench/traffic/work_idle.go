@@ -1,6 +1,10 @@
 package traffic
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
 
 // idling is the work Idle: one request on each connection, then nothing. One that is lost later is not replaced:
 // what a proxy holds is measured, and for how many connections must be known.
@@ -52,7 +56,7 @@ func (w *idling) finish(int64) {
 		if c.state != free {
 			continue
 		}
-		switch n, errno := receive(c.fd, w.l.in, unix.MSG_PEEK); {
+		switch n, errno := rawsys.Recv(int(c.fd), w.l.in, unix.MSG_PEEK); {
 		case errno == unix.EAGAIN:
 		case errno != 0:
 			w.l.fail(c, sentence("receive", errno))

@@ -10,7 +10,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -75,7 +75,7 @@ func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
 		t.Fatal(err)
 	}
 	l := &proxy.Listener{Name: name, NoBackend: proxy.ResetClient, Pool: &proxy.Pool{
-		Name: name, Balancer: picks, Backends: backends, Addrs: []*eventloop.Sockaddr{addr},
+		Name: name, Balancer: picks, Backends: backends, Addrs: []*rawsys.Sockaddr{addr},
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}}
 	for f := range families {
@@ -84,9 +84,9 @@ func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
 	return l
 }
 
-func sockaddr(address string) (*eventloop.Sockaddr, error) {
+func sockaddr(address string) (*rawsys.Sockaddr, error) {
 	if addr, err := netip.ParseAddrPort(address); err == nil {
-		return eventloop.InetSockaddr(addr, 0), nil
+		return rawsys.InetSockaddr(addr, 0), nil
 	}
-	return eventloop.UnixSockaddr(address)
+	return rawsys.UnixSockaddr(address)
 }

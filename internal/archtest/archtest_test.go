@@ -14,7 +14,7 @@ import (
 const module = "l4proxy"
 
 // dataPlane are the rooms of which the loops are made.
-var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "metrics", "proxyproto", "sni"}
+var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/rawsys", "metrics", "proxyproto", "sni"}
 
 // anything marks a room that wires the others.
 var anything = []string{"*"}
@@ -25,9 +25,9 @@ var anything = []string{"*"}
 var rooms = map[string][]string{
 	// Values and mechanisms: they know nobody.
 	"acl":        {},
-	"backend":    {},
+	"backend":    {"internal/rawsys"},
 	"config":     {},
-	"eventloop":  {},
+	"eventloop":  {"internal/rawsys"},
 	"logs":       {},
 	"metrics":    {},
 	"proxyproto": {},
@@ -36,7 +36,7 @@ var rooms = map[string][]string{
 	// Who picks backends, or finds and judges them.
 	"balancer":  {"backend", "metrics"},
 	"discovery": {"backend", "metrics"},
-	"health":    {"backend", "metrics"},
+	"health":    {"backend", "internal/rawsys", "metrics"},
 
 	// The data plane never sees what decides about it: it is handed a State.
 	"proxy": dataPlane,
@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"cmd": anything,
 
 	// Drive the program from outside, as they do its peers.
-	"bench": {},
+	"bench": {"internal/rawsys"},
 	// Drives the program too, and the checks, against real servers.
 	"peers": {"backend", "health"},
 
@@ -57,6 +57,7 @@ var rooms = map[string][]string{
 	"faults": anything,
 
 	"internal/archtest": {},
+	"internal/rawsys":   {}, // the system calls that cannot block, and addresses in the kernel's form
 	"internal/testenv":  {},
 	"internal/testnet":  {},
 	"internal/e2e":      anything,

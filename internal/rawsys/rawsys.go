@@ -49,10 +49,18 @@ func TCPInfo(fd int, info *unix.TCPInfo) unix.Errno {
 	return errno
 }
 
-// Connect is connect(2). addr points at the kernel's form of the address, size bytes long.
-func Connect(fd int, addr unsafe.Pointer, size uint32) unix.Errno {
-	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(addr), uintptr(size))
+// Connect is connect(2) of a non-blocking socket. addr is the kernel's form of the address.
+func Connect(fd int, addr []byte) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(addr))),
+		uintptr(len(addr)))
 	return errno
+}
+
+// Disconnect dissolves the association of a TCP socket: connect(2) with AF_UNSPEC. An established connection is reset,
+// and the socket can connect again.
+func Disconnect(fd int) unix.Errno {
+	var unspecified [unix.SizeofSockaddrInet4]byte
+	return Connect(fd, unspecified[:])
 }
 
 // Accept is accept4(2) with SOCK_CLOEXEC added to flags. peer is the zero AddrPort for a unix socket.

@@ -8,17 +8,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// EpollCreate is epoll_create1(2).
+func EpollCreate() (int, unix.Errno) {
+	fd, _, errno := unix.RawSyscall(unix.SYS_EPOLL_CREATE1, unix.EPOLL_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), 0
+}
+
 // EpollAdd registers fd for events (EPOLLIN and so on); id comes back in the Fd field of each of its events.
 func EpollAdd(epoll, fd int, events uint32, id int32) unix.Errno {
-	event := unix.EpollEvent{Events: events, Fd: id}
-	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), unix.EPOLL_CTL_ADD, uintptr(fd),
-		uintptr(unsafe.Pointer(&event)), 0, 0)
-	return errno
+	return epollControl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: id})
+}
+
+// EpollModify changes the events of fd.
+func EpollModify(epoll, fd int, events uint32, id int32) unix.Errno {
+	return epollControl(epoll, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: id})
 }
 
 // EpollDelete ends the registration of fd.
 func EpollDelete(epoll, fd int) unix.Errno {
-	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0)
+	return epollControl(epoll, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
+func epollControl(epoll, operation, fd int, event *unix.EpollEvent) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(operation), uintptr(fd),
+		uintptr(unsafe.Pointer(event)), 0, 0)
 	return errno
 }
 
