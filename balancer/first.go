@@ -1,20 +1,22 @@
 package balancer
 
+import "l4proxy/internal/iheap"
+
 // first chooses the first available backend in the order of the configuration:
 // the next one gets connections only when those before it are full or cannot
 // serve. Weights have no meaning to it.
 type first struct {
-	heap *indexHeap // by place
+	heap *iheap.Heap // by place
 }
 
 func newFirst(m *members, _ chooserOptions) chooser {
-	return &first{heap: newIndexHeap(len(m.backends))}
+	return &first{heap: iheap.New(len(m.backends))}
 }
 
-func (c *first) next(r request) int { return c.heap.minExcept(r.tried) }
+func (c *first) next(r request) int { return c.heap.MinExcept(r.tried) }
 
 func (c *first) picked(int) {}
 
-func (c *first) add(i int) { c.heap.set(i, uint64(i), 0) }
+func (c *first) add(i int) { c.heap.Set(i, uint64(i), 0) }
 
-func (c *first) remove(i int) { c.heap.remove(i) }
+func (c *first) remove(i int) { c.heap.Remove(i) }

@@ -1,16 +1,18 @@
 package balancer
 
+import "l4proxy/internal/iheap"
+
 // leastConn chooses the backend with the smallest (connections+1)/weight, its
 // load with the new connection. Ties rotate: the least recently picked is
 // first. Pick and Done take O(log n).
 type leastConn struct {
 	members *members
-	heap    *indexHeap // by load, then by turn
+	heap    *iheap.Heap // by load, then by turn
 	turn    uint64
 }
 
 func newLeastConn(m *members, _ chooserOptions) chooser {
-	return &leastConn{members: m, heap: newIndexHeap(len(m.backends))}
+	return &leastConn{members: m, heap: iheap.New(len(m.backends))}
 }
 
 // load returns (connections+1)/weight with 32 binary places. Two different
@@ -21,14 +23,14 @@ func load(connections int64, weight uint32) uint64 {
 }
 
 func (c *leastConn) next(r request) int {
-	return c.heap.minExcept(r.tried)
+	return c.heap.MinExcept(r.tried)
 }
 
 func (c *leastConn) picked(i int) { c.add(i) }
 
 // released keeps the turn: a connection's end is no pick.
 func (c *leastConn) released(i int) {
-	c.set(i, c.heap.tie(i))
+	c.set(i, c.heap.Tie(i))
 }
 
 func (c *leastConn) add(i int) {
@@ -37,7 +39,7 @@ func (c *leastConn) add(i int) {
 }
 
 func (c *leastConn) set(i int, turn uint64) {
-	c.heap.set(i, load(c.members.backends[i].Active(), c.members.weights[i]), turn)
+	c.heap.Set(i, load(c.members.backends[i].Active(), c.members.weights[i]), turn)
 }
 
-func (c *leastConn) remove(i int) { c.heap.remove(i) }
+func (c *leastConn) remove(i int) { c.heap.Remove(i) }

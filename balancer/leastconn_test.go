@@ -60,8 +60,7 @@ func TestLeastConnFillsTheEmptiest(t *testing.T) {
 // allow, and the largest ones, with cross multiplication.
 func TestLoadIsExact(t *testing.T) {
 	check := func(x int64, v int, y int64, w int) {
-		m, n := node{key: load(x, uint32(v))}, node{key: load(y, uint32(w))}
-		if got, want := m.before(&n), (x+1)*int64(w) < (y+1)*int64(v); got != want {
+		if got, want := load(x, uint32(v)) < load(y, uint32(w)), (x+1)*int64(w) < (y+1)*int64(v); got != want {
 			t.Fatalf("%d connections of weight %d before %d of %d: %t, want %t", x, v, y, w, got, want)
 		}
 	}

@@ -1,5 +1,7 @@
 package balancer
 
+import "l4proxy/internal/iheap"
+
 // roundRobin is smooth weighted round robin. A backend of weight w has one turn
 // in each of w equal parts of a cycle of virtual time. Going through all turns
 // in the order of time gives each backend exactly its weight in a cycle, in
@@ -9,10 +11,10 @@ package balancer
 // were all in the middle, a hundred backends of weight 1 would come in a row.
 type roundRobin struct {
 	members *members
-	heap    *indexHeap // by the time of the next turn, then by the last pick
-	turn    []uint32   // the part of its cycle in which each one's next turn is
-	phase   []uint32   // the place of its turns in their parts, of 2^32
-	now     uint64     // the virtual time of the last pick
+	heap    *iheap.Heap // by the time of the next turn, then by the last pick
+	turn    []uint32    // the part of its cycle in which each one's next turn is
+	phase   []uint32    // the place of its turns in their parts, of 2^32
+	now     uint64      // the virtual time of the last pick
 	picks   uint64
 }
 
@@ -22,7 +24,7 @@ const cycle = 1 << 32
 func newRoundRobin(m *members, _ chooserOptions) chooser {
 	return &roundRobin{
 		members: m,
-		heap:    newIndexHeap(len(m.backends)),
+		heap:    iheap.New(len(m.backends)),
 		turn:    make([]uint32, len(m.backends)),
 		phase:   phases(m.full),
 	}
@@ -44,11 +46,11 @@ func phases(weights []uint32) []uint32 {
 }
 
 func (c *roundRobin) next(r request) int {
-	return c.heap.minExcept(r.tried)
+	return c.heap.MinExcept(r.tried)
 }
 
 func (c *roundRobin) picked(i int) {
-	c.now = c.heap.key(i)
+	c.now = c.heap.Key(i)
 	c.schedule(i, c.now-c.now%cycle, uint64(c.turn[i])+1)
 }
 
@@ -61,7 +63,7 @@ func (c *roundRobin) add(i int) {
 	c.schedule(i, c.now-into, turn)
 }
 
-func (c *roundRobin) remove(i int) { c.heap.remove(i) }
+func (c *roundRobin) remove(i int) { c.heap.Remove(i) }
 
 // schedule puts i at a turn of the cycle that begins at start; the turn after
 // the last one is the first of the next cycle.
@@ -73,5 +75,5 @@ func (c *roundRobin) schedule(i int, start, turn uint64) {
 	}
 	c.turn[i] = uint32(turn)
 	c.picks++
-	c.heap.set(i, start+(turn*cycle+uint64(c.phase[i]))/weight, c.picks)
+	c.heap.Set(i, start+(turn*cycle+uint64(c.phase[i]))/weight, c.picks)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"l4proxy/backend"
+	"l4proxy/internal/iheap"
 )
 
 // tier is those backends of a pool that have one priority and one distance. It
@@ -15,11 +16,11 @@ type tier struct {
 	chooser  chooser
 	releaser releaser // nil if the chooser does not care
 
-	available []bool     // in the chooser
-	isFull    []bool     // would be available, were there a place
-	full      int        // how many are
-	due       *indexHeap // left aside: by the time of the next probe
-	waiting   *indexHeap // left aside or ejected: by the last time it was tried
+	available []bool      // in the chooser
+	isFull    []bool      // would be available, were there a place
+	full      int         // how many are
+	due       *iheap.Heap // left aside: by the time of the next probe
+	waiting   *iheap.Heap // left aside or ejected: by the last time it was tried
 	turn      uint64
 }
 
@@ -44,7 +45,7 @@ func newTiers(backends []*backend.Backend, at []member, unit uint32, build func(
 		n := len(t.members.backends)
 		t.members.weights = slices.Clone(t.members.full)
 		t.available, t.isFull = make([]bool, n), make([]bool, n)
-		t.due, t.waiting = newIndexHeap(n), newIndexHeap(n)
+		t.due, t.waiting = iheap.New(n), iheap.New(n)
 		t.chooser = build(&t.members)
 		t.releaser, _ = t.chooser.(releaser)
 	}
@@ -76,22 +77,22 @@ func (t *tier) setFull(i int, full bool) {
 // setDue says whether i, which is left aside, may be probed in its time.
 func (t *tier) setDue(i int, may bool) {
 	switch {
-	case may == t.due.has(i):
+	case may == t.due.Has(i):
 	case may:
-		t.due.set(i, uint64(t.members.backends[i].AsideUntil()), t.nextTurn())
+		t.due.Set(i, uint64(t.members.backends[i].AsideUntil()), t.nextTurn())
 	default:
-		t.due.remove(i)
+		t.due.Remove(i)
 	}
 }
 
 // setWaiting says whether i may be tried when nobody else is left.
 func (t *tier) setWaiting(i int, may bool) {
 	switch {
-	case may == t.waiting.has(i):
+	case may == t.waiting.Has(i):
 	case may:
-		t.waiting.set(i, t.nextTurn(), 0)
+		t.waiting.Set(i, t.nextTurn(), 0)
 	default:
-		t.waiting.remove(i)
+		t.waiting.Remove(i)
 	}
 }
 
@@ -114,7 +115,7 @@ func (t *tier) setWeight(i int, weight uint32) {
 // probe returns the place of a backend whose time aside is over, for one
 // connection to try; -1 if there is none.
 func (t *tier) probe(now int64) int {
-	i := t.due.min()
+	i := t.due.Min()
 	if i < 0 || !t.members.backends[i].Probe(now) {
 		return -1
 	}
@@ -127,7 +128,7 @@ func (t *tier) probe(now int64) int {
 // refusal costs the client nothing. Taking turns finds the first one that is
 // back, also when there are more of them than a client has attempts.
 func (t *tier) lastResort(now int64, tried []int) int {
-	i := t.waiting.minExcept(tried)
+	i := t.waiting.MinExcept(tried)
 	if i < 0 {
 		return -1
 	}
@@ -141,8 +142,8 @@ func (t *tier) lastResort(now int64, tried []int) int {
 // the end of the lease is waited for.
 func (t *tier) probeEnded(i int, left int64) {
 	b := t.members.backends[i]
-	if left == 0 && b.EndProbe() && t.due.has(i) {
-		t.due.set(i, uint64(b.AsideUntil()), t.due.tie(i))
+	if left == 0 && b.EndProbe() && t.due.Has(i) {
+		t.due.Set(i, uint64(b.AsideUntil()), t.due.Tie(i))
 	}
 }
 
@@ -150,10 +151,10 @@ func (t *tier) probeEnded(i int, left int64) {
 // those waiting.
 func (t *tier) reschedule(i int) {
 	turn := t.nextTurn()
-	if t.due.has(i) {
-		t.due.set(i, uint64(t.members.backends[i].AsideUntil()), turn)
+	if t.due.Has(i) {
+		t.due.Set(i, uint64(t.members.backends[i].AsideUntil()), turn)
 	}
-	if t.waiting.has(i) {
-		t.waiting.set(i, turn, 0)
+	if t.waiting.Has(i) {
+		t.waiting.Set(i, turn, 0)
 	}
 }

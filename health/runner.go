@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/iheap"
 )
 
 const (
@@ -34,10 +36,10 @@ type runner struct {
 	checks   sync.WaitGroup // those on goroutines
 
 	start  time.Time
-	now    int64  // when this turn of the loop began, in nanoseconds since start
-	wake   int64  // when the next turn is to begin at the latest
-	stood  int64  // the total time for which this process has stood still
-	agenda agenda // when checks begin, and when the prober's time out
+	now    int64       // when this turn of the loop began, in nanoseconds since start
+	wake   int64       // when the next turn is to begin at the latest
+	stood  int64       // the total time for which this process has stood still
+	agenda *iheap.Heap // of targets, by when their checks begin or time out
 	tcp    lane
 	other  lane
 	prober prober
@@ -57,7 +59,7 @@ type verdict struct {
 func newRunner(m *Monitor, notices *mailbox[func()]) *runner {
 	r := &runner{
 		m: m, notices: notices, verdicts: newMailbox[verdict](),
-		agenda: newAgenda(len(m.targets)),
+		agenda: iheap.New(len(m.targets)),
 		tcp:    newLane(maxTCP, len(m.groups)),
 		other:  newLane(maxOther, len(m.groups)),
 		prober: prober{epoll: -1},
@@ -118,29 +120,35 @@ func (r *runner) begin() {
 		t := &r.m.targets[i]
 		r.m.results[i].Since = r.start
 		t.schedule = NewSchedule(r.m.groups[t.group].Options, 0, i, len(r.m.targets))
-		r.agenda.set(int32(i), t.schedule.Due)
+		r.plan(int32(i), t.schedule.Due)
 	}
 }
+
+// plan puts target on the agenda for the time at, or moves it there.
+func (r *runner) plan(target int32, at int64) { r.agenda.Set(int(target), uint64(at), 0) }
+
+// due is the time for which target is on the agenda.
+func (r *runner) due(target int) int64 { return int64(r.agenda.Key(target)) }
 
 // doDue does what is due by now or within a tick: few turns of the loop make
 // many checks.
 func (r *runner) doDue() {
 	for {
-		next, any := r.agenda.first()
-		if !any || next.at > r.now+int64(tick) {
+		next := r.agenda.Min()
+		if next < 0 || r.due(next) > r.now+int64(tick) {
 			return
 		}
-		r.agenda.remove(next.target)
-		t := &r.m.targets[next.target]
+		r.agenda.Remove(next)
+		target, t := int32(next), &r.m.targets[next]
 		switch {
 		case t.probe >= 0:
 			r.prober.cancel(t.probe)
 			t.probe = -1
-			r.conclude(next.target, errConnectTimeout)
+			r.conclude(target, errConnectTimeout)
 		case t.addr != nil:
-			r.tcp.wait(t.group, next.target)
+			r.tcp.wait(t.group, target)
 		default:
-			r.other.wait(t.group, next.target)
+			r.other.wait(t.group, target)
 		}
 	}
 }
@@ -174,7 +182,7 @@ func (r *runner) probe(target int32) {
 	}
 	t.probe = probe
 	// A tick later, because what is due within a tick is done.
-	r.agenda.set(target, r.now+int64(r.m.groups[t.group].Timeout+tick))
+	r.plan(target, r.now+int64(r.m.groups[t.group].Timeout+tick))
 }
 
 // answered concludes a check by the prober.
@@ -215,7 +223,7 @@ func (r *runner) conclude(target int32, err error) {
 		// not count, and the check is repeated at once.
 		t.repeats++
 		t.schedule.Due = r.now
-		r.agenda.set(target, r.now)
+		r.plan(target, r.now)
 		return
 	default:
 		t.repeats = 0
@@ -223,7 +231,7 @@ func (r *runner) conclude(target int32, err error) {
 		doubt = t.status.InDoubt()
 	}
 	t.schedule.Next(group.Options, r.now, doubt)
-	r.agenda.set(target, t.schedule.Due)
+	r.plan(target, t.schedule.Due)
 }
 
 // stoodStill reports whether this process stood still for a quarter of the
@@ -280,8 +288,8 @@ func (r *runner) tellTrouble(err error) {
 func (r *runner) pause() time.Duration {
 	r.look(r.now)
 	at := r.now + int64(asleep)
-	if next, any := r.agenda.first(); any {
-		at = next.at
+	if next := r.agenda.Min(); next >= 0 {
+		at = r.due(next)
 	}
 	if r.prober.busy > 0 || r.other.busy > 0 {
 		// Soon at first, then ever more patiently: who does not answer at once

@@ -14,7 +14,7 @@ import (
 const module = "l4proxy"
 
 // dataPlane are the rooms of which the loops are made.
-var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/rawsys", "metrics", "proxyproto", "sni"}
+var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/rawsys", "metrics", "proxyproto", "sni"}
 
 // anything marks a room that wires the others.
 var anything = []string{"*"}
@@ -34,9 +34,9 @@ var rooms = map[string][]string{
 	"sni":        {},
 
 	// Who picks backends, or finds and judges them.
-	"balancer":  {"backend", "metrics"},
+	"balancer":  {"backend", "internal/iheap", "metrics"},
 	"discovery": {"backend", "metrics"},
-	"health":    {"backend", "internal/rawsys", "metrics"},
+	"health":    {"backend", "internal/iheap", "internal/rawsys", "metrics"},
 
 	// The data plane never sees what decides about it: it is handed a State.
 	"proxy": dataPlane,
@@ -57,6 +57,7 @@ var rooms = map[string][]string{
 	"faults": anything,
 
 	"internal/archtest": {},
+	"internal/iheap":    {}, // the one heap of which items can be found and moved
 	"internal/rawsys":   {}, // the system calls that cannot block, and addresses in the kernel's form
 	"internal/testenv":  {},
 	"internal/testnet":  {},
