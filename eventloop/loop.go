@@ -34,8 +34,8 @@ type Loop struct {
 	expire  func(id uint32) // handler.Expire, bound once
 	message func(any)       // handler.Message, bound once
 
-	epoch      time.Time
-	now        int64 // since epoch, ns
+	clock      func() int64 // rawsys.Monotonic; tests have others
+	now        int64
 	looks      looks
 	lastActive int64
 	trimmed    bool // quiet was called since the last activity
@@ -50,13 +50,10 @@ type Loop struct {
 	ended  bool
 }
 
-// epoch makes the clocks of all loops the same.
-var epoch = time.Now()
-
 // New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The loop has a thread of its own, on which
 // the engine has proved that it works. Call Run or Discard afterwards; the handler is called only after Run.
 func New(engineName string, handler Handler) (*Loop, error) {
-	l := &Loop{handler: handler, epoch: epoch, begin: make(chan int), over: make(chan struct{})}
+	l := &Loop{handler: handler, clock: rawsys.Monotonic, begin: make(chan int), over: make(chan struct{})}
 	l.expire, l.message = handler.Expire, handler.Message
 	l.tick()
 	l.timers.tick = l.now >> tickShift
@@ -175,7 +172,7 @@ func (l *Loop) wait() (int, error) {
 }
 
 // tick reads the clock, after each wait.
-func (l *Loop) tick() { l.now = int64(time.Since(l.epoch)) }
+func (l *Loop) tick() { l.now = l.clock() }
 
 // PanicError is a panic of a handler, caught at the loop's edge.
 type PanicError struct {
@@ -188,7 +185,7 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic in an event loop
 // Engine is the name of the loop's engine.
 func (l *Loop) Engine() string { return l.engine.name() }
 
-// Now is the loop's clock: nanoseconds since an epoch that all loops of the process share, read once a batch.
+// Now is the loop's clock: CLOCK_MONOTONIC in nanoseconds, read once per batch.
 func (l *Loop) Now() int64 { return l.now }
 
 // Looked is the time, on the loop's clock, up to which the loop has looked for events and up to which timers expire. A
@@ -197,7 +194,7 @@ func (l *Loop) Now() int64 { return l.now }
 func (l *Loop) Looked() int64 { return l.looks.upTo }
 
 // Clock reads the clock of [Loop.Now] anew, from any goroutine.
-func Clock() int64 { return int64(time.Since(epoch)) }
+func Clock() int64 { return rawsys.Monotonic() }
 
 // Post gives the handler a value, from any goroutine. It reports false when the loop has ended; a value posted while
 // the loop is ending may be lost all the same.

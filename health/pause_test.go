@@ -107,7 +107,7 @@ func TestShortStopIsNoticed(t *testing.T) {
 		f.of(target).takes = time.Hour
 		r := oneTarget(t, f, target)
 		next := turnAfter(t, r, 0)
-		for r.now < int64(700*time.Millisecond) {
+		for began := time.Now(); time.Since(began) < 700*time.Millisecond; {
 			next = turnAfter(t, r, next)
 		}
 		turnAfter(t, r, next+300*time.Millisecond)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/iheap"
+	"l4proxy/internal/rawsys"
 )
 
 const (
@@ -35,8 +36,7 @@ type runner struct {
 	verdicts *mailbox[verdict]
 	checks   sync.WaitGroup // those on goroutines
 
-	start  time.Time
-	now    int64       // when this turn of the loop began, in nanoseconds since start
+	now    int64       // when this turn of the loop began (rawsys.Monotonic)
 	wake   int64       // when the next turn is to begin at the latest
 	stood  int64       // the total time for which this process has stood still
 	agenda *iheap.Heap // of targets, by when their checks begin or time out
@@ -105,7 +105,7 @@ func (r *runner) turn(ctx context.Context) time.Duration {
 
 // look reads the clock, which should not be far past the given time.
 func (r *runner) look(due int64) {
-	r.now = int64(time.Since(r.start))
+	r.now = rawsys.Monotonic()
 	if late := r.now - due; late >= int64(still) {
 		r.stood += late
 	}
@@ -113,13 +113,15 @@ func (r *runner) look(due int64) {
 
 // begin puts all targets on the agenda.
 func (r *runner) begin() {
-	r.start = time.Now()
+	now := time.Now()
+	r.now = rawsys.Monotonic()
+	r.wake = r.now
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
 	for i := range r.m.targets {
 		t := &r.m.targets[i]
-		r.m.results[i].Since = r.start
-		t.schedule = NewSchedule(r.m.groups[t.group].Options, 0, i, len(r.m.targets))
+		r.m.results[i].Since = now
+		t.schedule = NewSchedule(r.m.groups[t.group].Options, r.now, i, len(r.m.targets))
 		r.plan(int32(i), t.schedule.Due)
 	}
 }
@@ -246,7 +248,7 @@ func (r *runner) observe(target int32, err error) {
 	group := &r.m.groups[t.group]
 	before := t.status.Health
 	checks := t.status.Observe(err == nil, group.Rise, group.Fall)
-	at := r.start.Add(time.Duration(r.now))
+	at := time.Now()
 
 	r.m.mu.Lock()
 	result := &r.m.results[target]

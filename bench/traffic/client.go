@@ -110,7 +110,7 @@ func (r *clientRun) run(ctx context.Context) (ClientResult, error) {
 	}
 	result := total.result()
 	result.Seconds, result.CPUSeconds = measured.Seconds(), measured.cpu.Seconds()
-	result.onSharedClock(r.from)
+	result.Began = r.from
 	err := context.Cause(ctx)
 	if r.spec.Work == Idle && r.begun.Load() && caller.Err() != nil && err == context.Cause(caller) {
 		err = nil // that is how it ends
@@ -139,7 +139,7 @@ func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured
 	if r.spec.Opened != nil {
 		r.spec.Opened()
 	}
-	r.begin = clock()
+	r.begin = Now()
 	r.from = r.begin + int64(r.spec.WarmUp)
 	r.until = forever
 	if r.spec.Duration > 0 {
@@ -157,7 +157,7 @@ func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured
 	}
 	cpu := cpuTime()
 	sleepUntil(ctx, ended, r.until)
-	return measured{time.Duration(max(min(clock(), r.until)-r.from, 0)), cpuTime() - cpu}
+	return measured{time.Duration(max(min(Now(), r.until)-r.from, 0)), cpuTime() - cpu}
 }
 
 // stop waits until all loops have ended, and has them give up when ctx ends.
@@ -181,7 +181,7 @@ func (r *clientRun) wake() {
 func sleepUntil(ctx context.Context, ended <-chan struct{}, until int64) {
 	var due <-chan time.Time
 	if until != forever {
-		timer := time.NewTimer(time.Duration(until - clock()))
+		timer := time.NewTimer(time.Duration(until - Now()))
 		defer timer.Stop()
 		due = timer.C
 	}

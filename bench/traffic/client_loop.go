@@ -112,7 +112,7 @@ func (l *clientLoop) serve() error {
 		l.mend()
 		next := int64(forever)
 		if l.begun {
-			now := clock()
+			now := Now()
 			next = l.work.due(now)
 			limit := l.until
 			if now >= l.until {
@@ -137,12 +137,12 @@ func (l *clientLoop) serve() error {
 			}
 		}
 	}
-	l.work.finish(clock())
+	l.work.finish(Now())
 	return nil
 }
 
 func (l *clientLoop) tick() {
-	l.now = clock()
+	l.now = Now()
 	l.measuring = l.now >= l.from && l.now < l.until
 }
 

@@ -4,24 +4,14 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"l4proxy/internal/rawsys"
 )
 
 // forever is later than any time of the clock.
 const forever = math.MaxInt64
 
-var clockStart = time.Now()
-
-// clock is CLOCK_MONOTONIC in nanoseconds, from a start of its own; all loops of a process share it.
-func clock() int64 { return int64(time.Since(clockStart)) }
-
 // Now is CLOCK_MONOTONIC in nanoseconds, by which all processes of a machine can compare times (clock_gettime(2)).
-func Now() int64 {
-	var now unix.Timespec
-	// It cannot fail with these arguments.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	return now.Nano()
-}
+func Now() int64 { return rawsys.Monotonic() }
 
 // schedule lays down when operations are meant to begin, before the first of them does.
 type schedule struct {

@@ -48,7 +48,7 @@ func (l *clientLoop) open(c *conn, turn uint64) {
 		l.cannot(c, "socket", errno)
 		return
 	}
-	c.fd, c.state, c.readable, c.ended, c.position, c.dialled = int32(fd), connecting, false, false, 0, clock()
+	c.fd, c.state, c.readable, c.ended, c.position, c.dialled = int32(fd), connecting, false, false, 0, Now()
 	c.connected, c.backend = 0, 0
 	if errno := rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); errno != 0 {
 		l.cannot(c, "setsockopt", errno)

@@ -264,7 +264,7 @@ func TestBehindTheResponse(t *testing.T) {
 			l, c, peer := idleLoop(t, spec)
 			l.toOpen, l.opening = 1, 1
 			l.until = 0 // no further operation
-			c.beginMessage(clock())
+			c.beginMessage(Now())
 			l.work.event(c)
 			if _, err := unix.Write(peer, pattern[:1]); err != nil {
 				t.Fatal(err)

@@ -123,7 +123,7 @@ func TestIdleLooksAtTheEnd(t *testing.T) {
 		spec.Work = Idle
 		l, _, peer := idleLoop(t, spec)
 		test.misdo(peer)
-		l.work.finish(clock())
+		l.work.finish(Now())
 		if test.want == "" && l.record.failed > 0 || test.want != "" && l.record.failures[test.want] != 1 {
 			t.Errorf("failures %v, want one of %q", l.record.failures, test.want)
 		}

@@ -145,7 +145,7 @@ func TestLateness(t *testing.T) {
 		spec := smallRequests("127.0.0.1:1")
 		spec.Rate, spec.Limit = 1, 1
 		l, c, _ := idleLoop(t, spec)
-		now := clock()
+		now := Now()
 		l.begin = now - int64(late)
 		l.from = l.begin
 		c.freeSince = now - int64(test.freeFor)

@@ -63,9 +63,9 @@ func TestPoller(t *testing.T) {
 	for _, quiet := range []bool{false, true} {
 		for _, wait := range []time.Duration{0, 300 * time.Microsecond, 2 * time.Duration(patience)} {
 			p.quiet = quiet
-			until := clock() + int64(wait)
+			until := Now() + int64(wait)
 			waits := 0
-			for ; clock() < until; waits++ { // more than one when it is interrupted, or out of patience
+			for ; Now() < until; waits++ { // more than one when it is interrupted, or out of patience
 				events, err := p.wait(until)
 				if err != nil || len(events) > 0 {
 					t.Fatalf("quiet %t: %d events, %v, with nothing to tell", quiet, len(events), err)
@@ -97,11 +97,11 @@ func TestPollerBecomesQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	if _, err := p.wait(clock() + patience/2); err != nil || p.quiet {
+	if _, err := p.wait(Now() + patience/2); err != nil || p.quiet {
 		t.Errorf("quiet %t after half of its patience, %v", p.quiet, err)
 	}
-	for deadline := clock() + int64(time.Minute); !p.quiet; {
-		if _, err := p.wait(deadline); err != nil || clock() > deadline {
+	for deadline := Now() + int64(time.Minute); !p.quiet; {
+		if _, err := p.wait(deadline); err != nil || Now() > deadline {
 			t.Fatalf("it never becomes quiet: %v", err)
 		}
 	}

@@ -63,12 +63,12 @@ func (p *poller) modify(fd int, events uint32, id int32) unix.Errno {
 	return rawsys.EpollModify(p.epoll, fd, events, id)
 }
 
-// wait returns what has happened, at the latest when the clock says until; the events are good until the next wait.
+// wait returns what has happened, no later than until, by Now; the events are good until the next wait.
 // It may return before with none.
 func (p *poller) wait(until int64) ([]unix.EpollEvent, error) {
 	timeout := int64(-1) // none
 	if until != forever {
-		timeout = max(until-clock(), 0)
+		timeout = max(until-Now(), 0)
 	}
 	keep := !p.quiet || timeout >= 0 && timeout <= patience
 	if keep && (timeout < 0 || timeout > patience) {

@@ -87,7 +87,7 @@ type record struct {
 	bytesIn       uint64
 	bytesOut      uint64
 	perSecond     []uint64
-	visits        []Visited // Began is by clock
+	visits        []Visited // Began is by Now
 }
 
 func newRecord(seconds int) record {
@@ -155,13 +155,4 @@ func (r *record) result() ClientResult {
 		result.Failures = r.failures
 	}
 	return result
-}
-
-// onSharedClock has times be by [Now]. The measured part began at from.
-func (r *ClientResult) onSharedClock(from int64) {
-	ahead := Now() - clock()
-	r.Began = from + ahead
-	for i := range r.Visits {
-		r.Visits[i].Began += ahead
-	}
 }

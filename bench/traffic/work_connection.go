@@ -65,7 +65,7 @@ func (w *connections) due(now int64) int64 {
 func (w *connections) begin(intended int64) {
 	c := w.free[len(w.free)-1]
 	w.free = w.free[:len(w.free)-1]
-	now := clock()
+	now := Now()
 	if !w.open() {
 		intended = now
 		w.left--
@@ -113,7 +113,7 @@ func (w *connections) awaitEnd(c *conn) {
 		w.l.fail(c, faultExcess)
 	default:
 		w.l.drop(c)
-		w.l.answered(c.intended, clock())
+		w.l.answered(c.intended, Now())
 		w.release(c)
 	}
 }
@@ -122,7 +122,7 @@ func (w *connections) lost(c *conn) { w.release(c) }
 
 func (w *connections) release(c *conn) {
 	if len(w.free) == 0 {
-		w.freeSince = clock()
+		w.freeSince = Now()
 	}
 	w.free = append(w.free, c)
 }

@@ -34,7 +34,7 @@ func (w *idling) event(c *conn) {
 		c.state = free
 		w.l.succeeded.Add(1)
 		w.l.record.operations++
-		recordTime(w.l.record.latency, clock()-c.intended)
+		recordTime(w.l.record.latency, Now()-c.intended)
 		w.l.opened(c)
 		_, fault = w.l.exchange(c) // there may be something behind the response
 	}

@@ -33,7 +33,7 @@ func (w *requests) start() {
 }
 
 func (w *requests) ready(c *conn) {
-	c.freeSince = clock()
+	c.freeSince = Now()
 	w.l.opened(c)
 	if w.l.begun {
 		w.next(c)
@@ -42,7 +42,7 @@ func (w *requests) ready(c *conn) {
 
 // next begins c's next operation, if there is one for it now. c is free.
 func (w *requests) next(c *conn) {
-	if w.take(c, clock()) {
+	if w.take(c, Now()) {
 		w.event(c)
 	}
 }
@@ -90,7 +90,7 @@ func (w *requests) event(c *conn) {
 		if !complete {
 			return
 		}
-		now := clock()
+		now := Now()
 		w.l.answered(c.intended, now)
 		w.outstanding--
 		c.state, c.freeSince = free, now

@@ -80,14 +80,14 @@ func (w *visits) begin(intended int64) {
 	w.next += uint64(w.l.run.spec.threads())
 	w.turn++
 	c.round++
-	c.dialled = clock() // in case that there is not even a socket to connect
+	c.dialled = Now() // in case that there is not even a socket to connect
 	w.l.late(intended, c.dialled)
 	w.l.open(c, w.turn-1)
 	w.waiting = append(w.waiting, deadline{c.dialled + int64(w.l.run.spec.Timeout), c, c.round})
 }
 
 func (w *visits) ready(c *conn) {
-	c.connected = clock()
+	c.connected = Now()
 	c.beginMessage(c.dialled)
 	w.event(c)
 }
@@ -98,14 +98,14 @@ func (w *visits) event(c *conn) {
 	case fault != "":
 		w.l.fail(c, fault)
 	case complete:
-		now := clock()
+		now := Now()
 		w.l.drop(c)
 		w.l.answered(c.dialled, now)
 		w.over(c, now, "")
 	}
 }
 
-func (w *visits) lost(c *conn) { w.over(c, clock(), c.fault) }
+func (w *visits) lost(c *conn) { w.over(c, Now(), c.fault) }
 
 // over keeps what became of the visit on c, which ended at now, and frees its place.
 func (w *visits) over(c *conn, now int64, failure string) {
