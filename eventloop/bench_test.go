@@ -58,7 +58,7 @@ func startEcho(t testing.TB, engine string) *echo {
 	t.Helper()
 	e := &echo{message: make([]byte, 200), done: make(chan struct{}), t: t}
 	var err error
-	if e.loop, err = New(engine, e); err != nil {
+	if e.loop, err = New(engine, nil, e); err != nil {
 		t.Fatal(err)
 	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -178,7 +178,7 @@ func startChurn(t *testing.T, engine string) *churn {
 	listener, addr := listen(t, "tcp", 8)
 	c := &churn{to: sockaddr(t, addr), done: make(chan struct{}), t: t}
 	var err error
-	if c.loop, err = New(engine, c); err != nil {
+	if c.loop, err = New(engine, nil, c); err != nil {
 		t.Fatal(err)
 	}
 	ran := make(chan error, 1)

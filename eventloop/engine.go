@@ -96,7 +96,7 @@ func (idle) BatchEnd()            {}
 
 // probeIOUring makes a loop, which is the only reliable test.
 func probeIOUring() error {
-	l, err := New(IOUring, idle{})
+	l, err := New(IOUring, nil, idle{})
 	if err == nil {
 		l.Discard()
 	}

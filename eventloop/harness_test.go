@@ -103,7 +103,7 @@ func run(t *testing.T, engine string) *driver {
 		hooks: make(map[Slot]func(*Completion)),
 	}
 	var err error
-	if d.loop, err = New(engine, d); err != nil {
+	if d.loop, err = New(engine, nil, d); err != nil {
 		t.Fatal(err)
 	}
 	go func() { d.ran <- d.loop.Run(-1) }()

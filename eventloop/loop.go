@@ -34,7 +34,7 @@ type Loop struct {
 	expire  func(id uint32) // handler.Expire, bound once
 	message func(any)       // handler.Message, bound once
 
-	clock      func() int64 // rawsys.Monotonic; tests have others
+	clock      func() int64
 	now        int64
 	looks      looks
 	lastActive int64
@@ -52,8 +52,13 @@ type Loop struct {
 
 // New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The loop has a thread of its own, on which
 // the engine has proved that it works. Call Run or Discard afterwards; the handler is called only after Run.
-func New(engineName string, handler Handler) (*Loop, error) {
-	l := &Loop{handler: handler, clock: rawsys.Monotonic, begin: make(chan int), over: make(chan struct{})}
+//
+// clock is read after each wait, in nanoseconds; nil means [Clock].
+func New(engineName string, clock func() int64, handler Handler) (*Loop, error) {
+	if clock == nil {
+		clock = Clock
+	}
+	l := &Loop{handler: handler, clock: clock, begin: make(chan int), over: make(chan struct{})}
 	l.expire, l.message = handler.Expire, handler.Message
 	l.tick()
 	l.timers.tick = l.now >> tickShift

@@ -129,7 +129,7 @@ func (p *poor) limitAddresses() error {
 	}
 	const others = 160 << 20 // the Go runtime, threads
 	before := addressSpace()
-	loop, err := eventloop.New(eventloop.IOUring, nothing{})
+	loop, err := eventloop.New(eventloop.IOUring, nil, nothing{})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ const recordsKept = 2048
 // recordRing carries records from a loop to the recorder's goroutine, one writer and one reader, without a lock. When
 // the reader is behind, records are dropped and counted: a log must not hold up a connection.
 type recordRing struct {
+	kept  uint64 // length of slots, once there are any: a power of two
 	slots []Record
 	tail  uint64 // written by the loop; published by publish
 	_     [64]byte
@@ -22,29 +23,29 @@ type recordRing struct {
 }
 
 // room is how many more records fit.
-func (r *recordRing) room() int { return recordsKept - int(r.tail-r.taken.Load()) }
+func (r *recordRing) room() int { return int(r.kept - (r.tail - r.taken.Load())) }
 
 // next returns the place for a record, nil when there is none.
 func (r *recordRing) next() *Record {
 	if r.slots == nil {
-		r.slots = make([]Record, recordsKept)
+		r.slots = make([]Record, r.kept)
 	}
 	if r.room() == 0 {
 		r.dropped.Add(1)
 		return nil
 	}
 	r.tail++
-	return &r.slots[(r.tail-1)%recordsKept]
+	return &r.slots[(r.tail-1)&(r.kept-1)]
 }
 
 // many reports whether so many records are unpublished that the reader should begin before the batch ends.
-func (r *recordRing) many() bool { return r.tail-r.published.Load() >= recordsKept/8 }
+func (r *recordRing) many() bool { return r.tail-r.published.Load() >= r.kept/8 }
 
 // publish shows the records of a batch to the reader, and wakes it if there are any. urgent: the ring is half full.
 func (r *recordRing) publish(wake func(urgent bool)) {
 	if r.published.Load() != r.tail {
 		r.published.Store(r.tail)
-		wake(r.room() <= recordsKept/2)
+		wake(r.room() <= int(r.kept/2))
 	}
 }
 
@@ -56,7 +57,7 @@ func (r *recordRing) drain(read func(*Record)) bool {
 		return false
 	}
 	for ; i < end; i++ {
-		slot := &r.slots[i%recordsKept]
+		slot := &r.slots[i&(r.kept-1)]
 		read(slot)
 		*slot = Record{} // keeps nothing alive
 		r.taken.Store(i + 1)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Options struct {
 	// during the call. A slow Finished loses records (they are counted), and never holds up a connection. nil: no
 	// records are made.
 	Finished func(*Record)
+
+	clock       func() int64 // of the loops; nil means eventloop.Clock
+	recordsKept uint64       // by each loop; 0 means recordsKept
 }
 
 // Server is the data plane as a whole. Make one with [Listen], run it with Run; the other methods may be called from
@@ -39,6 +43,8 @@ type Server struct {
 	state     *State
 	log       *slog.Logger
 	keepAlive KeepAlive
+	clock     func() int64
+	kept      uint64 // records on each loop
 	workers   []*worker
 	bound     []boundListener
 	anyIPv4   map[uint16]bool // ports of State.anyIPv4Ports
@@ -69,6 +75,8 @@ func Listen(state *State, o Options) (*Server, error) {
 		keepAlive: o.KeepAlive,
 		finished:  o.Finished,
 		recording: o.Finished != nil,
+		clock:     o.clock,
+		kept:      cmp.Or(o.recordsKept, recordsKept),
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 	}
@@ -113,8 +121,8 @@ func (s *Server) makeLoops(engine string, n int) error {
 // makeLoopsOn makes n event loops. On an error, it leaves none.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
-		w := &worker{server: s, number: i, counters: newCounters(s.state)}
-		loop, err := eventloop.New(engine, w)
+		w := &worker{server: s, number: i, records: recordRing{kept: s.kept}, counters: newCounters(s.state)}
+		loop, err := eventloop.New(engine, s.clock, w)
 		if err != nil {
 			for _, w := range s.workers {
 				w.loop.Discard()

@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/testnet"
+)
+
+// TestClosingListenerGoesOnAfterErrors has accept(2) fail for connections of their own while a listener that is to be
+// closed takes what has queued up: those behind them are taken all the same. No peer can bring such errors about on the
+// loopback, so the test answers in the kernel's place.
+func TestClosingListenerGoesOnAfterErrors(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Slots = NewSlots(1) })
+		w := in.server.workers[0]
+		clients := []testnet.Conn{testnet.Dial(t, "tcp", in.addr)}
+		echoes(t, clients[0])
+		in.full() // from here on, nothing is accepted
+		for range 3 {
+			clients = append(clients, testnet.Dial(t, "tcp", in.addr))
+		}
+		asked := in.askAboutAccepts(w)
+		closed := make(chan struct{})
+		w.loop.Post(func(*worker) {
+			w.stopAccepting()
+			close(closed)
+		})
+		answers := []unix.Errno{unix.EPROTO, 0, unix.ECONNABORTED, unix.ENETDOWN, 0, unix.ETIMEDOUT}
+		for isOpen := true; isOpen; {
+			select {
+			case <-closed:
+				isOpen = false
+			default:
+				if len(answers) == 0 {
+					asked.answer(t, 0)
+				} else if asked.answer(t, answers[0]) {
+					answers = answers[1:]
+				}
+			}
+		}
+		if len(answers) > 0 {
+			t.Errorf("the listener was closed before accept failed with %v", answers)
+		}
+		for i, c := range clients[1:] {
+			clients[i].Close() // makes room for the next
+			echoes(t, c)
+		}
+	})
+}
+
+// TestClosingListenerEndsWithErrors has accept(2) fail for ever with an error that speaks of one connection.
+func TestClosingListenerEndsWithErrors(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "tcp", "")
+		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Slots = NewSlots(1) })
+		w := in.server.workers[0]
+		testnet.Dial(t, "tcp", in.addr)
+		in.full()
+		in.filterAccepts(w, unix.SECCOMP_RET_ERRNO|uint32(unix.EPROTO), 0)
+		in.on(w, w.stopAccepting)
+		if n := in.server.listening.Load(); n != 0 {
+			t.Errorf("%d listening sockets are open", n)
+		}
+	})
+}
+
+// filterAccepts has the kernel do something else with each accept4(2) of a worker's thread: seccomp(2). The filter ends
+// with the thread, which the loop does not share.
+func (in *inside) filterAccepts(w *worker, action uint32, flags uintptr) (fd int) {
+	in.t.Helper()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // seccomp_data.nr
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_ACCEPT4, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: action},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	var errno unix.Errno
+	in.on(w, func() {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			errno = err.(unix.Errno)
+			return
+		}
+		var r uintptr
+		r, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
+		fd = int(r)
+	})
+	if errno != 0 {
+		in.t.Skipf("needs to filter system calls: seccomp: %v", errno)
+	}
+	return fd
+}
+
+// An accepts is the listener of seccomp_unotify(2) to which a thread's accept4(2) go.
+type accepts int
+
+// askAboutAccepts has a worker's thread wait, at each accept4(2), for an answer.
+func (in *inside) askAboutAccepts(w *worker) accepts {
+	in.t.Helper()
+	fd := in.filterAccepts(w, unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+	in.t.Cleanup(func() { unix.Close(fd) })
+	return accepts(fd)
+}
+
+// answer answers the next question, if one comes soon: with an error, or, if that is 0, by letting the call go on. It
+// reports whether the answer was taken: a signal takes the question back, and it is asked anew.
+func (a accepts) answer(t *testing.T, errno unix.Errno) bool {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}}
+	if n, _ := unix.Poll(fds, 1); n <= 0 {
+		return false
+	}
+	var question struct { // struct seccomp_notif
+		id          uint64
+		pid, flags  uint32
+		nr          int32
+		arch        uint32
+		instruction uint64
+		args        [6]uint64
+	}
+	var answer struct { // struct seccomp_notif_resp
+		id    uint64
+		value int64
+		errno int32
+		flags uint32
+	}
+	if !a.control(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&question)) {
+		return false
+	}
+	answer.id, answer.errno = question.id, -int32(errno)
+	if errno == 0 {
+		answer.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	}
+	return a.control(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer))
+}
+
+func (a accepts) control(request uintptr, arg unsafe.Pointer) bool {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(a), request, uintptr(arg))
+	return errno == 0
+}

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"l4proxy/balancer"
+	"l4proxy/internal/testnet"
+)
+
+// startHedging runs a server with two backends: the first drops SYNs, the second is good. A second dial is made after a
+// second.
+func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
+	t.Helper()
+	silent, good := testnet.Silent(t), testnet.Serve(t, "tcp", "", testnet.Echo)
+	return startInside(t, engine, good, func(l *Listener, _ *Options) {
+		o := balancer.Options{Policy: "first", Queue: 1}
+		l.Pool = insidePool(t, o, silent, good.Addr)
+		l.Pool.Attempts, l.Pool.Hedge = 3, time.Second
+		change(l.Pool)
+		l.Pool.balance(t, o)
+	})
+}
+
+// TestSecondDialAfterTheQueue has a client leave the queue for a backend that does not answer: the second dial serves it.
+func TestSecondDialAfterTheQueue(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		in := startHedging(t, engine, func(p *Pool) {
+			p.QueueTimeout = testnet.Patience
+			for _, b := range p.Backends {
+				b.MaxConnections = 1
+			}
+		})
+		w, pool := in.server.workers[0], in.listener().Pool
+		for range pool.Backends {
+			pool.Balancer.Pick(balancer.Request{Now: w.loop.Now()})
+		}
+		c := testnet.Dial(t, "tcp", in.addr)
+		in.inState(w, stateQueued)
+		pool.Balancer.Done(pool.Backends[0], in.clock.now.Load())
+		in.inState(w, stateDialling)
+		pool.Balancer.Done(pool.Backends[1], in.clock.now.Load())
+		in.pass(2 * pool.Hedge)
+		echoes(t, c)
+		c.Close()
+		in.ended(1, SideClient, ReasonClosed)
+		testnet.Eventually(t, "both backends are free", func() bool {
+			return pool.Backends[0].Active() == 0 && pool.Backends[1].Active() == 0
+		})
+	})
+}
+
+// TestEndWhileHedging ends all connections while a second dial is under way, or has won and waits for the end of the first
+// one. Neither dial is left.
+func TestEndWhileHedging(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		for name, due := range map[string]func(h *hedge) bool{
+			"under way": func(*hedge) bool { return true },
+			"has won":   func(h *hedge) bool { return h.won },
+		} {
+			t.Run(name, func(t *testing.T) {
+				in := startHedging(t, engine, func(p *Pool) { p.Attempts = 3 })
+				w, pool := in.server.workers[0], in.listener().Pool
+				testnet.Dial(t, "tcp", in.addr)
+				dialling := in.inState(w, stateDialling)
+				in.on(w, func() {
+					w.startHedge(dialling)
+					h := dialling.hedge()
+					var look func(*worker)
+					look = func(w *worker) { // before each wait, until it is time
+						if due(h) {
+							w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped})
+							return
+						}
+						w.loop.Post(look)
+					}
+					look(w)
+				})
+				in.ended(1, SideProxy, ReasonStopped)
+				in.eventually(w, "no connection and no dial is left", func() bool {
+					return in.server.Connections() == 0 && pool.Backends[0].Active() == 0 && pool.Backends[1].Active() == 0
+				})
+			})
+		}
+	})
+}

@@ -1,0 +1,52 @@
+package proxy
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"l4proxy/internal/testnet"
+)
+
+// TestUnlistenParks has a listener stop to listen when a client has connected for whom there is no place, and then the
+// place become free on another loop: the client gets it.
+func TestUnlistenParks(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		in := startInside(t, engine, b, func(_ *Listener, o *Options) { o.Workers, o.MaxConnections = 2, 1 })
+		first, other := in.server.workers[0], in.server.workers[1]
+		l := in.listener()
+		in.on(other, func() { other.setListening(l, false) }) // all clients come to the first loop
+		in.eventually(other, "it has stopped to listen", func() bool {
+			return other.sockets[0].state == listenShut
+		})
+		fd, holder := socketPair(t) // has the only place, on the other loop
+		addr := in.addr
+		var waits testnet.Conn
+		var err error
+		in.on(first, func() {
+			if !in.server.slots.take(l.Slots) {
+				t.Error("no slot")
+			}
+			other.load.Add(1)
+			other.loop.Post(arrival{fd: fd, listener: l, at: first.loop.Now()})
+			waits, err = testnet.TryDial("tcp", addr)
+			first.setListening(l, false)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer waits.Close()
+		in.eventually(first, "the client is parked", func() bool { return len(first.sockets[0].parked) == 1 })
+		if _, err := io.WriteString(waits, "x"); err != nil {
+			t.Fatal(err)
+		}
+		in.relaying(other)
+		holder.Close()
+		testnet.Eventually(t, "the place is free", func() bool { return in.server.slots.all.Used() == 0 || b.Accepted() == 2 })
+		_ = waits.SetReadDeadline(time.Now().Add(2 * time.Second))
+		if _, err := io.ReadFull(waits, make([]byte, 1)); err != nil {
+			t.Errorf("a place is free, and the client still waits for it: %v", err)
+		}
+	})
+}
