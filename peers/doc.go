@@ -1,8 +1,7 @@
-// Package peers drives real servers and their own clients through the l4proxy
-// program: Redis, PostgreSQL, nginx, iperf3 and ssh, from Debian's packages,
-// with each engine. It holds tests only, which run with "make peers".
+// Package peers tests l4proxy with real servers and their own clients: Redis, PostgreSQL, nginx,
+// iperf3 and ssh, from Debian's packages, with each engine. It contains only tests, which run with
+// "make peers".
 //
-// After each of them the proxy must have nobody left: its descriptors are those
-// that it began with, it stops without having to close a connection, and its
-// log accounts for every byte with no line above the level info.
+// After each test, the proxy must have as many descriptors as at its start, stop without having to
+// close a connection, and account for every byte in its log, with no line above level info.
 package peers

@@ -1,10 +1,10 @@
-// Package testenv says what a test needs from the machine it runs on.
+// Package testenv skips tests that need something the machine does not have.
 //
-// Two kinds of need are told apart. A missing tool is a fault of the set-up,
-// which scripts/setup-test-tools.sh mends: the test skips, but fails where the
-// environment says CI=true, so that no check goes missing unseen. What the
-// machine itself cannot give (root, capabilities, a newer kernel, io_uring)
-// nobody can mend from inside: the test skips everywhere, with the reason.
+// There are two kinds of needs:
+//   - Tools, which scripts/setup-test-tools.sh installs. If one is missing, the test is skipped, but
+//     with CI=true it fails, so that no check disappears unnoticed.
+//   - Properties of the machine (root, capabilities, a newer kernel, io_uring), which the project
+//     cannot install. If one is missing, the test is skipped everywhere, with the reason.
 package testenv
 
 import (
@@ -24,8 +24,8 @@ import (
 // toolDirs hold programs that Debian installs outside an ordinary user's PATH.
 var toolDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postgresql/*/bin"}
 
-// NeedTool returns the path of the program name. Where there is none, the test
-// is skipped; with CI=true it fails.
+// NeedTool returns the path of the program name. If it is not installed, the test is skipped, or
+// fails with CI=true.
 func NeedTool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := findTool(name)
@@ -64,12 +64,12 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
-// NeedNetAdmin skips the test where it may not make network namespaces of its
-// own and change their routes and filters. In a container even root may not.
+// NeedNetAdmin skips the test if it may not create network namespaces and change their routes and
+// filters. In a container, even root may lack that permission.
 func NeedNetAdmin(t testing.TB) {
 	t.Helper()
-	// A process cloned into new namespaces is the direct question; the
-	// capability sets do not tell about seccomp.
+	// Cloning a process into new namespaces is the only reliable check: seccomp may forbid what the
+	// capabilities allow.
 	cmd := exec.Command("true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 	if err := cmd.Run(); err != nil {
@@ -77,7 +77,7 @@ func NeedNetAdmin(t testing.TB) {
 	}
 }
 
-// NeedKernel skips the test on a Linux older than major.minor.
+// NeedKernel skips the test on Linux older than major.minor.
 func NeedKernel(t testing.TB, major, minor int) {
 	t.Helper()
 	gotMajor, gotMinor, err := kernelVersion()
@@ -101,9 +101,8 @@ func kernelVersion() (major, minor int, err error) {
 	return major, minor, nil
 }
 
-// NeedIOURing skips the test where the io_uring engine cannot run: on a Linux
-// older than 6.1, and where the kernel forbids io_uring_setup(2) (the sysctl
-// kernel.io_uring_disabled, a container's seccomp profile).
+// NeedIOURing skips the test if the io_uring engine cannot run: on Linux older than 6.1, or if
+// io_uring_setup(2) is forbidden (by the sysctl kernel.io_uring_disabled or a seccomp profile).
 func NeedIOURing(t testing.TB) {
 	t.Helper()
 	NeedKernel(t, 6, 1)
@@ -112,8 +111,8 @@ func NeedIOURing(t testing.TB) {
 	}
 }
 
-// ioURing asks the kernel with a call that cannot succeed: without a parameter
-// block io_uring_setup(2) fails with EFAULT where it is allowed at all.
+// ioURing makes a call that cannot succeed: without a parameter block, io_uring_setup(2) fails with
+// EFAULT if it is allowed at all.
 func ioURing() error {
 	_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
 	if errors.Is(errno, unix.EFAULT) {
@@ -122,8 +121,7 @@ func ioURing() error {
 	return errno
 }
 
-// NeedSuite skips a test that is not part of the fast suite unless its suite
-// was asked for: "make peers" and "make faults" name theirs in L4PROXY_SUITE.
+// NeedSuite skips the test unless L4PROXY_SUITE names its suite, as "make peers" and "make faults" do.
 func NeedSuite(t testing.TB, suite string) {
 	t.Helper()
 	if !slices.Contains(strings.Split(os.Getenv("L4PROXY_SUITE"), ","), suite) {

@@ -8,21 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusing returns the address of a port that is taken, and on which nobody listens: connections are refused.
+// Refusing returns the address of a port that is bound but has no listener: connections are refused.
 func Refusing(t testing.TB) string {
 	t.Helper()
 	_, addr := boundSocket(t)
 	return addr.String()
 }
 
-// Silent returns the address of a socket whose queue is full and stays so: the kernel drops each further SYN.
+// Silent returns the address of a socket whose accept queue stays full: the kernel drops every further SYN.
 func Silent(t testing.TB) string {
 	t.Helper()
 	fd, addr := boundSocket(t)
 	if err := unix.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	// A backlog of 0 leaves room for one. A few more come at the same time, before the queue is seen to be full.
+	// A backlog of 0 leaves room for one connection. Without waiting for it, a few more may get in.
 	for range 3 {
 		filler, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
@@ -34,7 +34,7 @@ func Silent(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	// It answers nobody now, which only a look that takes a while can show.
+	// Check that it does not answer: no reply within 50 ms.
 	probe, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)

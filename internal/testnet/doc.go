@@ -1,7 +1,7 @@
-// Package testnet holds the peers that tests put on both sides of a proxy: backends that do as they are told, clients,
-// and streams of bytes that prove themselves.
+// Package testnet provides clients and scripted backends for both sides of a proxy, and byte streams
+// whose reader detects every wrong byte.
 //
-// Nothing here sleeps to let something happen: a test waits for a condition, and gives up after [Patience].
+// Nothing here sleeps for a fixed time: a test waits for a condition, and fails after [Patience].
 package testnet
 
 import (
@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Patience is how long something may take that should happen at once. Only a failing test ever waits that long.
+// Patience bounds every wait for something that should happen at once. Only a failing test waits that long.
 const Patience = 20 * time.Second
 
-// Eventually waits until cond holds, asking every millisecond.
+// Eventually waits until cond holds, and checks it every millisecond.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	if !Within(Patience, cond) {
-		t.Fatalf("it does not come about within %v: %s", Patience, what)
+		t.Fatalf("not within %v: %s", Patience, what)
 	}
 }
 
@@ -34,17 +34,17 @@ func Within(limit time.Duration, cond func() bool) bool {
 	return true
 }
 
-// OpenFiles is the number of descriptors that this process has open.
+// OpenFiles returns the number of descriptors that this process has open.
 func OpenFiles(t testing.TB) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(entries) - 1 // without the one that reads the directory
+	return len(entries) - 1 // without the descriptor that reads the directory
 }
 
-// startPoller has the Go runtime open the descriptors that it keeps for package net, if it has not yet.
+// startPoller makes the Go runtime open the descriptors that it keeps for package net.
 func startPoller(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,8 +54,8 @@ func startPoller(t testing.TB) {
 	l.Close()
 }
 
-// SameFiles fails the test if it ends with other descriptors open than there are now. Clean-ups registered later come
-// before its look.
+// SameFiles fails the test if the number of open descriptors at its end differs from now. It counts
+// after all cleanups that the test registers later.
 func SameFiles(t testing.TB) {
 	t.Helper()
 	startPoller(t)

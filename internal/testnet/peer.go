@@ -23,7 +23,7 @@ type Conn interface {
 	SetWriteBuffer(bytes int) error
 }
 
-// Dial connects a client, which is closed with the test. All that it does has to be done within [Patience].
+// Dial connects a client. It is closed at the end of the test, and has a deadline of [Patience].
 func Dial(t testing.TB, network, address string) Conn {
 	t.Helper()
 	c, err := TryDial(network, address)
@@ -34,12 +34,12 @@ func Dial(t testing.TB, network, address string) Conn {
 	return c
 }
 
-// TryDial is Dial for goroutines other than the test's. The connection is the caller's to close.
+// TryDial is Dial for goroutines that must not end the test. The caller closes the connection.
 func TryDial(network, address string) (Conn, error) {
 	return dial(net.Dialer{Timeout: Patience}, network, address)
 }
 
-// DialFrom is Dial for TCP from a given address of the loopback network.
+// DialFrom is Dial over TCP, from the given loopback address.
 func DialFrom(t testing.TB, from, address string) Conn {
 	t.Helper()
 	local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0))
@@ -67,7 +67,7 @@ func Reset(c Conn) error {
 	return c.Close()
 }
 
-// Unacknowledged is the number of bytes that c has sent and that its peer's kernel has not acknowledged.
+// Unacknowledged returns the number of bytes that c has sent and its peer has not acknowledged.
 func Unacknowledged(t testing.TB, c Conn) int {
 	t.Helper()
 	raw, err := c.(syscall.Conn).SyscallConn()
@@ -82,7 +82,7 @@ func Unacknowledged(t testing.TB, c Conn) int {
 	return n
 }
 
-// IsReset tells whether err is what a peer's reset does to a reader or a writer.
+// IsReset reports whether err is what a reader or a writer gets after a reset by its peer.
 func IsReset(err error) bool { return errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) }
 
 // A Backend listens on an address of its own.
@@ -98,8 +98,8 @@ type Backend struct {
 	closed bool
 }
 
-// Listen makes a backend whose connections the test accepts. network is "tcp" or "unix"; address is as in net.Listen,
-// "" for one on the IPv4 loopback.
+// Listen starts a backend whose connections the test accepts. network is "tcp" or "unix"; address is
+// as in net.Listen, "" for a free port on the IPv4 loopback.
 func Listen(t testing.TB, network, address string) *Backend {
 	t.Helper()
 	if address == "" {
@@ -116,7 +116,7 @@ func Listen(t testing.TB, network, address string) *Backend {
 	return b
 }
 
-// Serve makes a backend that runs handle on a goroutine for each connection and then closes that.
+// Serve starts a backend that runs handle on a goroutine per connection, and closes the connection after it.
 func Serve(t testing.TB, network, address string, handle func(Conn)) *Backend {
 	t.Helper()
 	b := Listen(t, network, address)
@@ -135,10 +135,10 @@ func Serve(t testing.TB, network, address string, handle func(Conn)) *Backend {
 	return b
 }
 
-// Accepted is the number of connections so far.
+// Accepted returns the number of connections accepted so far.
 func (b *Backend) Accepted() int { return int(b.accepted.Load()) }
 
-// Accept waits for the next connection of a backend made with [Listen]. It is closed with the backend.
+// Accept waits for the next connection of a backend from [Listen]. The backend closes it at its end.
 func (b *Backend) Accept(t testing.TB) Conn {
 	t.Helper()
 	if l, ok := b.listener.(interface{ SetDeadline(time.Time) error }); ok {
@@ -176,7 +176,7 @@ func (b *Backend) forget(c Conn) {
 	delete(b.open, c)
 }
 
-// Reset resets the connections that there are now.
+// Reset resets all open connections.
 func (b *Backend) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -186,10 +186,10 @@ func (b *Backend) Reset() {
 	clear(b.open)
 }
 
-// Die closes the backend's listener and resets its connections, as a process does that is killed.
+// Die closes the listener and resets all connections, as if the process were killed.
 func (b *Backend) Die() { b.end(func(c Conn) { _ = Reset(c) }) }
 
-// Close closes the backend's listener and its connections, and waits for their handlers.
+// Close closes the listener and all connections, and waits for the handlers.
 func (b *Backend) Close() { b.end(func(c Conn) { c.Close() }) }
 
 func (b *Backend) end(how func(Conn)) {
@@ -204,7 +204,7 @@ func (b *Backend) end(how func(Conn)) {
 	b.handlers.Wait()
 }
 
-// Echo is a handler that sends everything back, and the end of the stream too.
+// Echo is a handler that sends everything back, including the end of the stream.
 func Echo(c Conn) {
 	p := make([]byte, 64<<10)
 	for {

@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	// period is after how many bytes a stream repeats itself: a prime, so that no buffer, pipe or segment divides it.
+	// period is the number of bytes after which a stream repeats. It is a prime, so it is no multiple of a
+	// buffer, pipe or segment size.
 	period = 1<<20 - 3
-	// longest is the most that can be had in one piece.
+	// longest is the maximum size of one piece.
 	longest = 1 << 20
 )
 
@@ -24,8 +25,8 @@ var block = sync.OnceValue(func() []byte {
 	return p
 })
 
-// A Stream is an endless sequence of bytes. Streams with different seeds differ. Its reader knows each byte of it, so
-// a byte that is lost, doubled, changed or another connection's is found at its place.
+// A Stream is an endless sequence of bytes. Streams with different seeds differ. The reader can
+// compute every byte, so it detects lost, duplicated, changed and foreign bytes, with their offset.
 type Stream uint64
 
 // Piece returns n bytes (at most 1 MiB) of the stream from offset on. They must not be changed.
@@ -34,8 +35,8 @@ func (s Stream) Piece(offset int64, n int) []byte {
 	return block()[start : start+uint64(n)]
 }
 
-// Send writes the first n bytes of the stream, in pieces of the given sizes in turn. It gives way to other goroutines
-// now and then, so that the reader meets the stream in ever different pieces.
+// Send writes the first n bytes of the stream, in pieces of the given sizes in turn. It yields to other
+// goroutines now and then, so that the reader receives pieces of varying sizes.
 func (s Stream) Send(w io.Writer, n int64, sizes ...int) error {
 	for sent, i := int64(0), 0; sent < n; i++ {
 		size := int(min(int64(sizes[i%len(sizes)]), n-sent))
@@ -50,8 +51,8 @@ func (s Stream) Send(w io.Writer, n int64, sizes ...int) error {
 	return nil
 }
 
-// Check reads up to the end of r, in pieces of at most the given sizes in turn, and compares with the stream. It
-// returns how many bytes came; err is nil when r ended with EOF.
+// Check reads r to its end, in pieces of at most the given sizes in turn, and compares it with the
+// stream. It returns the number of bytes read. The error is nil if r ended with EOF.
 func (s Stream) Check(r io.Reader, sizes ...int) (n int64, err error) {
 	p := make([]byte, maxOf(sizes))
 	for i := 0; ; i++ {
@@ -72,7 +73,7 @@ func (s Stream) Check(r io.Reader, sizes ...int) (n int64, err error) {
 	}
 }
 
-// CheckExactly is Check for a stream of n bytes.
+// CheckExactly is Check for a stream that must have exactly n bytes.
 func (s Stream) CheckExactly(r io.Reader, n int64, sizes ...int) error {
 	got, err := s.Check(r, sizes...)
 	if err != nil {
