@@ -24,7 +24,7 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 bench: build ## compare with HAProxy and nginx; BENCHARGS chooses scenarios and rounds
 	go run ./bench -l4proxy ./l4proxy $(BENCHARGS)
 
-benchmarks: build ## measure all there is, for hours, and write docs/benchmarks anew
+benchmarks: build ## run all benchmarks, for hours, and rewrite docs/benchmarks
 	go run ./bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
 
 peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the tests use from Debian's packages: a C compiler for the race
 # detector, the peers (HAProxy, nginx, Redis, PostgreSQL, ...) and the tools
-# that make faults. It never fails: what it cannot install it names, and the
-# tests that need it skip with that reason (or fail, where CI=true).
+# that cause faults. It never fails: it lists what it could not install, and
+# tests that need one of those are skipped with that reason (or fail, if
+# CI=true).
 #
-# L4PROXY_NO_APT=1 leaves the machine as it is.
+# With L4PROXY_NO_APT=1 it installs nothing.
 set -euo pipefail
 
-# command[|file glob] package: the package is wanted when neither is there.
+# command[|file glob] package: the package is installed if neither exists.
 wanted='
 make                                              make
 gcc                                               gcc
@@ -50,8 +51,8 @@ missing() {
 	done <<<"$wanted" | sort -u
 }
 
-# Debian's packages start their daemons when they are installed. The tests
-# start their own, so a policy forbids it meanwhile (invoke-rc.d(8)).
+# Debian's packages start their daemons on installation. The tests start their
+# own, so a policy forbids that for the time being (invoke-rc.d(8)).
 without_daemons() {
 	local policy=/usr/sbin/policy-rc.d
 	if [ -e "$policy" ]; then
@@ -86,7 +87,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt-get update --quiet </dev/null >"$log" 2>&1 || true
 if ! without_daemons install "$@" >>"$log" 2>&1; then
-	# One package that cannot be had must not keep the others away.
+	# One unavailable package must not prevent the others from being installed.
 	for package in "$@"; do
 		without_daemons install "$package" >>"$log" 2>&1 || true
 	done
