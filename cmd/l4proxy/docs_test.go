@@ -42,7 +42,7 @@ func documents(t *testing.T) map[string]string {
 			found[name] = string(text)
 		}
 	}
-	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/configuration.md", "docs/operations.md"} {
+	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/configuration.md", "docs/operations.md"} {
 		if found[name] == "" {
 			t.Errorf("%s is missing", name)
 		}
@@ -55,7 +55,9 @@ var (
 	link      = regexp.MustCompile(`\[[^]]*\]\(([^)\s]+)\)`)
 	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	goFile    = regexp.MustCompile("`([a-z0-9_]+/[a-z0-9_/]*\\.go)`")
-	number    = regexp.MustCompile(`^\d{4}-[a-z0-9-]+\.md$`)
+	// inlineCommand is a command in the text.
+	inlineCommand = regexp.MustCompile("`((?:make|(?:\\./)?l4proxy|go (?:run|build)) [^`]+)`")
+	number        = regexp.MustCompile(`^\d{4}-[a-z0-9-]+\.md$`)
 )
 
 // Links within the repository lead somewhere, and Go files that are named exist.
@@ -126,6 +128,16 @@ func TestDocumentedCommands(t *testing.T) {
 				if fault := commandFault(strings.Fields(line)); fault != "" {
 					t.Errorf("%s: %s: %s", name, strings.TrimSpace(line), fault)
 				}
+			}
+		}
+		// Elsewhere, a span of code that begins like a command may be a log line.
+		if name != "README.md" && name != "CONTRIBUTING.md" {
+			continue
+		}
+		for _, span := range inlineCommand.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+			commands++
+			if fault := commandFault(strings.Fields(span[1])); fault != "" {
+				t.Errorf("%s: %s: %s", name, span[1], fault)
 			}
 		}
 	}

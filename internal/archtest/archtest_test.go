@@ -57,6 +57,7 @@ var rooms = map[string][]string{
 	"faults": anything,
 
 	"internal/archtest": {},
+	"internal/doctest":  {},
 	"internal/iheap":    {}, // the one heap of which items can be found and moved
 	"internal/rawsys":   {}, // the system calls that cannot block, and addresses in the kernel's form
 	"internal/testenv":  {},

@@ -1,0 +1,247 @@
+// Package doctest keeps the project's prose in the words of CONTRIBUTING.md.
+package doctest
+
+import (
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const repository = "../.."
+
+var listAll = flag.Bool("all", false, "list the findings in pending files too: go test -v -args -all")
+
+// pending are files and folders that are still to be rewritten. Delete a line when its count in
+// "go test -v" is 0. Never add one.
+var pending = []string{
+	"ARCHITECTURE.md",
+	"CHANGELOG.md",
+	"docs/operations.md",
+	"docs/decisions",
+	"docs/benchmarks",
+	"docs/configuration.md",
+	"acl",
+	"backend",
+	"balancer",
+	"bench",
+	"cmd",
+	"config",
+	"control",
+	"eventloop",
+	"health",
+	"internal/iheap",
+	"internal/mailbox",
+	"internal/rawsys",
+	"listen",
+	"logs",
+	"proxy",
+}
+
+func TestPlainEnglish(t *testing.T) {
+	counts := make(map[string]int)
+	files := 0
+	walk(t, func(name string) {
+		pieces := prose(t, name)
+		if pieces == nil {
+			return
+		}
+		files++
+		for _, p := range pieces {
+			for _, f := range find(p.text) {
+				report := t.Errorf
+				if room := pendingFor(name); room != "" {
+					counts[room]++
+					if !*listAll {
+						continue
+					}
+					report = t.Logf
+				}
+				line := p.line + strings.Count(p.text[:f.offset], "\n")
+				report("%s:%d: %q: see Words in CONTRIBUTING.md", name, line, f.text)
+			}
+		}
+	})
+	for _, room := range pending {
+		t.Logf("%5d in %s, to be rewritten", counts[room], room)
+	}
+	if files < 100 {
+		t.Errorf("only %d files were read", files)
+	}
+}
+
+func pendingFor(name string) string {
+	for _, room := range pending {
+		if name == room || strings.HasPrefix(name, room+"/") {
+			return room
+		}
+	}
+	return ""
+}
+
+// walk calls f with the path from the root of every file of the project.
+func walk(t *testing.T, f func(name string)) {
+	t.Helper()
+	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(repository, path)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(name, ".") && name != "." && name != ".ci"):
+			return filepath.SkipDir // tools that were installed, golden files
+		case d.Type().IsRegular():
+			f(filepath.ToSlash(name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A piece of prose begins on a line of a file.
+type piece struct {
+	line int
+	text string
+}
+
+var (
+	lineComment = regexp.MustCompile(`(?m)^[ \t]*(?://|#)`)
+	// words is the table of CONTRIBUTING.md, whose first column holds what is not written.
+	words = regexp.MustCompile(`(?m)^\| ([^|\n]+) \| ([^|\n]+) \|$`)
+)
+
+// prose returns what people read in a file: Markdown, examples and scripts as they are; of Go, comments and strings,
+// but not those of tests. It returns nil for other files.
+func prose(t *testing.T, name string) []piece {
+	t.Helper()
+	ext, base := filepath.Ext(name), filepath.Base(name)
+	switch {
+	case strings.HasSuffix(name, "_test.go"):
+		return nil
+	case ext == ".go":
+		return goProse(t, name)
+	case ext == ".md", ext == ".sh", ext == ".yaml", ext == ".yml", base == "Makefile", name == ".ci/run",
+		strings.HasPrefix(name, "examples/"):
+	default:
+		return nil
+	}
+	data, err := os.ReadFile(filepath.Join(repository, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	switch {
+	case name == "CONTRIBUTING.md":
+		text = words.ReplaceAllString(text, "| | $2 |")
+	case ext != ".md":
+		text = lineComment.ReplaceAllString(text, " ")
+	}
+	return []piece{{1, text}}
+}
+
+func goProse(t *testing.T, name string) (pieces []piece) {
+	t.Helper()
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, filepath.Join(repository, name), nil, parser.ParseComments)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	for _, group := range file.Comments {
+		text := make([]string, len(group.List))
+		for i, c := range group.List {
+			text[i] = strings.TrimPrefix(strings.TrimPrefix(c.Text, "//"), "/*")
+		}
+		pieces = append(pieces, piece{files.Position(group.Pos()).Line, strings.Join(text, "\n")})
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if _, imported := n.(*ast.ImportSpec); imported {
+			return false
+		}
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			pieces = append(pieces, piece{files.Position(lit.Pos()).Line, lit.Value})
+		}
+		return true
+	})
+	return pieces
+}
+
+// The table in CONTRIBUTING.md has an example of every phrase, and recommends none of them.
+func TestLexiconIsDocumented(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(repository, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(data), "\n## Words\n")
+	if !ok {
+		t.Fatal("CONTRIBUTING.md has no section Words")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	var shown []int
+	for _, row := range words.FindAllStringSubmatch(section, -1) {
+		if row[1] == "do not write" || strings.HasPrefix(row[1], "---") {
+			continue
+		}
+		for example := range strings.SplitSeq(row[1], " · ") {
+			found := find(example)
+			if len(found) == 0 {
+				t.Errorf("no pattern matches %q", example)
+			}
+			for _, f := range found {
+				shown = append(shown, f.phrase)
+			}
+		}
+	}
+	for i, p := range lexicon {
+		if !slices.Contains(shown, i) {
+			t.Errorf("the table shows no example of %s", p.pattern)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a client who\n\tcomes":                        true,
+		"Who has waited in a queue is closed.":         true,
+		"Who may import what?":                         false,
+		"Go says who ended it":                         false,
+		`User "nobody"`:                                false,
+		"nobody listens":                               true,
+		"tells a reset from a FIN":                     false,
+		"tells that the machine stood still":           true,
+		"1,000 connections a loop":                     true,
+		"1,000 connections a second":                   false,
+		"CPU a request":                                true,
+		"within a second":                              false,
+		"ends a connection":                            false,
+		"each 2 s":                                     true,
+		"each 2 streams":                               false,
+		"as much memory as before":                     false,
+		"twice as much":                                true,
+		"so many files that it fails":                  false,
+		"takes a place in the queue":                   true,
+		"takes place":                                  false,
+		"in one place":                                 false,
+		"stops listening":                              false,
+		"stopped to listen":                            true,
+		"it has not answered":                          false,
+		"which JSON has not.":                          true,
+		"the one that ends, and the other that starts": true,
+	} {
+		if got := len(find(text)) > 0; got != want {
+			t.Errorf("found in %s: %v, want %v", strconv.Quote(text), got, want)
+		}
+	}
+}
