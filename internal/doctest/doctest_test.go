@@ -24,7 +24,7 @@ var listAll = flag.Bool("all", false, "list the findings in pending files too: g
 // "go test -v" is 0. Never add one.
 var pending = []string{
 	"ARCHITECTURE.md",
-	"docs/decisions",
+	"docs/decisions/0016-benchmarks.md",
 	"docs/benchmarks",
 	"docs/configuration.md",
 	"acl",
