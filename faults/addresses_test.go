@@ -15,8 +15,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultThousandsOfPorts opens a listener with 8,000 ports, which is 16,000 sockets on two loops. That takes a fraction
-// of a second; a search through all ports for each port would take several seconds.
+// TestFaultThousandsOfPorts opens a listener with 8,000 ports, which is 16,000 sockets on two
+// loops. That takes a fraction of a second. Searching all ports for each port would take several
+// seconds.
 func TestFaultThousandsOfPorts(t *testing.T) {
 	const most = 2 * time.Second
 	if !inNamespace(t) {
@@ -41,8 +42,8 @@ func TestFaultThousandsOfPorts(t *testing.T) {
 	})
 }
 
-// TestFaultLinkLocalListener listens on a link-local address, which needs the number of its interface, and says so in the
-// log as it is configured.
+// TestFaultLinkLocalListener listens on a link-local address, which needs the number of its
+// interface. The log shows the address as configured.
 func TestFaultLinkLocalListener(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -65,8 +66,8 @@ func TestFaultLinkLocalListener(t *testing.T) {
 	})
 }
 
-// TestFaultSocketOwner sets another owner as an ordinary user: startup fails with an error that says what to do, and
-// leaves no file.
+// TestFaultSocketOwner sets another owner as an unprivileged user: startup fails with an error that
+// says what to do, and leaves no file.
 func TestFaultSocketOwner(t *testing.T) {
 	testenv.NeedSuite(t, "faults")
 	testenv.NeedRoot(t)

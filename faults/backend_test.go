@@ -16,17 +16,17 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// backendEnv is set in a process that is a backend: the address to listen on and the backlog.
+// backendEnv is set in a backend process: the address to listen on and the backlog.
 const backendEnv = "L4PROXY_FAULTS_BACKEND"
 
-// The backlog of a backend process. With the short one, a process that is stopped soon takes no more connections; with
-// the long one, its kernel takes them all the same.
+// Backlogs of a backend process. With the short one, a stopped process soon accepts no more
+// connections. With the long one, its kernel continues to accept them.
 const (
 	shortBacklog = 16
 	longBacklog  = 4096
 )
 
-// backendProcess is an echo in a process of its own, which can be killed and stopped.
+// backendProcess is an echo server in its own process, which can be killed and stopped.
 type backendProcess struct {
 	t       *testing.T
 	address string
@@ -34,7 +34,7 @@ type backendProcess struct {
 	cmd     *exec.Cmd
 }
 
-// startBackend runs an echo on an address until the end of the test.
+// startBackend runs an echo server until the end of the test.
 func startBackend(t *testing.T, address string, backlog int) *backendProcess {
 	t.Helper()
 	b := &backendProcess{t: t, address: address, backlog: backlog}
@@ -43,7 +43,7 @@ func startBackend(t *testing.T, address string, backlog int) *backendProcess {
 	return b
 }
 
-// start runs it, again if it was killed, and waits until it listens.
+// start starts or restarts the process, and waits until it listens.
 func (b *backendProcess) start() {
 	b.t.Helper()
 	b.cmd = exec.Command(os.Args[0])
@@ -68,13 +68,13 @@ func (b *backendProcess) signal(s syscall.Signal) {
 	}
 }
 
-// kill ends it with SIGKILL and waits until it is gone.
+// kill sends SIGKILL and waits until the process is gone.
 func (b *backendProcess) kill() {
 	_ = b.cmd.Process.Kill()
 	_ = b.cmd.Wait()
 }
 
-// serveBackend is what a backend process does: it echoes, and never ends.
+// serveBackend is the main function of a backend process: an echo server that never returns.
 func serveBackend(where string) {
 	var address string
 	var backlog int
@@ -99,7 +99,7 @@ func serveBackend(where string) {
 	}
 }
 
-// listenWith listens with a backlog, which package net cannot.
+// listenWith listens with a given backlog, which package net does not support.
 func listenWith(address string, backlog int) (net.Listener, error) {
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -126,11 +126,11 @@ func listenWith(address string, backlog int) (net.Listener, error) {
 // visit is one client of a crowd: it connects, asks once, and leaves.
 type visit struct {
 	began time.Time
-	took  time.Duration // until it had its answer, or had failed
+	took  time.Duration // until its answer or failure
 	err   error
 }
 
-// crowd sends clients at a rate, whatever becomes of those before them.
+// crowd sends clients at a fixed rate, whatever happens to earlier ones.
 type crowd struct {
 	stop   chan struct{}
 	ended  sync.WaitGroup
@@ -138,7 +138,7 @@ type crowd struct {
 	visits []visit
 }
 
-// startCrowd sends a client at each tick, from several source addresses.
+// startCrowd sends a client per tick, from several source addresses.
 func startCrowd(address string, every time.Duration) *crowd {
 	c := &crowd{stop: make(chan struct{})}
 	c.ended.Go(func() {
@@ -149,7 +149,7 @@ func startCrowd(address string, every time.Duration) *crowd {
 			case <-c.stop:
 				return
 			case now := <-ticker.C:
-				for ; next.Before(now); next = next.Add(every) { // ticks that were late come at once
+				for ; next.Before(now); next = next.Add(every) { // late ticks are caught up at once
 					from := n % 8
 					c.ended.Go(func() { c.send(address, from) })
 					n++
@@ -176,7 +176,7 @@ func (c *crowd) send(address string, from int) {
 	c.visits = append(c.visits, v)
 }
 
-// served is the number of clients that have had their answer.
+// served returns the number of clients that got their answer.
 func (c *crowd) served() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,7 +188,7 @@ func (c *crowd) served() (n int) {
 	return n
 }
 
-// end stops the crowd and waits for those who are under way.
+// end stops the crowd and waits for clients in progress.
 func (c *crowd) end() []visit {
 	close(c.stop)
 	c.ended.Wait()

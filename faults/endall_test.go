@@ -8,7 +8,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultManyEndAtOnce stops a proxy with 9,000 connections and no drain timeout: each connection has its log line.
+// TestFaultManyEndAtOnce stops a proxy with 9,000 connections and no drain timeout. Every
+// connection gets its log line.
 func TestFaultManyEndAtOnce(t *testing.T) {
 	const many, dialling = 9000, 8
 	engines(t, func(t *testing.T, engine string) {

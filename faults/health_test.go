@@ -22,12 +22,12 @@ func threeBackends(t *testing.T, backlog int) (all []*backendProcess, addresses 
 	return all, addresses
 }
 
-// expecting checks backends, which echo, by what they say.
+// expecting is a check of the echo servers.
 const expecting = `    health: {type: expect, interval: 400ms, fast_interval: 100ms, timeout: 100ms, rise: 2, fall: 3,
              script: [{send: "ping"}, {receive: "ping"}]}
 `
 
-// logged waits for a line of the log about a backend.
+// logged waits for a log line about a backend.
 func (p *process) logged(msg, about string) {
 	p.t.Helper()
 	testnet.Eventually(p.t, msg, func() bool {
@@ -40,8 +40,8 @@ func (p *process) logged(msg, about string) {
 	})
 }
 
-// TestFaultBackendKilled kills one of three backends with SIGKILL under 1,000 new connections a second. Nobody who comes
-// after that fails, or waits; and the backend serves again when it is back.
+// TestFaultBackendKilled kills one of three backends with SIGKILL under 1,000 new connections per
+// second. No later client fails or waits, and the backend serves again when it is back.
 func TestFaultBackendKilled(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backends, addresses := threeBackends(t, shortBacklog)
@@ -89,9 +89,10 @@ func TestFaultBackendKilled(t *testing.T) {
 	})
 }
 
-// TestFaultBackendStopped stops one of three backends with SIGSTOP: its kernel goes on to take connections until its
-// queue is full, and then swallows SYNs. Checks of what it says take it out; the few that it took get their answer when
-// it goes on; whoever comes later is served at once, and nobody fails.
+// TestFaultBackendStopped stops one of three backends with SIGSTOP. Its kernel accepts connections
+// until its queue is full, and then drops SYNs. Expect checks take it out of rotation. The few
+// clients that it accepted get their answer when it continues, later clients are served at once,
+// and no client fails.
 func TestFaultBackendStopped(t *testing.T) {
 	const detection = 3*100*time.Millisecond + 400*time.Millisecond + 2*100*time.Millisecond // fall, interval, timeouts
 	engines(t, func(t *testing.T, engine string) {
@@ -131,7 +132,7 @@ func TestFaultBackendStopped(t *testing.T) {
 				hung++
 			}
 		}
-		// Its queue takes one more than the backlog. The connections that are being made when it is full are hedged.
+		// Its queue holds one more than the backlog. Dials in progress when it is full are hedged.
 		if most := shortBacklog + 1 + 3; hung > most {
 			t.Errorf("%d clients hung with the stopped backend, want at most %d", hung, most)
 		}
@@ -140,9 +141,10 @@ func TestFaultBackendStopped(t *testing.T) {
 	})
 }
 
-// TestFaultBackendHangs stops one of three backends whose kernel goes on to take every connection, and which nothing
-// checks. Its own clients find it out: from when it is ejected on, nobody has to wait, those who wait get their answer
-// when it goes on, and it serves again when the ejection is over.
+// TestFaultBackendHangs stops one of three backends whose kernel continues to accept every
+// connection, without health checks. Its own clients detect it. After its ejection, no client
+// waits. The waiting clients get their answer when it continues, and it serves again after the
+// ejection.
 func TestFaultBackendHangs(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backends, addresses := threeBackends(t, longBacklog)
@@ -183,8 +185,9 @@ func TestFaultBackendHangs(t *testing.T) {
 	})
 }
 
-// TestFaultBackendFlaps has one of three backends come and go each 500 ms: nobody fails, checks do not follow each
-// change, and with source_hash clients of the other two stay where they are.
+// TestFaultBackendFlaps starts and kills one of three backends every 500 ms. No client fails,
+// checks do not follow every change, and with source_hash, clients of the other two stay where they
+// are.
 func TestFaultBackendFlaps(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		stable := []*testnet.Backend{named(t, "a", ""), named(t, "b", "")}
@@ -230,13 +233,13 @@ func TestFaultBackendFlaps(t *testing.T) {
 	})
 }
 
-// named is a backend that says its name.
+// named is a backend that sends its name.
 func named(t *testing.T, name, address string) *testnet.Backend {
 	t.Helper()
 	return testnet.Serve(t, "tcp", address, func(c testnet.Conn) { _, _ = io.WriteString(c, name) })
 }
 
-// whoServes is the name of the backend that serves client i, each with an address of its own.
+// whoServes returns the name of the backend that serves client i. Every client has its own address.
 func whoServes(front string, i int) (string, error) {
 	d := net.Dialer{Timeout: testnet.Patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i))}}
 	c, err := d.Dial("tcp", front)
@@ -252,14 +255,14 @@ func whoServes(front string, i int) (string, error) {
 	return string(name), err
 }
 
-// TestFaultAllBackendsDown kills all backends: the listener does what when_no_backend says, and serves again when one
-// is back.
+// TestFaultAllBackendsDown kills all backends. The listener does what when_no_backend says, and
+// serves again when one is back.
 func TestFaultAllBackendsDown(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
 			how  string
 			pool string
-			sees func(error, string) bool // what a client sees whom nobody serves
+			sees func(error, string) bool // what a client sees while no backend serves
 		}{
 			{"close", "", func(err error, said string) bool { return err == nil && said == "" }},
 			{"reset", "", func(err error, said string) bool { return testnet.IsReset(err) }},
@@ -319,7 +322,7 @@ func TestFaultAllBackendsDown(t *testing.T) {
 	})
 }
 
-// visitOnce connects and reads to the end.
+// visitOnce connects and reads until the end of the stream.
 func visitOnce(front string) (string, error) {
 	c, err := testnet.TryDial("tcp", front)
 	if err != nil {
@@ -330,8 +333,8 @@ func visitOnce(front string) (string, error) {
 	return string(said), err
 }
 
-// TestFaultDownEndsConnections has a backend hang, with clients on it who would wait for long: on_down ends their
-// connections, spread over time, and leaves those of others alone.
+// TestFaultDownEndsConnections makes a backend hang that has waiting clients. on_down ends their
+// connections, spread over time, and leaves those of other backends alone.
 func TestFaultDownEndsConnections(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backends, addresses := threeBackends(t, shortBacklog)
@@ -378,9 +381,9 @@ func TestFaultDownEndsConnections(t *testing.T) {
 	})
 }
 
-// TestFaultRebalanceAfterRecovery has all long connections on one backend because the other was down. When that is back, idle
-// ones are ended, at the rate that was asked for and until the spread is fair; those who talk all the time are left
-// alone, and clients who come back find the other one.
+// TestFaultRebalanceAfterRecovery puts all long connections on one backend because the other was
+// down. When it is back, idle connections are closed at the configured rate until the distribution
+// is fair. Busy connections are left alone, and clients that reconnect reach the other backend.
 func TestFaultRebalanceAfterRecovery(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		first := greeter(t, "a", "")
@@ -402,7 +405,7 @@ func TestFaultRebalanceAfterRecovery(t *testing.T) {
 				mustAsk(t, c, "busy")
 			}
 			if now := strings.Count(p.log(), `"reason":"rebalanced"`); now > ended {
-				for range now - ended { // as their clients would
+				for range now - ended { // as clients do
 					conns = append(conns, meet(t, front, ""))
 				}
 				ended = now
@@ -429,7 +432,7 @@ func TestFaultRebalanceAfterRecovery(t *testing.T) {
 	})
 }
 
-// greeter is a backend that says its name, and then echoes.
+// greeter is a backend that sends its name, and then echoes.
 func greeter(t *testing.T, name, address string) *testnet.Backend {
 	t.Helper()
 	return testnet.Serve(t, "tcp", address, func(c testnet.Conn) {
@@ -438,7 +441,7 @@ func greeter(t *testing.T, name, address string) *testnet.Backend {
 	})
 }
 
-// meet connects and reads the name of the backend, which has to be the one wanted, if that is not "".
+// meet connects and reads the name of the backend, which must be the wanted one unless that is "".
 func meet(t *testing.T, front, want string) testnet.Conn {
 	t.Helper()
 	c := testnet.Dial(t, "tcp", front)

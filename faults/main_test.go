@@ -1,8 +1,9 @@
-// Package faults breaks things around a running proxy, on one machine: descriptors, memory, the network, the process
-// itself. Most tests run the real binary, built once, and several change what belongs to the whole machine, inside
-// namespaces and control groups of their own.
+// Package faults breaks things around a running proxy: descriptors, memory, the network, the
+// process itself. Most tests run the real binary, built once. Tests that change machine-wide
+// settings do so inside their own namespaces and control groups.
 //
-// "make faults" runs them; without that, they are skipped. Each says which peer it takes away and what has to go on.
+// "make faults" runs them; otherwise they are skipped. Each test says what it breaks and what has
+// to keep working.
 package faults
 
 import (
@@ -39,7 +40,7 @@ var built struct {
 	err  error
 }
 
-// binaryEnv hands the binary to tests that run in a namespace.
+// binaryEnv passes the binary to tests that run in a namespace.
 const binaryEnv = "L4PROXY_FAULTS_BINARY"
 
 // binary returns the path of l4proxy, built from this tree.
@@ -64,12 +65,13 @@ func binary(t *testing.T) string {
 	return built.path
 }
 
-// namespaceEnv is set, to the test's name, in the process that runs a test in a network namespace of its own.
+// namespaceEnv is set to the name of the test, in the process that runs it in its own network
+// namespace.
 const namespaceEnv = "L4PROXY_FAULTS_NAMESPACE"
 
-// inNamespace reports whether the test runs in a network namespace of its own. If not, it runs the test there, in
-// another process, and reports how that went: the caller returns. The namespace, with all its rules and settings, ends
-// with the process.
+// inNamespace reports whether the test runs in its own network namespace. If not, it runs the test
+// there in another process, adopts its result, and the caller returns. The namespace, with all its
+// rules and settings, ends with that process.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	testenv.NeedSuite(t, "faults")
@@ -92,7 +94,7 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// tool runs a program of the machine, which has to succeed.
+// tool runs a program of the machine, which must succeed.
 func tool(t *testing.T, name string, args ...string) {
 	t.Helper()
 	out, err := exec.Command(testenv.NeedTool(t, name), args...).CombinedOutput()
@@ -101,7 +103,7 @@ func tool(t *testing.T, name string, args ...string) {
 	}
 }
 
-// drop has nftables drop, on the way in, what the rule says.
+// drop makes nftables drop incoming packets that match the rule.
 func drop(t *testing.T, rule string) {
 	t.Helper()
 	tool(t, "nft", "add", "table", "inet", "faults")
@@ -117,5 +119,5 @@ func setting(t *testing.T, name, value string) {
 	}
 }
 
-// measure is how long a rate is measured.
+// measure is the time over which a rate is measured.
 const measure = time.Second

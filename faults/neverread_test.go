@@ -13,13 +13,14 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultClientsThatNeverRead connects 9,000 clients to one loop, which send to an echo server and read nothing. The
-// bytes that wait for them must leave room for other clients, and a client that begins to read gets all of its bytes.
+// TestFaultClientsThatNeverRead connects 9,000 clients to one loop that send to an echo server and
+// read nothing. Their waiting bytes must leave room for other clients, and a client that starts to
+// read gets all of its bytes.
 func TestFaultClientsThatNeverRead(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	// Sockets that hold little, so that little fills them.
+	// Small socket buffers, so that few bytes fill them.
 	setting(t, "net/ipv4/tcp_wmem", "4096 16384 16384")
 	setting(t, "net/ipv4/tcp_rmem", "4096 16384 16384")
 	const many = 9000
@@ -80,7 +81,7 @@ func TestFaultClientsThatNeverRead(t *testing.T) {
 	})
 }
 
-// writeNow writes what the kernel takes without waiting.
+// writeNow writes what the kernel accepts without waiting.
 func writeNow(t *testing.T, c testnet.Conn, p []byte) (n int) {
 	t.Helper()
 	raw, err := c.(syscall.Conn).SyscallConn()

@@ -9,15 +9,16 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestFaultReaderPauses has a client take nothing for three times TCP_USER_TIMEOUT, its window shut, while bytes wait
-// for it: it answers every probe, so it must not be taken for a peer that has vanished.
+// TestFaultReaderPauses has a client that reads nothing for three times TCP_USER_TIMEOUT, with its
+// window closed, while bytes wait for it. It answers every probe, so it must not be treated as a
+// vanished peer.
 func TestFaultReaderPauses(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
 	engines(t, func(t *testing.T, engine string) {
-		// What waits: more than the kernel holds, so that a write of the proxy is stuck; and little enough to lie in the
-		// send buffer, so that none is.
+		// Waiting bytes: more than the kernel holds, so that a write of the proxy is stuck; and few
+		// enough for the send buffer, so that no write is.
 		for _, size := range []int64{64 << 20, 400 << 10} {
 			pause(t, engine, size)
 		}
@@ -28,7 +29,7 @@ func pause(t *testing.T, engine string, size int64) {
 	t.Run(strconv.FormatInt(size, 10), func(t *testing.T) {
 		bytes := testnet.Stream(7)
 		b := testnet.Serve(t, "tcp", "127.0.0.1:0", func(c testnet.Conn) {
-			_ = bytes.Send(c, size, 64<<10) // the client tells whether all came
+			_ = bytes.Send(c, size, 64<<10) // the client checks that all bytes arrive
 			_ = c.CloseWrite()
 		})
 		records := make(chan proxy.Record, 1)

@@ -19,7 +19,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// engines runs a fault with each engine.
+// engines runs a test with each engine.
 func engines(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	testenv.NeedSuite(t, "faults")
@@ -33,7 +33,7 @@ func engines(t *testing.T, test func(t *testing.T, engine string)) {
 	}
 }
 
-// freeAddress returns an address of the host with a port that is free now.
+// freeAddress returns an address with a free port on the host.
 func freeAddress(t *testing.T, host string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
@@ -54,10 +54,10 @@ type process struct {
 	err     error // after exited
 }
 
-// settings is the configuration of a process; what is empty is left to the defaults.
+// settings is the configuration of a process. Empty values mean the defaults.
 type settings struct {
 	engine   string
-	socket   string   // default: one in a directory of the test's
+	socket   string   // default: in a directory of the test
 	binds    []string // beside the socket
 	noSocket bool     // only binds
 	backends []string
@@ -90,7 +90,8 @@ func (s *settings) file(t *testing.T) string {
 	return path
 }
 
-// run starts l4proxy and waits until it listens. It is killed with the test, if it still runs.
+// run starts l4proxy and waits until it listens. At the end of the test it is killed if it still
+// runs.
 func run(t *testing.T, s settings, change ...func(*exec.Cmd)) *process {
 	t.Helper()
 	cmd := exec.Command(binary(t), "run", "-c", s.file(t))
@@ -144,7 +145,7 @@ func (p *process) alive() bool {
 	}
 }
 
-// fileLimit starts the process with a limit of open files, soft and hard.
+// fileLimit starts the process with a soft and hard limit of open files.
 func fileLimit(t *testing.T, n int) func(*exec.Cmd) {
 	t.Helper()
 	prlimit := testenv.NeedTool(t, "prlimit")
@@ -154,10 +155,10 @@ func fileLimit(t *testing.T, n int) func(*exec.Cmd) {
 	}
 }
 
-// logTo has the process write its log to a file.
+// logTo makes the process log to a file.
 func logTo(f *os.File) func(*exec.Cmd) { return func(cmd *exec.Cmd) { cmd.Stderr = f } }
 
-// stop asks the process to end, which it has to do with exit code 0.
+// stop asks the process to end. The exit code must be 0.
 func (p *process) stop() {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -191,7 +192,7 @@ type record struct {
 	Attempts                   int
 }
 
-// records are the log's lines about connections that came to a backend or were meant to: not those that run makes.
+// records returns the log lines about connections, without those that run makes.
 func (p *process) records() []record {
 	var all []record
 	for line := range bytes.Lines([]byte(p.log())) {
@@ -203,7 +204,7 @@ func (p *process) records() []record {
 	return all
 }
 
-// carried is how many connections to a backend have ended.
+// carried returns the number of ended connections to a backend.
 func (p *process) carried(backend string) (n int) {
 	for _, r := range p.records() {
 		if r.Backend == backend {
@@ -213,7 +214,7 @@ func (p *process) carried(backend string) (n int) {
 	return n
 }
 
-// openFiles is the number of descriptors that the process has open.
+// openFiles returns the number of open descriptors of the process.
 func (p *process) openFiles() int {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 	if err != nil {
@@ -222,14 +223,15 @@ func (p *process) openFiles() int {
 	return len(entries)
 }
 
-// cpu is the processor time that the process has used.
+// cpu returns the CPU time that the process has used.
 func (p *process) cpu() time.Duration {
 	p.t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	// proc_pid_stat(5): utime and stime are the 14th and 15th field, in ticks of 10 ms; the 2nd may hold blanks.
+	// proc_pid_stat(5): utime and stime are the 14th and 15th field, in ticks of 10 ms; the 2nd may
+	// hold blanks.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	utime, err1 := strconv.Atoi(fields[11])
 	stime, err2 := strconv.Atoi(fields[12])
@@ -239,7 +241,7 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(utime+stime) * 10 * time.Millisecond
 }
 
-// mustAsk sends a message to an echo.
+// mustAsk sends a message to an echo server and checks the answer.
 func mustAsk(t *testing.T, c testnet.Conn, message string) {
 	t.Helper()
 	if err := ask(c, message); err != nil {

@@ -14,14 +14,15 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultDescriptorsRunOut has 400 clients come to a proxy that may open 256 files: it serves as many as it can,
-// backs off without burning the processor, and is back within a second when others have left.
+// TestFaultDescriptorsRunOut sends 400 clients to a proxy that may open 256 files. It serves as
+// many as it can, backs off without burning CPU, and accepts again within a second after others
+// have left.
 func TestFaultDescriptorsRunOut(t *testing.T) {
 	const files, many = 256, 400
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		p := run(t, settings{engine: engine, backends: []string{b.Addr}}, fileLimit(t, files))
-		// Each client says when it was served, holds its connection until told to leave, and leaves.
+		// Each client reports when it was served, and holds its connection until release.
 		served := make(chan time.Time, many)
 		leave := make(chan struct{})
 		var clients sync.WaitGroup
@@ -69,7 +70,8 @@ func TestFaultDescriptorsRunOut(t *testing.T) {
 	})
 }
 
-// TestFaultMaxConnections has four times more clients than max_connections: none is refused, each has its turn.
+// TestFaultMaxConnections has four times more clients than max_connections. None is refused, and
+// all are served in turn.
 func TestFaultMaxConnections(t *testing.T) {
 	const most, many = 50, 200
 	engines(t, func(t *testing.T, engine string) {
@@ -82,7 +84,7 @@ func TestFaultMaxConnections(t *testing.T) {
 		testnet.Eventually(t, "the limit is reached and logged", func() bool {
 			return strings.Contains(p.log(), "max_connections is reached")
 		})
-		if n := b.Accepted(); n > most+1 { // and the connection that run made
+		if n := b.Accepted(); n > most+1 { // plus the connection from run
 			t.Errorf("%d connections to the backend, want at most %d", n, most)
 		}
 		var clients sync.WaitGroup
@@ -99,7 +101,8 @@ func TestFaultMaxConnections(t *testing.T) {
 	})
 }
 
-// TestFaultSlowReadersInLittleMemory has 2,000 clients that do not read, and 64 MiB of memory for the proxy.
+// TestFaultSlowReadersInLittleMemory has 2,000 clients that do not read, and a proxy with 64 MiB of
+// memory.
 func TestFaultSlowReadersInLittleMemory(t *testing.T) {
 	const limit, many, each = 64 << 20, 2000, 256 << 10
 	engines(t, func(t *testing.T, engine string) {
@@ -108,7 +111,7 @@ func TestFaultSlowReadersInLittleMemory(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			_, _ = c.Read(make([]byte, 1))
 			_ = testnet.Stream(12).Send(c, each, 16384)
-			_, _ = c.Read(make([]byte, 1)) // until the client has gone
+			_, _ = c.Read(make([]byte, 1)) // until the client is gone
 		})
 		front := freeAddress(t, "127.0.0.1")
 		p := run(t, settings{engine: engine, backends: []string{b.Addr}, binds: []string{front}})
@@ -123,7 +126,7 @@ func TestFaultSlowReadersInLittleMemory(t *testing.T) {
 			clients = append(clients, c)
 		}
 		testnet.Eventually(t, "all are connected", func() bool { return b.Accepted() >= many })
-		// One among them reads, and gets everything.
+		// One of them reads, and gets everything.
 		for i := 0; i < many; i += 100 {
 			c := clients[i]
 			p := make([]byte, 64<<10)
@@ -192,7 +195,7 @@ func (g *memoryGroup) add(t *testing.T, pid int) {
 	}
 }
 
-// peak is the most memory that was in use, in bytes.
+// peak returns the maximum memory use in bytes.
 func (g *memoryGroup) peak(t *testing.T) int {
 	t.Helper()
 	if g.v2 {
@@ -201,7 +204,7 @@ func (g *memoryGroup) peak(t *testing.T) int {
 	return g.number(t, "memory.max_usage_in_bytes", "")
 }
 
-// killed is the number of processes that the kernel has killed for want of memory.
+// killed returns the number of processes that the kernel has killed because memory ran out.
 func (g *memoryGroup) killed(t *testing.T) int {
 	t.Helper()
 	if g.v2 {
@@ -210,7 +213,7 @@ func (g *memoryGroup) killed(t *testing.T) int {
 	return g.number(t, "memory.oom_control", "oom_kill ")
 }
 
-// number reads a number that stands behind a key at the beginning of a line.
+// number reads the number after a key at the start of a line.
 func (g *memoryGroup) number(t *testing.T, file, key string) int {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(g.dir, file))

@@ -13,9 +13,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultSelfConnectOfChecks checks a local backend that is down, and whose port is one of the 16 source ports of the
-// kernel. A check that gets that port connects to itself. It must count as refused, and must not keep the backend from
-// binding its port.
+// TestFaultSelfConnectOfChecks checks a local backend that is down, and whose port is one of the 16
+// source ports of the kernel. A check that gets that port connects to itself. It must count as
+// refused, and must not keep the backend from binding its port.
 func TestFaultSelfConnectOfChecks(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -30,7 +30,7 @@ func TestFaultSelfConnectOfChecks(t *testing.T) {
 			"tls": health.NewTLS(health.TLSOptions{}), "http": health.NewHTTP(health.HTTPOptions{}),
 			"expect": health.NewExpect([]health.Step{{Send: []byte("x")}, {Receive: []byte("x")}}),
 		} {
-			for range 1000 { // package net dials three times before it believes that it is connected
+			for range 1000 { // package net dials three times before it accepts a self-connect
 				ctx, cancel := context.WithTimeout(t.Context(), testnet.Patience)
 				err := checker.Check(ctx, addr, "")
 				cancel()
@@ -48,7 +48,8 @@ func TestFaultSelfConnectOfChecks(t *testing.T) {
 	}
 }
 
-// tcpChecksRefused checks addr many times with a monitor, which must never report it up while nothing listens there.
+// tcpChecksRefused checks addr many times with a monitor, which must never report it up while
+// nothing listens there.
 func tcpChecksRefused(t *testing.T, addr *net.TCPAddr) {
 	t.Helper()
 	up := make(chan struct{}, 1)

@@ -10,9 +10,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultSelfConnect stops a local backend whose port the kernel also picks as a source port, for one dial in eight.
-// The proxy must not become its own backend: clients see a backend that refuses, never their own bytes, and the server
-// can bind its port again.
+// TestFaultSelfConnect stops a local backend whose port the kernel also picks as a source port, for
+// one dial in eight. The proxy must not become its own backend: clients see a refusing backend,
+// never their own bytes, and the server can bind its port again.
 func TestFaultSelfConnect(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -25,7 +25,7 @@ func TestFaultSelfConnect(t *testing.T) {
 				const clients = 200
 				for range clients {
 					c := p.dial()
-					_, _ = c.Write([]byte("hello")) // fails when the proxy was faster
+					_, _ = c.Write([]byte("hello")) // fails if the proxy was faster
 					if n, err := c.Read(make([]byte, 5)); n != 0 || err == nil {
 						t.Fatalf("the client reads %d bytes, %v: who has sent them?", n, err)
 					}

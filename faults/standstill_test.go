@@ -21,7 +21,7 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// stopped waits until the process stands still after a SIGSTOP.
+// stopped waits until a SIGSTOP has taken effect.
 func (p *process) stopped() {
 	p.t.Helper()
 	p.signal(syscall.SIGSTOP)
@@ -31,8 +31,9 @@ func (p *process) stopped() {
 	})
 }
 
-// TestFaultStandstill pauses a proxy for twice as long as any of its timers. What arrives during the pause must count: on a
-// quiet connection, on one that waits for an answer, in the queue, and on one that a graceful stop waits for.
+// TestFaultStandstill pauses a proxy for twice as long as any of its timers. What arrives during
+// the pause must count: on a quiet connection, on one that waits for an answer, in the queue, and
+// on one that a graceful shutdown waits for.
 func TestFaultStandstill(t *testing.T) {
 	const limit = time.Second
 	engines(t, func(t *testing.T, engine string) {

@@ -14,9 +14,10 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultStopDuringCheck stops the proxy with SIGSTOP while a check waits for its answer, for longer than the check
-// may take. One failure would take the backend down. Neither an answer that comes meanwhile nor one that is still on
-// its way may count as a failure, and the next check comes at once.
+// TestFaultStopDuringCheck stops the proxy with SIGSTOP while a check waits for its answer, for
+// longer than the timeout of the check. One failure would take the backend down. Neither an answer
+// that arrives during the stop nor one that is still on its way may count as a failure, and the
+// next check starts at once.
 func TestFaultStopDuringCheck(t *testing.T) {
 	testenv.NeedSuite(t, "faults")
 	b := testnet.Listen(t, "tcp", "")
@@ -28,7 +29,7 @@ func TestFaultStopDuringCheck(t *testing.T) {
 			if _, err := c.Read(make([]byte, 1000)); err == nil {
 				return c
 			}
-			c.Close() // the client that has seen that the proxy listens
+			c.Close() // the client that checked that the proxy listens
 		}
 	}
 	answer := func(c net.Conn) {
@@ -45,7 +46,7 @@ func TestFaultStopDuringCheck(t *testing.T) {
 		}
 		<-time.After(600 * time.Millisecond)
 		p.resume()
-		answer(asked()) // is made at once, or was due
+		answer(asked()) // starts at once, or was due
 		c.Close()
 	}
 	answer(asked())
@@ -55,7 +56,7 @@ func TestFaultStopDuringCheck(t *testing.T) {
 	}
 }
 
-// pause stops the process, and returns when it stands still.
+// pause stops the process, and returns once it has stopped.
 func (p *process) pause() {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGSTOP)

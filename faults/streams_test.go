@@ -15,12 +15,13 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestFaultHalfClose has each side end its stream first, with little and with much to say, and compares every byte.
+// TestFaultHalfClose has each side end its stream first, with few and with many bytes, and compares
+// every byte.
 func TestFaultHalfClose(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		p := run(t, settings{engine: engine, backends: []string{b.Addr}})
-		b.Accept(t).Close() // of the client with which run saw that l4proxy listens
+		b.Accept(t).Close() // the client that run made
 		for _, n := range []int64{1, 64 << 20} {
 			for _, clientFirst := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%d_client_first_%v", n, clientFirst), func(t *testing.T) {
@@ -51,8 +52,8 @@ func TestFaultHalfClose(t *testing.T) {
 	})
 }
 
-// TestFaultBackendNeverCloses has a client end its stream, and the backend keep its own open in silence: the
-// half_close timeout frees both.
+// TestFaultBackendNeverCloses has a client that ends its stream, and a silent backend that keeps
+// its own open. The half_close timeout frees both.
 func TestFaultBackendNeverCloses(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -76,7 +77,7 @@ func TestFaultBackendNeverCloses(t *testing.T) {
 	})
 }
 
-// TestFaultBackendRefuses has one of two backends refuse: no client notices.
+// TestFaultBackendRefuses has two backends of which one refuses. No client notices.
 func TestFaultBackendRefuses(t *testing.T) {
 	const many = 300
 	engines(t, func(t *testing.T, engine string) {
@@ -96,14 +97,14 @@ func TestFaultBackendRefuses(t *testing.T) {
 			}
 			twice += r.Attempts - 1
 		}
-		// The first to come, and one probe after 1, 3, 7, … seconds.
+		// The first client, and one probe after 1, 3, 7, … seconds.
 		if most := 1 + int(time.Since(began)/time.Second); twice > most {
 			t.Errorf("%d clients were sent to the refusing backend first, want at most %d", twice, most)
 		}
 	})
 }
 
-// TestFaultSynsSwallowed drops, by a rule of nftables, what is sent to a backend: the dial times out, and the next
+// TestFaultSynsSwallowed drops packets to a backend with nftables. The dial times out, and the next
 // backend serves.
 func TestFaultSynsSwallowed(t *testing.T) {
 	if !inNamespace(t) {
@@ -136,8 +137,8 @@ func TestFaultSynsSwallowed(t *testing.T) {
 	})
 }
 
-// TestFaultSourcePortsRunOut leaves few source ports: a client for whom there is none sees a local error, and the
-// backend is blamed for nothing.
+// TestFaultSourcePortsRunOut leaves few source ports. A client that gets no port ends with a local
+// error, which does not count against the backend.
 func TestFaultSourcePortsRunOut(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -146,7 +147,7 @@ func TestFaultSourcePortsRunOut(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "127.0.0.1:9000", testnet.Echo)
 		p := run(t, settings{engine: engine, backends: []string{b.Addr}, listener: "    timeouts: {idle: 1m}"})
 		testnet.Eventually(t, "l4proxy is quiet", func() bool { return len(p.records()) == 1 })
-		// Ports of each engine's own: those of the one before may still be in TIME_WAIT.
+		// Each engine has its own ports: those of the previous engine may still be in TIME_WAIT.
 		first := 50000 + 100*len(engine)
 		setting(t, "net/ipv4/ip_local_port_range", fmt.Sprintf("%d %d", first, first+7))
 		defer setting(t, "net/ipv4/ip_local_port_range", "32768 60999")
@@ -172,7 +173,7 @@ func TestFaultSourcePortsRunOut(t *testing.T) {
 			}
 			return local == failed
 		})
-		// Ports that a reset has freed are used again at once: the backend was not left aside.
+		// Ports that a reset has freed are used again at once: the backend is not in backoff.
 		for _, c := range inside {
 			_ = c.Close()
 		}
@@ -185,7 +186,7 @@ func TestFaultSourcePortsRunOut(t *testing.T) {
 	})
 }
 
-// TestFaultMappedAddresses has IPv4 clients come to an IPv6 socket: rules for IPv4 hold for them.
+// TestFaultMappedAddresses connects IPv4 clients to an IPv6 socket. IPv4 rules apply to them.
 func TestFaultMappedAddresses(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -211,9 +212,9 @@ func TestFaultMappedAddresses(t *testing.T) {
 	})
 }
 
-// TestFaultLogBlocked has nobody read the log, and a full disk take it: traffic goes on.
+// TestFaultLogBlocked logs to a pipe that is never read, and to a full disk. Traffic continues.
 func TestFaultLogBlocked(t *testing.T) {
-	const many = 3000 // lines of 300 bytes: more than a pipe and the log's queue hold
+	const many = 3000 // lines of 300 bytes: more than a pipe and the log queue hold
 	engines(t, func(t *testing.T, engine string) {
 		for _, kind := range []string{"pipe", "full"} {
 			t.Run(kind, func(t *testing.T) {
@@ -250,7 +251,8 @@ func TestFaultLogBlocked(t *testing.T) {
 	})
 }
 
-// TestFaultKilled kills the proxy with SIGKILL while it works, and starts another on the same port and socket at once.
+// TestFaultKilled kills the working proxy with SIGKILL, and at once starts another on the same port
+// and socket.
 func TestFaultKilled(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)

@@ -16,8 +16,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestFaultPeerVanishes cuts a peer off without a FIN or a reset, on either side, while it is silent and while bytes
-// are on their way to it: keepalive and TCP_USER_TIMEOUT free the connection.
+// TestFaultPeerVanishes cuts a peer off without a FIN or a reset, on either side, while it is
+// silent and while bytes are in flight to it. Keepalive and TCP_USER_TIMEOUT free the connection.
 func TestFaultPeerVanishes(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -34,7 +34,7 @@ func TestFaultPeerVanishes(t *testing.T) {
 			{"backend_that_is_sent_to", true, proxy.SideBackend},
 		} {
 			t.Run(test.name, func(t *testing.T) {
-				// Each case has addresses of its own, which are cut off for good.
+				// Each case has its own addresses, which are cut off for good.
 				gone := netip.AddrFrom4([4]byte{127, 0, byte(len(engine)), byte(10 + i)}).String()
 				back := "127.0.0.1"
 				if test.side == proxy.SideBackend {
@@ -86,9 +86,8 @@ func TestFaultPeerVanishes(t *testing.T) {
 	})
 }
 
-// TestFaultManyPeersVanish cuts off many clients at once that send and are sent to: whichever operation meets the
-// kernel's finding first, each is logged as vanished. (A client that vanishes in the moment between two bytes of its own
-// is no different.)
+// TestFaultManyPeersVanish cuts off many clients at once while bytes move both ways. Whichever
+// operation gets the kernel's error first, each client is logged as vanished.
 func TestFaultManyPeersVanish(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -125,7 +124,8 @@ func TestFaultManyPeersVanish(t *testing.T) {
 		moving.Wait()
 		drop(t, "ip saddr "+gone)
 		drop(t, "ip daddr "+gone)
-		// One whose window was shut at the cut is given up after minutes only: its living peer could pause as long.
+		// A client whose window was closed at the cut is given up only after minutes: a living peer
+		// could pause that long.
 		found, enough := 0, time.After(6*time.Second)
 		for waiting := true; waiting && found < clients; {
 			select {
@@ -144,8 +144,8 @@ func TestFaultManyPeersVanish(t *testing.T) {
 	})
 }
 
-// TestFaultUploaderVanishes cuts off clients that upload to a backend that reads nothing: no operation of the proxy is in
-// flight towards them.
+// TestFaultUploaderVanishes cuts off clients that upload to a backend that reads nothing. The proxy
+// has no operation in flight towards them.
 func TestFaultUploaderVanishes(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -188,7 +188,8 @@ func TestFaultUploaderVanishes(t *testing.T) {
 	})
 }
 
-// inProcess runs a proxy with a short keepalive, which the configuration does not offer, and returns its address.
+// inProcess runs a proxy with a short keepalive, which the configuration does not offer, and
+// returns its address.
 func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record) string {
 	t.Helper()
 	backends := []*backend.Backend{{Address: address, Pool: "back", Weight: 1}}

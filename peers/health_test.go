@@ -21,16 +21,15 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// healthCheck is a way to check a server, and what it says when that hangs.
+// healthCheck is a way to check a server, and the error that it reports when the server hangs.
 type healthCheck struct {
 	name    string
 	checker health.Checker
 	port    int
-	hangs   string // "": it does not notice
+	hangs   string // "": the check does not notice
 }
 
-// TestPeerHealthChecks watches real servers while they work, hang and end. None
-// goes through a proxy.
+// TestPeerHealthChecks checks real servers while they work, hang and exit, without a proxy.
 func TestPeerHealthChecks(t *testing.T) {
 	testenv.NeedSuite(t, "peers")
 	t.Run("Redis", func(t *testing.T) {
@@ -56,8 +55,8 @@ func TestPeerHealthChecks(t *testing.T) {
 		}.run(t)
 		server := startPostgres(t, tools, template, owner)
 		port, _ := strconv.Atoi(server.port)
-		// SSLRequest: the answer is N, for this server has no certificate
-		// ("Message Formats" in PostgreSQL's manual).
+		// SSLRequest: the answer is N, because this server has no certificate ("Message Formats" in
+		// PostgreSQL's manual).
 		request := []byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}
 		ssl := health.NewExpect([]health.Step{{Send: request}, {Receive: []byte("N")}})
 		watchLife(t, server.pid(), syscall.SIGINT, []healthCheck{
@@ -99,8 +98,8 @@ func TestPeerHealthChecks(t *testing.T) {
 	})
 }
 
-// watchLife checks the server of a process group in several ways: it works, it
-// is stopped, it goes on, it ends.
+// watchLife checks the server of a process group in several ways while it works, is stopped,
+// continues and exits.
 func watchLife(t *testing.T, pid int, end syscall.Signal, checks []healthCheck) {
 	t.Helper()
 	signal := func(s syscall.Signal) {
@@ -108,12 +107,12 @@ func watchLife(t *testing.T, pid int, end syscall.Signal, checks []healthCheck) 
 			t.Fatalf("%v: %v", s, err)
 		}
 	}
-	t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGCONT) }) // a stopped process does not end
+	t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGCONT) }) // a stopped process does not handle SIGTERM
 
 	const none = "<nil>"
 	var groups []health.Group
 	backends := map[string]*backend.Backend{}
-	// What is told of whom: of everybody, and of those who notice that a server hangs.
+	// The events to expect: of all checks, and of those that notice a hanging server.
 	well, hanging, wellAgain, gone := map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
 	for _, c := range checks {
 		well[c.name], gone[c.name] = none, "connect: connection refused"

@@ -9,7 +9,7 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// iperf3Result is the part of iperf3's JSON that is looked at.
+// iperf3Result is the part of iperf3's JSON that the test uses.
 type iperf3Result struct {
 	Error string `json:"error"`
 	End   struct {
@@ -21,7 +21,7 @@ type iperf3Result struct {
 
 type iperf3Sum struct {
 	Bytes       uint64  `json:"bytes"`
-	Retransmits *uint64 `json:"retransmits"` // known to a TCP sender
+	Retransmits *uint64 `json:"retransmits"` // only a TCP sender knows it
 }
 
 func TestPeerIperf3(t *testing.T) {
@@ -44,8 +44,8 @@ pools:
 		down := runIperf3(t, iperf3, p.port(t, "download"), streams, "--reverse")
 
 		all := p.stop(t)
-		// Beside the streams there is a connection for the two to talk. When the
-		// time is over a sender closes, or is closed upon, with bytes under way.
+		// Besides the streams there is a control connection. At the end of the test, a sender
+		// closes, or its peer closes, with bytes in flight.
 		ways := []string{"closed client", "closed backend", "reset client", "reset backend"}
 		all.of("upload").ended(t, "upload", streams+1, ways...)
 		all.of("download").ended(t, "download", streams+1, ways...)

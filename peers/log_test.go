@@ -27,9 +27,8 @@ type connection struct {
 
 type connections []connection
 
-// readLog returns the finished connections, after it has checked what holds for
-// every log here: no line above info but those expected, nobody had to be closed at the end, and
-// every client was served.
+// readLog returns the finished connections. It checks that the log has no unexpected line above
+// level info, that no connection had to be closed at the end, and that every client was served.
 func readLog(t testing.TB, log string, expected ...string) connections {
 	t.Helper()
 	var all connections
@@ -76,7 +75,7 @@ func (cs connections) of(listener string) connections {
 	return slices.DeleteFunc(slices.Clone(cs), func(c connection) bool { return c.Listener != listener })
 }
 
-// bytes returns the sums in both directions.
+// bytes returns the sums of both directions.
 func (cs connections) bytes() (in, out uint64) {
 	for _, c := range cs {
 		in += c.BytesIn
@@ -103,8 +102,8 @@ func (cs connections) endings() map[string]int {
 	return counts
 }
 
-// ended checks that there are n connections, at the first attempt each, and that
-// all ended in one of the ways allowed, each given as "reason side".
+// ended checks that there are n connections, that each needed one attempt, and that each ended in
+// one of the given ways, written as "reason side".
 func (cs connections) ended(t testing.TB, what string, n int, allowed ...string) {
 	t.Helper()
 	if len(cs) != n {
@@ -122,7 +121,7 @@ func (cs connections) ended(t testing.TB, what string, n int, allowed ...string)
 	}
 }
 
-// within checks that a count lies between two bounds.
+// within checks that a count lies between two limits.
 func within(t testing.TB, what string, got, least, most uint64) {
 	t.Helper()
 	if got < least || got > most {

@@ -13,9 +13,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// tempDir is a directory that other users may enter: PostgreSQL refuses to run
-// as root, and testing's own directories lie in one that only their user may
-// enter. It is removed with the test.
+// tempDir returns a directory that other users may enter, and removes it at the end of the test.
+// PostgreSQL refuses to run as root, and only the owner may enter the parent of t.TempDir.
 func tempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "l4proxy-peers-")
@@ -23,7 +22,7 @@ func tempDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// Children of a server that was killed may still be on their way out.
+		// Children of a killed server may still be exiting.
 		testnet.Within(patience, func() bool { err = os.RemoveAll(dir); return err == nil })
 		if err != nil {
 			t.Error(err)
@@ -35,9 +34,9 @@ func tempDir(t testing.TB) string {
 	return dir
 }
 
-// freePort is a TCP port of the loopback address that nobody listens on, for
-// servers that cannot be given port 0. It lies below those that the kernel gives
-// to clients, so that none of them takes it meanwhile (ip(7), ip_local_port_range).
+// freePort returns an unused TCP port of the loopback address, for servers that do not accept port
+// 0. It lies below the ports that the kernel assigns to clients, so that no client takes it in the
+// meantime (ip(7), ip_local_port_range).
 func freePort(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
@@ -61,7 +60,7 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-// noise is n bytes that no compression shortens, the same for the same seed.
+// noise returns n incompressible bytes, the same for the same seed.
 func noise(seed byte, n int) []byte {
 	data := make([]byte, n)
 	rand.NewChaCha8([32]byte{seed}).Read(data)

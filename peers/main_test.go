@@ -11,7 +11,7 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// buildDir holds the program under test once a test has asked for it.
+// buildDir holds the program under test, once a test has built it.
 var buildDir string
 
 func TestMain(m *testing.M) {
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program builds l4proxy the way "make build" does, once, and returns its path.
+// program builds l4proxy once, as "make build" does, and returns its path.
 var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "l4proxy-peers-")
 	if err != nil {
@@ -41,8 +41,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// eachEngine runs test once with each engine. What is common to both is set up
-// before, by the test that calls it.
+// eachEngine runs test once with each engine. The caller sets up what both share.
 func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	if _, err := program(); err != nil {

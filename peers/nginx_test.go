@@ -28,14 +28,14 @@ const (
 	nginxSmall  = 4 << 10
 )
 
-// nginx is a running server that has the files /large and /small, takes uploads
-// under /upload/, and writes a line for each request.
+// nginx is a running server with the files /large and /small. It accepts uploads under /upload/ and
+// logs one line per request.
 type nginx struct {
 	dir   string
 	certs string // the certificate of its HTTPS port, in PEM
 	http  int
 	https int
-	bare  int // the answer to everything is three bytes, and nothing is logged
+	bare  int // answers every request with three bytes, and logs nothing
 }
 
 const nginxConfig = `
@@ -86,7 +86,7 @@ func startNginx(t testing.TB, large, small []byte) nginx {
 	writeFile(t, filepath.Join(n.dir, "files", "large"), large, 0o644)
 	writeFile(t, filepath.Join(n.dir, "files", "small"), small, 0o644)
 	selfSigned(t, n.certs, filepath.Join(n.dir, "key.pem"))
-	user := "" // only root may change to another user, whom our directory would keep out
+	user := "" // only root may change to another user, which could not enter the directory
 	if os.Geteuid() == 0 {
 		user = "user root;"
 	}
@@ -121,8 +121,8 @@ func selfSigned(t testing.TB, certFile, keyFile string) {
 	writeFile(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600)
 }
 
-// takeAccount returns what nginx has received and sent since the last call, and
-// for how many requests.
+// takeAccount returns the bytes that nginx has received and sent since the last call, and the
+// number of requests.
 func (n nginx) takeAccount(t testing.TB) (in, out uint64, requests int) {
 	t.Helper()
 	path := filepath.Join(n.dir, "access.log")
@@ -170,8 +170,8 @@ pools:
 		download(t, curl, large, httpsURL+"/large", "--cacert", server.certs)
 
 		all := p.stop(t)
-		// wrk begins with a connection to see whether anybody listens, and ends when
-		// its time is over: to the answers that come then it replies with resets.
+		// wrk first connects once to test the address. At its end, it answers responses that still
+		// arrive with resets.
 		wrked := all.of("wrk")
 		within(t, "connections of wrk", uint64(len(wrked)), wrkConnections, wrkConnections+1)
 		wrked.ended(t, "wrk", len(wrked), "closed client", "reset client")
@@ -184,11 +184,12 @@ pools:
 			t.Errorf("HTTP: bytes in and out %d and %d for %d requests, nginx has %d and %d for %d",
 				in, out, closings+2, wantIn, wantOut, n)
 		}
-		// With "Connection: close" it is the server that closes, unless the client,
-		// which knows the length of the answer, is faster.
+		// With "Connection: close" the server closes, unless the client is faster: it knows the
+		// length of the response.
 		http.ended(t, "HTTP", closings+2, "closed client", "closed backend")
 		https := all.of("https")
-		// curl says good-bye (close_notify, RFC 8446 section 6.1) before it closes, and nginx closes when it reads that.
+		// curl sends close_notify (RFC 8446 section 6.1) before it closes, and nginx closes when it
+		// reads that.
 		https.ended(t, "HTTPS", 1, "closed client", "closed backend")
 		_, out = https.bytes()
 		within(t, "HTTPS bytes out", out, nginxLarge, nginxLarge+nginxLarge/100) // records of 16 KiB with 22 bytes around each
@@ -200,7 +201,7 @@ var (
 	wrkTrouble  = regexp.MustCompile(`(?m)^\s+(Socket errors|Non-2xx or 3xx responses):.*$`)
 )
 
-// runWrk loads the address for two seconds and returns how many requests were answered.
+// runWrk loads the address for two seconds and returns the number of answered requests.
 func runWrk(t *testing.T, wrk, address string, connections int) uint64 {
 	t.Helper()
 	out := command{argv: []string{wrk, "-t", "1", "-c", strconv.Itoa(connections), "-d", "2s", "http://" + address + "/"}}.run(t)
@@ -218,8 +219,8 @@ func runWrk(t *testing.T, wrk, address string, connections int) uint64 {
 	return n
 }
 
-// checkWrk compares bytes with requests: all answers are equally long, and each
-// connection may have had one more than wrk counted.
+// checkWrk compares bytes with requests. All responses have the same length, and each connection
+// may have received one more than wrk counted.
 func checkWrk(t *testing.T, cs connections, server nginx, requests uint64, connections int) {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", server.bare), patience)
@@ -242,7 +243,7 @@ func checkWrk(t *testing.T, cs connections, server nginx, requests uint64, conne
 	within(t, "bytes out to wrk", out, requests*size, (requests+uint64(connections))*size)
 }
 
-// download fetches a URL and compares what comes.
+// download fetches a URL and compares the content.
 func download(t *testing.T, curl string, want []byte, url string, more ...string) {
 	t.Helper()
 	d := newDigest()
@@ -253,14 +254,14 @@ func download(t *testing.T, curl string, want []byte, url string, more ...string
 	}
 }
 
-// upload puts a file and compares what nginx has stored.
+// upload uploads a file and compares what nginx has stored.
 func upload(t *testing.T, curl string, server nginx, data []byte, url string) {
 	t.Helper()
 	source := filepath.Join(server.dir, "source")
 	writeFile(t, source, data, 0o644)
 	command{argv: []string{
 		curl, "--silent", "--show-error", "--fail", "--max-time", "30",
-		"--header", "Expect:", // "100 Continue" would not be in nginx's account
+		"--header", "Expect:", // nginx does not count "100 Continue"
 		"--upload-file", source, url,
 	}}.run(t)
 	_, path, _ := strings.Cut(url, "/upload/")
@@ -273,7 +274,7 @@ func upload(t *testing.T, curl string, server nginx, data []byte, url string) {
 	}
 }
 
-// closeEachTime makes n requests one after another, each on a connection of its own.
+// closeEachTime makes n requests one after another, each on its own connection.
 func closeEachTime(t *testing.T, curl, url string, n int) {
 	t.Helper()
 	out := command{argv: []string{

@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// postgresTools are the programs of PostgreSQL's packages, found before anything is set up.
+// postgresTools are the paths of PostgreSQL's programs.
 type postgresTools struct{ initdb, postgres, pgbench, psql string }
 
-// postgres is a running server with a data directory of its own.
+// postgres is a running server with its own data directory.
 type postgres struct {
 	*process
 	dir  string // of its unix socket, and of its data
 	port string
 }
 
-// postgresUser is who runs the servers: they refuse to run as root.
+// postgresUser is the user that runs the servers, which refuse to run as root.
 func postgresUser(t testing.TB) *syscall.Credential {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -31,14 +31,14 @@ func postgresUser(t testing.TB) *syscall.Credential {
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {
-		t.Fatal(err) // Debian's package makes it
+		t.Fatal(err) // Debian's package creates it
 	}
 	uid, _ := strconv.ParseUint(u.Uid, 10, 32) // numbers on every Unix (os/user)
 	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// postgresDir is a temporary directory that belongs to the servers' user.
+// postgresDir returns a temporary directory that the servers' user owns.
 func postgresDir(t testing.TB, owner *syscall.Credential) string {
 	t.Helper()
 	dir := tempDir(t)
@@ -61,7 +61,7 @@ func startPostgres(t testing.TB, tools postgresTools, template string, owner *sy
 		argv: []string{
 			tools.postgres, "-D", data, "-c", "port=" + port, "-c", "listen_addresses=127.0.0.1",
 			"-c", "unix_socket_directories=" + dir, "-c", "max_connections=20", "-c", "shared_buffers=32MB",
-			// A server that is killed leaves what it had in /dev/shm.
+			// A killed server leaves its files in /dev/shm.
 			"-c", "dynamic_shared_memory_type=mmap",
 			"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "max_wal_size=2GB", "-c", "autovacuum=off",
 		},
@@ -72,14 +72,14 @@ func startPostgres(t testing.TB, tools postgresTools, template string, owner *sy
 	return &postgres{process: p, dir: dir, port: port}
 }
 
-// socket is the path of the server's unix socket, by libpq's convention.
+// socket returns the path of the server's unix socket, by libpq's convention.
 func (s *postgres) socket() string { return filepath.Join(s.dir, ".s.PGSQL."+s.port) }
 
-// kill ends the server and the backend process of one session as a crash would.
+// kill kills the server and the backend process of one session, like a crash.
 func (s *postgres) kill(t testing.TB, session int) {
 	t.Helper()
-	// Line 7 of postmaster.pid names the System V segment that keeps a second
-	// server off the data; a server that is killed leaves it behind.
+	// Line 7 of postmaster.pid names the System V segment that protects the data from a second
+	// server. A killed server leaves it behind.
 	lock, err := os.ReadFile(filepath.Join(s.dir, "data", "postmaster.pid"))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func (s *postgres) kill(t testing.TB, session int) {
 	}
 }
 
-// sql runs statements through psql and returns the bare result.
+// sql runs statements through psql and returns the unaligned result.
 func (tools postgresTools) sql(t testing.TB, host, port, statements string) string {
 	t.Helper()
 	return strings.TrimSpace(tools.psqlAt(host, port, "-c", statements).run(t))

@@ -15,9 +15,9 @@ import (
 
 const loopback = "127.0.0.1"
 
-// goodbye is how a session ends: the client sends Terminate and closes at once,
-// and on a busy machine the server, which closes when it reads that message, may
-// still be first ("Message Flow, Termination" in PostgreSQL's manual).
+// goodbye is how a session ends: the client sends Terminate and closes at once. On a busy machine,
+// the server may still be first, because it closes when it reads that message ("Message Flow,
+// Termination" in PostgreSQL's manual).
 var goodbye = []string{"closed client", "closed backend"}
 
 func TestPeerPostgreSQL(t *testing.T) {
@@ -72,8 +72,8 @@ pools:
 	})
 }
 
-// postgresBench makes pgbench's tables anew and runs its transactions, through
-// the proxy at host and port.
+// postgresBench recreates pgbench's tables and runs its transactions, through the proxy at host and
+// port.
 func postgresBench(t *testing.T, tools postgresTools, direct *postgres, host, port string) {
 	t.Helper()
 	at := []string{"-h", host, "-p", port, "-U", "postgres"}
@@ -87,8 +87,8 @@ func postgresBench(t *testing.T, tools postgresTools, direct *postgres, host, po
 	}
 }
 
-// postgresCopy copies a table out and into another one, both through the proxy,
-// and returns the size of the text.
+// postgresCopy copies one table to another through the proxy in both directions, and returns the
+// size of the text.
 func postgresCopy(t *testing.T, tools postgresTools, direct *postgres, outPort, inPort string) uint64 {
 	t.Helper()
 	const columns = "(id int, filler text)"
@@ -113,7 +113,7 @@ func postgresCopy(t *testing.T, tools postgresTools, direct *postgres, outPort, 
 	sent := make(chan error, 1)
 	go func() {
 		_, _, err := source.try()
-		write.CloseWithError(err) // nil is the end of the text
+		write.CloseWithError(err) // nil ends the text
 		sent <- err
 	}()
 	target := tools.psqlAt(loopback, inPort, "-c", "COPY target FROM STDIN")
@@ -132,8 +132,8 @@ func postgresCopy(t *testing.T, tools postgresTools, direct *postgres, outPort, 
 	return want.n
 }
 
-// checkCopies looks at the connections of postgresCopy. The protocol adds a few
-// bytes to each row, which has a kilobyte here.
+// checkCopies checks the connections of postgresCopy. The protocol adds a few bytes to each row of
+// one kilobyte.
 func checkCopies(t *testing.T, copyOut, copyIn connections, size uint64) {
 	t.Helper()
 	copyOut.ended(t, "COPY TO", 1, goodbye...)
@@ -147,8 +147,8 @@ func checkCopies(t *testing.T, copyOut, copyIn connections, size uint64) {
 	within(t, "bytes out of COPY FROM", out, 1, talk)
 }
 
-// postgresKill kills the server that is busy with a client's query. The client is
-// told, and the next ones are served by the other server.
+// postgresKill kills the server that is running a client's query. The client gets an error, and the
+// other server serves the next clients.
 func postgresKill(t *testing.T, tools postgresTools, port string, first, second *postgres) (victim, survivor *postgres) {
 	t.Helper()
 	client := tools.psqlAt(loopback, port).start(t)
@@ -181,8 +181,8 @@ func postgresKill(t *testing.T, tools postgresTools, port string, first, second 
 	return victim, survivor
 }
 
-// checkFailover looks at the connections of postgresKill: the one whose server
-// died, and those that came after it.
+// checkFailover checks the connections of postgresKill: the one whose server died, and the later
+// ones.
 func checkFailover(t *testing.T, cs connections, victim, survivor *postgres) {
 	t.Helper()
 	var broken, next connections
@@ -204,6 +204,7 @@ func checkFailover(t *testing.T, cs connections, victim, survivor *postgres) {
 		next[i].Attempts = 1
 	}
 	next.ended(t, "connections after the kill", 4, goodbye...)
-	// Equal counts rotate, so that one of them comes to the dead server; then that is left aside for a second or more.
+	// Ties rotate, so one of them is sent to the dead server, which is then in backoff for at least
+	// a second.
 	within(t, "dials of the dead server", uint64(refused), 1, 2)
 }

@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// patience bounds every wait for something that should come at once.
+	// patience bounds every wait for something that should happen at once.
 	patience = 10 * time.Second
-	// commandLimit bounds a client that has work to do.
+	// commandLimit bounds a client that does work.
 	commandLimit = 30 * time.Second
 )
 
-// command is a program to be run.
+// command is a program to run.
 type command struct {
 	argv   []string
 	dir    string
-	env    []string            // added to the test's own
-	user   *syscall.Credential // nil: the test's own
+	env    []string            // added to that of the test
+	user   *syscall.Credential // nil: that of the test
 	stdin  io.Reader
 	stdout io.Writer      // nil: kept
 	stop   syscall.Signal // asks a process to end; 0 is SIGTERM
@@ -39,7 +39,7 @@ func (c command) build(ctx context.Context) *exec.Cmd {
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Stdin = c.stdin
-	// A group of its own: what it forks can be ended with it.
+	// Its own process group, so that its children can be ended with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.user}
 	cmd.WaitDelay = patience
 	return cmd
@@ -47,8 +47,7 @@ func (c command) build(ctx context.Context) *exec.Cmd {
 
 func (c command) name() string { return filepath.Base(c.argv[0]) }
 
-// run waits until the program has done its work, and returns what it wrote to
-// stdout. The test fails at once when the program does.
+// run runs the program to its end and returns its stdout. The test fails if the program fails.
 func (c command) run(t testing.TB) string {
 	t.Helper()
 	stdout, stderr, err := c.try()
@@ -76,17 +75,17 @@ func (c command) try() (stdout, stderr string, err error) {
 	return out.String(), errs.String(), err
 }
 
-// process is a program that goes on beside the test.
+// process is a program that runs in parallel to the test.
 type process struct {
 	name           string
 	cmd            *exec.Cmd
 	stdin          io.WriteCloser
 	stdout, stderr output
-	exited         chan struct{} // closed when it has been waited for
+	exited         chan struct{} // closed after the process was waited for
 }
 
-// start starts a program that the test ends, at the latest when it ends itself.
-// Without stdin of its own it gets a pipe, for the test to type into.
+// start starts a program, which is ended no later than the test. If the command has no stdin, the
+// process gets a pipe for the test to write to.
 func (c command) start(t testing.TB) *process {
 	t.Helper()
 	p := &process{name: c.name(), cmd: c.build(context.Background()), exited: make(chan struct{})}
@@ -103,7 +102,7 @@ func (c command) start(t testing.TB) *process {
 	}
 	go func() {
 		defer close(p.exited)
-		_ = p.cmd.Wait() // how it ended is looked at by those who care
+		_ = p.cmd.Wait() // callers that care check how it ended
 	}()
 	stop := c.stop
 	if stop == 0 {
@@ -115,10 +114,10 @@ func (c command) start(t testing.TB) *process {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// end asks the process to end, and kills it with its group when it does not.
+// end asks the process to end, and kills its process group if it does not.
 func (p *process) end(t testing.TB, signal syscall.Signal) {
 	t.Helper()
-	_ = p.cmd.Process.Signal(signal) // it may have ended by itself
+	_ = p.cmd.Process.Signal(signal) // it may already have ended
 	if !p.ended() {
 		_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 		<-p.exited
@@ -136,7 +135,7 @@ func (p *process) ended() bool {
 	}
 }
 
-// typed writes a line to the process.
+// typed writes a line to the stdin of the process.
 func (p *process) typed(t testing.TB, line string) {
 	t.Helper()
 	if _, err := io.WriteString(p.stdin, line+"\n"); err != nil {
@@ -144,8 +143,8 @@ func (p *process) typed(t testing.TB, line string) {
 	}
 }
 
-// says waits until the process has written what matches the pattern to out, and
-// returns the match and its groups.
+// says waits until the output of the process matches the pattern, and returns the match and its
+// groups.
 func (p *process) says(t testing.TB, out *output, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile("(?m)" + pattern)
@@ -158,7 +157,7 @@ func (p *process) says(t testing.TB, out *output, pattern string) []string {
 		select {
 		case <-changed:
 		case <-exited:
-			exited = nil // all its output has come: look once more
+			exited = nil // its output is complete: check once more
 			if text, _ := out.read(); !re.MatchString(text) {
 				t.Fatalf("%s ended without saying %q\n%s", p.name, pattern, p.said())
 			}
@@ -168,7 +167,7 @@ func (p *process) says(t testing.TB, out *output, pattern string) []string {
 	}
 }
 
-// said is what the process has written, for a failure's message.
+// said returns what the process has written, for failure messages.
 func (p *process) said() string {
 	stdout, _ := p.stdout.read()
 	stderr, _ := p.stderr.read()

@@ -19,11 +19,11 @@ import (
 type l4proxy struct {
 	*process
 	workers  int
-	baseline map[string]int // descriptors when it had served nobody
+	baseline map[string]int // descriptors before the first client
 }
 
-// startProxy runs the program with a configuration in the full form, to which
-// the engine and a log in JSON are added, and returns when it listens.
+// startProxy runs the program with a configuration in the full form, plus the engine and a log in
+// JSON. It returns when the proxy listens.
 func startProxy(t testing.TB, engine, config string) *l4proxy {
 	t.Helper()
 	binary, err := program()
@@ -46,13 +46,13 @@ func startProxy(t testing.TB, engine, config string) *l4proxy {
 	return p
 }
 
-// address is where a listener listens: host:port, or the path of a unix socket.
+// address returns the address of a listener: host:port, or the path of a unix socket.
 func (p *l4proxy) address(t testing.TB, listener string) string {
 	t.Helper()
 	return p.says(t, &p.stderr, `"listening","listener":"`+listener+`","address":"(?:unix:)?([^"]+)"`)[1]
 }
 
-// port is the TCP port of a listener.
+// port returns the TCP port of a listener.
 func (p *l4proxy) port(t testing.TB, listener string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(p.address(t, listener))
@@ -62,7 +62,7 @@ func (p *l4proxy) port(t testing.TB, listener string) string {
 	return port
 }
 
-// descriptors counts what the proxy has open, by kind.
+// descriptors counts the open descriptors of the proxy, by kind.
 func (p *l4proxy) descriptors(t testing.TB) map[string]int {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", p.pid())
@@ -74,7 +74,7 @@ func (p *l4proxy) descriptors(t testing.TB) map[string]int {
 	for _, e := range entries {
 		target, err := os.Readlink(filepath.Join(dir, e.Name()))
 		if err != nil {
-			continue // closed meanwhile
+			continue // closed in the meantime
 		}
 		kind, _, _ := strings.Cut(target, ":[") // socket:[1234]
 		kinds[kind]++
@@ -82,11 +82,11 @@ func (p *l4proxy) descriptors(t testing.TB) map[string]int {
 	return kinds
 }
 
-// pipesKept is how many pipes each event loop keeps for the next bulk transfer;
-// what it has beyond them is closed when nothing moves.
+// pipesKept is the number of pipes that each event loop keeps for the next bulk transfer. It closes
+// the others when idle.
 const pipesKept = 4
 
-// settled reports whether the descriptors are those of a proxy that serves nobody.
+// settled reports whether the descriptors are those of a proxy without clients.
 func (p *l4proxy) settled(t testing.TB) bool {
 	t.Helper()
 	now := p.descriptors(t)
@@ -103,9 +103,8 @@ func (p *l4proxy) settled(t testing.TB) bool {
 	return true
 }
 
-// stop ends the proxy after its clients have gone, checks that they left nothing
-// behind, and returns the connections that it logged. expected are the messages
-// above info that are right in this test.
+// stop stops the proxy after its clients have left, checks that they left nothing behind, and
+// returns the logged connections. expected are the messages above level info that this test allows.
 func (p *l4proxy) stop(t testing.TB, expected ...string) connections {
 	t.Helper()
 	if !testnet.Within(patience, func() bool { return p.settled(t) }) {

@@ -29,7 +29,7 @@ func startRedis(t testing.TB) redis {
 	return redis{port}
 }
 
-// ask sends inline commands past the proxy, in one segment, and returns the answers.
+// ask sends inline commands directly to the server, in one segment, and returns the answers.
 func (r redis) ask(t testing.TB, commands string) string {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", r.port), patience)
@@ -49,14 +49,14 @@ func (r redis) ask(t testing.TB, commands string) string {
 }
 
 const (
-	// Redis counts bytes when it has read or written them: after the reset come
-	// its two answers, before the answer with the counts comes the question.
+	// Redis counts bytes when it has read or written them. The counts include the two answers after
+	// the reset, and the question before the answer.
 	redisReset       = "CONFIG RESETSTAT\r\nQUIT\r\n"
 	redisResetAnswer = "+OK\r\n+OK\r\n"
 	redisInfo        = "INFO all\r\nQUIT\r\n"
 )
 
-// resetCounts starts the server's own account of bytes and commands anew.
+// resetCounts resets the server's counts of bytes and commands.
 func (r redis) resetCounts(t testing.TB) {
 	t.Helper()
 	if answer := r.ask(t, redisReset); answer != redisResetAnswer {
@@ -64,8 +64,8 @@ func (r redis) resetCounts(t testing.TB) {
 	}
 }
 
-// counts is what others have sent and received since resetCounts, and how many
-// SET and GET commands they gave.
+// counts returns the bytes that other clients have sent and received since resetCounts, and the
+// number of their SET and GET commands.
 func (r redis) counts(t testing.TB) (in, out, sets, gets uint64) {
 	t.Helper()
 	info := r.ask(t, redisInfo)
@@ -120,8 +120,8 @@ pools:
 			t.Errorf("%d SET and %d GET arrived, want %d each", sets, gets, 2*requests+1)
 		}
 		both := all.of("both")
-		// Two runs of two tests each, and in each run perhaps a connection that
-		// asks for the server's configuration.
+		// Two runs of two tests each. Each run may add a connection that asks for the server's
+		// configuration.
 		within(t, "connections of redis-benchmark", uint64(len(both)), 4*clients, 4*clients+2)
 		both.ended(t, "redis-benchmark", len(both), "closed client")
 		for backend, n := range both.backends() {
@@ -148,7 +148,7 @@ func redisBenchmark(t *testing.T, benchmark, port string, requests, clients, pip
 	}
 }
 
-// redisValue stores a large value and gets it back.
+// redisValue stores a large value and reads it back.
 func redisValue(t *testing.T, cli, port string, value []byte) {
 	t.Helper()
 	set := command{
@@ -165,8 +165,8 @@ func redisValue(t *testing.T, cli, port string, value []byte) {
 	}
 }
 
-// redisPubSub has one subscriber and then one publisher on each backend, which
-// least connections sees to: messages come down connections that said nothing.
+// redisPubSub has one subscriber and one publisher per backend, which least_conn takes care of.
+// Messages arrive on connections that are otherwise silent.
 func redisPubSub(t *testing.T, cli, port string) {
 	t.Helper()
 	argv := []string{cli, "-h", "127.0.0.1", "-p", port}
@@ -180,7 +180,7 @@ func redisPubSub(t *testing.T, cli, port string) {
 		publisher := command{argv: argv}.start(t)
 		publishers = append(publishers, publisher)
 		publisher.typed(t, fmt.Sprintf("PUBLISH news from-%d", i))
-		publisher.says(t, &publisher.stdout, `^1\n`) // subscribers who got it
+		publisher.says(t, &publisher.stdout, `^1\n`) // number of subscribers that got it
 	}
 	heard := map[string]bool{}
 	for _, s := range subscribers {

@@ -14,8 +14,8 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// sshIdle is how long the interactive session says nothing: beyond the second
-// after which a loop counts as quiet and gives back what it can.
+// sshIdle is how long the interactive session is silent: longer than the second after which an idle
+// loop gives memory back.
 const sshIdle = 1500 * time.Millisecond
 
 const sshdConfig = `
@@ -51,11 +51,11 @@ Host proxied
 	LogLevel ERROR
 `
 
-// startSSHD runs an sshd that lets root in with a key of its own, and returns
-// its port and the client's configuration.
+// startSSHD runs an sshd that accepts root with a generated key, and returns its port and the
+// client's configuration.
 func startSSHD(t testing.TB) (port int, clientConfig string) {
 	t.Helper()
-	testenv.NeedRoot(t) // sshd logs in nobody but its own user otherwise
+	testenv.NeedRoot(t) // otherwise sshd only logs in its own user
 	sshd, keygen := testenv.NeedTool(t, "sshd"), testenv.NeedTool(t, "ssh-keygen")
 	privilegeSeparation(t)
 	dir := tempDir(t)
@@ -81,8 +81,8 @@ func startSSHD(t testing.TB) (port int, clientConfig string) {
 	return port, client
 }
 
-// privilegeSeparation makes the directory that sshd insists on, at a place of its
-// own choice, where no init script has made it.
+// privilegeSeparation creates the directory that sshd requires, at its compiled-in path, if no init
+// script has created it.
 func privilegeSeparation(t testing.TB) {
 	t.Helper()
 	const dir = "/run/sshd"
@@ -131,7 +131,7 @@ pools:
 			t.Errorf("cat: %d bytes with SHA-256 %s, want %d with %s", echo.n, echo.sum(), size, sha256Of(data))
 		}
 
-		<-silence // not to wait for anything: the silence is what is tested
+		<-silence // not a wait for an event: the test is about silence
 		session.typed(t, "echo second: $((6 * 9))")
 		session.says(t, &session.stdout, `^second: 54$`)
 		session.typed(t, "exit 7")
@@ -141,7 +141,7 @@ pools:
 
 		all := p.stop(t)
 		for _, listener := range []string{"login", "bulk", "idle"} {
-			// The client says that it goes before it does (RFC 4253 section 11.1).
+			// The client sends a disconnect message before it closes (RFC 4253 section 11.1).
 			all.of(listener).ended(t, listener, 1, "closed client", "closed backend")
 		}
 		in, out := all.of("bulk").bytes()

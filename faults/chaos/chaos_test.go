@@ -1,12 +1,12 @@
-// Package chaos plays random connections through a running proxy: clients and backends whose every step comes from a
-// seed. Every byte is checked. Every ending is compared with what the same script may lead to without a proxy, and does
-// lead to.
+// Package chaos plays random connections through a running proxy. A seed determines every step of
+// clients and backends. Every byte is checked. Every ending is compared with the endings that the
+// same script allows, and has, without a proxy.
 //
 // "make faults" runs it. By hand, from the environment:
 //
 //	L4PROXY_CHAOS_SEED=7         another seed ("random" for one from the clock)
 //	L4PROXY_CHAOS_COUNT=100000   more connections, over all engines and numbers of loops
-//	L4PROXY_CHAOS_ONLY=123       one script of the seed, as often as COUNT says
+//	L4PROXY_CHAOS_ONLY=123       one script of the seed, COUNT times
 //	L4PROXY_CHAOS_WITHOUT=urgent,reset   without some plots
 package chaos
 
@@ -57,7 +57,7 @@ func words(name string) map[string]bool {
 	return m
 }
 
-// concurrent is how many connections there are at a time, of random scripts and of stories.
+// concurrent is the number of simultaneous connections, of random scripts and of stories.
 const (
 	concurrent        = 64
 	concurrentStories = 20
@@ -94,7 +94,8 @@ func TestFaultChaos(t *testing.T) {
 	}
 }
 
-// chaos plays the scripts that next returns, until nil, and then checks that the proxy has left nothing behind.
+// chaos plays the scripts that next returns, until nil, and then checks that the proxy has left
+// nothing behind.
 func chaos(t *testing.T, engine string, loops, concurrent int, next func(uint64) *script) *report {
 	t.Helper()
 	testnet.SameFiles(t)
@@ -141,7 +142,8 @@ type report struct {
 	hung   int
 }
 
-// printed is how many failures of a kind are printed in full; hangs is how many hangs end the test.
+// printed is the number of failures of a kind that are printed in full; hangs is the number of
+// hangs that end the test.
 const (
 	printed = 3
 	hangs   = 60
@@ -199,14 +201,14 @@ func (r *report) note(how string, script *script, p *played, faults []fault) {
 	}
 }
 
-// hopeless reports whether so many connections hang that the rest is not worth the time.
+// hopeless reports whether too many connections hang to continue.
 func (r *report) hopeless() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.hung > hangs
 }
 
-// print fails the test for what was wrong. again holds the variables that repeat it.
+// print fails the test with the collected failures. again holds the variables that repeat it.
 func (r *report) print(t *testing.T, again string) {
 	t.Helper()
 	for _, text := range r.texts {

@@ -29,8 +29,8 @@ type turn struct {
 	urgent int  // urgent bytes in it
 }
 
-// generator makes a script. Turns are in one order for both sides, and each waits only for earlier ones. So every wait
-// ends, whichever later turns are left out.
+// generator makes a script. Turns have one order for both sides, and each waits only for earlier
+// ones. So every wait ends, whichever later turns are dropped.
 type generator struct {
 	*rand.Rand
 	s     *script
@@ -74,7 +74,7 @@ func (g *generator) choosePlot() string {
 
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 
-// size is a number of bytes; small and large numbers are equally likely.
+// size returns a number of bytes; small and large numbers are equally likely.
 func (g *generator) size(most int) int64 {
 	n := 1
 	for n < most && g.chance(85) {
@@ -98,8 +98,8 @@ func (g *generator) chooseTurns() {
 	}
 }
 
-// chooseEndings chooses how both sides end and drops the turns that this leaves no time for. The function that it
-// returns adds what depends on the compiled steps.
+// chooseEndings chooses how both sides end and drops the turns that then cannot happen. The
+// returned function adds what depends on the compiled steps.
 func (g *generator) chooseEndings() func() {
 	x := g.IntN(2) // the side that aborts
 	ends := func(e ending) { g.s.parts[x].ending = e }
@@ -142,7 +142,8 @@ func (g *generator) chooseEndings() func() {
 	}
 }
 
-// abortOf is the ending of a side that aborts by the plot's name; a unix socket can only be closed.
+// abortOf returns the ending of a side that aborts, from the plot's name; a unix socket can only be
+// closed.
 func (g *generator) abortOf(side int) ending {
 	if g.s.families[side] == local || g.s.plot == plotEarly || g.s.plot == plotClash && g.chance(30) {
 		return closeEarly
@@ -254,8 +255,9 @@ func (g *generator) writeSize(n int64) int {
 }
 
 func (g *generator) chooseReading() {
-	// One of both sides has small buffers, or none. Only where nothing is reset: a socket whose buffer overflows may take
-	// a reset for one that is not meant for it (RFC 5961), and the kernel does not always ask.
+	// At most one side has small buffers, and only if nothing is reset: a socket whose buffer
+	// overflows may ignore a reset as one that is not meant for it (RFC 5961), and the kernel does
+	// not always send a challenge.
 	small := g.IntN(8)
 	for side := range 2 {
 		p := &g.s.parts[side]

@@ -25,8 +25,8 @@ func ends(all ...end) map[end]bool {
 	return m
 }
 
-// want derives from the script what a side may see. To prove that a direct connection gives just that, each script is
-// also played without a proxy and judged by the same rules.
+// want derives from the script what a side may see. To prove that a direct connection gives just
+// that, each script is also played without a proxy and judged by the same rules.
 func (s *script) want(who int, families [2]family) wanted {
 	other := &s.parts[1-who]
 	mine, theirs, total := s.parts[who].ending, other.ending, other.total()
@@ -35,7 +35,7 @@ func (s *script) want(who int, families [2]family) wanted {
 		w.least = total
 	}
 	switch {
-	case mine == resetLate: // it leaves when it has as much as it waits for
+	case mine == resetLate: // it leaves when it has received what it waits for
 		w.least, w.ends = s.parts[who].await, ends(endFIN, endLeft)
 	case mine.aborts():
 		w.least, w.ends = 0, ends(endFIN, endReset, endLeft, endNone)
@@ -71,8 +71,8 @@ const (
 	onceSegments = 8
 )
 
-// keepsAll reports whether no byte of a side can be lost when it aborts. The kernel keeps what has come to a socket,
-// through a reset too, but a reset throws away what has not been sent yet.
+// keepsAll reports whether no byte of a side can be lost when it aborts. A reset does not discard
+// bytes that a socket has received, but it discards bytes that have not been sent yet.
 func (s *script) keepsAll(who int, families [2]family) bool {
 	if s.parts[client].buffer > 0 || s.parts[server].buffer > 0 {
 		return false
@@ -81,8 +81,9 @@ func (s *script) keepsAll(who int, families [2]family) bool {
 		return true
 	}
 	if who == server && s.parts[who].ending == resetNow && !s.parts[who].has(opAwait) {
-		// A connect of io_uring that had to wait calls connect(2) again, and where the backend has reset by then, that
-		// throws away what it had sent (inet_stream_connect in the kernel's net/ipv4/af_inet.c): seen once in 400.
+		// A connect of io_uring that had to wait calls connect(2) again. If the backend has reset
+		// by then, that discards what it had sent (inet_stream_connect in the kernel's
+		// net/ipv4/af_inet.c): seen once in 400.
 		return false
 	}
 	segments := int64(0)
@@ -97,13 +98,14 @@ func (s *script) keepsAll(who int, families [2]family) bool {
 	return segments <= onceSegments && s.parts[who].total() <= onceBytes
 }
 
-// mayBeAbsent reports whether the client may have gone, without sending a byte, before the proxy looked at it.
+// mayBeAbsent reports whether the client may have left, without sending a byte, before the proxy
+// accepted it.
 func (s *script) mayBeAbsent() bool {
 	c := &s.parts[client]
 	return c.total() == 0 && (c.ending == resetNow || c.ending == closeEarly) && !c.has(opAwait)
 }
 
-// judge names all that is wrong with what both sides saw.
+// judge returns the faults in what both sides saw.
 func (s *script) judge(p *played, families [2]family) (faults []fault) {
 	add := func(kind, format string, args ...any) {
 		faults = append(faults, fault{kind, fmt.Sprintf(format, args...)})
@@ -148,7 +150,7 @@ func (s *script) allSent(who int) bool {
 	return !s.parts[0].ending.aborts() && !s.parts[1].ending.aborts() || s.parts[who].ending == resetLate
 }
 
-// judgeRecord names all that is wrong with the record of a connection.
+// judgeRecord returns the faults in the record of a connection.
 func (s *script) judgeRecord(p *played) (faults []fault) {
 	add := func(format string, args ...any) {
 		faults = append(faults, fault{"record", fmt.Sprintf(format, args...)})

@@ -15,8 +15,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// startProxy runs a proxy in front of the backends of all slots, without a timeout that could end a stuck connection. It
-// returns the function that stops the proxy and checks what is left in it.
+// startProxy runs a proxy in front of the backends of all slots, without a timeout that could end a
+// stuck connection. It returns the function that stops the proxy and checks what is left in it.
 func startProxy(t *testing.T, engine string, loops int, slots []*slot) (stop func()) {
 	t.Helper()
 	dir := socketDir(t)

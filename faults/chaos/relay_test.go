@@ -15,8 +15,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// relay is a plain proxy in front of a slot, with a goroutine for each direction and, if chosen, with a flaw that the
-// judge has to find.
+// relay is a plain proxy in front of a slot, with a goroutine per direction and an optional flaw
+// that the judge has to find.
 type relay struct {
 	flaw flaw
 	all  sync.WaitGroup
@@ -103,7 +103,8 @@ func (e *relayEnd) fd(f func(fd int)) {
 	}
 }
 
-// reset resets a TCP connection when what was sent has arrived, which a reset would throw away.
+// reset resets a TCP connection once the sent bytes have arrived; an earlier reset would discard
+// them.
 func (e *relayEnd) reset() {
 	c, ok := e.Conn.(*net.TCPConn)
 	if !ok {
@@ -120,8 +121,8 @@ func (e *relayEnd) reset() {
 	_ = c.SetLinger(0)
 }
 
-// pass passes one stream on, and reports whether it ended with a reset. A failed write ends nothing: bytes that the gone
-// side sent before still have to be read.
+// pass forwards one stream, and reports whether it ended with a reset. A failed write does not end
+// it: bytes that the peer sent before it left still have to be read.
 func (r *relay) pass(to, from *relayEnd) bool {
 	buffer := make([]byte, 64<<10)
 	offset, failed := 0, false
@@ -147,7 +148,8 @@ func (r *relay) pass(to, from *relayEnd) bool {
 		if err == nil {
 			continue
 		}
-		// After a write that has met the reset, a read sees an end. So it does after both streams have ended.
+		// After a write that has met the reset, a read sees an end. So it does after both streams
+		// have ended.
 		closed := false
 		from.fd(func(fd int) { closed = isClosed(fd) && !from.shut.Load() })
 		closed = closed || from.broken.Load()

@@ -28,8 +28,8 @@ func (f family) String() string { return [...]string{"tcp4", "tcp6", "unix"}[f] 
 
 func (f family) network() string { return [...]string{"tcp", "tcp", "unix"}[f] }
 
-// A script says what both sides of one connection do. Steps wait for bytes, not for time, so that the same script has
-// the same outcome however long each step takes.
+// A script is what both sides of one connection do. Steps wait for bytes, not for time, so the
+// outcome does not depend on how long each step takes.
 type script struct {
 	seed, id uint64
 	plot     string
@@ -37,7 +37,8 @@ type script struct {
 	parts    [2]part
 }
 
-// part is what one side does: it takes its steps and ends as ending says, and meanwhile reads.
+// part is what one side does: it runs its steps, reads in parallel, and finally ends as ending
+// says.
 type part struct {
 	steps   []step
 	reading reading
@@ -57,7 +58,7 @@ type op uint8
 
 const (
 	opSend     op = iota
-	opUrgent      // one byte with MSG_OOB; its place is in the stream, as the reader has SO_OOBINLINE
+	opUrgent      // one byte with MSG_OOB; it is part of the stream, as the reader has SO_OOBINLINE
 	opPause       // only changes the timing
 	opAwait       // waits until n bytes have been received
 	opAwaitEnd    // waits until the other side's stream has ended
@@ -83,7 +84,8 @@ type reading struct {
 	size  int           // of a read
 	every int           // reads after which it pauses; 0 never does
 	pause time.Duration // how long
-	// holdAt is the number of bytes after which it reads nothing until it has reached step holdUntil.
+	// holdAt is the number of bytes after which it reads nothing until it has reached step
+	// holdUntil.
 	holdAt    int64
 	holdUntil int // 0: it never holds
 }

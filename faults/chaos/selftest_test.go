@@ -10,10 +10,10 @@ import (
 	"l4proxy/proxy"
 )
 
-// impatience is for tests in which something hangs.
+// impatience is the patience of tests in which something hangs.
 const impatience = 250 * time.Millisecond
 
-// TestJudgeFindsFlaws plays scripts through plain relays, all but one of which have a flaw.
+// TestJudgeFindsFlaws plays scripts through plain relays. All but one have a flaw.
 func TestJudgeFindsFlaws(t *testing.T) {
 	for _, test := range []struct {
 		flaw  flaw
@@ -52,7 +52,7 @@ func TestJudgeFindsFlaws(t *testing.T) {
 	}
 }
 
-// playRelay plays some scripts through a relay and returns what kinds of faults there were.
+// playRelay plays scripts through a relay and returns the kinds of faults found.
 func playRelay(t *testing.T, flaw flaw, without map[string]bool) map[string]int {
 	const players, many = 8, 100
 	var all sync.WaitGroup
@@ -90,7 +90,7 @@ func playRelay(t *testing.T, flaw flaw, without map[string]bool) map[string]int 
 	return report.kinds
 }
 
-// TestJudgeOfRecords holds records against one connection that ended well.
+// TestJudgeOfRecords compares wrong records with one connection that ended well.
 func TestJudgeOfRecords(t *testing.T) {
 	s := &script{parts: [2]part{
 		{steps: []step{{op: opSend, n: 10, size: 10}}, ending: finFirst},

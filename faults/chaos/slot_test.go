@@ -18,11 +18,13 @@ import (
 	"l4proxy/proxy"
 )
 
-// patience is how long nothing may move on a connection. Without a proxy, no connection lasts a second.
+// patience is how long nothing may move on a connection. Without a proxy, no connection lasts a
+// second.
 const patience = 10 * time.Second
 
-// slot is a place for one connection at a time: backends of its own, and the addresses that lead to them. So whatever
-// comes to a backend, and whatever record names the slot, belongs to the connection that is there now.
+// slot carries one connection at a time. It has its own backends and the addresses that lead to
+// them, so everything that arrives at a backend, and every record that names the slot, belongs to
+// the current connection.
 type slot struct {
 	name     string
 	backends [families]net.Listener
@@ -48,7 +50,7 @@ func newSlot(t *testing.T, name string) *slot {
 	return s
 }
 
-// address is an address to listen on; on IPv4, one that other tests do not use.
+// address returns an address to listen on; for IPv4, one that other tests do not use.
 func (f family) address(path string) string {
 	switch {
 	case f == local:
@@ -59,7 +61,7 @@ func (f family) address(path string) string {
 	return "127.88.0.1:0"
 }
 
-// hasIPv6 reports whether the machine has IPv6; without it, IPv4 stands in.
+// hasIPv6 reports whether the machine has IPv6. If not, IPv4 is used instead.
 var hasIPv6 = sync.OnceValue(func() bool {
 	l, err := net.Listen("tcp", "[::1]:0")
 	if err == nil {
@@ -68,7 +70,7 @@ var hasIPv6 = sync.OnceValue(func() bool {
 	return err == nil
 })
 
-// socketDir is a directory whose path is short enough for sun_path.
+// socketDir returns a directory whose path is short enough for sun_path.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "chaos")
@@ -90,8 +92,8 @@ func inline(_, _ string, raw syscall.RawConn) error {
 	return nil
 }
 
-// dial connects a client. Package net does not give a connection that was reset as soon as it was there; this does, and
-// what came before the reset can be read.
+// dial connects a client. Unlike package net, it returns a connection that was reset immediately,
+// so that bytes from before the reset can be read.
 func dial(f family, address string) (net.Conn, error) {
 	var to unix.Sockaddr
 	domain := unix.AF_UNIX
@@ -146,7 +148,8 @@ func (s *slot) through(script *script, number uint64) played {
 	return s.play(script, number, front, s.fronts[back][front], back, s.records != nil)
 }
 
-// play plays a script. The number is unique to this run, and makes its bytes differ from those of all others.
+// play plays a script. The number is unique to this run, and makes its bytes differ from those of
+// all others.
 func (s *slot) play(script *script, number uint64, front family, address string, back family, recorded bool) played {
 	var p played
 	var moved atomic.Int64
@@ -189,7 +192,7 @@ func (s *slot) play(script *script, number uint64, front family, address string,
 		mu.Lock()
 		defer mu.Unlock()
 		if recorded && script.mayBeAbsent() && sides[server] == nil && p.record == nil {
-			if p.record = s.recordNow(); p.record != nil { // the proxy was done with it before it came to the backend
+			if p.record = s.recordNow(); p.record != nil { // it ended before it reached the backend
 				_ = listener.SetDeadline(time.Now().Add(100 * time.Millisecond))
 			}
 		}
@@ -215,7 +218,7 @@ func (s *slot) play(script *script, number uint64, front family, address string,
 	return p
 }
 
-// watch waits until done. It reports false if nothing moves for too long before that.
+// watch waits until done. It returns false if nothing moves for too long.
 func (s *slot) watch(moved *atomic.Int64, done <-chan struct{}, look func()) bool {
 	ticker := time.NewTicker(min(s.patience/10, 50*time.Millisecond))
 	defer ticker.Stop()
@@ -262,7 +265,7 @@ func (s *slot) takeRecords(p *played) {
 	}
 }
 
-// leftovers is the number of connections to a backend that no client has made.
+// leftovers returns the number of connections to a backend that no client has made.
 func (s *slot) leftovers() (n int) {
 	for _, l := range s.backends {
 		_ = l.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(time.Millisecond))

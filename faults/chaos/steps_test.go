@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// write takes the steps, and reports whether it came to the last.
+// write runs the steps, and reports whether it reached the last.
 func (s *side) write() bool {
 	var sent int64
 	for i, step := range s.part.steps {
@@ -47,7 +47,7 @@ func (s *side) received() int64 {
 	return s.seen.received
 }
 
-// send writes the bytes of a step and returns how many have been sent since the beginning.
+// send writes the bytes of a step and returns the number of bytes sent so far.
 func (s *side) send(sent int64, step step) (int64, error) {
 	for rest := step.n; rest > 0; {
 		n, err := s.conn.Write(s.out.Piece(sent, int(min(rest, int64(step.size)))))
@@ -81,7 +81,7 @@ func (s *side) urgent(sent int64) error {
 	return err
 }
 
-// finish ends the part. It returns when the side may be closed.
+// finish ends the part. It returns once the side may be closed.
 func (s *side) finish() {
 	ended := func() bool { return s.seen.in != endNone }
 	switch s.part.ending {
@@ -110,7 +110,8 @@ func (s *side) finish() {
 	}
 }
 
-// poll checks every millisecond until cond holds for the descriptor. It reports false if the side is closed first.
+// poll checks every millisecond until cond holds for the descriptor. It reports false if the side
+// is closed first.
 func (s *side) poll(cond func(fd int) bool) bool {
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
@@ -126,7 +127,7 @@ func (s *side) poll(cond func(fd int) bool) bool {
 	}
 }
 
-// isClosed reports whether a TCP connection has ended as a whole, as it has after a reset.
+// isClosed reports whether both directions of a TCP connection have ended, as after a reset.
 func isClosed(fd int) bool {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	return err == nil && info.State == tcpClose

@@ -8,8 +8,8 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// story is a script written by hand, about an ending that was once lost. Every other time, client and backend have
-// changed their parts.
+// story is a handwritten script about an ending that was once lost. Every second time, client and
+// backend swap parts.
 type story struct {
 	name     string
 	times    int
@@ -40,7 +40,7 @@ var (
 	awaitEnd = step{op: opAwaitEnd}
 	// later is longer than a proxy may wait for bytes to arrive before a reset.
 	later = step{op: opPause, pause: 2500 * time.Millisecond}
-	// slowly is a reader that holds up the other side.
+	// slowly is a reader that holds the other side back.
 	slowly = reading{size: 32 << 10, every: 8, pause: time.Millisecond}
 )
 
@@ -103,7 +103,8 @@ var stories = []story{
 	}},
 }
 
-// TestFaultStories plays each story, many times, with each engine, and more often with a larger COUNT.
+// TestFaultStories plays each story, many times, with each engine, and more often with a larger
+// COUNT.
 func TestFaultStories(t *testing.T) {
 	testenv.NeedSuite(t, "faults")
 	for _, engine := range []string{"io_uring", "epoll"} {

@@ -120,8 +120,8 @@ var (
 	words = regexp.MustCompile(`(?m)^\| ([^|\n]+) \| ([^|\n]+) \|$`)
 )
 
-// prose returns what people read in a file: Markdown, examples and scripts as they are; of Go, comments and strings,
-// but not those of tests. It returns nil for other files.
+// prose returns what people read in a file: Markdown, examples and scripts as they are; of Go,
+// comments and strings, but not those of tests. It returns nil for other files.
 func prose(t *testing.T, name string) []piece {
 	t.Helper()
 	ext, base := filepath.Ext(name), filepath.Base(name)
@@ -176,7 +176,8 @@ func goProse(t *testing.T, name string) (pieces []piece) {
 	return pieces
 }
 
-// linesPending is set while log lines are being reworded. Then TestLogLines lists differences and skips.
+// linesPending is set while log lines are being reworded. Then TestLogLines lists differences and
+// skips.
 const linesPending = true
 
 var logLine = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (?:debug|info|warn|error) \\|")

@@ -5,12 +5,14 @@ import "regexp"
 // A phrase is one that the project's texts do not use, because a reader has to translate it.
 type phrase struct {
 	pattern *regexp.Regexp
-	// unless excuses a match when it fits the match and the text behind it: Go's regexps cannot look ahead.
+	// unless excuses a match when it fits the match and the text behind it: Go's regexps cannot
+	// look ahead.
 	unless *regexp.Regexp
 }
 
-// lexicon is the only list of phrases. The table in CONTRIBUTING.md explains it to people; TestLexiconIsDocumented
-// keeps the two together. Phrases are matched without regard to case, and across line ends.
+// lexicon is the only list of phrases. The table in CONTRIBUTING.md explains it to people;
+// TestLexiconIsDocumented keeps the two together. Phrases are matched without regard to case, and
+// across line ends.
 var lexicon = []phrase{
 	// People are "who"; clients, backends and processes are "that".
 	banned(`\bwhoever\b`),

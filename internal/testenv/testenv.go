@@ -1,8 +1,8 @@
 // Package testenv skips tests that need something the machine does not have.
 //
 // There are two kinds of needs:
-//   - Tools, which scripts/setup-test-tools.sh installs. If one is missing, the test is skipped, but
-//     with CI=true it fails, so that no check disappears unnoticed.
+//   - Tools, which scripts/setup-test-tools.sh installs. If one is missing, the test is skipped,
+//     but with CI=true it fails, so that no check disappears unnoticed.
 //   - Properties of the machine (root, capabilities, a newer kernel, io_uring), which the project
 //     cannot install. If one is missing, the test is skipped everywhere, with the reason.
 package testenv
@@ -121,7 +121,8 @@ func ioURing() error {
 	return errno
 }
 
-// NeedSuite skips the test unless L4PROXY_SUITE names its suite, as "make peers" and "make faults" do.
+// NeedSuite skips the test unless L4PROXY_SUITE names its suite, as "make peers" and "make faults"
+// do.
 func NeedSuite(t testing.TB, suite string) {
 	t.Helper()
 	if !slices.Contains(strings.Split(os.Getenv("L4PROXY_SUITE"), ","), suite) {

@@ -8,14 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusing returns the address of a port that is bound but has no listener: connections are refused.
+// Refusing returns the address of a port that is bound but has no listener: connections are
+// refused.
 func Refusing(t testing.TB) string {
 	t.Helper()
 	_, addr := boundSocket(t)
 	return addr.String()
 }
 
-// Silent returns the address of a socket whose accept queue stays full: the kernel drops every further SYN.
+// Silent returns the address of a socket whose accept queue stays full: the kernel drops every
+// further SYN.
 func Silent(t testing.TB) string {
 	t.Helper()
 	fd, addr := boundSocket(t)

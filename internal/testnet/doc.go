@@ -1,5 +1,5 @@
-// Package testnet provides clients and scripted backends for both sides of a proxy, and byte streams
-// whose reader detects every wrong byte.
+// Package testnet provides clients and scripted backends for both sides of a proxy, and byte
+// streams whose reader detects every wrong byte.
 //
 // Nothing here sleeps for a fixed time: a test waits for a condition, and fails after [Patience].
 package testnet
@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Patience bounds every wait for something that should happen at once. Only a failing test waits that long.
+// Patience bounds every wait for something that should happen at once. Only a failing test waits
+// that long.
 const Patience = 20 * time.Second
 
 // Eventually waits until cond holds, and checks it every millisecond.

@@ -98,8 +98,8 @@ type Backend struct {
 	closed bool
 }
 
-// Listen starts a backend whose connections the test accepts. network is "tcp" or "unix"; address is
-// as in net.Listen, "" for a free port on the IPv4 loopback.
+// Listen starts a backend whose connections the test accepts. network is "tcp" or "unix"; address
+// is as in net.Listen, "" for a free port on the IPv4 loopback.
 func Listen(t testing.TB, network, address string) *Backend {
 	t.Helper()
 	if address == "" {
@@ -116,7 +116,8 @@ func Listen(t testing.TB, network, address string) *Backend {
 	return b
 }
 
-// Serve starts a backend that runs handle on a goroutine per connection, and closes the connection after it.
+// Serve starts a backend that runs handle on a goroutine per connection, and closes the connection
+// after it.
 func Serve(t testing.TB, network, address string, handle func(Conn)) *Backend {
 	t.Helper()
 	b := Listen(t, network, address)
@@ -138,7 +139,8 @@ func Serve(t testing.TB, network, address string, handle func(Conn)) *Backend {
 // Accepted returns the number of connections accepted so far.
 func (b *Backend) Accepted() int { return int(b.accepted.Load()) }
 
-// Accept waits for the next connection of a backend from [Listen]. The backend closes it at its end.
+// Accept waits for the next connection of a backend from [Listen]. The backend closes it at its
+// end.
 func (b *Backend) Accept(t testing.TB) Conn {
 	t.Helper()
 	if l, ok := b.listener.(interface{ SetDeadline(time.Time) error }); ok {

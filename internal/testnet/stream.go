@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// period is the number of bytes after which a stream repeats. It is a prime, so it is no multiple of a
-	// buffer, pipe or segment size.
+	// period is the number of bytes after which a stream repeats. It is a prime, so it is no
+	// multiple of a buffer, pipe or segment size.
 	period = 1<<20 - 3
 	// longest is the maximum size of one piece.
 	longest = 1 << 20
@@ -35,8 +35,8 @@ func (s Stream) Piece(offset int64, n int) []byte {
 	return block()[start : start+uint64(n)]
 }
 
-// Send writes the first n bytes of the stream, in pieces of the given sizes in turn. It yields to other
-// goroutines now and then, so that the reader receives pieces of varying sizes.
+// Send writes the first n bytes of the stream, in pieces of the given sizes in turn. It yields to
+// other goroutines now and then, so that the reader receives pieces of varying sizes.
 func (s Stream) Send(w io.Writer, n int64, sizes ...int) error {
 	for sent, i := int64(0), 0; sent < n; i++ {
 		size := int(min(int64(sizes[i%len(sizes)]), n-sent))
