@@ -53,7 +53,8 @@ var rooms = map[string][]string{
 	// Drives the program too, and the checks, against real servers.
 	"peers": {"backend", "health"},
 
-	// Breaks things around the program, and around a proxy with options that the configuration does not offer.
+	// Breaks things around the program, and around a proxy with options that the configuration does
+	// not offer.
 	"faults": anything,
 
 	"internal/archtest": {},

@@ -3,10 +3,6 @@ package doctest
 
 import (
 	"flag"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const repository = "../.."
@@ -76,6 +73,37 @@ func TestPlainEnglish(t *testing.T) {
 	}
 }
 
+// Comments on lines of their own end before column 101, with tabs of four columns.
+func TestCommentWidth(t *testing.T) {
+	const width = 100
+	counts := make(map[string]int)
+	walk(t, func(name string) {
+		if filepath.Ext(name) != ".go" {
+			return
+		}
+		data, err := os.ReadFile(filepath.Join(repository, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := 0
+		for line := range strings.Lines(string(data)) {
+			number++
+			line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")
+			if n := utf8.RuneCountInString(line); n <= width || !strings.HasPrefix(strings.TrimLeft(line, " "), "// ") {
+				continue
+			}
+			if room := pendingFor(name); room != "" {
+				counts[room]++
+			} else {
+				t.Errorf("%s:%d: the comment is wider than %d columns", name, number, width)
+			}
+		}
+	})
+	for _, room := range pending {
+		t.Logf("%5d wide lines in %s", counts[room], room)
+	}
+}
+
 func pendingFor(name string) string {
 	for _, room := range pending {
 		if name == room || strings.HasPrefix(name, room+"/") {
@@ -83,97 +111,6 @@ func pendingFor(name string) string {
 		}
 	}
 	return ""
-}
-
-// walk calls f with the path from the root of every file of the project.
-func walk(t *testing.T, f func(name string)) {
-	t.Helper()
-	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(repository, path)
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(name, ".") && name != "." && name != ".ci"):
-			return filepath.SkipDir // tools that were installed, golden files
-		case d.Type().IsRegular():
-			f(filepath.ToSlash(name))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A piece of prose begins on a line of a file.
-type piece struct {
-	line int
-	text string
-}
-
-var (
-	lineComment = regexp.MustCompile(`(?m)^[ \t]*(?://|#)`)
-	// words is the table of CONTRIBUTING.md, whose first column holds what is not written.
-	words = regexp.MustCompile(`(?m)^\| ([^|\n]+) \| ([^|\n]+) \|$`)
-)
-
-// prose returns what people read in a file: Markdown, examples and scripts as they are; of Go,
-// comments and strings, but not those of tests. It returns nil for other files.
-func prose(t *testing.T, name string) []piece {
-	t.Helper()
-	ext, base := filepath.Ext(name), filepath.Base(name)
-	switch {
-	case strings.HasSuffix(name, "_test.go"):
-		return nil
-	case ext == ".go":
-		return goProse(t, name)
-	case ext == ".md", ext == ".sh", ext == ".yaml", ext == ".yml", base == "Makefile", name == ".ci/run",
-		strings.HasPrefix(name, "examples/"):
-	default:
-		return nil
-	}
-	data, err := os.ReadFile(filepath.Join(repository, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(data)
-	switch {
-	case name == "CONTRIBUTING.md":
-		text = words.ReplaceAllString(text, "| | $2 |")
-	case ext != ".md":
-		text = lineComment.ReplaceAllString(text, " ")
-	}
-	return []piece{{1, text}}
-}
-
-func goProse(t *testing.T, name string) (pieces []piece) {
-	t.Helper()
-	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, filepath.Join(repository, name), nil, parser.ParseComments)
-	if err != nil {
-		t.Error(err)
-		return nil
-	}
-	for _, group := range file.Comments {
-		text := make([]string, len(group.List))
-		for i, c := range group.List {
-			text[i] = strings.TrimPrefix(strings.TrimPrefix(c.Text, "//"), "/*")
-		}
-		pieces = append(pieces, piece{files.Position(group.Pos()).Line, strings.Join(text, "\n")})
-	}
-	ast.Inspect(file, func(n ast.Node) bool {
-		if _, imported := n.(*ast.ImportSpec); imported {
-			return false
-		}
-		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			pieces = append(pieces, piece{files.Position(lit.Pos()).Line, lit.Value})
-		}
-		return true
-	})
-	return pieces
 }
 
 // linesPending is set while log lines are being reworded. Then TestLogLines lists differences and
