@@ -13,7 +13,8 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/config"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -32,8 +33,8 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 		}
 		pools[pool.Name] = pool
 	}
-	binds := make([][]proxy.Bind, len(cfg.Listeners))
-	sockets := make([]*proxy.Access, len(cfg.Listeners))
+	binds := make([][]listen.Bind, len(cfg.Listeners))
+	sockets := make([]*listen.Access, len(cfg.Listeners))
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		var err error
@@ -93,8 +94,8 @@ var noBackend = map[string]proxy.NoBackend{
 }
 
 // buildBinds makes the addresses of a listener. The error has a line for each address that cannot be used.
-func buildBinds(l *config.Listener, names *resolver) ([]proxy.Bind, error) {
-	binds := make([]proxy.Bind, 0, len(l.Binds))
+func buildBinds(l *config.Listener, names *resolver) ([]listen.Bind, error) {
+	binds := make([]listen.Bind, 0, len(l.Binds))
 	var failed []error
 	var told config.Position // report only the first port of a range
 	for _, b := range l.Binds {
@@ -112,22 +113,22 @@ func buildBinds(l *config.Listener, names *resolver) ([]proxy.Bind, error) {
 	return binds, errors.Join(failed...)
 }
 
-func buildBind(b config.Bind, names *resolver) (proxy.Bind, error) {
+func buildBind(b config.Bind, names *resolver) (listen.Bind, error) {
 	if b.Network == "unix" {
-		return proxy.Bind{Network: "unix", Address: b.Path}, nil
+		return listen.Bind{Network: "unix", Address: b.Path}, nil
 	}
 	port := strconv.Itoa(int(b.Port))
 	if b.Host == "" {
-		return proxy.Bind{Network: "tcp", Address: ":" + port}, nil
+		return listen.Bind{Network: "tcp", Address: ":" + port}, nil
 	}
 	ip, err := names.resolve(b.Host)
 	if err == nil {
-		_, err = eventloop.Scope(ip)
+		_, err = rawsys.Scope(ip)
 	}
 	if err != nil {
-		return proxy.Bind{}, fmt.Errorf("bind %s: %w", b, err)
+		return listen.Bind{}, fmt.Errorf("bind %s: %w", b, err)
 	}
-	return proxy.Bind{Network: "tcp", Address: net.JoinHostPort(ip.String(), port)}, nil
+	return listen.Bind{Network: "tcp", Address: net.JoinHostPort(ip.String(), port)}, nil
 }
 
 // actions are the words of the configuration for what happens to a denied client.

@@ -22,7 +22,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/config"
 	"l4proxy/internal/rawsys"
-	"l4proxy/proxy"
+	"l4proxy/listen"
 )
 
 // parse is a configuration that has to be right.
@@ -107,7 +107,7 @@ pools:
 		open.Idle != time.Hour || open.HalfClose != time.Minute {
 		t.Errorf("listener open is %+v", open)
 	}
-	wantBinds := []proxy.Bind{
+	wantBinds := []listen.Bind{
 		{Network: "tcp", Address: ":8080"},
 		{Network: "tcp", Address: "127.0.0.1:9000"},
 		{Network: "tcp", Address: "127.0.0.1:9001"},

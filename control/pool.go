@@ -10,7 +10,6 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/config"
-	"l4proxy/eventloop"
 	"l4proxy/health"
 	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
@@ -121,7 +120,7 @@ func (r resolved) sockaddr() (*rawsys.Sockaddr, error) {
 	if r.path != "" {
 		return rawsys.UnixSockaddr(r.path)
 	}
-	scope, err := eventloop.Scope(r.addr.Addr())
+	scope, err := rawsys.Scope(r.addr.Addr())
 	if err != nil {
 		return nil, err
 	}

@@ -6,15 +6,15 @@ import (
 	"strconv"
 
 	"l4proxy/config"
-	"l4proxy/proxy"
+	"l4proxy/listen"
 )
 
 // access looks up the owner of a listener's unix sockets; nil if neither mode nor owner is configured.
-func access(s *config.Socket) (*proxy.Access, error) {
+func access(s *config.Socket) (*listen.Access, error) {
 	if *s == (config.Socket{}) {
 		return nil, nil
 	}
-	a := &proxy.Access{Mode: s.Mode, User: -1, Group: -1}
+	a := &listen.Access{Mode: s.Mode, User: -1, Group: -1}
 	var err error
 	if s.User != "" {
 		if a.User, err = id("user", s.User, func(name string) (string, error) {

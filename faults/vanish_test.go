@@ -13,6 +13,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -199,7 +200,7 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
 		Name:  "front",
-		Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+		Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 		Pool: &proxy.Pool{
 			Name: "back", Balancer: picks, Backends: backends, ConnectTimeout: time.Second, Attempts: 1,
 			Addrs: []*rawsys.Sockaddr{rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)},

@@ -9,6 +9,7 @@ import (
 
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
+	"l4proxy/listen"
 )
 
 // acceptRetry is the pause after descriptors or connection slots have run out: short enough that clients hardly notice,
@@ -218,7 +219,7 @@ func (s *listenSocket) takeQueued() unix.Errno {
 	}
 	for failed := 0; ; {
 		fd, peer, errno := rawsys.Accept(s.fd, w.loop.SocketFlags())
-		if eventloop.OfConnection(errno) && failed < backlog { // more are not of connections that have queued up
+		if eventloop.OfConnection(errno) && failed < listen.Backlog { // more are not of connections that have queued up
 			failed++
 			continue
 		}

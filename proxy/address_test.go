@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -29,7 +30,7 @@ func TestAddressFamilies(t *testing.T) {
 					r := start(t, engine, addresses(b), func(s *setup) {
 						if front == "unix" {
 							network = "unix"
-							s.listener.Binds[0] = proxy.Bind{Network: "unix", Address: filepath.Join(dir, "front")}
+							s.listener.Binds[0] = listen.Bind{Network: "unix", Address: filepath.Join(dir, "front")}
 						} else {
 							s.listener.Binds[0].Address = front
 						}
@@ -55,7 +56,7 @@ func TestSeveralBinds(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		path := filepath.Join(t.TempDir(), "front")
 		r := start(t, engine, addresses(b), func(s *setup) {
-			s.listener.Binds = []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: "[::1]:0"},
+			s.listener.Binds = []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: "[::1]:0"},
 				{Network: "tcp", Address: "127.0.0.2:0"}, {Network: "unix", Address: path}}
 		})
 		for _, a := range r.server.Addrs() {
@@ -70,11 +71,11 @@ func TestAddressInUse(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		path := filepath.Join(t.TempDir(), "front")
-		start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = proxy.Bind{Network: "unix", Address: path} })
-		for _, bind := range []proxy.Bind{
+		start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Network: "unix", Address: path} })
+		for _, bind := range []listen.Bind{
 			{Network: "tcp", Address: r.addr}, {Network: "tcp", Address: b.Addr}, {Network: "unix", Address: path},
 		} {
-			_, err := listen(t, engine, addresses(b), func(s *setup) { s.listener.Binds = append(s.listener.Binds, bind) })
+			_, err := tryStart(t, engine, addresses(b), func(s *setup) { s.listener.Binds = append(s.listener.Binds, bind) })
 			if err == nil || !strings.Contains(err.Error(), "address already in use") ||
 				!strings.Contains(err.Error(), bind.String()) {
 				t.Errorf("a second listener on %v: %v", bind, err)
@@ -96,7 +97,7 @@ func TestStaleSocket(t *testing.T) {
 		}
 		l.SetUnlinkOnClose(false)
 		l.Close()
-		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = proxy.Bind{Network: "unix", Address: path} })
+		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Network: "unix", Address: path} })
 		mustAsk(t, testnet.Dial(t, "unix", path), "hello")
 		r.server.Stop()
 		if err := r.wait(); err != nil {
@@ -108,7 +109,7 @@ func TestStaleSocket(t *testing.T) {
 		if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := listen(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = proxy.Bind{Network: "unix", Address: path} }); err == nil {
+		if _, err := tryStart(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Network: "unix", Address: path} }); err == nil {
 			t.Error("a file that is no socket was replaced")
 		}
 		if got, err := os.ReadFile(path); string(got) != "precious" {

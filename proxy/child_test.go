@@ -18,6 +18,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -55,7 +56,7 @@ func serveWithFewFiles(work string) error {
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
-		Name: "front", Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}, Pool: pool,
+		Name: "front", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}, Pool: pool,
 	}}}, proxy.Options{Engine: engine, Workers: 2, Finished: func(r *proxy.Record) {
 		if r.Reason != proxy.ReasonClosed {
 			fmt.Printf("ended: %v %v\n", r.Side, r.Reason)

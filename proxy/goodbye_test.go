@@ -9,6 +9,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -47,7 +48,7 @@ func TestClosedWritersReadTheEnd(t *testing.T) {
 					var clients []testnet.Conn
 					r := start(t, engine, []string{backend}, test.change, func(s *setup) {
 						s.options.Workers = 1
-						s.listener.Binds[0] = map[string]proxy.Bind{
+						s.listener.Binds[0] = map[string]listen.Bind{
 							"tcp":  {Network: "tcp", Address: "127.0.0.1:0"},
 							"tcp6": {Network: "tcp", Address: "[::1]:0"},
 							"unix": {Network: "unix", Address: filepath.Join(t.TempDir(), "front")},

@@ -15,6 +15,7 @@ import (
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -68,20 +69,20 @@ type running struct {
 // start runs a proxy in front of backends until the end of the test.
 func start(t testing.TB, engine string, backends []string, change ...func(*setup)) *running {
 	t.Helper()
-	s, err := listen(t, engine, backends, change...)
+	s, err := tryStart(t, engine, backends, change...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// listen is start for a test that expects an error.
-func listen(t testing.TB, engine string, backends []string, change ...func(*setup)) (*running, error) {
+// tryStart is start for a test that expects an error.
+func tryStart(t testing.TB, engine string, backends []string, change ...func(*setup)) (*running, error) {
 	t.Helper()
 	s := &setup{
 		listener: proxy.Listener{
 			Name:        "front",
-			Binds:       []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+			Binds:       []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 			DenyMessage: []byte(denyText),
 		},
 		policy:   "least_conn",

@@ -10,6 +10,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -259,7 +260,7 @@ func TestFirstFINWhileTheOtherSideTalks(t *testing.T) {
 					r := start(t, engine, addresses(back), func(s *setup) {
 						s.listener.CloseOnFIN = true
 						if network == "unix" {
-							s.listener.Binds = []proxy.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+							s.listener.Binds = []listen.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
 						}
 					})
 					ends := []testnet.Conn{testnet.Dial(t, network, r.addr), back.Accept(t)}

@@ -10,6 +10,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -117,7 +118,7 @@ func TestMaxConnectionsOfOtherListener(t *testing.T) {
 		r := start(t, engine, addresses(b), func(s *setup) {
 			s.options.Workers = 1
 			s.listener.Slots = proxy.NewSlots(1)
-			s.more = []*proxy.Listener{{Name: "other", Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
+			s.more = []*proxy.Listener{{Name: "other", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
 			s.before = func(addr string) {
 				for range 20 { // the first batch of accepts brings them all
 					testnet.Dial(t, "tcp", addr)

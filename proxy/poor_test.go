@@ -23,6 +23,7 @@ import (
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -79,7 +80,7 @@ func (p *poor) serve() error {
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
-		Name: "front", Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}, Pool: pool,
+		Name: "front", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}, Pool: pool,
 	}}}, proxy.Options{Engine: p.Engine, Workers: p.Workers, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"l4proxy/acl"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -80,7 +81,7 @@ func TestMoreListenersThanSubmissions(t *testing.T) {
 			s.options.Workers = 1
 			for i := range 1030 {
 				path := filepath.Join(dir, fmt.Sprint(i))
-				s.listener.Binds = append(s.listener.Binds, proxy.Bind{Network: "unix", Address: path})
+				s.listener.Binds = append(s.listener.Binds, listen.Bind{Network: "unix", Address: path})
 			}
 		})
 		c := testnet.Dial(t, "unix", filepath.Join(dir, "1029"))
@@ -108,7 +109,7 @@ func TestDescriptorsInTheStream(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "s")
 		var c testnet.Conn
 		start(t, engine, addresses(b), func(s *setup) {
-			s.listener.Binds = []proxy.Bind{{Network: "unix", Address: path}}
+			s.listener.Binds = []listen.Bind{{Network: "unix", Address: path}}
 			s.before = func(string) { // both messages have to be there when the proxy first looks
 				c = testnet.Dial(t, "unix", path)
 				if _, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte("one"), unix.UnixRights(0), nil); err != nil {
@@ -131,7 +132,7 @@ func TestSuccessorKeepsItsSocket(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		path := filepath.Join(t.TempDir(), "s")
-		on := func(s *setup) { s.listener.Binds = []proxy.Bind{{Network: "unix", Address: path}} }
+		on := func(s *setup) { s.listener.Binds = []listen.Bind{{Network: "unix", Address: path}} }
 		old := start(t, engine, addresses(b), on)
 		old.server.StopAccepting()
 		testnet.Eventually(t, "the path is free", func() bool {
@@ -300,7 +301,7 @@ func TestUrgentBytesStayInLine(t *testing.T) {
 				})
 				r := start(t, engine, addresses(b), func(s *setup) {
 					if networks[0] == "unix" {
-						s.listener.Binds = []proxy.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+						s.listener.Binds = []listen.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
 					}
 				})
 				var group sync.WaitGroup

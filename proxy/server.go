@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/eventloop"
+	"l4proxy/listen"
 )
 
 // Options are what a Server needs beside its State.
@@ -46,8 +47,7 @@ type Server struct {
 	clock     func() int64
 	kept      uint64 // records on each loop
 	workers   []*worker
-	bound     []boundListener
-	anyIPv4   map[uint16]bool // ports of State.anyIPv4Ports
+	bound     []bound
 	slots     slots
 	finished  func(*Record)
 	recording bool
@@ -153,7 +153,7 @@ func Clock() int64 { return eventloop.Clock() }
 func (s *Server) Addrs() []ListenAddr {
 	addrs := make([]ListenAddr, 0, len(s.bound))
 	for _, b := range s.bound {
-		addrs = append(addrs, ListenAddr{Listener: b.listener.Name, Bind: b.bind})
+		addrs = append(addrs, ListenAddr{Listener: b.listener.Name, Bind: b.Bind})
 	}
 	return addrs
 }
@@ -161,7 +161,7 @@ func (s *Server) Addrs() []ListenAddr {
 // ListenAddr is an address on which a listener listens.
 type ListenAddr struct {
 	Listener string
-	Bind     Bind
+	Bind     listen.Bind
 }
 
 // Workers is the number of event loops.
@@ -191,7 +191,7 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, len(s.workers))
 	for i, w := range s.workers {
 		for _, b := range s.bound {
-			if fd := b.take(i); fd >= 0 {
+			for _, fd := range b.Take(i) {
 				s.listening.Add(1)
 				w.addSocket(fd, b.listener)
 			}
@@ -335,7 +335,7 @@ func (s *Server) closeAll() error {
 		w.loop.Discard()
 	}
 	for _, b := range s.bound {
-		b.close()
+		b.Close()
 	}
 	return nil
 }

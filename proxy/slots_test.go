@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -20,10 +21,10 @@ func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 		second := filepath.Join(t.TempDir(), "second")
 		r := start(t, engine, []string{second}, func(s *setup) {
 			s.options.MaxConnections = most
-			s.more = []*proxy.Listener{{Name: "other", Pool: served, Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
+			s.more = []*proxy.Listener{{Name: "other", Pool: served, Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
 		})
 		start(t, engine, []string{r.addr}, func(s *setup) {
-			s.listener.Binds[0] = proxy.Bind{Network: "unix", Address: second}
+			s.listener.Binds[0] = listen.Bind{Network: "unix", Address: second}
 		})
 		r.dial()
 		testnet.Eventually(t, "the loop has all places but the share of the other listener", func() bool {
@@ -45,7 +46,7 @@ func TestSharesAddUp(t *testing.T) {
 		r := start(t, engine, addresses(b), func(s *setup) {
 			s.options.MaxConnections = most
 			for _, name := range []string{"second", "third"} {
-				s.more = append(s.more, &proxy.Listener{Name: name, Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}})
+				s.more = append(s.more, &proxy.Listener{Name: name, Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}})
 			}
 		})
 		var clients sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/internal/rawsys"
+	"l4proxy/listen"
 )
 
 // State is all that the data plane knows about what it should do. It is built by the control plane and never changed.
@@ -17,10 +18,10 @@ type State struct {
 // Listener is one address, or several, where clients connect, and what happens to them.
 type Listener struct {
 	Name  string
-	Binds []Bind
+	Binds []listen.Bind
 	Pool  *Pool
 	// Access says who may connect to the unix sockets among Binds; nil leaves that to the umask.
-	Access *Access
+	Access *listen.Access
 
 	// ACL decides who may connect; nil allows everyone.
 	ACL *acl.List
@@ -40,27 +41,6 @@ type Listener struct {
 	// Slots counts the listener's connections. It is live: all States that have a listener of this name share it. nil
 	// means that it has no bound of its own, and no reserved share.
 	Slots *Slots
-}
-
-// Bind is an address to listen on.
-type Bind struct {
-	Network string // "tcp" or "unix"
-	Address string // host:port with a numeric host or none, or the path of a unix socket
-	// Place is where the configuration names it (FILE:LINE:COL), for errors; "" if unknown.
-	Place string
-}
-
-// Access says who may connect to a unix socket: any process with write permission on its file.
-type Access struct {
-	Mode        uint32 // of the file; 0 means 0777 minus the umask
-	User, Group int    // owners of the file; -1 means those of the process
-}
-
-func (b Bind) String() string {
-	if b.Network == "unix" {
-		return "unix:" + b.Address
-	}
-	return b.Address
 }
 
 // NoBackend is what happens to a client that no backend can serve.

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/rawsys"
+	"l4proxy/listen"
 )
 
 // SetListening closes a listener to new clients while no backend could serve them, and reopens it. The kernel refuses
@@ -74,7 +75,7 @@ func (s *listenSocket) reopen() {
 		return // the accept that was cancelled has not ended yet, and another one will follow it
 	}
 	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // of connections that are there, too
-	if errno := rawsys.Listen(s.fd, backlog); errno != 0 {
+	if errno := rawsys.Listen(s.fd, listen.Backlog); errno != 0 {
 		if s.state != listenReopening {
 			w.server.log.Error("cannot reopen listener, retrying", "listener", s.listener.Name, "error", errno.Error())
 		}

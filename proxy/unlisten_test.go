@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -78,7 +79,7 @@ func TestSetListeningBeforeRun(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		s := &setup{
-			listener: proxy.Listener{Name: "front", Binds: []proxy.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}},
+			listener: proxy.Listener{Name: "front", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}},
 			policy:   "least_conn", backends: addresses(b), timeout: testnet.Patience, attempts: 1,
 			options: proxy.Options{Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler)},
 		}

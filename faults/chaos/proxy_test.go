@@ -12,6 +12,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -79,7 +80,7 @@ func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}}
 	for f := range families {
-		l.Binds = append(l.Binds, proxy.Bind{Network: f.network(), Address: f.address(filepath.Join(dir, name))})
+		l.Binds = append(l.Binds, listen.Bind{Network: f.network(), Address: f.address(filepath.Join(dir, name))})
 	}
 	return l
 }

@@ -14,7 +14,7 @@ import (
 const module = "l4proxy"
 
 // dataPlane are the rooms of which the loops are made.
-var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/rawsys", "metrics", "proxyproto", "sni"}
+var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/rawsys", "listen", "metrics", "proxyproto", "sni"}
 
 // anything marks a room that wires the others.
 var anything = []string{"*"}
@@ -28,6 +28,7 @@ var rooms = map[string][]string{
 	"backend":    {"internal/rawsys"},
 	"config":     {},
 	"eventloop":  {"internal/rawsys"},
+	"listen":     {"internal/rawsys"},
 	"logs":       {},
 	"metrics":    {},
 	"proxyproto": {},

@@ -1,4 +1,4 @@
-package proxy
+package listen
 
 import (
 	"errors"
@@ -10,14 +10,30 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// bindUnix makes a listening unix socket. It replaces a file left behind by a process that was killed, but not one on
+// openUnix opens a unix socket, or takes over the inherited ones.
+func (o *Opener) openUnix(bind Bind, access *Access, inherited []int) (*Sockets, error) {
+	s := &Sockets{Bind: bind, fds: inherited, shards: o.Shards}
+	if len(inherited) == 0 {
+		fd, err := o.listenUnix(bind.Address, access)
+		if err != nil {
+			return nil, err
+		}
+		s.fds = []int{fd}
+	}
+	if bind.Address[0] != '@' {
+		s.file, _ = os.Lstat(bind.Address)
+	}
+	return s, nil
+}
+
+// listenUnix makes a listening unix socket. It replaces a file left behind by a process that was killed, but not one on
 // which a process still listens.
-func (s *Server) bindUnix(path string, access *Access) (int, error) {
+func (o *Opener) listenUnix(path string, access *Access) (int, error) {
 	sa, err := rawsys.UnixSockaddr(path)
 	if err != nil {
 		return -1, err
 	}
-	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|s.workers[0].loop.SocketFlags(), 0)
+	fd, errno := rawsys.Socket(unix.AF_UNIX, unix.SOCK_STREAM|o.Flags, 0)
 	if errno != 0 {
 		return -1, errno
 	}
@@ -31,7 +47,9 @@ func (s *Server) bindUnix(path string, access *Access) (int, error) {
 	}
 	// The owner is set before the socket listens, so before any client can connect.
 	if err = access.own(path); err == nil {
-		err = unix.Listen(fd, backlog)
+		if errno := rawsys.Listen(fd, Backlog); errno != 0 {
+			err = errno
+		}
 	}
 	if err != nil {
 		if path[0] != '@' {

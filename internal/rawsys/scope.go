@@ -1,4 +1,4 @@
-package eventloop
+package rawsys
 
 import (
 	"fmt"

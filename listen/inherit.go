@@ -1,0 +1,58 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
+
+// adopt checks that an inherited descriptor listens on bind, and has it behave like one of our own. The process that
+// opened it may have run another engine.
+func (o *Opener) adopt(fd int, bind Bind) error {
+	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil {
+		return err
+	} else if listens == 0 {
+		return errors.New("the socket does not listen")
+	}
+	if at, same, err := isAt(fd, bind); err != nil {
+		return err
+	} else if !same {
+		return fmt.Errorf("the socket listens on %s", at)
+	}
+	unix.CloseOnExec(fd)
+	if errno := rawsys.SetNonblock(fd, o.Flags&unix.SOCK_NONBLOCK != 0); errno != 0 {
+		return errno
+	}
+	if bind.Network == "tcp" && o.Prepare != nil {
+		o.Prepare(fd)
+	}
+	return nil
+}
+
+// isAt reports whether the socket is bound to bind, and what it is bound to. Port 0 stands for any port.
+func isAt(fd int, bind Bind) (at string, same bool, err error) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return "", false, err
+	}
+	if file, ok := sa.(*unix.SockaddrUnix); ok {
+		return "unix:" + file.Name, bind.Network == "unix" && file.Name == bind.Address, nil
+	}
+	own, errno := rawsys.LocalAddr(fd)
+	if errno != 0 {
+		return "", false, errno
+	}
+	if bind.Network != "tcp" {
+		return own.String(), false, nil
+	}
+	want, everywhere, err := parse(bind.Address)
+	if err != nil {
+		return "", false, err
+	}
+	same = own.Addr() == want.Addr().Unmap().WithZone("") || everywhere && own.Addr() == netip.IPv4Unspecified()
+	return own.String(), same && (want.Port() == 0 || own.Port() == want.Port()), nil
+}

@@ -1,0 +1,157 @@
+package listen
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+	"l4proxy/internal/testnet"
+)
+
+const successorEnv = "LISTEN_TEST_SUCCESSOR"
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(successorEnv); spec != "" {
+		if err := succeed(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// succeed is the process that inherits the descriptors 3 and following. It answers one client.
+func succeed(spec string) error {
+	var bind Bind
+	var n int
+	if _, err := fmt.Sscan(spec, &bind.Network, &bind.Address, &n); err != nil {
+		return err
+	}
+	var inherited []int
+	for i := range n {
+		inherited = append(inherited, 3+i)
+	}
+	s, err := (&Opener{Shards: 1}).Open(bind, nil, inherited...)
+	if err != nil {
+		return err
+	}
+	fmt.Println(s.Bind.Address)
+	conn, _, errno := rawsys.Accept(s.Take(0)[0], 0)
+	if errno != 0 {
+		return fmt.Errorf("accept: %w", errno)
+	}
+	_, errno = rawsys.Send(conn, []byte("successor"), 0)
+	rawsys.Close(conn)
+	if errno != 0 {
+		return fmt.Errorf("send: %w", errno)
+	}
+	return nil
+}
+
+// A client in the queue of a socket is answered by another process that has inherited the socket, after this one has
+// closed it.
+func TestSuccessorAnswersWaitingClient(t *testing.T) {
+	for _, bind := range []Bind{tcp("127.0.0.1:0"), tcp("[::1]:0"), {Network: "unix", Address: "socket"}} {
+		t.Run(bind.String(), func(t *testing.T) {
+			if bind.Network == "unix" {
+				bind.Address = filepath.Join(t.TempDir(), bind.Address)
+			}
+			s := open(t, &Opener{Shards: 1, Flags: unix.SOCK_NONBLOCK}, bind, nil)
+			client := testnet.Dial(t, bind.Network, s.Bind.Address)
+			child := exec.Command("/proc/self/exe")
+			child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s 1", successorEnv, s.Bind.Network, s.Bind.Address))
+			child.ExtraFiles = []*os.File{os.NewFile(uintptr(s.Take(0)[0]), "listener")}
+			child.Stderr = os.Stderr
+			out, err := child.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			child.ExtraFiles[0].Close()
+			got, err := io.ReadAll(client)
+			if string(got) != "successor" {
+				t.Errorf("the client received %q, %v", got, err)
+			}
+			address, err := io.ReadAll(out)
+			if err != nil || strings.TrimSpace(string(address)) != s.Bind.Address {
+				t.Errorf("the successor listens on %q, want %s, %v", address, s.Bind.Address, err)
+			}
+			if err := child.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// More shards than inherited sockets get new ones, fewer get several each. No socket is closed.
+func TestOtherNumberOfShards(t *testing.T) {
+	testnet.SameFiles(t)
+	for _, c := range []struct {
+		before, after int
+		want          []int
+	}{
+		{1, 1, []int{1}},
+		{1, 3, []int{1, 1, 1}},
+		{3, 1, []int{3}},
+		{3, 2, []int{2, 1}},
+	} {
+		old := open(t, &Opener{Shards: c.before}, tcp("127.0.0.1:0"), nil)
+		var inherited []int
+		for shard := range c.before {
+			inherited = append(inherited, old.Take(shard)...)
+		}
+		s := open(t, &Opener{Shards: c.after, Flags: unix.SOCK_NONBLOCK}, tcp("127.0.0.1:0"), nil, inherited...)
+		if s.Bind.Address != old.Bind.Address {
+			t.Errorf("%d to %d shards: the address is %s, want %s", c.before, c.after, s.Bind.Address, old.Bind.Address)
+		}
+		for shard, want := range c.want {
+			fds := s.Take(shard)
+			if len(fds) != want {
+				t.Errorf("%d to %d shards: shard %d has %d sockets, want %d", c.before, c.after, shard, len(fds), want)
+			}
+			for _, fd := range fds {
+				if n := acceptAll(t, fd); n != 0 {
+					t.Errorf("%d clients", n)
+				}
+				rawsys.Close(fd)
+			}
+		}
+	}
+}
+
+func TestNotToBeInherited(t *testing.T) {
+	listening := open(t, &Opener{Shards: 1}, tcp("127.0.0.1:0"), nil)
+	fd := listening.Take(0)[0]
+	idle, errno := rawsys.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	defer rawsys.Close(idle)
+	defer rawsys.Close(fd)
+	for _, c := range []struct {
+		fd   int
+		bind Bind
+		want string
+	}{
+		{fd, tcp("127.0.0.1:1"), "the socket listens on " + listening.Bind.Address},
+		{fd, tcp("127.0.0.2:0"), "the socket listens on " + listening.Bind.Address},
+		{fd, Bind{Network: "unix", Address: "/run/x"}, "the socket listens on " + listening.Bind.Address},
+		{idle, tcp("127.0.0.1:0"), "the socket does not listen"},
+		{99999, tcp("127.0.0.1:0"), "bad file descriptor"},
+	} {
+		_, err := (&Opener{Shards: 1}).Open(c.bind, nil, c.fd)
+		if want := fmt.Sprintf("inherited descriptor %d: %s", c.fd, c.want); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", c.bind, err, want)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
+
+// Backlog of listening sockets; the kernel lowers it to net.core.somaxconn.
+const Backlog = 65535
+
+// Bind is an address to listen on.
+type Bind struct {
+	Network string // "tcp" or "unix"
+	Address string // host:port with a numeric host or none, or the path of a unix socket
+	// Place is where the configuration names it (FILE:LINE:COL), for errors; "" if unknown.
+	Place string
+}
+
+func (b Bind) String() string {
+	if b.Network == "unix" {
+		return "unix:" + b.Address
+	}
+	return b.Address
+}
+
+// Access says who may connect to a unix socket: any process with write permission on its file.
+type Access struct {
+	Mode        uint32 // of the file; 0 means 0777 minus the umask
+	User, Group int    // owners of the file; -1 means those of the process
+}
+
+// The kernel takes io_uring rings apart after their process has ended, in a worker of its own, and until then the ring
+// keeps the listening sockets open on which it accepted: for some milliseconds after a SIGKILL the addresses are in use.
+const (
+	patience = 500 * time.Millisecond // for all addresses together
+	retry    = 5 * time.Millisecond
+)
+
+// Opener opens the listening sockets of a process.
+type Opener struct {
+	// Shards is the number of sockets per TCP address, between which the kernel spreads new clients (SO_REUSEPORT,
+	// socket(7)); 0 means 1. A unix socket is always one: the kernel would not spread clients between several.
+	Shards int
+	// Flags is SOCK_NONBLOCK or 0, as the event loops want their sockets.
+	Flags int
+	// Prepare, if set, sets options of a TCP socket that accepted sockets inherit.
+	Prepare func(fd int)
+	// IPv4 are the ports on which the process listens on 0.0.0.0 too: there, [::] is for IPv6 only. See IPv4Ports.
+	IPv4 map[uint16]bool
+
+	deadline time.Time // for addresses in use
+}
+
+// IPv4Ports returns the ports of 0.0.0.0 among binds.
+func IPv4Ports(binds []Bind) map[uint16]bool {
+	ports := make(map[uint16]bool)
+	for _, b := range binds {
+		addr, _, err := parse(b.Address)
+		if b.Network == "tcp" && err == nil && addr.Addr() == netip.IPv4Unspecified() {
+			ports[addr.Port()] = true
+		}
+	}
+	return ports
+}
+
+// Open listens on an address. access is for unix sockets; nil leaves it to the umask.
+//
+// inherited are listening sockets of that address that another process has opened. They are used first, however many
+// they are: closing one would reset the clients in its queue. They belong to the Sockets unless there is an error.
+func (o *Opener) Open(bind Bind, access *Access, inherited ...int) (*Sockets, error) {
+	o.Shards = max(o.Shards, 1)
+	if o.deadline.IsZero() {
+		o.deadline = time.Now().Add(patience)
+	}
+	s, err := o.open(bind, access, inherited)
+	for errors.Is(err, unix.EADDRINUSE) && time.Now().Before(o.deadline) {
+		time.Sleep(retry)
+		s, err = o.open(bind, access, inherited)
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot listen on %s: %w", bind, explain(err))
+	}
+	return s, err
+}
+
+func (o *Opener) open(bind Bind, access *Access, inherited []int) (*Sockets, error) {
+	for _, fd := range inherited {
+		if err := o.adopt(fd, bind); err != nil {
+			return nil, fmt.Errorf("inherited descriptor %d: %w", fd, err)
+		}
+	}
+	if bind.Network == "unix" {
+		return o.openUnix(bind, access, inherited)
+	}
+	return o.openTCP(bind, inherited)
+}
+
+// explain adds what to do about the usual errors of bind(2).
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("%w: another program listens there; stop it or choose another address", err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: ports below 1024 and other users' directories need root or the capability for it", err)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: this machine has no such network interface; write the name of an interface after %%", err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine has no such address; write one it has, or none for all", err)
+	}
+	return err
+}
+
+// Sockets are the listening sockets of one address.
+type Sockets struct {
+	Bind   Bind // with the port that is in use
+	fds    []int
+	shards int
+	file   os.FileInfo // of a unix socket in the file system
+}
+
+// Take returns the sockets of a shard, 0 to Shards-1, which are the caller's from then on. There may be several when
+// more were inherited than there are shards, and none.
+func (s *Sockets) Take(shard int) []int {
+	var taken []int
+	for i := shard; i < len(s.fds); i += s.shards {
+		if s.fds[i] >= 0 {
+			taken = append(taken, s.fds[i])
+			s.fds[i] = -1
+		}
+	}
+	return taken
+}
+
+// Close closes the sockets that have not been taken.
+func (s *Sockets) Close() {
+	for i, fd := range s.fds {
+		if fd >= 0 {
+			rawsys.Close(fd)
+			s.fds[i] = -1
+		}
+	}
+}
+
+// Unlink removes a unix socket from the file system, unless the file is a successor's by now. Call it while the socket
+// is open, so that no other file can have its inode number.
+func (s *Sockets) Unlink() {
+	if s.file == nil {
+		return
+	}
+	if now, err := os.Lstat(s.Bind.Address); err == nil && os.SameFile(s.file, now) {
+		_ = os.Remove(s.Bind.Address)
+	}
+}

@@ -1,0 +1,147 @@
+package listen
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
+
+// openTCP opens a listening socket for each shard that has no inherited one.
+func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
+	addr, everywhere, err := parse(bind.Address)
+	if err != nil {
+		return nil, err
+	}
+	var opened []int
+	if len(inherited) == 0 {
+		first, err := o.openFirst(addr, everywhere)
+		if err != nil {
+			return nil, err
+		}
+		opened = append(opened, first)
+	}
+	s := &Sockets{fds: slices.Concat(opened, inherited), shards: o.Shards}
+	bound, errno := rawsys.LocalAddr(s.fds[0])
+	if errno != 0 {
+		err = errno
+	}
+	addr = netip.AddrPortFrom(addr.Addr(), bound.Port())
+	s.Bind = Bind{Network: "tcp", Address: addr.String(), Place: bind.Place}
+	for err == nil && len(s.fds) < o.Shards {
+		var fd int
+		if fd, err = o.listenTCP(addr, everywhere, true); err == nil {
+			opened = append(opened, fd)
+			s.fds = append(s.fds, fd)
+		}
+	}
+	if err != nil {
+		for _, fd := range opened {
+			rawsys.Close(fd)
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// openFirst opens the first listening socket of an address, and lets others join it.
+//
+// SO_REUSEPORT from the start would let a second l4proxy of the same user share the port unnoticed: the first socket
+// is opened without it, and only then lets the others join. It stays one of them. Closed, it would reset the clients
+// that had connected meanwhile.
+func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
+	if addr.Port() == 0 {
+		// The kernel gives up a port that it chose itself when a socket stops listening.
+		chosen, err := o.bindTCP(addr, everywhere, false)
+		if err != nil {
+			return -1, err
+		}
+		defer rawsys.Close(chosen)
+		bound, errno := rawsys.LocalAddr(chosen)
+		if errno != 0 {
+			return -1, errno
+		}
+		addr = netip.AddrPortFrom(addr.Addr(), bound.Port())
+	}
+	fd, err := o.listenTCP(addr, everywhere, false)
+	if err != nil {
+		return -1, err
+	}
+	if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); errno != 0 {
+		rawsys.Close(fd)
+		return -1, errno
+	}
+	return fd, nil
+}
+
+// parse reads host:port with a numeric host. No host means every address of the machine, of both families.
+func parse(address string) (addr netip.AddrPort, everywhere bool, err error) {
+	if len(address) > 0 && address[0] == ':' {
+		port, err := strconv.ParseUint(address[1:], 10, 16)
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), true, err
+	}
+	addr, err = netip.ParseAddrPort(address)
+	return addr, false, err
+}
+
+// listenTCP makes a listening TCP socket; with shared, one with SO_REUSEPORT.
+func (o *Opener) listenTCP(addr netip.AddrPort, everywhere, shared bool) (int, error) {
+	fd, err := o.bindTCP(addr, everywhere, shared)
+	if err != nil {
+		return -1, err
+	}
+	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but not listen.
+	if errno := rawsys.Listen(fd, Backlog); errno != 0 {
+		rawsys.Close(fd)
+		return -1, errno
+	}
+	return fd, nil
+}
+
+// bindTCP makes a TCP socket that is bound to addr.
+func (o *Opener) bindTCP(addr netip.AddrPort, everywhere, shared bool) (fd int, err error) {
+	scope, err := rawsys.Scope(addr.Addr())
+	if err != nil {
+		return -1, err
+	}
+	sa := rawsys.InetSockaddr(addr, scope)
+	fd, errno := rawsys.Socket(sa.Family(), unix.SOCK_STREAM|o.Flags, 0)
+	if errno == unix.EAFNOSUPPORT && everywhere { // a machine without IPv6
+		sa = rawsys.InetSockaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), 0)
+		fd, errno = rawsys.Socket(sa.Family(), unix.SOCK_STREAM|o.Flags, 0)
+	}
+	if errno != 0 {
+		return -1, errno
+	}
+	opened := fd // a return with an error sets fd
+	defer func() {
+		if err != nil {
+			rawsys.Close(opened)
+		}
+	}()
+	if sa.Family() == unix.AF_INET6 {
+		v6only := 0
+		if o.IPv4[addr.Port()] {
+			v6only = 1
+		}
+		rawsys.SetInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
+	}
+	if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); errno != 0 {
+		return -1, errno
+	}
+	if shared {
+		if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); errno != 0 {
+			return -1, errno
+		}
+	}
+	if o.Prepare != nil {
+		o.Prepare(fd)
+	}
+	if errno := sa.Bind(fd); errno != 0 {
+		return -1, errno
+	}
+	return fd, nil
+}
