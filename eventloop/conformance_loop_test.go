@@ -128,7 +128,7 @@ func loopDetachBusy(t *testing.T, d *driver) {
 func loopPipes(t *testing.T, d *driver) {
 	var pipes []*Pipe
 	d.do(func() {
-		for p := d.loop.BorrowPipe(); p != nil; p = d.loop.BorrowPipe() {
+		for p := d.loop.pipes.borrow(); p != nil; p = d.loop.pipes.borrow() {
 			pipes = append(pipes, p)
 		}
 	})
@@ -139,7 +139,7 @@ func loopPipes(t *testing.T, d *driver) {
 		for _, p := range pipes {
 			d.loop.ReturnPipe(p)
 		}
-		if p := d.loop.BorrowPipe(); p == nil {
+		if p := d.loop.pipes.borrow(); p == nil {
 			t.Error("no pipe is to be had after all came back")
 		} else {
 			d.loop.ReturnPipe(p)

@@ -33,19 +33,21 @@ var spliceBehaviours = slices.Concat(
 	on("splice/fill cancelled", fillCancelled, streams...),
 )
 
-func (d *driver) borrowPipe() (p *Pipe) {
-	d.t.Helper()
-	d.do(func() { p = d.loop.BorrowPipe() })
-	if p == nil {
-		d.t.Fatal("no pipe is to be had")
-	}
-	return p
-}
-
 func (d *driver) returnPipe(p *Pipe) { d.do(func() { d.loop.ReturnPipe(p) }) }
 
-func (d *driver) startFill(s Slot, p *Pipe)  { d.do(func() { d.loop.Fill(s, p) }) }
+func (d *driver) startFill(s Slot)           { d.do(func() { d.loop.Fill(s) }) }
 func (d *driver) startDrain(s Slot, p *Pipe) { d.do(func() { d.loop.Drain(s, p) }) }
+
+// filled awaits the end of a fill that brings n bytes in a pipe.
+func (d *driver) filled(s Slot, n int) *Pipe {
+	d.t.Helper()
+	r := d.await(s, OpFill)
+	r.expect(d.t, n, 0)
+	if r.Pipe == nil || r.Pipe.N != n {
+		d.t.Fatalf("%d bytes came in the pipe %+v", n, r.Pipe)
+	}
+	return r.Pipe
+}
 
 // forward sends on what a fill has brought, in whichever form it came.
 func (d *driver) forward(filled result, to Slot) {
@@ -64,34 +66,28 @@ func (d *driver) forward(filled result, to Slot) {
 func fillEnd(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	d.spliced(s, true)
-	p := d.borrowPipe()
-	d.startFill(s, p)
+	d.startFill(s)
 	write(t, peer, []byte("hello"))
-	d.await(s, OpFill).expect(t, 5, 0)
-	if p.N != 5 {
-		t.Fatalf("the pipe counts %d bytes", p.N)
-	}
+	p := d.filled(s, 5)
 	d.startDrain(s, p)
 	d.await(s, OpDrain).expect(t, 5, 0)
+	d.returnPipe(p)
 	readString(t, peer, "hello")
 	finish(t, peer)
 	for range 2 {
-		d.startFill(s, p)
+		d.startFill(s)
 		d.await(s, OpFill).expect(t, 0, 0)
 	}
 	d.spliced(s, false)
 	d.recv(s).expect(t, 0, 0)
-	d.returnPipe(p)
 }
 
 func fillReset(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	d.spliced(s, true)
-	p := d.borrowPipe()
-	d.startFill(s, p)
+	d.startFill(s)
 	d.reset(s, peer)
 	d.await(s, OpFill).expect(t, 0, unix.ECONNRESET)
-	d.returnPipe(p)
 }
 
 func drainAfterReset(t *testing.T, d *driver, network string) {
@@ -100,10 +96,9 @@ func drainAfterReset(t *testing.T, d *driver, network string) {
 	d.reset(to, gone)
 	d.spliced(s, true)
 	d.spliced(to, true)
-	p := d.borrowPipe()
 	write(t, peer, []byte("hello"))
-	d.startFill(s, p)
-	d.await(s, OpFill).expect(t, 5, 0)
+	d.startFill(s)
+	p := d.filled(s, 5)
 	d.startDrain(to, p)
 	r := d.await(to, OpDrain)
 	if r.N != 0 || r.Err != unix.EPIPE && r.Err != unix.ECONNRESET {
@@ -118,7 +113,7 @@ func drainCancelled(t *testing.T, d *driver, network string) {
 	to, sink := d.pair(network)
 	d.spliced(s, true)
 	d.spliced(to, true)
-	p := d.borrowPipe()
+	var p *Pipe
 	sent := newSum()
 	block := randomBytes(1<<20 + 7)
 	go func() {
@@ -130,14 +125,17 @@ func drainCancelled(t *testing.T, d *driver, network string) {
 	}()
 	total := 0
 	for stuck := false; !stuck; {
-		d.startFill(s, p)
-		n := d.await(s, OpFill).N
+		d.startFill(s)
+		filled := d.await(s, OpFill)
+		p = filled.Pipe
+		n := filled.N
 		total += n
 		d.startDrain(to, p)
 		d.do(func() {}) // the attempt has been made
 		d.do(func() { stuck = d.loop.Writing(to) == OpDrain && !d.loop.table.at(to).out.ended })
 		if !stuck {
 			d.await(to, OpDrain).expect(t, n, 0)
+			d.returnPipe(p)
 			continue
 		}
 		r := d.cancelWrite(to, OpDrain)
@@ -164,12 +162,11 @@ func drainCancelled(t *testing.T, d *driver, network string) {
 func fillCancelled(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	d.spliced(s, true)
-	p := d.borrowPipe()
-	d.startFill(s, p)
+	d.startFill(s)
 	d.cancelRead(s, OpFill).expect(t, 0, unix.ECANCELED)
 	write(t, peer, []byte("hello"))
-	d.startFill(s, p)
-	d.await(s, OpFill).expect(t, 5, 0)
+	d.startFill(s)
+	p := d.filled(s, 5)
 	d.startDrain(s, p)
 	d.await(s, OpDrain).expect(t, 5, 0)
 	readString(t, peer, "hello")
@@ -188,7 +185,7 @@ func drainErrorBeforeEnd(t *testing.T, d *driver, network string) {
 	d.startRecv(s)
 	d.spliced(s, true)
 	d.spliced(from, true)
-	d.startFill(from, nil)
+	d.startFill(from)
 	write(t, source, []byte("hello"))
 	filled := d.await(from, OpFill)
 	d.do(func() {

@@ -19,7 +19,6 @@ const (
 
 // engine carries out operations. The methods are those of [Loop], which documents them.
 type engine interface {
-	name() string
 	// enable is called once, on the thread that will run the loop, before any other method. It fails if the engine
 	// cannot work on this system.
 	enable() error
@@ -29,7 +28,7 @@ type engine interface {
 	connect(Slot, *rawsys.Sockaddr)
 	recv(Slot)
 	send(Slot, []byte)
-	fill(Slot, *Pipe)
+	fill(Slot)
 	drain(Slot, *Pipe)
 	watch(s Slot, fin bool)
 	recheck(Slot)

@@ -67,7 +67,6 @@ func newEpoll(l *Loop) (engine, *table, error) {
 	return e, &e.table, nil
 }
 
-func (e *epoll) name() string     { return Epoll }
 func (e *epoll) socketFlags() int { return unix.SOCK_NONBLOCK }
 
 // enable proves that the loop can wait: it polls once.

@@ -7,7 +7,7 @@ import (
 )
 
 func (e *epoll) recv(s Slot)           { e.startRead(s, e.table.at(s)) }
-func (e *epoll) fill(s Slot, _ *Pipe)  { e.startRead(s, e.table.at(s)) }
+func (e *epoll) fill(s Slot)           { e.startRead(s, e.table.at(s)) }
 func (e *epoll) send(s Slot, _ []byte) { e.startWrite(s, e.table.at(s)) }
 func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
 
@@ -70,7 +70,7 @@ func (e *epoll) tryRead(so *socket) (Completion, bool) {
 		return e.tryWatch(so)
 	}
 	if so.in.op == OpFill {
-		pipe, n, errno := e.loop.pipes.fill(int(so.fd), so.in.pipe)
+		pipe, n, errno := e.loop.pipes.fill(int(so.fd))
 		switch {
 		case pipe == nil: // none to be had: go on with a buffer
 		case errno == unix.EAGAIN:

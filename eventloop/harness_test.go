@@ -31,9 +31,10 @@ type result struct {
 // driver runs a loop on a goroutine of its own and records what it completes. Its methods are for the test's
 // goroutine, but for those that say otherwise.
 type driver struct {
-	t    *testing.T
-	loop *Loop
-	ran  chan error // what Run returned
+	t      *testing.T
+	engine string
+	loop   *Loop
+	ran    chan error // what Run returned
 
 	results chan result
 	pending []result // received from results, not asked for yet
@@ -98,7 +99,7 @@ func start(t *testing.T, engine string) *driver {
 func run(t *testing.T, engine string) *driver {
 	t.Helper()
 	d := &driver{
-		t: t, ran: make(chan error, 1),
+		t: t, engine: engine, ran: make(chan error, 1),
 		results: make(chan result, 1<<16), expired: make(chan uint32, 1<<10),
 		hooks: make(map[Slot]func(*Completion)),
 	}

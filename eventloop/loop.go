@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/internal/mailbox"
 	"l4proxy/internal/rawsys"
 )
 
@@ -19,9 +20,6 @@ const spinDown = 3 * time.Millisecond
 // quietAfter is how long a loop must have had nothing to do before it gives memory back.
 const quietAfter = time.Second
 
-// PipesPerLoop is the greatest number of pipes, two descriptors each, that a loop opens for bulk.
-const PipesPerLoop = pipesPerLoop
-
 // A Loop runs sockets for one [Handler]. Post may be called from any goroutine; all other methods only before Run, or
 // on the loop's own thread, which is to say from the handler.
 type Loop struct {
@@ -29,7 +27,7 @@ type Loop struct {
 	engine  engine
 	table   *table
 	timers  wheel
-	mailbox mailbox
+	mailbox mailbox.Box[any]
 	pipes   pipePool
 	expire  func(id uint32) // handler.Expire, bound once
 	message func(any)       // handler.Message, bound once
@@ -131,7 +129,7 @@ func (l *Loop) run(cpu int) (err error) {
 	l.tick()
 	l.lastActive, l.looks.upTo = l.now, l.now
 	for !l.quit {
-		l.mailbox.takeAll(l.message)
+		l.mailbox.TakeAll(l.message)
 		l.timers.expire(l.looks.upTo, l.expire)
 		l.handler.BatchEnd()
 		if l.quit {
@@ -187,9 +185,6 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic in an event loop: %v", e.Value) }
 
-// Engine is the name of the loop's engine.
-func (l *Loop) Engine() string { return l.engine.name() }
-
 // Now is the loop's clock: CLOCK_MONOTONIC in nanoseconds, read once per batch.
 func (l *Loop) Now() int64 { return l.now }
 
@@ -206,7 +201,7 @@ func Clock() int64 { return rawsys.Monotonic() }
 func (l *Loop) Post(value any) bool {
 	l.ending.Lock()
 	defer l.ending.Unlock()
-	if !l.ended && l.mailbox.post(value) {
+	if !l.ended && l.mailbox.Post(value) {
 		l.engine.wakeUp()
 	}
 	return !l.ended
@@ -224,7 +219,7 @@ func (l *Loop) Discard() {
 }
 
 // Undelivered passes on the messages that were posted too late for the handler, once Run has returned.
-func (l *Loop) Undelivered(read func(any)) { l.mailbox.takeAll(read) }
+func (l *Loop) Undelivered(read func(any)) { l.mailbox.TakeAll(read) }
 
 // Quit makes Run return after the present batch.
 func (l *Loop) Quit() { l.quit = true }
@@ -299,12 +294,12 @@ func (l *Loop) Forward(s Slot, b Buffer, n int, more bool) {
 	l.engine.send(s, out.data)
 }
 
-// Fill moves bytes from the socket in s into a pipe, as soon as there are some: into p, which must be empty, or, if p
-// is nil, into one that is borrowed only then, so that none is held while nothing comes. If none is to be had, the
-// bytes come in a buffer. s must have been marked with Spliced.
-func (l *Loop) Fill(s Slot, p *Pipe) {
-	l.startRead(s, OpFill).in.pipe = p
-	l.engine.fill(s, p)
+// Fill moves bytes from the socket in s into a pipe, as soon as there are some. The pipe is borrowed only then, and is
+// the handler's from the completion on (see ReturnPipe). If no pipe is free, the bytes come in a buffer. s must have been
+// marked with Spliced.
+func (l *Loop) Fill(s Slot) {
+	l.startRead(s, OpFill)
+	l.engine.fill(s)
 }
 
 // Drain moves all bytes of the pipe to the socket in s, which must have been marked with Spliced.
@@ -394,9 +389,6 @@ func (l *Loop) Release(b Buffer) { l.engine.release(b) }
 // Splices reports whether Fill can be worthwhile. It is false once the loop knows that it cannot splice on this system:
 // Fill then works like Recv.
 func (l *Loop) Splices() bool { return !l.pipes.unusable }
-
-// BorrowPipe returns an empty pipe, or nil when none is to be had; the caller then goes on with Recv and Send.
-func (l *Loop) BorrowPipe() *Pipe { return l.pipes.borrow() }
 
 // ReturnPipe gives a pipe back, empty or not.
 func (l *Loop) ReturnPipe(p *Pipe) { l.pipes.giveBack(p) }

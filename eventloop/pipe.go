@@ -11,11 +11,13 @@ import (
 // Pipes carry bulk between two sockets inside the kernel. They are borrowed for as long as bytes are in them: two
 // more descriptors and up to pipeSize of kernel memory a connection are too much to hold on to.
 const (
-	pipeSize = 256 << 10
-	// pipesPerLoop bounds what slow readers can hold. Beyond it, connections copy through buffers instead.
-	pipesPerLoop = 32
-	pipesKept    = 4 // when the loop is quiet
+	pipeSize  = 256 << 10
+	pipesKept = 4 // when the loop is quiet
 )
+
+// PipesPerLoop is the greatest number of pipes, two descriptors each, that a loop opens. It bounds what slow readers can
+// hold. Beyond it, connections copy through buffers instead.
+const PipesPerLoop = 32
 
 // A Pipe is a pipe(7) with N bytes in it.
 type Pipe struct {
@@ -31,14 +33,14 @@ type pipePool struct {
 	unusable bool
 }
 
-// borrow returns an empty pipe, or nil when there are none to be had.
+// borrow returns an empty pipe, or nil when none is free.
 func (p *pipePool) borrow() *Pipe {
 	if n := len(p.free); n > 0 {
 		pipe := p.free[n-1]
 		p.free = p.free[:n-1]
 		return pipe
 	}
-	if p.unusable || len(p.all) >= pipesPerLoop {
+	if p.unusable || len(p.all) >= PipesPerLoop {
 		return nil
 	}
 	var fds [2]int
@@ -89,21 +91,16 @@ func (p *pipePool) close(pipe *Pipe) {
 	p.all = slices.DeleteFunc(p.all, func(other *Pipe) bool { return other == pipe })
 }
 
-// fill moves bytes from a socket into the given pipe, or, if that is nil, into one that is borrowed for them. It
-// returns the pipe, and nil without an error when none was to be had or a pipe would not do.
-func (p *pipePool) fill(socket int, into *Pipe) (*Pipe, int, unix.Errno) {
-	pipe := into
-	if p.unusable {
-		return nil, 0, 0
-	}
+// fill moves bytes from a socket into a pipe that is borrowed for them. It returns the pipe, or nil without an error when
+// no pipe is free or a pipe would not do.
+func (p *pipePool) fill(socket int) (*Pipe, int, unix.Errno) {
+	pipe := p.borrow()
 	if pipe == nil {
-		if pipe = p.borrow(); pipe == nil {
-			return nil, 0, 0
-		}
+		return nil, 0, 0
 	}
 	n, errno := rawsys.Splice(socket, pipe.w, pipeSize)
 	pipe.N += n
-	if n == 0 && into == nil {
+	if n == 0 {
 		p.giveBack(pipe)
 	}
 	if forbidden(errno) || errno == unix.EINVAL { // EINVAL: not for this kind of socket

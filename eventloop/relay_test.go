@@ -58,7 +58,7 @@ func (w *way) next() {
 		loop.Spliced(w.to, splice)
 	}
 	if w.spliced {
-		loop.Fill(w.from, nil)
+		loop.Fill(w.from)
 	} else {
 		loop.Recv(w.from)
 	}

@@ -60,7 +60,6 @@ func newIOUring(l *Loop) (engine, *table, error) {
 	return u, &u.table, nil
 }
 
-func (u *uring) name() string     { return IOUring }
 func (u *uring) socketFlags() int { return 0 }
 
 func (u *uring) enable() error {

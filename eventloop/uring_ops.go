@@ -51,7 +51,7 @@ func (u *uring) drain(s Slot, _ *Pipe)    { u.tryWrite(s, u.table.at(s)) }
 // tryRead makes an attempt at the receive or fill in flight.
 func (u *uring) tryRead(s Slot, so *socket) {
 	if so.in.op == OpFill {
-		pipe, n, errno := u.loop.pipes.fill(int(so.fd), so.in.pipe)
+		pipe, n, errno := u.loop.pipes.fill(int(so.fd))
 		switch {
 		case pipe == nil: // none to be had: go on with a buffer
 		case errno == unix.EAGAIN, errno == unix.EINTR:

@@ -25,8 +25,8 @@ func streamData(s Slot, generation uint16) uint64 {
 	return userData(forStream, s) | uint64(generation)<<32
 }
 
-func (u *uring) recv(s Slot)          { u.read(s) }
-func (u *uring) fill(s Slot, _ *Pipe) { u.read(s) } // a stream that is still there has to be read to its end first
+func (u *uring) recv(s Slot) { u.read(s) }
+func (u *uring) fill(s Slot) { u.read(s) } // a stream that is still there has to be read to its end first
 
 // read passes on what has come ahead, or waits for the stream, or tries to read.
 func (u *uring) read(s Slot) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"l4proxy/backend"
+	"l4proxy/internal/mailbox"
 	"l4proxy/internal/rawsys"
 )
 
@@ -139,22 +140,28 @@ func (m *Monitor) Last(b *backend.Backend) (Result, bool) {
 // Run checks until ctx is done. It returns when all that it has started has
 // stopped and changed has been told of every change.
 func (m *Monitor) Run(ctx context.Context) {
-	notices := newMailbox[func()]()
-	told := make(chan struct{})
+	var notices mailbox.Box[func()]
+	news, over := make(chan struct{}, 1), make(chan struct{})
 	var teller sync.WaitGroup
 	teller.Go(func() {
 		for last := false; !last; {
 			select {
-			case <-notices.ready:
-			case <-told:
+			case <-news:
+			case <-over:
 				last = true
 			}
-			for _, tell := range notices.take() {
-				tell()
-			}
+			notices.TakeAll(func(notice func()) { notice() })
 		}
 	})
-	newRunner(m, notices).run(ctx)
-	close(told)
+	notify := func(notice func()) {
+		if notices.Post(notice) {
+			select {
+			case news <- struct{}{}:
+			default: // the last one has not been received yet
+			}
+		}
+	}
+	newRunner(m, notify).run(ctx)
+	close(over)
 	teller.Wait()
 }

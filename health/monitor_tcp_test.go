@@ -102,7 +102,7 @@ func TestFewTurnsForFewTargets(t *testing.T) {
 					group.Targets = append(group.Targets, Target{Backend: new(backend.Backend), Addr: addr})
 				}
 				m := New([]Group{group}, nil)
-				r := newRunner(m, newMailbox[func()]())
+				r := newRunner(m, func(func()) {})
 				defer r.prober.closeAll()
 				began := time.Now()
 				r.begin()

@@ -19,7 +19,7 @@ import (
 func oneTarget(t *testing.T, c Checker, target Target) *runner {
 	o := Options{Interval: time.Minute, FastInterval: 10 * time.Second, Timeout: time.Second, Rise: 1, Fall: 1}
 	target.Backend, target.Health = new(backend.Backend), backend.HealthUp
-	r := newRunner(New([]Group{{Options: o, Checker: c, Targets: []Target{target}}}, nil), newMailbox[func()]())
+	r := newRunner(New([]Group{{Options: o, Checker: c, Targets: []Target{target}}}, nil), func(func()) {})
 	t.Cleanup(r.prober.closeAll)
 	r.begin()
 	return r

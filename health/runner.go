@@ -32,9 +32,10 @@ const (
 // runner is the loop of a Monitor, and what only its goroutine touches.
 type runner struct {
 	m        *Monitor
-	notices  *mailbox[func()]
-	verdicts *mailbox[verdict]
-	checks   sync.WaitGroup // those on goroutines
+	notify   func(notice func()) // must not block
+	verdicts chan verdict        // has room for all that there can be
+	arrived  []verdict           // taken from verdicts and not concluded
+	checks   sync.WaitGroup      // those on goroutines
 
 	now    int64       // when this turn of the loop began (rawsys.Monotonic)
 	wake   int64       // when the next turn is to begin at the latest
@@ -56,9 +57,9 @@ type verdict struct {
 	err    error
 }
 
-func newRunner(m *Monitor, notices *mailbox[func()]) *runner {
+func newRunner(m *Monitor, notify func(notice func())) *runner {
 	r := &runner{
-		m: m, notices: notices, verdicts: newMailbox[verdict](),
+		m: m, notify: notify, verdicts: make(chan verdict, maxOther),
 		agenda: iheap.New(len(m.targets)),
 		tcp:    newLane(maxTCP, len(m.groups)),
 		other:  newLane(maxOther, len(m.groups)),
@@ -79,7 +80,8 @@ func (r *runner) run(ctx context.Context) {
 			r.prober.closeAll()
 			r.checks.Wait()
 			return
-		case <-r.verdicts.ready:
+		case v := <-r.verdicts:
+			r.arrived = append(r.arrived, v)
 		case <-timer.C:
 		}
 		timer.Reset(r.turn(ctx))
@@ -91,12 +93,15 @@ func (r *runner) run(ctx context.Context) {
 func (r *runner) turn(ctx context.Context) time.Duration {
 	// Take verdicts before reading the clock: if they are late because this
 	// process stood still, r.stood shows that when they are handled.
-	verdicts := r.verdicts.take()
+	for range len(r.verdicts) {
+		r.arrived = append(r.arrived, <-r.verdicts)
+	}
 	r.look(r.wake)
 	r.prober.poll(r.ended) // before anything is found to have timed out
-	for _, v := range verdicts {
+	for _, v := range r.arrived {
 		r.conclude(v.target, v.err)
 	}
+	r.arrived = r.arrived[:0]
 	r.doDue()
 	r.enter(ctx)
 	r.endTrouble()
@@ -202,7 +207,7 @@ func (r *runner) check(ctx context.Context, target int32) {
 		ctx, cancel := context.WithTimeout(ctx, group.Timeout)
 		defer cancel()
 		to := &group.Targets[t.index]
-		r.verdicts.put(verdict{target, group.Checker.Check(ctx, to.Addr, to.Name)})
+		r.verdicts <- verdict{target, group.Checker.Check(ctx, to.Addr, to.Name)}
 	})
 }
 
@@ -260,7 +265,7 @@ func (r *runner) observe(target int32, err error) {
 
 	if checks > 0 && r.m.changed != nil {
 		change := Change{group.Targets[t.index].Backend, before, t.status.Health, err, checks}
-		r.notices.put(func() { r.m.changed(change) })
+		r.notify(func() { r.m.changed(change) })
 	}
 }
 
@@ -282,7 +287,7 @@ func (r *runner) endTrouble() {
 
 func (r *runner) tellTrouble(err error) {
 	if r.m.Trouble != nil {
-		r.notices.put(func() { r.m.Trouble(err) })
+		r.notify(func() { r.m.Trouble(err) })
 	}
 }
 

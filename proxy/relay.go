@@ -117,7 +117,7 @@ func (w *worker) read(c *conn, end int) {
 		}
 	}
 	if f.spliced {
-		w.loop.Fill(c.slot(end), nil)
+		w.loop.Fill(c.slot(end))
 	} else {
 		w.loop.Recv(c.slot(end))
 	}

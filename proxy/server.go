@@ -46,6 +46,7 @@ type Server struct {
 	keepAlive KeepAlive
 	clock     func() int64
 	kept      uint64 // records on each loop
+	engine    string // of all workers
 	workers   []*worker
 	bound     []bound
 	slots     slots
@@ -136,11 +137,12 @@ func (s *Server) makeLoopsOn(engine string, n int) error {
 		w.loop = loop
 		s.workers = append(s.workers, w)
 	}
+	s.engine = engine
 	return nil
 }
 
 // Engine is the name of the engine that the event loops use.
-func (s *Server) Engine() string { return s.workers[0].loop.Engine() }
+func (s *Server) Engine() string { return s.engine }
 
 // AvailableCPUs is the number of CPUs the process may use: those of its affinity mask, or fewer under a CPU quota of
 // its cgroup. It has to be asked before Run, which raises GOMAXPROCS.

@@ -14,7 +14,7 @@ import (
 const module = "l4proxy"
 
 // dataPlane are the rooms of which the loops are made.
-var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/rawsys", "listen", "metrics", "proxyproto", "sni"}
+var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen", "metrics", "proxyproto", "sni"}
 
 // anything marks a room that wires the others.
 var anything = []string{"*"}
@@ -27,7 +27,7 @@ var rooms = map[string][]string{
 	"acl":        {},
 	"backend":    {"internal/rawsys"},
 	"config":     {},
-	"eventloop":  {"internal/rawsys"},
+	"eventloop":  {"internal/mailbox", "internal/rawsys"},
 	"listen":     {"internal/rawsys"},
 	"logs":       {},
 	"metrics":    {},
@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	// Who picks backends, or finds and judges them.
 	"balancer":  {"backend", "internal/iheap", "metrics"},
 	"discovery": {"backend", "metrics"},
-	"health":    {"backend", "internal/iheap", "internal/rawsys", "metrics"},
+	"health":    {"backend", "internal/iheap", "internal/mailbox", "internal/rawsys", "metrics"},
 
 	// The data plane never sees what decides about it: it is handed a State.
 	"proxy": dataPlane,
@@ -61,6 +61,7 @@ var rooms = map[string][]string{
 	"internal/archtest": {},
 	"internal/doctest":  {},
 	"internal/iheap":    {}, // the one heap of which items can be found and moved
+	"internal/mailbox":  {}, // values from many goroutines to one
 	"internal/rawsys":   {}, // the system calls that cannot block, and addresses in the kernel's form
 	"internal/testenv":  {},
 	"internal/testnet":  {},

@@ -1,4 +1,4 @@
-package eventloop
+package mailbox
 
 import (
 	"sync"
@@ -7,18 +7,18 @@ import (
 )
 
 // A value may be posted while the box is being emptied: it is taken then or the next time, once, in its sender's order;
-// and whoever finds the box empty is told so, for the loop may be about to sleep.
-func TestMailbox(t *testing.T) {
+// and a sender that finds the box empty learns it.
+func TestBox(t *testing.T) {
 	type value struct{ sender, number int }
 	const senders, each = 4, 5000
-	var box mailbox
+	var box Box[value]
 	var wakes atomic.Int64
 	wake := make(chan struct{}, senders*each)
 	var wg sync.WaitGroup
 	for sender := range senders {
 		wg.Go(func() {
 			for number := range each {
-				if box.post(value{sender, number}) {
+				if box.Post(value{sender, number}) {
 					wakes.Add(1)
 					wake <- struct{}{}
 				}
@@ -28,8 +28,7 @@ func TestMailbox(t *testing.T) {
 	var next [senders]int
 	for taken := 0; taken < senders*each; {
 		<-wake // a reader that sleeps unless told: a wake that is missing hangs the test
-		box.takeAll(func(m any) {
-			v := m.(value)
+		box.TakeAll(func(v value) {
 			if v.number != next[v.sender] {
 				t.Errorf("sender %d: value %d in place of %d", v.sender, v.number, next[v.sender])
 			}
@@ -38,27 +37,27 @@ func TestMailbox(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	box.takeAll(func(m any) { t.Errorf("one more: %v", m) })
+	box.TakeAll(func(v value) { t.Errorf("one more: %v", v) })
 	if n := wakes.Load(); n < 1 || n > senders*each {
 		t.Errorf("%d wakes for %d values", n, senders*each)
 	}
 }
 
-// What is posted while values are read comes with the next reading: the loop's other work has its turn.
-func TestMailboxPostWhileReading(t *testing.T) {
-	var box mailbox
-	box.post(1)
-	var got []any
-	box.takeAll(func(m any) {
+// What is posted while values are read comes with the next reading: the reader's other work has its turn.
+func TestPostWhileReading(t *testing.T) {
+	var box Box[int]
+	box.Post(1)
+	var got []int
+	box.TakeAll(func(m int) {
 		got = append(got, m)
-		if !box.post(2) {
+		if !box.Post(2) {
 			t.Error("the box was emptied, and post does not say so")
 		}
 	})
 	if len(got) != 1 {
 		t.Fatalf("read %v at once", got)
 	}
-	box.takeAll(func(m any) { got = append(got, m) })
+	box.TakeAll(func(m int) { got = append(got, m) })
 	if len(got) != 2 || got[1] != 2 {
 		t.Fatalf("read %v", got)
 	}
