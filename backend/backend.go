@@ -1,6 +1,6 @@
 // Package backend holds what the proxy knows about one server address: its
 // place in the configuration, its live counters, what its health checks say,
-// and whether it is left aside after failed dials or ejected.
+// and whether it is in backoff after failed dials or ejected.
 //
 // Nothing here reads a clock. Times are int64 nanoseconds of the caller's
 // monotonic clock.
@@ -45,7 +45,7 @@ type Backend struct {
 	total       atomic.Uint64
 	dialsOK     atomic.Uint64
 	dialsFailed atomic.Uint64
-	aside       aside
+	backoff     backoff
 
 	_ [cacheLine - 48]byte
 

@@ -67,20 +67,20 @@ func TestReleaseWithoutAcquirePanics(t *testing.T) {
 	new(Backend).Release()
 }
 
-func TestAsideDoublesToThirtySeconds(t *testing.T) {
+func TestBackoffDoublesToThirtySeconds(t *testing.T) {
 	b := new(Backend)
 	now := int64(-5 * second) // a monotonic clock may begin anywhere
-	if !b.Fail(now, now) || !b.LeftAside() {
-		t.Fatal("the first failure did not leave it aside")
+	if !b.Fail(now, now) || !b.InBackoff() {
+		t.Fatal("the first failure did not put it in backoff")
 	}
 	for i, want := range []int64{1, 2, 4, 8, 16, 30, 30, 30} {
-		if got := b.AsideUntil() - now; got != want*second {
-			t.Errorf("after %d failures left aside for %v, want %ds", i+1, time.Duration(got), want)
+		if got := b.BackoffUntil() - now; got != want*second {
+			t.Errorf("after %d failures in backoff for %v, want %ds", i+1, time.Duration(got), want)
 		}
 		if got := b.Failures(); got != i+1 {
 			t.Errorf("Failures() = %d, want %d", got, i+1)
 		}
-		now = b.AsideUntil()
+		now = b.BackoffUntil()
 		if b.Probe(now - 1) {
 			t.Fatalf("probed before its time, after %d failures", i+1)
 		}
@@ -98,15 +98,15 @@ func TestOnlyProbesDouble(t *testing.T) {
 	b.Fail(0, 0)
 	for range 100 { // dials that were under way
 		if b.Fail(second/2, second/2) {
-			t.Fatal("a failure while left aside changed the state")
+			t.Fatal("a failure in backoff changed the state")
 		}
 	}
 	if b.Fail(5*second, 5*second) {
 		t.Error("a late failure without a probe changed the state")
 	}
-	if b.AsideUntil() != second || b.Failures() != 1 {
-		t.Errorf("left aside until %v after %d failures, want 1s after 1",
-			time.Duration(b.AsideUntil()), b.Failures())
+	if b.BackoffUntil() != second || b.Failures() != 1 {
+		t.Errorf("in backoff until %v after %d failures, want 1s after 1",
+			time.Duration(b.BackoffUntil()), b.Failures())
 	}
 }
 
@@ -118,12 +118,12 @@ func TestRecoverResetsTheDelay(t *testing.T) {
 	b.Fail(0, 0)
 	b.Probe(second)
 	b.Fail(second, second)
-	if !b.Recover(0) || b.LeftAside() || b.Probing() || b.AsideUntil() != 0 {
+	if !b.Recover(0) || b.InBackoff() || b.Probing() || b.BackoffUntil() != 0 {
 		t.Fatal("Recover did not bring it back fully")
 	}
 	b.Fail(10*second, 10*second)
-	if got := b.AsideUntil() - 10*second; got != second {
-		t.Errorf("left aside for %v after recovery, want 1s", time.Duration(got))
+	if got := b.BackoffUntil() - 10*second; got != second {
+		t.Errorf("in backoff for %v after recovery, want 1s", time.Duration(got))
 	}
 }
 
@@ -170,8 +170,8 @@ func TestLateFailures(t *testing.T) {
 	}
 	b.Probe(8 * second)
 	b.Recover(9 * second)
-	if b.Fail(8*second, 10*second) || b.LeftAside() {
-		t.Error("a dial from before the recovery left it aside again")
+	if b.Fail(8*second, 10*second) || b.InBackoff() {
+		t.Error("a dial from before the recovery put it back in backoff")
 	}
 	if !b.Fail(9*second, 10*second) {
 		t.Error("a dial from after the recovery was not counted")

@@ -36,7 +36,7 @@ func picks(p policy, b *backend.Backend, now int64, n int) int {
 	return got
 }
 
-func TestLeftAsideAttractsNobody(t *testing.T) {
+func TestBackoffAttractsNoClient(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		p, backends := newPolicy(t, name, 1, 1, 1)
 		now := 100 * second
@@ -70,8 +70,8 @@ func TestRecovery(t *testing.T) {
 			p.Done(backends[0])
 		}
 		failFirst(t, p, backends, 0, 10*second)
-		if got := backends[0].AsideUntil(); got != 11*second {
-			t.Errorf("left aside until %d after recovery, want 1 s", got)
+		if got := backends[0].BackoffUntil(); got != 11*second {
+			t.Errorf("in backoff until %d after recovery, want 1 s", got)
 		}
 	})
 }
@@ -124,8 +124,8 @@ func TestBurstOfFailures(t *testing.T) {
 		for range 20 {
 			fails(p, backends[0], 0)
 		}
-		if got := backends[0].AsideUntil(); got != second {
-			t.Errorf("left aside until %d, want 1 s", got)
+		if got := backends[0].BackoffUntil(); got != second {
+			t.Errorf("in backoff until %d, want 1 s", got)
 		}
 		if _, failed := backends[0].Dials(); failed != 20 {
 			t.Errorf("%d failed dials counted, want 20", failed)
@@ -142,12 +142,12 @@ func TestLaterAttemptsAreNoProbes(t *testing.T) {
 			failFirst(t, p, backends, i, 0)
 		}
 		first := p.Pick(second, nil)
-		if !first.LeftAside() {
+		if !first.InBackoff() {
 			t.Fatalf("picked %s, want a probe", first.Address)
 		}
 		fails(p, first, second)
-		if b := p.Pick(second, []*backend.Backend{first}); b.LeftAside() {
-			t.Errorf("the second attempt got %s, which is left aside", b.Address)
+		if b := p.Pick(second, []*backend.Backend{first}); b.InBackoff() {
+			t.Errorf("the second attempt got %s, which is in backoff", b.Address)
 		}
 	})
 }
@@ -168,13 +168,13 @@ func TestSingleBackendIsNeverGivenUp(t *testing.T) {
 		b := p.Pick(0, nil)
 		p.OK(b) // it has been restarted
 		p.Done(b)
-		if b.LeftAside() {
-			t.Error("left aside after an answered dial")
+		if b.InBackoff() {
+			t.Error("in backoff after an answered dial")
 		}
 	})
 }
 
-// TestLastResortTakesTurns holds that with all left aside the next clients try
+// TestLastResortTakesTurns holds that with all in backoff the next clients try
 // all of them, so that the one which is back is found.
 func TestLastResortTakesTurns(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
@@ -202,7 +202,7 @@ func TestLastResortTakesTurns(t *testing.T) {
 	})
 }
 
-// TestLastResortBesideFullOnes has one backend full and the other left aside after a single failed dial, and a client that
+// TestLastResortBesideFullOnes has one backend full and the other in backoff after a single failed dial, and a client that
 // does not wait: it tries the one that may be back, as it would if there were no full one.
 func TestLastResortBesideFullOnes(t *testing.T) {
 	backends := []*backend.Backend{

@@ -93,8 +93,8 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	LeftAside   EventKind = iota // a dial failed; Until is the next probe
-	Back                         // a dial was answered by a backend that was left aside
+	BackedOff   EventKind = iota // a dial failed; Until is the time of the next probe
+	Recovered                    // a backend in backoff answered a dial
 	Ejected                      // connections failed in a row, Count of them; Until is the end
 	Returned                     // the ejection is over
 	ClientWaits                  // the queue is not empty any more

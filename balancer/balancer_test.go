@@ -144,7 +144,7 @@ func TestManyBackends(t *testing.T) {
 		}
 		for range n {
 			if b := p.Pick(0, nil); b.Index%2 == 0 {
-				t.Fatalf("picked %s, which is left aside", b.Address)
+				t.Fatalf("picked %s, which is in backoff", b.Address)
 			}
 		}
 	})

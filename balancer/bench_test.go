@@ -53,8 +53,8 @@ func BenchmarkPickParallel(b *testing.B) {
 	}
 }
 
-// BenchmarkPickHalfLeftAside has every other backend out of the order.
-func BenchmarkPickHalfLeftAside(b *testing.B) {
+// BenchmarkPickHalfInBackoff has every other backend in backoff.
+func BenchmarkPickHalfInBackoff(b *testing.B) {
 	for _, name := range Names() {
 		b.Run(name, func(b *testing.B) {
 			p, backends := newPolicy(b, name, equal(1_000)...)

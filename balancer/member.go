@@ -33,7 +33,7 @@ func (p *Balancer) refresh(i int) {
 	down := b.Health() == backend.HealthDown && !p.standing.panicking
 	ejected := b.Ejected() && !p.standing.panicking
 	full := b.MaxConnections > 0 && b.Active() >= int64(b.MaxConnections)
-	aside := b.LeftAside()
+	aside := b.InBackoff()
 	t.setAvailable(place, !down && !ejected && !aside && !full)
 	t.setFull(place, !down && !ejected && !aside && full)
 	t.setDue(place, aside && !down && !ejected && !full)

@@ -17,7 +17,7 @@ type modelled struct {
 	failures int
 	until    int64
 	probing  bool
-	asked    int // when it was last left aside or tried
+	asked    int // when it was last in backoff or tried
 }
 
 // model scans all backends at each pick.
@@ -179,9 +179,9 @@ func TestLeastConnAgreesWithTheModel(t *testing.T) {
 				for i, b := range backends {
 					w := m.backends[i]
 					if b.Active() != int64(w.active) || b.Failures() != w.failures ||
-						b.AsideUntil() != w.until || b.Probing() != w.probing {
+						b.BackoffUntil() != w.until || b.Probing() != w.probing {
 						rt.Fatalf("backend %d has %d active, %d failures, aside until %d, probing %t, want %+v",
-							i, b.Active(), b.Failures(), b.AsideUntil(), b.Probing(), w)
+							i, b.Active(), b.Failures(), b.BackoffUntil(), b.Probing(), w)
 					}
 				}
 			},

@@ -295,7 +295,7 @@ func TestHealthClearsAside(t *testing.T) {
 		t.Errorf("%d clients probed one that is down", n)
 	}
 	p.SetHealth(backends[0], backend.HealthUp, 0)
-	if backends[0].LeftAside() {
-		t.Error("still left aside")
+	if backends[0].InBackoff() {
+		t.Error("still in backoff")
 	}
 }

@@ -208,7 +208,7 @@ func (p *Balancer) places(n int, tried []*backend.Backend) []int {
 // Done takes back what Pick counted, when the connection or the attempt has
 // ended.
 func (p *Balancer) Done(b *backend.Backend, now int64) {
-	if !p.counts && b.MaxConnections == 0 && !b.LeftAside() {
+	if !p.counts && b.MaxConnections == 0 && !b.InBackoff() {
 		b.Release()
 		return
 	}
@@ -217,7 +217,7 @@ func (p *Balancer) Done(b *backend.Backend, now int64) {
 	t, i := p.at(b)
 	left := b.Release()
 	switch {
-	case b.LeftAside():
+	case b.InBackoff():
 		t.probeEnded(i, left)
 	case t.available[i] && t.releaser != nil:
 		t.releaser.released(i)
@@ -254,7 +254,7 @@ func (p *Balancer) leaveAside(b *backend.Backend, began, now int64) {
 	t, i := p.at(b)
 	t.reschedule(i)
 	if b.Failures() == 1 {
-		p.tell(Event{Kind: LeftAside, Backend: b, Now: now, Until: b.AsideUntil(), Count: 1})
+		p.tell(Event{Kind: BackedOff, Backend: b, Now: now, Until: b.BackoffUntil(), Count: 1})
 	}
 }
 
@@ -272,7 +272,7 @@ func (p *Balancer) TooSlow(b *backend.Backend, began, now int64) {
 // OK tells that a dial to b was answered.
 func (p *Balancer) OK(b *backend.Backend, now int64) {
 	b.DialOK()
-	if !b.LeftAside() {
+	if !b.InBackoff() {
 		return
 	}
 	p.mu.Lock()
@@ -287,11 +287,11 @@ func (p *Balancer) recover(b *backend.Backend, now int64) {
 	if !b.Recover(now) {
 		return
 	}
-	if failures > 1 { // else it had hiccups: it was away for no more than MinAside
+	if failures > 1 { // else it had hiccups: it was away for no more than MinBackoff
 		p.startSlowly(b.Index, now)
 	}
 	p.refresh(b.Index)
-	p.tell(Event{Kind: Back, Backend: b, Now: now, Count: failures})
+	p.tell(Event{Kind: Recovered, Backend: b, Now: now, Count: failures})
 }
 
 // SetHealth acts on what the checks of b have settled.

@@ -91,7 +91,7 @@ func (p *Balancer) anyEjected() *backend.Backend {
 	for _, i := range p.ejected {
 		b := p.backends[i]
 		t, place := p.at(b)
-		if t.waiting.Has(place) && !b.LeftAside() {
+		if t.waiting.Has(place) && !b.InBackoff() {
 			return p.count(t, place)
 		}
 	}

@@ -79,7 +79,7 @@ func (t *tier) setDue(i int, may bool) {
 	switch {
 	case may == t.due.Has(i):
 	case may:
-		t.due.Set(i, uint64(t.members.backends[i].AsideUntil()), t.nextTurn())
+		t.due.Set(i, uint64(t.members.backends[i].BackoffUntil()), t.nextTurn())
 	default:
 		t.due.Remove(i)
 	}
@@ -143,7 +143,7 @@ func (t *tier) lastResort(now int64, tried []int) int {
 func (t *tier) probeEnded(i int, left int64) {
 	b := t.members.backends[i]
 	if left == 0 && b.EndProbe() && t.due.Has(i) {
-		t.due.Set(i, uint64(b.AsideUntil()), t.due.Tie(i))
+		t.due.Set(i, uint64(b.BackoffUntil()), t.due.Tie(i))
 	}
 }
 
@@ -152,7 +152,7 @@ func (t *tier) probeEnded(i int, left int64) {
 func (t *tier) reschedule(i int) {
 	turn := t.nextTurn()
 	if t.due.Has(i) {
-		t.due.Set(i, uint64(t.members.backends[i].AsideUntil()), turn)
+		t.due.Set(i, uint64(t.members.backends[i].BackoffUntil()), turn)
 	}
 	if t.waiting.Has(i) {
 		t.waiting.Set(i, turn, 0)

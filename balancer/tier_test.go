@@ -53,7 +53,7 @@ func TestBackupsServeWhenNobodyElseCan(t *testing.T) {
 	p.SetHealth(backends[1], backend.HealthDown, 0)
 	among(t, "one is down", p, 0, 2)
 	failFirst(t, p, backends, 2, 0)
-	among(t, "the other is left aside", p, 0, 3)
+	among(t, "the other is in backoff", p, 0, 3)
 	p.SetHealth(backends[3], backend.HealthDown, 0)
 	among(t, "the second priority is down", p, 0, 0)
 	p.SetHealth(backends[1], backend.HealthUp, 0)

@@ -184,9 +184,9 @@ func (m *Monitor) logEvent(e balancer.Event) {
 	about := []any{"pool", e.Backend.Pool, "backend", e.Backend.Address}
 	rest := seconds("for", e.Until-e.Now)
 	switch e.Kind {
-	case balancer.LeftAside:
+	case balancer.BackedOff:
 		m.log.Warn("backend does not answer: left aside", append(about, rest)...)
-	case balancer.Back:
+	case balancer.Recovered:
 		m.log.Info("backend answers again", append(about, "failures", e.Count)...)
 	case balancer.Ejected:
 		m.log.Warn("backend ejected: its connections fail", append(about, "failures", e.Count, rest)...)

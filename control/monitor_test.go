@@ -163,8 +163,8 @@ func TestEventsAreLogged(t *testing.T) {
 	m, w, _, log := watching(t, watchedPool)
 	b := w.pool.Backends[0]
 	for _, e := range []balancer.Event{
-		{Kind: balancer.LeftAside, Backend: b, Until: int64(time.Second), Count: 1},
-		{Kind: balancer.Back, Backend: b, Count: 4},
+		{Kind: balancer.BackedOff, Backend: b, Until: int64(time.Second), Count: 1},
+		{Kind: balancer.Recovered, Backend: b, Count: 4},
 		{Kind: balancer.Ejected, Backend: b, Until: int64(30 * time.Second), Count: 5},
 		{Kind: balancer.Returned, Backend: b},
 	} {
@@ -181,7 +181,7 @@ func TestEventsAreLogged(t *testing.T) {
 		}
 	}
 	for range eventsKept + 7 {
-		m.notify(balancer.Event{Kind: balancer.Back, Backend: b})
+		m.notify(balancer.Event{Kind: balancer.Recovered, Backend: b})
 	}
 	m.logEvent(<-m.events)
 	if want := "events of backends were not logged because there were too many\" count=7"; !strings.Contains(log.String(), want) {

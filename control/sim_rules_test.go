@@ -210,9 +210,9 @@ func (s *simulation) check() {
 			s.violated(ruleCount, "%s counts %d connections: %s", real.Address, real.Active(), s)
 		case real.Health() != b.health:
 			s.violated(ruleChecked, "%s is %s: %s", real.Address, real.Health(), s)
-		case real.Failures() != b.failures, real.AsideUntil() != b.until, real.Probing() != b.probing:
+		case real.Failures() != b.failures, real.BackoffUntil() != b.until, real.Probing() != b.probing:
 			s.violated(ruleAside, "%s has %d failures, until %s, probing %t: %s", real.Address,
-				real.Failures(), s.time(real.AsideUntil()), real.Probing(), s)
+				real.Failures(), s.time(real.BackoffUntil()), real.Probing(), s)
 		case real.EjectedUntil() != b.ejectedUntil, real.Suspect() != (b.suspicion != 0):
 			s.violated(ruleEjected, "%s is ejected until %s, suspect %t: %s", real.Address,
 				s.time(real.EjectedUntil()), real.Suspect(), s)

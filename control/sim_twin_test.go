@@ -133,7 +133,7 @@ func (t *twin) leaveAside(b *twinBackend, began, now int64) {
 	if b.failures == 0 && began >= b.recovered || b.probing && began >= b.until-int64(backend.ProbeLease) {
 		b.failures++
 		b.probing, b.probe = false, nil
-		b.until = now + int64(min(backend.MinAside<<min(b.failures-1, 10), backend.MaxAside))
+		b.until = now + int64(min(backend.MinBackoff<<min(b.failures-1, 10), backend.MaxBackoff))
 	}
 }
 

@@ -113,8 +113,8 @@ func (s *simulation) nextArrivals() {
 }
 
 var simEventNames = map[balancer.EventKind]string{
-	balancer.LeftAside: "left aside",
-	balancer.Back:      "came back",
+	balancer.BackedOff: "left aside",
+	balancer.Recovered:      "came back",
 	balancer.Ejected:   "ejected",
 	balancer.Returned:  "returned",
 }
@@ -126,7 +126,7 @@ func (s *simulation) notify(e balancer.Event) {
 		return
 	}
 	told := &s.told[e.Backend.Index]
-	flag, to := &told.aside, e.Kind == balancer.LeftAside
+	flag, to := &told.aside, e.Kind == balancer.BackedOff
 	if e.Kind == balancer.Ejected || e.Kind == balancer.Returned {
 		flag, to = &told.ejected, e.Kind == balancer.Ejected
 	}

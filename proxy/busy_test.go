@@ -43,8 +43,8 @@ func busyListener(t *testing.T, backlog int) *net.UnixListener {
 // blameless checks that a backend that is only busy is not in backoff, and that no failure counts against it.
 func blameless(t *testing.T, b *backend.Backend) {
 	t.Helper()
-	if _, failed := b.Dials(); failed != 0 || b.LeftAside() {
-		t.Errorf("%d dials of the busy backend count as failed; in backoff: %v", failed, b.LeftAside())
+	if _, failed := b.Dials(); failed != 0 || b.InBackoff() {
+		t.Errorf("%d dials of the busy backend count as failed; in backoff: %v", failed, b.InBackoff())
 	}
 }
 

@@ -41,7 +41,7 @@ func TestHedgedDial(t *testing.T) {
 		}
 		silent := r.pool.Backends[0]
 		testnet.Eventually(t, "the dial that has lost is taken back", func() bool { return silent.Active() == 0 })
-		if !silent.LeftAside() {
+		if !silent.InBackoff() {
 			t.Error("the silent backend is not left aside")
 		}
 		if _, failed := silent.Dials(); failed != 1 {
@@ -225,7 +225,7 @@ func TestHedgesDoNotEject(t *testing.T) {
 		}
 		slow := r.pool.Backends[0]
 		testnet.Eventually(t, "the dials that have lost are taken back", func() bool { return slow.Active() == 0 })
-		if !slow.LeftAside() {
+		if !slow.InBackoff() {
 			t.Error("the slow backend is not left aside")
 		}
 		if slow.Ejected() {
