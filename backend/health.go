@@ -1,6 +1,6 @@
 package backend
 
-// Health is what active checks say about a backend.
+// Health is the result of the active checks of a backend.
 type Health uint8
 
 // The states of health. A backend that was not checked yet is unknown: it is
@@ -13,9 +13,9 @@ const (
 
 func (h Health) String() string { return [...]string{"unknown", "up", "down"}[h] }
 
-// Health returns what the last checks have settled. Any goroutine may ask.
+// Health returns the health by the last checks. Any goroutine may call it.
 func (b *Backend) Health() Health { return Health(b.health.Load()) }
 
-// SetHealth notes what checks have settled. It is called under the lock of the
-// pool's balancer, which acts on it.
+// SetHealth sets the health. It is called under the lock of the pool's balancer,
+// which acts on it.
 func (b *Backend) SetHealth(h Health) { b.health.Store(uint32(h)) }

@@ -7,7 +7,7 @@ import (
 )
 
 // failFirst makes the first dial to backend i fail at now.
-func failFirst(t *testing.T, p policy, backends []*backend.Backend, i int, now int64) {
+func failFirst(t *testing.T, p tested, backends []*backend.Backend, i int, now int64) {
 	t.Helper()
 	others := append(append([]*backend.Backend(nil), backends[:i]...), backends[i+1:]...)
 	b := p.Pick(now, others)
@@ -18,7 +18,7 @@ func failFirst(t *testing.T, p policy, backends []*backend.Backend, i int, now i
 }
 
 // picks counts how many of n clients at the same time get backend b.
-func picks(p policy, b *backend.Backend, now int64, n int) int {
+func picks(p tested, b *backend.Backend, now int64, n int) int {
 	var all []*backend.Backend
 	got := 0
 	for range n {
@@ -205,14 +205,10 @@ func TestLastResortTakesTurns(t *testing.T) {
 // TestLastResortBesideFullOnes has one backend full and the other in backoff after a single failed dial, and a client that
 // does not wait: it tries the one that may be back, as it would if there were no full one.
 func TestLastResortBesideFullOnes(t *testing.T) {
-	backends := []*backend.Backend{
-		{Address: "a", Weight: 1, MaxConnections: 1},
-		{Address: "b", Weight: 1, Index: 1},
-	}
-	p, err := New(backends, Options{Policy: "first"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	members := newMembers(1, 1)
+	members[0].MaxConnections = 1
+	pool, backends := newPolicyWith(t, Options{Policy: "first"}, members)
+	p := pool.Balancer
 	if b, _ := p.Pick(Request{Now: 1}); b != backends[0] {
 		t.Fatalf("picked %v", b)
 	}

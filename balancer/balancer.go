@@ -1,19 +1,19 @@
-// Package balancer picks the backend of a pool that serves the next
-// connection.
+// Package balancer picks the backend of a pool that serves the next connection.
 //
-// A policy's own file holds its order among the available backends and nothing
-// else. What all policies share is in the others: who is available and why not
-// (member.go), tiers of backends that serve before others (tier.go), ejection
-// of those whose connections fail (outlier.go), slow start (slowstart.go), and
-// clients who wait for a place (queue.go). pool.go holds it together.
+// The file of a policy holds its order among the available backends and nothing
+// else. The other files hold what all policies share:
+//   - pool.go: the Balancer, and the way of a client to a backend
+//   - result.go: what connections, dials and health checks report
+//   - update.go: other members or other options for a live Balancer
+//   - member.go: which backends are available
+//   - tier.go: backends that serve before others
+//   - outlier.go, trial.go: ejection of backends whose connections fail
+//   - slowstart.go: weights that grow
+//   - queue.go: clients that wait while all backends are full
 package balancer
 
 import (
-	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"l4proxy/backend"
@@ -23,69 +23,82 @@ import (
 // loads exactly.
 const MaxWeight = 65535
 
-// slowStartSteps is by how much weights grow when backends start slowly, so
-// that a part of a weight of 1 is a number too.
+// slowStartSteps is the factor of all weights in a pool with a slow start, so that
+// a part of a weight of 1 is a number too.
 const slowStartSteps = 64
 
-// Options say how a pool picks. Times are nanoseconds.
+// Member is a backend in a pool, with what the pool configures for it.
+type Member struct {
+	*backend.Backend
+	// Weight is its share of the pool's connections, relative to the others: from
+	// 1 to MaxWeight, or to 1,023 with a slow start.
+	Weight int
+	// MaxConnections is the most connections at once; 0 means no limit.
+	MaxConnections int32
+	// Priority orders the members of a pool. The lowest number serves as long as
+	// one of its members can; the others are its backups.
+	Priority uint8
+	// Far members are in another zone than the proxy. Within a priority, the near
+	// ones serve as long as one of them can.
+	Far bool
+}
+
+// Options configure how a pool picks.
 type Options struct {
 	// Policy is one of Names.
 	Policy string
-	// Seed is that of chance: the same seed gives the same picks.
+	// Seed makes chance repeatable: the same seed gives the same picks.
 	Seed uint64
-	// HashSeed makes the hashes of source_hash and maglev: proxies with the
-	// same one, and the same backends, pick the same backend for a client.
+	// HashSeed is the seed of the hashes of source_hash and maglev. Proxies with
+	// the same seed and the same backends pick the same backend for a client.
 	HashSeed string
 	// MaxLoad is the most that source_hash gives a backend, in percent of its
 	// fair share of the connections; 0 means no bound.
 	MaxLoad int
-	// SlowStart is how long a backend that has come back takes until it gets
-	// its whole share; 0 gives it at once.
+	// SlowStart is how long a backend that is back, or new, takes to reach its
+	// whole share; 0 gives it at once.
 	SlowStart time.Duration
-	// Outlier ejects backends whose connections fail; nil does not.
+	// Outlier ejects backends whose connections fail; nil ejects none.
 	Outlier *Outlier
-	// PanicThreshold is the share of backends, in percent, at or below which
-	// health and ejections are ignored: the checks may be what is broken.
+	// PanicThreshold is a share of the backends, in percent. With that many usable
+	// ones or fewer, health and ejections are ignored: the checks may be what is
+	// broken.
 	PanicThreshold int
-	// Queue is the most clients that wait for a place.
+	// Queue is the most clients that wait while all backends are full.
 	Queue int
-	// Notify is told what the balancer finds out by itself. It must not block
-	// and must not call the Balancer; any goroutine may call it. nil: nobody
-	// is told.
-	Notify func(Event)
 }
 
 // Request is a connection that asks for a backend.
 type Request struct {
 	Now int64 // nanoseconds of a monotonic clock, the same in all calls
-	// Client is the client's address, for the policies that look at it; the
-	// zero value for a client on a unix socket.
+	// Client is the client's address, for the policies that hash it; the zero
+	// value for a client on a unix socket.
 	Client netip.Addr
 	// Tried are the backends that this client has tried, a few at most.
 	Tried []*backend.Backend
-	// OnlyAvailable asks for none that is left aside, not even to probe it.
+	// OnlyAvailable excludes backends in backoff, even if one is due for a probe.
 	OnlyAvailable bool
-	// Beside asks for an available backend that is as good as this one, which
-	// is being dialled for the same client; nil for a first dial.
+	// Beside asks for an available backend of the same tier as this one, which is
+	// being dialled for the same client; nil for a first dial.
 	Beside *backend.Backend
-	// Waiter waits when all who could serve are full, if the pool has a queue;
-	// nil does not wait.
+	// Waiter waits when all backends that could serve are full, if the pool has a
+	// queue; nil does not wait.
 	Waiter Waiter
-	// WaitForAny lets the Waiter wait also when nobody can serve.
+	// WaitForAny lets the Waiter wait also when no backend can serve.
 	WaitForAny bool
 	// Again puts the Waiter at the head of the queue: it has had its turn.
 	Again bool
 }
 
-// A Verdict is what became of a Request.
+// A Verdict is the result of a Request.
 type Verdict uint8
 
 // The verdicts.
 const (
 	Picked    Verdict = iota // a backend was picked, and the connection counted on it
-	NoBackend                // nobody can serve
+	NoBackend                // no backend can serve
 	Waiting                  // Waiter.Granted will be called, unless Leave is called before
-	QueueFull                // those who could serve are full, and so is the queue
+	QueueFull                // the backends that could serve are full, and so is the queue
 )
 
 // An EventKind is something that a balancer finds out by itself.
@@ -97,56 +110,14 @@ const (
 	Recovered                    // a backend in backoff answered a dial
 	Ejected                      // connections failed in a row, Count of them; Until is the end
 	Returned                     // the ejection is over
-	ClientWaits                  // the queue is not empty any more
+	ClientWaits                  // the queue is no longer empty
 )
 
-// Event tells what happened to a backend.
+// Event reports what happened to a backend.
 type Event struct {
 	Kind    EventKind
 	Backend *backend.Backend // nil for ClientWaits
 	Now     int64
 	Until   int64
 	Count   int
-}
-
-// choosers are the policies by their names in the configuration.
-var choosers = map[string]func(m *members, o chooserOptions) chooser{
-	"first":       newFirst,
-	"least_conn":  newLeastConn,
-	"maglev":      newMaglev,
-	"p2c":         newP2C,
-	"random":      newRandom,
-	"round_robin": newRoundRobin,
-	"source_hash": newSourceHash,
-}
-
-// hashing are the policies that look at the client's address.
-var hashing = []string{"maglev", "source_hash"}
-
-// Names returns the names of the policies, sorted.
-func Names() []string {
-	return slices.Sorted(maps.Keys(choosers))
-}
-
-// New returns a Balancer over backends, each with its place in the slice as
-// Index and a Weight of 1 to MaxWeight (1,023 with a slow start). The slice is
-// kept. With no backends, nothing is ever picked.
-func New(backends []*backend.Backend, o Options) (*Balancer, error) {
-	build, ok := choosers[o.Policy]
-	if !ok {
-		return nil, fmt.Errorf("unknown policy %q: one of %s", o.Policy, strings.Join(Names(), ", "))
-	}
-	unit := 1
-	if o.SlowStart > 0 {
-		unit = slowStartSteps
-	}
-	for i, b := range backends {
-		if b.Index != i {
-			return nil, fmt.Errorf("backend %s has index %d at place %d", b.Address, b.Index, i)
-		}
-		if b.Weight < 1 || b.Weight > MaxWeight/unit {
-			return nil, fmt.Errorf("backend %s has weight %d: from 1 to %d", b.Address, b.Weight, MaxWeight/unit)
-		}
-	}
-	return newBalancer(backends, o, build, uint32(unit)), nil
 }

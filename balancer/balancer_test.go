@@ -9,20 +9,20 @@ import (
 )
 
 func TestNewRefuses(t *testing.T) {
-	misplaced := newBackends(1, 1)
-	misplaced[1].Index = 0
+	twice := newMembers(1, 1)
+	twice[1] = twice[0]
 	random := Options{Policy: "random"}
 	for want, build := range map[string]func() (*Balancer, error){
 		`unknown policy "best": one of first, least_conn, maglev, p2c, random, round_robin, source_hash`: func() (*Balancer, error) {
 			return New(nil, Options{Policy: "best"})
 		},
-		"backend 192.0.2.1:1 has index 0 at place 1":        func() (*Balancer, error) { return New(misplaced, random) },
-		"backend 192.0.2.1:0 has weight 0: from 1 to 65535": func() (*Balancer, error) { return New(newBackends(0), random) },
+		"backend 192.0.2.1:0 is in the pool twice":          func() (*Balancer, error) { return New(twice, random) },
+		"backend 192.0.2.1:0 has weight 0: from 1 to 65535": func() (*Balancer, error) { return New(newMembers(0), random) },
 		"backend 192.0.2.1:0 has weight 65536: from 1 to 65535": func() (*Balancer, error) {
-			return New(newBackends(65536), random)
+			return New(newMembers(65536), random)
 		},
 		"backend 192.0.2.1:0 has weight 1024: from 1 to 1023": func() (*Balancer, error) {
-			return New(newBackends(1024), Options{Policy: "random", SlowStart: 1})
+			return New(newMembers(1024), Options{Policy: "random", SlowStart: 1})
 		},
 	} {
 		if _, err := build(); err == nil || !strings.Contains(err.Error(), want) {
@@ -143,7 +143,7 @@ func TestManyBackends(t *testing.T) {
 			}
 		}
 		for range n {
-			if b := p.Pick(0, nil); b.Index%2 == 0 {
+			if b := p.Pick(0, nil); p.index(b)%2 == 0 {
 				t.Fatalf("picked %s, which is in backoff", b.Address)
 			}
 		}

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"l4proxy/backend"
 )
 
 // table is a chooser with its members, driven as a pool does it.
@@ -19,17 +17,17 @@ type table struct {
 }
 
 // newTable returns the named chooser over backends, all of them available.
-func newTable(name string, o chooserOptions, backends []*backend.Backend) *table {
-	m := &members{backends: backends}
-	for _, b := range backends {
+func newTable(name string, o chooserOptions, list []Member) *table {
+	m := &members{backends: backendsOf(list)}
+	for _, b := range list {
 		m.full = append(m.full, uint32(b.Weight))
 	}
 	m.weights = slices.Clone(m.full)
 	if o.HashSeed == nil {
 		o.HashSeed = hashSeed("test")
 	}
-	t := &table{choosers[name](m, o), m, make([]bool, len(backends))}
-	for i := range backends {
+	t := &table{policies[name].build(m, o), m, make([]bool, len(list))}
+	for i := range list {
 		t.setAvailable(i, true)
 	}
 	return t
@@ -66,8 +64,8 @@ func (t *table) open(r request) int {
 
 func (t *table) close(i int) {
 	t.backends[i].Release()
-	if r, ok := t.chooser.(releaser); ok && t.available[i] {
-		r.released(i)
+	if r, ok := t.chooser.(recounter); ok && t.available[i] {
+		r.recount(i)
 	}
 }
 
@@ -88,7 +86,7 @@ func TestNextContract(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			weights := rapid.SliceOfN(rapid.IntRange(1, 9), 0, 7).Draw(rt, "weights")
 			n := len(weights)
-			c := newTable(name, o, newBackends(weights...))
+			c := newTable(name, o, newMembers(weights...))
 			place := rapid.IntRange(0, max(0, n-1))
 			var open []int
 			rt.Repeat(map[string]func(*rapid.T){
@@ -181,7 +179,7 @@ func TestShares(t *testing.T) {
 		{"without one that was tried", []int{6}, []int{4}},
 	} {
 		eachChooser(t, func(t *testing.T, name string, o chooserOptions) {
-			tab := newTable(name, o, newBackends(weights...))
+			tab := newTable(name, o, newMembers(weights...))
 			sum := 0.0
 			for i, w := range weights {
 				tab.setAvailable(i, !slices.Contains(c.gone, i))

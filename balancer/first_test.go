@@ -5,7 +5,7 @@ import "testing"
 // TestFirstFillsInOrder takes out whoever has two connections, as a pool does
 // with those that are full.
 func TestFirstFillsInOrder(t *testing.T) {
-	c := newTable("first", chooserOptions{}, newBackends(1, 9, 1))
+	c := newTable("first", chooserOptions{}, newMembers(1, 9, 1))
 	for k, want := range []int{0, 0, 1, 1, 2, 2, -1} {
 		i := c.open(request{})
 		if i != want {

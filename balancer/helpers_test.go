@@ -12,16 +12,20 @@ import (
 
 const second = int64(time.Second)
 
-// newBackends returns one backend for each weight.
-func newBackends(weights ...int) []*backend.Backend {
-	backends := make([]*backend.Backend, len(weights))
+// newMembers returns one member for each weight.
+func newMembers(weights ...int) []Member {
+	members := make([]Member, len(weights))
 	for i, w := range weights {
-		backends[i] = &backend.Backend{
-			Address: fmt.Sprintf("192.0.2.1:%d", i),
-			Pool:    "test",
-			Weight:  w,
-			Index:   i,
-		}
+		members[i] = Member{Backend: &backend.Backend{Address: fmt.Sprintf("192.0.2.1:%d", i)}, Weight: w}
+	}
+	return members
+}
+
+// backendsOf returns the backends of members.
+func backendsOf(members []Member) []*backend.Backend {
+	backends := make([]*backend.Backend, len(members))
+	for i, m := range members {
+		backends[i] = m.Backend
 	}
 	return backends
 }
@@ -35,34 +39,52 @@ func equal(n int) []int {
 	return weights
 }
 
-// policy is a Balancer as the tests of policies use it: they know no time but
-// that of a pick, and nobody waits.
-type policy struct{ *Balancer }
+// tested is a Balancer as the tests of policies use it: they know no time but
+// that of a pick, and no client waits.
+type tested struct {
+	*Balancer
+	indexes map[*backend.Backend]int
+}
 
-func (p policy) Pick(now int64, tried []*backend.Backend) *backend.Backend {
+// index returns the index of b in the configuration.
+func (p tested) index(b *backend.Backend) int { return p.indexes[b] }
+
+// limit changes the most connections of b.
+func (p tested) limit(b *backend.Backend, most int32) {
+	m := p.members[b]
+	m.MaxConnections = most
+	m.tier.limited[m.index] = most > 0
+	p.setFlags()
+}
+
+func (p tested) Pick(now int64, tried []*backend.Backend) *backend.Backend {
 	b, _ := p.Balancer.Pick(Request{Now: now, Tried: tried})
 	return b
 }
 
-func (p policy) OK(b *backend.Backend)                { p.Balancer.OK(b, 0) }
-func (p policy) Failed(b *backend.Backend, now int64) { p.Balancer.Failed(b, now, now) }
+func (p tested) OK(b *backend.Backend)                { p.Balancer.OK(b, 0) }
+func (p tested) Failed(b *backend.Backend, now int64) { p.Balancer.Failed(b, now, now) }
 
-func (p policy) Done(b *backend.Backend) { p.Balancer.Done(b, 0) }
+func (p tested) Done(b *backend.Backend) { p.Balancer.Done(b, 0) }
 
 // newPolicy returns the named policy over backends of these weights.
-func newPolicy(t testing.TB, name string, weights ...int) (policy, []*backend.Backend) {
+func newPolicy(t testing.TB, name string, weights ...int) (tested, []*backend.Backend) {
 	t.Helper()
-	return newPolicyWith(t, Options{Policy: name, Seed: 1}, newBackends(weights...))
+	return newPolicyWith(t, Options{Policy: name, Seed: 1}, newMembers(weights...))
 }
 
 // newPolicyWith is newPolicy with more to say.
-func newPolicyWith(t testing.TB, o Options, backends []*backend.Backend) (policy, []*backend.Backend) {
+func newPolicyWith(t testing.TB, o Options, members []Member) (tested, []*backend.Backend) {
 	t.Helper()
-	p, err := New(backends, o)
+	p, err := New(members, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return policy{p}, backends
+	indexes := make(map[*backend.Backend]int)
+	for i, m := range members {
+		indexes[m.Backend] = i
+	}
+	return tested{p, indexes}, backendsOf(members)
 }
 
 // in reports whether b is one of tried.
@@ -76,20 +98,20 @@ func eachPolicy(t *testing.T, f func(t *testing.T, name string)) {
 }
 
 // order returns the indexes of the next n picks, which stay counted.
-func order(p policy, now int64, n int) []int {
+func order(p tested, now int64, n int) []int {
 	var picks []int
 	for range n {
 		b := p.Pick(now, nil)
 		if b == nil {
 			return append(picks, -1)
 		}
-		picks = append(picks, b.Index)
+		picks = append(picks, p.index(b))
 	}
 	return picks
 }
 
 // fails makes an attempt at b, picked before, fail.
-func fails(p policy, b *backend.Backend, now int64) {
+func fails(p tested, b *backend.Backend, now int64) {
 	p.Failed(b, now)
 	p.Done(b)
 }

@@ -28,8 +28,8 @@ func (c *leastConn) next(r request) int {
 
 func (c *leastConn) picked(i int) { c.add(i) }
 
-// released keeps the turn: a connection's end is no pick.
-func (c *leastConn) released(i int) {
+// recount keeps the turn: a connection's end is no pick.
+func (c *leastConn) recount(i int) {
 	c.set(i, c.heap.Tie(i))
 }
 

@@ -14,7 +14,7 @@ func TestLeastConnTiesRotate(t *testing.T) {
 	var got []int
 	for range 7 { // each connection is over before the next comes
 		b := p.Pick(0, nil)
-		got = append(got, b.Index)
+		got = append(got, p.index(b))
 		p.Done(b)
 	}
 	if want := []int{0, 1, 2, 0, 1, 2, 0}; !slices.Equal(got, want) {
@@ -39,7 +39,7 @@ func TestLeastConnWeights(t *testing.T) {
 	}
 	for i, want := range []int64{50, 10, 40} {
 		if got := backends[i].Active(); got != want {
-			t.Errorf("weight %d has %d of 100 connections, want %d", backends[i].Weight, got, want)
+			t.Errorf("weight %d has %d of 100 connections, want %d", p.order[i].Weight, got, want)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 	var pickers, watcher sync.WaitGroup
 	watcher.Go(func() {
 		for {
-			checkSpread(t, p.Balancer, backends)
+			checkSpread(t, p.Balancer)
 			select {
 			case <-stop:
 				return
@@ -111,7 +111,7 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 	pickers.Wait()
 	close(stop)
 	watcher.Wait()
-	checkSpread(t, p.Balancer, backends)
+	checkSpread(t, p.Balancer)
 	var sum int64
 	for _, b := range backends {
 		sum += b.Active()
@@ -124,11 +124,11 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 // checkSpread holds what picking the least load guarantees while no connection
 // ends: the load of a backend is at most what any other's would be with one
 // connection more.
-func checkSpread(t *testing.T, p *Balancer, backends []*backend.Backend) {
+func checkSpread(t *testing.T, p *Balancer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, a := range backends {
-		for _, b := range backends {
+	for _, a := range p.order {
+		for _, b := range p.order {
 			if a.Active()*int64(b.Weight) > (b.Active()+1)*int64(a.Weight) {
 				t.Errorf("weight %d has %d connections while weight %d has %d",
 					a.Weight, a.Active(), b.Weight, b.Active())

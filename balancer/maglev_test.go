@@ -95,7 +95,7 @@ func TestTableShares(t *testing.T) {
 	for _, weights := range [][]int{
 		{1, 1, 1}, {1, 2, 3, 10, 34, 50, 1}, {MaxWeight, 1, 1}, {65521, MaxWeight}, equal(655), append(equal(100), 50),
 	} {
-		c := newTable("maglev", chooserOptions{}, newBackends(weights...)).chooser.(*maglev[uint16])
+		c := newTable("maglev", chooserOptions{}, newMembers(weights...)).chooser.(*maglev[uint16])
 		sum := 0
 		for _, w := range weights {
 			sum += w

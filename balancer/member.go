@@ -5,48 +5,58 @@ import "l4proxy/backend"
 // member is what a Balancer knows about one backend beside what the backend
 // says itself.
 type member struct {
-	tier, place int
+	Member
+	tier           *tier
+	index          int  // in the tier
+	down, unusable bool // as counted in standing
+	history
+}
+
+// history is the part of a member that an Update carries over.
+type history struct {
 	// risingSince is when a slow start began, if it is rising.
 	rising      bool
 	risingSince int64
-	// lastEjection is how long the last ejection was, and returned when it
+	// lastEjection is how long the last ejection lasted, and returned when it
 	// ended.
 	lastEjection, returned int64
 	silences               []silence // counted recently
 	trial                  trial
-	down, unusable         bool // as counted in standing
+	turn                   uint64 // when it was last tried, as far as it could not be picked; see tier.go
 }
 
-// standing counts who could serve, as far as checks and connections tell.
+// full reports whether the member has all the connections that it may have.
+func (m *member) full() bool {
+	return m.MaxConnections > 0 && m.Active() >= int64(m.MaxConnections)
+}
+
+// standing counts the backends that cannot be used, by checks and connections.
 type standing struct {
 	down      int // by health checks
 	unusable  int // down, or ejected
 	panicking bool
 }
 
-// refresh puts the backend at index i where it belongs. It is called after
-// everything that may change that.
-func (p *Balancer) refresh(i int) {
-	b := p.backends[i]
-	t, place := p.tiers[p.members[i].tier], p.members[i].place
-	p.recount(i)
-	down := b.Health() == backend.HealthDown && !p.standing.panicking
-	ejected := b.Ejected() && !p.standing.panicking
-	full := b.MaxConnections > 0 && b.Active() >= int64(b.MaxConnections)
-	aside := b.InBackoff()
-	t.setAvailable(place, !down && !ejected && !aside && !full)
-	t.setFull(place, !down && !ejected && !aside && full)
-	t.setDue(place, aside && !down && !ejected && !full)
-	t.setWaiting(place, (aside || ejected) && !down && !full)
+// refresh puts m where it belongs. It is called after everything that may change
+// that.
+func (p *Balancer) refresh(m *member) {
+	p.recount(m)
+	down := m.Health() == backend.HealthDown && !p.standing.panicking
+	ejected := m.Ejected() && !p.standing.panicking
+	full, backoff := m.full(), m.InBackoff()
+	m.tier.setAvailable(m.index, !down && !ejected && !backoff && !full)
+	m.tier.setFull(m.index, !down && !ejected && !backoff && full)
+	m.tier.setDue(m, backoff && !down && !ejected && !full)
+	m.tier.setWaiting(m, (backoff || ejected) && !down && !full)
 }
 
-// recount keeps the number of those that cannot be used.
-func (p *Balancer) recount(i int) {
-	b, m := p.backends[i], &p.members[i]
-	down := b.Health() == backend.HealthDown
+// recount keeps the number of the backends that cannot be used.
+func (p *Balancer) recount(m *member) {
+	down := m.Health() == backend.HealthDown
+	unusable := down || m.Ejected()
 	p.standing.down += change(m.down, down)
-	p.standing.unusable += change(m.unusable, down || b.Ejected())
-	m.down, m.unusable = down, down || b.Ejected()
+	p.standing.unusable += change(m.unusable, unusable)
+	m.down, m.unusable = down, unusable
 }
 
 // change is what becoming is adds to a count of those that are.
@@ -60,30 +70,30 @@ func change(was, is bool) int {
 	return -1
 }
 
-// judge begins or ends to ignore what checks and connections say. It follows
-// each change of that.
+// judge starts or stops ignoring health and ejections. It follows each change of
+// either.
 func (p *Balancer) judge() {
-	usable := len(p.backends) - p.standing.unusable
+	usable := len(p.order) - p.standing.unusable
 	panicking := p.options.PanicThreshold > 0 && p.standing.unusable > 0 &&
-		usable*100 <= p.options.PanicThreshold*len(p.backends)
+		usable*100 <= p.options.PanicThreshold*len(p.order)
 	if panicking == p.standing.panicking {
 		return
 	}
 	p.standing.panicking = panicking
-	for i := range p.backends {
-		p.refresh(i)
+	for _, m := range p.order {
+		p.refresh(m)
 	}
 }
 
 // Stats is the state of a pool at one moment.
 type Stats struct {
 	Backends int
-	// Usable are those that are neither down nor ejected. Some of them may be
-	// left aside, or full.
+	// Usable are those that are neither down nor ejected. Some of them may be in
+	// backoff, or full.
 	Usable int
-	// Waiting are the clients in the queue.
+	// Waiting is the number of clients in the queue.
 	Waiting int
-	// Panicking tells that too few are usable, so that all are used.
+	// Panicking says that so few are usable that all are used.
 	Panicking bool
 }
 
@@ -92,22 +102,21 @@ func (p *Balancer) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Stats{
-		Backends:  len(p.backends),
-		Usable:    len(p.backends) - p.standing.unusable,
+		Backends:  len(p.order),
+		Usable:    len(p.order) - p.standing.unusable,
 		Waiting:   p.queue.len(),
 		Panicking: p.standing.panicking,
 	}
 }
 
-// CanServe reports whether any backend may be picked, as far as health checks
-// tell.
+// CanServe reports whether any backend may be picked, by the health checks alone.
 func (p *Balancer) CanServe() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.standing.panicking || p.standing.down < len(p.backends)
+	return p.standing.panicking || p.standing.down < len(p.order)
 }
 
-// A Share is how much of a pool's connections a backend has.
+// A Share is the part of a pool's connections that a backend has.
 type Share struct {
 	Backend *backend.Backend
 	Active  int64

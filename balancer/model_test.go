@@ -135,7 +135,7 @@ func TestLeastConnAgreesWithTheModel(t *testing.T) {
 			}
 			got := -1
 			if b := p.Pick(now, pointers); b != nil {
-				got = b.Index
+				got = p.index(b)
 			}
 			if want := m.pick(now, tried); got != want {
 				rt.Fatalf("at %v, tried %v: picked %d, want %d of %+v", time.Duration(now), tried, got, want, m.backends)

@@ -8,16 +8,16 @@ import (
 	"l4proxy/backend"
 )
 
-// Outlier says when a backend is ejected because its connections fail, whatever
-// its health checks say.
+// Outlier configures when a backend is ejected because its connections fail,
+// whatever its health checks say.
 type Outlier struct {
 	// Failures is how many dials and connections have to fail in a row.
 	Failures int
 	// Eject is how long the first ejection lasts. Each that follows soon lasts
 	// longer by as much, up to maxEjection or Eject if that is longer.
 	Eject time.Duration
-	// MaxEjected is the largest share of the pool that may be ejected at the
-	// same time, in percent.
+	// MaxEjected is a share of the pool, in percent. No backend is ejected if that
+	// would make a larger share ejected at the same time.
 	MaxEjected int
 }
 
@@ -25,8 +25,8 @@ type Outlier struct {
 const maxEjection = 5 * time.Minute
 
 // Ejects reports whether the pool ejects backends, so that their answers are
-// worth noting.
-func (p *Balancer) Ejects() bool { return p.options.Outlier != nil }
+// worth noting. It takes no lock.
+func (p *Balancer) Ejects() bool { return p.ejects.Load() }
 
 // Silence is a connection on which no byte has come from the backend.
 type Silence struct {
@@ -39,19 +39,20 @@ type Silence struct {
 	Once time.Duration
 }
 
-// Silent notes a silence that b is to blame for, as far as the connection shows.
-// It reports whether the silence counts as a failure of b. It does not if b has
-// answered any client since this one began to wait.
+// Silent reports a silence for which b is to blame, as far as the connection
+// shows. It returns whether the silence counts as a failure of b. It does not if
+// b has answered any client since this one began to wait.
 func (p *Balancer) Silent(b *backend.Backend, s Silence) (counted bool) {
-	if p.options.Outlier == nil || b.AnsweredSince(s.Asked) {
+	if !p.Ejects() || b.AnsweredSince(s.Asked) {
 		return false
 	}
 	p.mu.Lock()
 	defer p.unlock()
-	if s.Once > 0 && !p.members[b.Index].firstSilence(s) {
+	m := p.members[b]
+	if m == nil || s.Once > 0 && !m.firstSilence(s) {
 		return false
 	}
-	p.suspect(b, s.Asked, s.Now, s.Once)
+	p.suspect(m, s.Asked, s.Now, s.Once)
 	p.serveQueue(s.Now)
 	return true
 }
@@ -84,56 +85,55 @@ func (m *member) firstSilence(s Silence) bool {
 	return true
 }
 
-// suspect counts a failure of b towards a client that has waited since asked, and
-// ejects b if that is one too many. An answer (see [backend.Backend.Answered])
-// resets the count. An answer that came while the client waited shows that b is
-// well, even if it is reported before the failure.
+// suspect counts a failure of m towards a client that has waited since asked, and
+// ejects m if that is one too many. An answer (see [backend.Backend.Answered])
+// resets the count. An answer that came while the client waited shows that the
+// backend works, even if it is reported before the failure.
 //
 // Clients that wait (once > 0) do not eject it alone: see tryOut.
-func (p *Balancer) suspect(b *backend.Backend, asked, now int64, once time.Duration) {
+func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
 	o := p.options.Outlier
-	if o == nil || b.Ejected() || b.AnsweredSince(asked) {
+	if o == nil || m.Ejected() || m.AnsweredSince(asked) {
 		return
 	}
-	m := &p.members[b.Index]
-	failures := b.CountFailure()
+	failures := m.CountFailure()
 	if failures == 1 {
 		m.trial = trial{}
 	}
-	if failures < o.Failures || (len(p.ejected)+1)*100 > o.MaxEjected*len(p.backends) {
+	if failures < o.Failures || (len(p.ejected)+1)*100 > o.MaxEjected*len(p.order) {
 		return
 	}
-	if once > 0 && p.tryOut(b, asked, now, once) {
+	if once > 0 && p.tryOut(m, asked, now, once) {
 		return
 	}
 	m.trial = trial{}
 	n := 1
 	if m.lastEjection > 0 && now-m.returned <= 2*m.lastEjection {
-		n = b.Ejections() + 1
+		n = m.Ejections() + 1
 	}
 	m.lastEjection = min(int64(o.Eject)*int64(n), max(int64(o.Eject), int64(maxEjection)))
-	b.Eject(now+m.lastEjection, n)
-	p.ejected = append(p.ejected, b.Index)
-	p.refresh(b.Index)
+	m.Eject(now+m.lastEjection, n)
+	p.ejected = append(p.ejected, m)
+	p.refresh(m)
+	p.reschedule(m)
 	p.judge()
-	p.tell(Event{Kind: Ejected, Backend: b, Now: now, Until: b.EjectedUntil(), Count: failures})
+	p.tell(Event{Kind: Ejected, Backend: m.Backend, Now: now, Until: m.EjectedUntil(), Count: failures})
 }
 
-// endEjections brings those back whose time is over.
+// endEjections ends the ejections whose time is over.
 func (p *Balancer) endEjections(now int64) {
-	over := func(i int) bool { return p.backends[i].EjectedUntil() <= now }
+	over := func(m *member) bool { return m.EjectedUntil() <= now }
 	if !slices.ContainsFunc(p.ejected, over) {
 		return
 	}
-	back := slices.DeleteFunc(slices.Clone(p.ejected), func(i int) bool { return !over(i) })
+	back := slices.DeleteFunc(slices.Clone(p.ejected), func(m *member) bool { return !over(m) })
 	p.ejected = slices.DeleteFunc(p.ejected, over)
-	for _, i := range back {
-		b := p.backends[i]
-		b.Return()
-		p.members[i].returned = now
-		p.startSlowly(i, now)
-		p.refresh(i)
-		p.tell(Event{Kind: Returned, Backend: b, Now: now})
+	for _, m := range back {
+		m.Return()
+		m.returned = now
+		p.startSlowly(m, now)
+		p.refresh(m)
+		p.tell(Event{Kind: Returned, Backend: m.Backend, Now: now})
 	}
 	p.judge()
 }

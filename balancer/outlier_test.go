@@ -9,18 +9,18 @@ import (
 )
 
 // ejecting returns a pool that ejects after three failures, for 10 s.
-func ejecting(t *testing.T, maxEjected, n int) (policy, []*backend.Backend, *[]Event) {
+func ejecting(t *testing.T, maxEjected, n int) (tested, []*backend.Backend, *[]Event) {
 	t.Helper()
 	events := new([]Event)
 	p, backends := newPolicyWith(t, Options{
 		Policy:  "least_conn",
 		Outlier: &Outlier{Failures: 3, Eject: 10 * time.Second, MaxEjected: maxEjected},
-		Notify:  func(e Event) { *events = append(*events, e) },
-	}, newBackends(equal(n)...))
+	}, newMembers(equal(n)...))
+	p.Observe(func(e Event) { *events = append(*events, e) })
 	return p, backends, events
 }
 
-func silent(p policy, b *backend.Backend, now int64, times int) {
+func silent(p tested, b *backend.Backend, now int64, times int) {
 	for range times {
 		p.Silent(b, Silence{Asked: now, Now: now})
 	}
@@ -90,7 +90,7 @@ func TestSilenceOfBusyBackend(t *testing.T) {
 // TestTrialBeforeAnEjection has clients wait on the backend that has most connections because of them: the next client is
 // sent there, and decides.
 func TestTrialBeforeAnEjection(t *testing.T) {
-	accused := func() (policy, *backend.Backend) {
+	accused := func() (tested, *backend.Backend) {
 		p, backends, _ := ejecting(t, 50, 2)
 		b := backends[0]
 		for range 5 {
@@ -133,7 +133,7 @@ const between = 100 * time.Millisecond
 func TestFullBackendNeedsNoTrial(t *testing.T) {
 	p, backends, _ := ejecting(t, 50, 2)
 	b := backends[0]
-	b.MaxConnections = 3
+	p.limit(b, 3)
 	for i := range 3 {
 		b.Acquire()
 		p.Silent(b, Silence{Client: clientAt(i), Asked: 0, Now: second, Once: between})
@@ -175,7 +175,7 @@ func TestSilencesOfOneClient(t *testing.T) {
 	for i := range 10 * maxSilences {
 		p.Silent(backends[0], Silence{Client: clientAt(i), Once: time.Hour})
 	}
-	if n := len(p.members[0].silences); n > maxSilences {
+	if n := len(p.order[0].silences); n > maxSilences {
 		t.Errorf("%d silences are kept", n)
 	}
 }
@@ -244,7 +244,7 @@ func TestMaxEjected(t *testing.T) {
 // TestPanicThreshold holds that with too few usable ones all are used, and that
 // this ends.
 func TestPanicThreshold(t *testing.T) {
-	p, backends := newPolicyWith(t, Options{Policy: "least_conn", PanicThreshold: 50}, newBackends(equal(4)...))
+	p, backends := newPolicyWith(t, Options{Policy: "least_conn", PanicThreshold: 50}, newMembers(equal(4)...))
 	p.SetHealth(backends[0], backend.HealthDown, 0)
 	among(t, "three of four", p, 0, 1, 2, 3)
 	p.SetHealth(backends[1], backend.HealthDown, 0)

@@ -10,7 +10,7 @@ import (
 func TestP2CTakesTheBetterOfTwo(t *testing.T) {
 	for _, weights := range [][]int{{1, 1}, {1, 50}, {50, 1}} {
 		for fuller := range 2 {
-			c := newTable("p2c", chooserOptions{Seed: 1}, newBackends(weights...))
+			c := newTable("p2c", chooserOptions{Seed: 1}, newMembers(weights...))
 			for range 10_000 {
 				c.backends[fuller].Acquire()
 			}
@@ -27,7 +27,7 @@ func TestP2CTakesTheBetterOfTwo(t *testing.T) {
 // backend.
 func TestP2CIsCloseToLeastConnections(t *testing.T) {
 	worst := func(name string) int64 {
-		c := newTable(name, chooserOptions{Seed: 1}, newBackends(equal(1000)...))
+		c := newTable(name, chooserOptions{Seed: 1}, newMembers(equal(1000)...))
 		most := int64(0)
 		for range 100_000 {
 			most = max(most, c.backends[c.open(request{})].Active())
@@ -45,7 +45,7 @@ func TestP2CIsCloseToLeastConnections(t *testing.T) {
 // TestP2CTiesGoByWeight holds that idle backends of one weight are picked
 // equally often, also beside a lone one.
 func TestP2CTiesGoByWeight(t *testing.T) {
-	c := newTable("p2c", chooserOptions{Seed: 1}, newBackends(equal(4)...))
+	c := newTable("p2c", chooserOptions{Seed: 1}, newMembers(equal(4)...))
 	c.setAvailable(2, false)
 	counts := make([]uint64, 4)
 	for range 100_000 {
@@ -59,7 +59,7 @@ func TestP2CTiesGoByWeight(t *testing.T) {
 
 func TestP2CSeed(t *testing.T) {
 	picks := func(seed uint64) (got []int) {
-		c := newTable("p2c", chooserOptions{Seed: seed}, newBackends(equal(100)...))
+		c := newTable("p2c", chooserOptions{Seed: seed}, newMembers(equal(100)...))
 		for range 20 {
 			got = append(got, c.open(request{}))
 		}

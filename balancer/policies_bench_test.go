@@ -40,11 +40,11 @@ func BenchmarkPickAndDone(b *testing.B) {
 		}{{"returning", 1000}, {"new", math.MaxUint32}} {
 			benchmarked(func(name string, o Options) {
 				b.Run(fmt.Sprintf("%s/backends=%d/clients=%s", name, n, clients.are), func(b *testing.B) {
-					backends := newBackends(equal(n)...)
-					for _, one := range backends {
-						one.Acquire()
+					members := newMembers(equal(n)...)
+					for _, m := range members {
+						m.Acquire()
 					}
-					p, _ := newPolicyWith(b, o, backends)
+					p, _ := newPolicyWith(b, o, members)
 					b.ReportAllocs()
 					c := uint32(0)
 					for b.Loop() {
@@ -63,10 +63,12 @@ func BenchmarkNew(b *testing.B) {
 	for _, n := range []int{2, 10_000} {
 		benchmarked(func(name string, o Options) {
 			b.Run(fmt.Sprintf("%s/backends=%d", name, n), func(b *testing.B) {
-				backends := newBackends(equal(n)...)
+				members := newMembers(equal(n)...)
 				b.ReportAllocs()
 				for b.Loop() {
-					newPolicyWith(b, o, backends)
+					if _, err := New(members, o); err != nil {
+						b.Fatal(err)
+					}
 				}
 			})
 		})

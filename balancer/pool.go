@@ -1,77 +1,69 @@
 package balancer
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"l4proxy/backend"
 )
 
-// Balancer picks the backends of one pool. Any goroutine may call its methods.
-// A backend belongs to one Balancer: a connection gives back what it picked to
-// the Balancer that it got it from, also when its pool has a new one.
+// Balancer picks the backends of one pool. Any goroutine may call its methods. A
+// backend belongs to one Balancer.
 //
-// The life of an attempt is Pick, then OK or Failed if there was a verdict,
-// then Done. Times are int64 nanoseconds of one monotonic clock.
+// The life of a dial is Pick, then OK or Failed if there was a result, then Done.
+// Times are int64 nanoseconds of one monotonic clock.
 //
 // One lock holds choosing and counting together, so that two loops never count
 // on the same stale minimum. It is taken per connection, never per event.
 type Balancer struct {
-	options  Options
-	hashes   bool // the policy looks at the client's address
-	hashSeed *seed
-	counts   bool // the policy's order depends on the connections
+	// What is read without the lock.
+	followsEnds atomic.Bool // the end of a connection may make a difference to others
+	ejects      atomic.Bool
 
-	mu       sync.Mutex
-	backends []*backend.Backend
-	members  []member // by Backend.Index
-	tiers    []*tier  // the one that serves first is first
+	mu sync.Mutex
+	layout
 	standing standing
-	ejected  []int // indexes
-	rising   []int // indexes of those that start slowly
-	onTrial  []int // indexes; see trial.go
+	ejected  []*member
+	rising   []*member // those that start slowly
+	onTrial  []*member // see trial.go
 	queue    queue
-	scratch  []int  // of places
+	turns    uint64 // counts those in which backends in backoff are tried
 	nowhere  uint64 // stands for the hash of a client without an address
+	observer func(Event)
+	scratch  []int // of indexes
 
-	// What is told when the lock has been given back.
+	// What is delivered after the lock is released.
 	grants []grant
 	events []Event
 }
 
-func newBalancer(backends []*backend.Backend, o Options, build func(*members, chooserOptions) chooser, unit uint32) *Balancer {
-	p := &Balancer{
-		options:  o,
-		hashes:   slices.Contains(hashing, o.Policy),
-		hashSeed: hashSeed(o.HashSeed),
-		backends: backends,
-		members:  make([]member, len(backends)),
-	}
-	p.tiers = newTiers(backends, p.members, unit, func(m *members) chooser {
-		return build(m, chooserOptions{Seed: o.Seed, HashSeed: p.hashSeed, MaxLoad: o.MaxLoad})
-	})
-	for _, t := range p.tiers {
-		p.counts = p.counts || t.releaser != nil
-	}
-	for i := range backends {
-		p.refresh(i)
-	}
-	p.judge()
-	return p
+// Observe sets the function that is called for each event, in place of the one
+// before; nil ends it. The function must not block and must not call the
+// Balancer; any goroutine may call it.
+func (p *Balancer) Observe(f func(Event)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.observer = f
 }
 
-// unlock gives the lock back, and tells what has happened under it.
+func (p *Balancer) tell(e Event) {
+	if p.observer != nil {
+		p.events = append(p.events, e)
+	}
+}
+
+// unlock releases the lock, and delivers what has happened under it.
 func (p *Balancer) unlock() {
-	grants, events := p.grants, p.events
+	grants, events, observer := p.grants, p.events, p.observer
 	p.grants, p.events = nil, nil
 	p.mu.Unlock()
 	for _, g := range grants {
 		g.waiter.Granted(g.backend)
 	}
-	if p.options.Notify != nil {
-		for _, e := range events {
-			p.options.Notify(e)
-		}
+	for _, e := range events {
+		observer(e)
 	}
 }
 
@@ -83,42 +75,45 @@ func (p *Balancer) Pick(r Request) (*backend.Backend, Verdict) {
 	if r.Beside != nil {
 		return p.pickBeside(&r)
 	}
-	key, waits := p.key(&r), r.Waiter != nil && p.options.Queue > 0
+	key, waits := p.key(&r.Client), r.Waiter != nil && p.options.Queue > 0
 	b := p.choose(r.Now, key, r.Tried, waits, !r.OnlyAvailable)
 	if b == nil && waits && p.full() && !p.queue.hasRoom(&r, p.options.Queue) {
-		b = p.choose(r.Now, key, r.Tried, false, !r.OnlyAvailable) // rather a backup than nobody
+		b = p.choose(r.Now, key, r.Tried, false, !r.OnlyAvailable) // a backup is better than none
 	}
-	mustWait := waits && (p.full() || p.queue.len() > 0) // who waits already is not overtaken
+	mustWait := waits && (p.full() || p.queue.len() > 0) // those in the queue are not overtaken
 	if b == nil && !r.OnlyAvailable && !mustWait {
-		b = p.lastResort(r.Now, r.Tried)
+		b = p.anyLeft(r.Now, r.Tried)
 	}
 	switch {
 	case b != nil:
 		return b, Picked
 	case mustWait, waits && r.WaitForAny:
-		return nil, p.enqueue(&r, key)
+		return nil, p.enqueue(&r)
 	}
 	return nil, NoBackend
 }
 
 // pickBeside picks for a second dial: an available backend of the same tier.
 func (p *Balancer) pickBeside(r *Request) (*backend.Backend, Verdict) {
-	n := p.members[r.Beside.Index].tier
-	i := p.tiers[n].chooser.next(request{key: p.key(r), tried: p.places(n, r.Tried)})
+	m := p.members[r.Beside]
+	if m == nil {
+		return nil, NoBackend
+	}
+	i := m.tier.chooser.next(request{key: p.key(&r.Client), tried: p.indexes(m.tier, r.Tried)})
 	if i < 0 {
 		return nil, NoBackend
 	}
-	return p.count(p.tiers[n], i), Picked
+	return p.count(m.tier, i), Picked
 }
 
-// key is the hash of the client, 0 where nobody looks at it. Clients of which
-// nothing is known are spread.
-func (p *Balancer) key(r *Request) uint64 {
+// key is the hash of a client, 0 if the policy does not look at it. Clients
+// without an address are spread.
+func (p *Balancer) key(client *netip.Addr) uint64 {
 	if !p.hashes {
 		return 0
 	}
-	if r.Client.IsValid() {
-		return clientKey(r.Client, p.hashSeed)
+	if client.IsValid() {
+		return clientKey(*client, p.hashSeed)
 	}
 	p.nowhere += golden // consecutive multiples spread evenly over 2^64
 	return p.nowhere
@@ -127,19 +122,19 @@ func (p *Balancer) key(r *Request) uint64 {
 // choose picks a backend of the first tier that has one, and counts.
 func (p *Balancer) choose(now int64, key uint64, tried []*backend.Backend, waits, probes bool) *backend.Backend {
 	for n, t := range p.tiers {
-		// A client is the probe with its first attempt only. With the later
-		// ones it must get through while anybody can serve it.
+		// Only the first attempt of a client may be a probe. The later ones must
+		// get through as long as any backend can serve it.
 		if probes && len(tried) == 0 {
-			if i := t.probe(now); i >= 0 {
+			if i := p.probe(t, now); i >= 0 {
 				return p.count(t, i)
 			}
 			if len(p.onTrial) > 0 {
-				if i := p.trialOf(n, now); i >= 0 {
+				if i := p.trialOf(t, now); i >= 0 {
 					return p.count(t, i)
 				}
 			}
 		}
-		if i := t.chooser.next(request{key: key, tried: p.places(n, tried)}); i >= 0 {
+		if i := t.chooser.next(request{key: key, tried: p.indexes(t, tried)}); i >= 0 {
 			return p.count(t, i)
 		}
 		if waits && p.waitsHere(n) {
@@ -149,18 +144,18 @@ func (p *Balancer) choose(now int64, key uint64, tried []*backend.Backend, waits
 	return nil
 }
 
-// lastResort picks one that is left aside or ejected, when there is no other.
-func (p *Balancer) lastResort(now int64, tried []*backend.Backend) *backend.Backend {
-	for n, t := range p.tiers {
-		if i := t.lastResort(now, p.places(n, tried)); i >= 0 {
+// anyLeft picks a backend that is in backoff or ejected, when there is no other.
+func (p *Balancer) anyLeft(now int64, tried []*backend.Backend) *backend.Backend {
+	for _, t := range p.tiers {
+		if i := p.lastResort(t, now, p.indexes(t, tried)); i >= 0 {
 			return p.count(t, i)
 		}
 	}
 	return nil
 }
 
-// waitsHere reports whether a client waits for a place in tier n, the last of
-// its priority, or one before it, rather than going on to the backups.
+// waitsHere reports whether a client waits for a backend of tier n, the last of
+// its priority, or of one before it, rather than continue with the backups.
 func (p *Balancer) waitsHere(n int) bool {
 	priority := p.tiers[n].priority
 	if n+1 < len(p.tiers) && p.tiers[n+1].priority == priority {
@@ -174,160 +169,32 @@ func (p *Balancer) waitsHere(n int) bool {
 	return false
 }
 
-// full reports whether anybody could serve, were there a place.
+// full reports whether any backend could serve if it had fewer connections.
 func (p *Balancer) full() bool {
 	return slices.ContainsFunc(p.tiers, func(t *tier) bool { return t.full > 0 })
 }
 
-// count counts one more connection at place i of t.
+// count counts one more connection on the backend i of t.
 func (p *Balancer) count(t *tier, i int) *backend.Backend {
 	b := t.members.backends[i]
-	limited := b.MaxConnections > 0 // on another cache line than the counters: fetched together
 	b.Acquire()
 	if t.available[i] {
 		t.chooser.picked(i)
 	}
-	if limited {
-		p.refresh(b.Index)
+	if t.limited[i] { // for most, no look at the record and its cache lines
+		p.refresh(t.records[i])
 	}
 	return b
 }
 
-// places are the places in tier n of some backends. They are good until the next
-// call.
-func (p *Balancer) places(n int, tried []*backend.Backend) []int {
+// indexes are the indexes in t of those backends that are in it. They are valid
+// until the next call.
+func (p *Balancer) indexes(t *tier, backends []*backend.Backend) []int {
 	p.scratch = p.scratch[:0]
-	for _, b := range tried {
-		if b.Index < len(p.backends) && p.backends[b.Index] == b && p.members[b.Index].tier == n {
-			p.scratch = append(p.scratch, p.members[b.Index].place)
+	for _, b := range backends {
+		if m := p.members[b]; m != nil && m.tier == t {
+			p.scratch = append(p.scratch, m.index)
 		}
 	}
 	return p.scratch
-}
-
-// Done takes back what Pick counted, when the connection or the attempt has
-// ended.
-func (p *Balancer) Done(b *backend.Backend, now int64) {
-	if !p.counts && b.MaxConnections == 0 && !b.InBackoff() {
-		b.Release()
-		return
-	}
-	p.mu.Lock()
-	defer p.unlock()
-	t, i := p.at(b)
-	left := b.Release()
-	switch {
-	case b.InBackoff():
-		t.probeEnded(i, left)
-	case t.available[i] && t.releaser != nil:
-		t.releaser.released(i)
-	}
-	if b.MaxConnections > 0 {
-		p.refresh(b.Index)
-		p.serveQueue(now)
-	}
-}
-
-// at is where b is.
-func (p *Balancer) at(b *backend.Backend) (t *tier, place int) {
-	m := &p.members[b.Index]
-	return p.tiers[m.tier], m.place
-}
-
-// Failed tells that a dial to b, which began at some time, was refused or timed
-// out. A local error, such as no free source port, says nothing about b: only
-// Done follows.
-func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
-	b.DialFailed()
-	p.mu.Lock()
-	defer p.unlock()
-	p.leaveAside(b, began, now)
-	p.suspect(b, began, now, 0)
-	p.serveQueue(now)
-}
-
-func (p *Balancer) leaveAside(b *backend.Backend, began, now int64) {
-	if !b.Fail(began, now) {
-		return
-	}
-	p.refresh(b.Index)
-	t, i := p.at(b)
-	t.reschedule(i)
-	if b.Failures() == 1 {
-		p.tell(Event{Kind: BackedOff, Backend: b, Now: now, Until: b.BackoffUntil(), Count: 1})
-	}
-}
-
-// TooSlow tells that another backend answered a dial that began later, while b
-// had not answered: b is left aside as if its dial had timed out. That is no
-// failure for which it could be ejected.
-func (p *Balancer) TooSlow(b *backend.Backend, began, now int64) {
-	b.DialFailed()
-	p.mu.Lock()
-	defer p.unlock()
-	p.leaveAside(b, began, now)
-	p.serveQueue(now)
-}
-
-// OK tells that a dial to b was answered.
-func (p *Balancer) OK(b *backend.Backend, now int64) {
-	b.DialOK()
-	if !b.InBackoff() {
-		return
-	}
-	p.mu.Lock()
-	defer p.unlock()
-	p.recover(b, now)
-	p.serveQueue(now)
-}
-
-// recover brings b back that was left aside.
-func (p *Balancer) recover(b *backend.Backend, now int64) {
-	failures := b.Failures()
-	if !b.Recover(now) {
-		return
-	}
-	if failures > 1 { // else it had hiccups: it was away for no more than MinBackoff
-		p.startSlowly(b.Index, now)
-	}
-	p.refresh(b.Index)
-	p.tell(Event{Kind: Recovered, Backend: b, Now: now, Count: failures})
-}
-
-// SetHealth acts on what the checks of b have settled.
-func (p *Balancer) SetHealth(b *backend.Backend, h backend.Health, now int64) {
-	p.mu.Lock()
-	defer p.unlock()
-	was := b.Health()
-	if was == h {
-		return
-	}
-	b.SetHealth(h)
-	if h == backend.HealthUp {
-		p.recover(b, now) // the checks have dialled it
-	}
-	if was == backend.HealthDown {
-		p.startSlowly(b.Index, now)
-	}
-	p.refresh(b.Index)
-	p.judge()
-	p.serveQueue(now)
-}
-
-// Tick does what is due by time alone: it ends ejections, raises the weight of
-// those that start slowly, and lets the first in the queue probe. It reports
-// whether it has to be called again; every 100 ms is often enough.
-func (p *Balancer) Tick(now int64) (again bool) {
-	p.mu.Lock()
-	defer p.unlock()
-	p.endEjections(now)
-	p.raise(now)
-	p.serveQueue(now)
-	return len(p.ejected) > 0 || len(p.rising) > 0 || p.queue.len() > 0
-}
-
-func (p *Balancer) tell(e Event) {
-	if p.options.Notify != nil {
-		p.events = append(p.events, e)
-	}
 }

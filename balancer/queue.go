@@ -2,15 +2,16 @@ package balancer
 
 import (
 	"container/list"
+	"net/netip"
 
 	"l4proxy/backend"
 )
 
-// Waiter is a client that waits for a place on a backend. It is compared by
-// identity, so a pointer is what to use.
+// Waiter is a client that waits for a backend. It is compared by identity: use a
+// pointer.
 type Waiter interface {
 	// Granted gives it a backend, on which it is counted as by Pick. Any
-	// goroutine may call it, once; it must not block and must not call the
+	// goroutine may call it, once. It must not block and must not call the
 	// Balancer.
 	Granted(b *backend.Backend)
 }
@@ -18,18 +19,18 @@ type Waiter interface {
 // queue holds the clients of a pool that wait, first come, first served.
 type queue struct {
 	waiting *list.List // of queued
-	places  map[Waiter]*list.Element
+	entries map[Waiter]*list.Element
 }
 
 // queued is a client in the queue.
 type queued struct {
 	waiter Waiter
-	key    uint64 // the hash of its address
-	tired  bool   // it has tried those that are ejected already
+	client netip.Addr
+	tired  bool // it has tried the ejected backends already
 }
 
-// grant is a backend for one who waited, told when the lock has been given
-// back.
+// grant is a backend for a client that waited, delivered after the lock is
+// released.
 type grant struct {
 	waiter  Waiter
 	backend *backend.Backend
@@ -42,24 +43,24 @@ func (q *queue) len() int {
 	return q.waiting.Len()
 }
 
-// hasRoom reports whether the client may wait, in a queue of a size. Who has had
-// its turn keeps its place.
+// hasRoom reports whether the client may wait, in a queue of a size. A client
+// that has had its turn may return in any case.
 func (q *queue) hasRoom(r *Request, size int) bool { return q.len() < size || r.Again }
 
 // enqueue lets the client wait, if there is room.
-func (p *Balancer) enqueue(r *Request, key uint64) Verdict {
+func (p *Balancer) enqueue(r *Request) Verdict {
 	q := &p.queue
 	if !q.hasRoom(r, p.options.Queue) {
 		return QueueFull
 	}
 	if q.waiting == nil {
-		q.waiting, q.places = list.New(), make(map[Waiter]*list.Element)
+		q.waiting, q.entries = list.New(), make(map[Waiter]*list.Element)
 	}
-	entry := queued{r.Waiter, key, r.Again || r.OnlyAvailable}
+	entry := queued{r.Waiter, r.Client, r.Again || r.OnlyAvailable}
 	if r.Again {
-		q.places[r.Waiter] = q.waiting.PushFront(entry)
+		q.entries[r.Waiter] = q.waiting.PushFront(entry)
 	} else {
-		q.places[r.Waiter] = q.waiting.PushBack(entry)
+		q.entries[r.Waiter] = q.waiting.PushBack(entry)
 	}
 	if q.len() == 1 {
 		p.tell(Event{Kind: ClientWaits, Now: r.Now})
@@ -67,45 +68,43 @@ func (p *Balancer) enqueue(r *Request, key uint64) Verdict {
 	return Waiting
 }
 
-// Leave takes a client out of the queue. It reports false when the client has
-// been given a backend already: then Granted was called, or is about to be.
+// Leave takes a client out of the queue. It returns false if the client has been
+// given a backend already: then Granted was called, or is about to be.
 func (p *Balancer) Leave(w Waiter) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	place, ok := p.queue.places[w]
+	entry, ok := p.queue.entries[w]
 	if ok {
-		p.queue.remove(place)
+		p.queue.remove(entry)
 	}
 	return ok
 }
 
-func (q *queue) remove(place *list.Element) {
-	delete(q.places, q.waiting.Remove(place).(queued).waiter)
+func (q *queue) remove(entry *list.Element) {
+	delete(q.entries, q.waiting.Remove(entry).(queued).waiter)
 }
 
-// anyEjected picks one that is ejected and not left aside, for clients who wait
-// and would wait for nobody else: its dials are answered. They do not try those
-// that are left aside, one after another, and be refused: the first of them is
-// the probe in its time.
+// anyEjected picks an ejected backend that is not in backoff, for waiting clients
+// that no other backend is going to serve: dials to it are answered. Waiting
+// clients do not try the backends in backoff, one after another, only to be
+// refused: the first of them is the probe when one is due.
 func (p *Balancer) anyEjected() *backend.Backend {
-	for _, i := range p.ejected {
-		b := p.backends[i]
-		t, place := p.at(b)
-		if t.waiting.Has(place) && !b.InBackoff() {
-			return p.count(t, place)
+	for _, m := range p.ejected {
+		if m.tier.waiting.Has(m.index) && !m.InBackoff() {
+			return p.count(m.tier, m.index)
 		}
 	}
 	return nil
 }
 
-// serveQueue gives backends to those who wait, as far as there are any. Nobody
-// who comes later has a better claim: while somebody waits, there is nothing
-// for a newcomer to pick.
+// serveQueue gives backends to waiting clients, as far as there are any. No
+// client that comes later has a better claim: while clients wait, there is
+// nothing for a newcomer to pick.
 func (p *Balancer) serveQueue(now int64) {
 	for p.queue.len() > 0 {
 		first := p.queue.waiting.Front()
 		entry := first.Value.(queued)
-		b := p.choose(now, entry.key, nil, true, true)
+		b := p.choose(now, p.key(&entry.client), nil, true, true)
 		if b == nil && !entry.tired && !p.full() {
 			b = p.anyEjected()
 		}

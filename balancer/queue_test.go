@@ -34,7 +34,7 @@ func (w *waiter) one(t *testing.T) *backend.Backend {
 }
 
 // waits enqueues a client.
-func waits(t *testing.T, p policy, r Request) *waiter {
+func waits(t *testing.T, p tested, r Request) *waiter {
 	t.Helper()
 	w := new(waiter)
 	r.Waiter = w
@@ -46,9 +46,9 @@ func waits(t *testing.T, p policy, r Request) *waiter {
 
 func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
-		backends := newBackends(1)
-		p, _ := newPolicyWith(t, Options{Policy: name, Queue: 10}, backends)
-		backends[0].MaxConnections = 2
+		members := newMembers(1)
+		members[0].MaxConnections = 2
+		p, backends := newPolicyWith(t, Options{Policy: name, Queue: 10}, members)
 		open := []*backend.Backend{p.Pick(0, nil), p.Pick(0, nil)}
 		first, second := waits(t, p, Request{}), waits(t, p, Request{})
 		third := waits(t, p, Request{})
@@ -81,14 +81,14 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 }
 
 func TestQueueIsServedWhenABackendComesBack(t *testing.T) {
-	for name, back := range map[string]func(p policy, b *backend.Backend){
-		"health": func(p policy, b *backend.Backend) { p.SetHealth(b, backend.HealthUp, 0) },
-		"dial": func(p policy, b *backend.Backend) {
+	for name, back := range map[string]func(p tested, b *backend.Backend){
+		"health": func(p tested, b *backend.Backend) { p.SetHealth(b, backend.HealthUp, 0) },
+		"dial": func(p tested, b *backend.Backend) {
 			p.SetHealth(b, backend.HealthUnknown, 0)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newBackends(1, 1))
+			p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newMembers(1, 1))
 			for _, b := range backends {
 				p.SetHealth(b, backend.HealthDown, 0)
 			}
@@ -112,7 +112,7 @@ func TestQueueIsServedWhenABackendComesBack(t *testing.T) {
 // TestFirstInQueueProbes holds that one client of those who wait finds out
 // whether a backend is back, and that its answer is good for all.
 func TestFirstInQueueProbes(t *testing.T) {
-	p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newBackends(1))
+	p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newMembers(1))
 	failFirst(t, p, backends, 0, 0)
 	r := Request{Now: 1, WaitForAny: true, OnlyAvailable: true}
 	first, second := waits(t, p, r), waits(t, p, r)
@@ -138,11 +138,11 @@ const (
 
 func TestQueueAcrossLoops(t *testing.T) {
 	const loops, each, most = 4, 500, 3
-	backends := newBackends(1, 1)
-	p, _ := newPolicyWith(t, Options{Policy: "least_conn", Queue: loops}, backends)
-	for _, b := range backends {
-		b.MaxConnections = most
+	members := newMembers(1, 1)
+	for i := range members {
+		members[i].MaxConnections = most
 	}
+	p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: loops}, members)
 	var wg sync.WaitGroup
 	for range loops {
 		wg.Go(func() {
@@ -191,12 +191,12 @@ func TestSilenceServesTheQueue(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{
 		Policy: "least_conn", Queue: 5, PanicThreshold: 40,
 		Outlier: &Outlier{Failures: 1, Eject: 10e9, MaxEjected: 100},
-	}, newBackends(1, 1, 1))
+	}, newMembers(1, 1, 1))
 	a, b, c := backends[0], backends[1], backends[2]
-	b.MaxConnections = 1
+	p.limit(b, 1)
 	p.Pick(0, []*backend.Backend{a, c})
 	p.SetHealth(c, backend.HealthDown, 0)
-	a.MaxConnections = 1
+	p.limit(a, 1)
 	p.Pick(0, nil)
 	w := waits(t, p, Request{})
 	p.Silent(a, Silence{})
@@ -210,9 +210,9 @@ func TestSilenceServesTheQueue(t *testing.T) {
 func TestNobodyIsOvertakenByLastResort(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{
 		Policy: "least_conn", Queue: 5, Outlier: &Outlier{Failures: 1, Eject: 10e9, MaxEjected: 50},
-	}, newBackends(1, 1))
+	}, newMembers(1, 1))
 	full, ejected := backends[0], backends[1]
-	full.MaxConnections = 1
+	p.limit(full, 1)
 	p.Silent(ejected, Silence{})
 	p.Pick(0, nil)
 	w := waits(t, p, Request{})

@@ -42,7 +42,7 @@ func TestRandomSharesWithoutSome(t *testing.T) {
 	counts := make([]uint64, len(backends))
 	for range 100_000 {
 		b := p.Pick(0, backends[3:4])
-		counts[b.Index]++
+		counts[p.index(b)]++
 		p.Done(b)
 	}
 	checkShares(t, counts, []int{0, 1, 2, 0, 4})
@@ -50,11 +50,8 @@ func TestRandomSharesWithoutSome(t *testing.T) {
 
 func TestRandomSeed(t *testing.T) {
 	picks := func(seed uint64) []int {
-		p, err := New(newBackends(equal(100)...), Options{Policy: "random", Seed: seed})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return order(policy{p}, 0, 20)
+		p, _ := newPolicyWith(t, Options{Policy: "random", Seed: seed}, newMembers(equal(100)...))
+		return order(p, 0, 20)
 	}
 	if a, b := picks(1), picks(1); !slices.Equal(a, b) {
 		t.Errorf("the same seed picked %v and %v", a, b)

@@ -10,8 +10,10 @@ import (
 
 // eachHashPolicy runs f with those that go by the client's hash.
 func eachHashPolicy(t *testing.T, f func(t *testing.T, name string)) {
-	for _, name := range hashing {
-		t.Run(name, func(t *testing.T) { f(t, name) })
+	for _, name := range Names() {
+		if policies[name].hashes {
+			t.Run(name, func(t *testing.T) { f(t, name) })
+		}
 	}
 }
 
@@ -40,7 +42,7 @@ func TestOnlyItsOwnKeysMove(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const n = 20
 		keys := keys(10_000)
-		c := newTable(name, chooserOptions{}, newBackends(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
+		c := newTable(name, chooserOptions{}, newMembers(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
 		history := [][]int{choices(c, keys)}
 		for i := range n / 2 {
 			c.setAvailable(2*i, false)
@@ -73,7 +75,7 @@ func TestOnlyItsOwnKeysMove(t *testing.T) {
 func TestTriedIsNotAvailable(t *testing.T) {
 	for _, o := range []chooserOptions{{}, {MaxLoad: 110}} {
 		eachHashPolicy(t, func(t *testing.T, name string) {
-			c := newTable(name, o, newBackends(1, 2, 3, 4, 5, 6))
+			c := newTable(name, o, newMembers(1, 2, 3, 4, 5, 6))
 			for _, key := range keys(1000) {
 				c.open(request{key: key})
 				tried := []int{c.next(request{key: key})}
@@ -102,17 +104,17 @@ func TestOrderInTheFileMakesNoDifference(t *testing.T) {
 			for i := range weights {
 				weights[i] = 1 + i%7
 			}
-			one := newTable(name, chooserOptions{MaxLoad: maxLoad}, newBackends(weights...))
-			shuffled := newBackends(weights...)
+			one := newTable(name, chooserOptions{MaxLoad: maxLoad}, newMembers(weights...))
+			shuffled := newMembers(weights...)
 			rand.New(rand.NewPCG(1, 0)).Shuffle(len(shuffled), func(i, k int) {
 				shuffled[i], shuffled[k] = shuffled[k], shuffled[i]
 			})
 			other := newTable(name, chooserOptions{MaxLoad: maxLoad}, shuffled)
-			for i, b := range other.backends { // few are left: some keys go down the tree
-				other.setAvailable(i, b.Weight == 7)
+			for i, weight := range other.full { // few are left: some keys go down the tree
+				other.setAvailable(i, weight == 7)
 			}
-			for i, b := range one.backends {
-				one.setAvailable(i, b.Weight == 7)
+			for i, weight := range one.full {
+				one.setAvailable(i, weight == 7)
 			}
 			for _, key := range keys(20_000) {
 				a := one.backends[one.open(request{key: key})].Address
@@ -132,7 +134,7 @@ func TestSlowStartOnlyGrows(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const full, starting = 64, 2
 		keys := keys(20_000)
-		c := newTable(name, chooserOptions{}, newBackends(full, full, 2*full, full))
+		c := newTable(name, chooserOptions{}, newMembers(full, full, 2*full, full))
 		whole := choices(c, keys)
 		c.setAvailable(starting, false)
 		before := choices(c, keys)
@@ -169,7 +171,7 @@ func TestAllStartSlowly(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const full = 64
 		keys := keys(2_000)
-		c := newTable(name, chooserOptions{}, newBackends(full, full, full, full))
+		c := newTable(name, chooserOptions{}, newMembers(full, full, full, full))
 		home := choices(c, keys)
 		arrived := make([]bool, len(keys))
 		moves := make([]int, len(keys))
@@ -205,7 +207,7 @@ func TestSlowStartsAreIndependent(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const full = 64
 		keys := keys(20_000)
-		c := newTable(name, chooserOptions{}, newBackends(full, full, full))
+		c := newTable(name, chooserOptions{}, newMembers(full, full, full))
 		c.setWeight(0, full/2)
 		c.setWeight(1, full/2)
 		third := 0.0
@@ -238,7 +240,7 @@ func testDescend(t *testing.T, n int) {
 	for i := range weights {
 		weights[i] = 1 + i%4
 	}
-	h := &newTable("source_hash", chooserOptions{}, newBackends(weights...)).chooser.(*sourceHash).hashed
+	h := &newTable("source_hash", chooserOptions{}, newMembers(weights...)).chooser.(*sourceHash).hashed
 	before := make([]int, len(keys))
 	counts := make([]uint64, n)
 	for k, key := range keys {
@@ -276,7 +278,7 @@ func TestFewAreLeft(t *testing.T) {
 		for k := range left {
 			weights[k*n/left] = k + 1
 		}
-		c := newTable(name, chooserOptions{}, newBackends(weights...))
+		c := newTable(name, chooserOptions{}, newMembers(weights...))
 		for i := range n {
 			c.setAvailable(i, i%(n/left) == 0)
 		}

@@ -13,7 +13,7 @@ func TestSlowStart(t *testing.T) {
 	for _, name := range []string{"least_conn", "round_robin", "random", "p2c", "source_hash", "maglev"} {
 		t.Run(name, func(t *testing.T) {
 			const n = 6000
-			p, backends := newPolicyWith(t, Options{Policy: name, Seed: 1, SlowStart: 30 * time.Second}, newBackends(1, 1, 1))
+			p, backends := newPolicyWith(t, Options{Policy: name, Seed: 1, SlowStart: 30 * time.Second}, newMembers(1, 1, 1))
 			b := backends[0]
 			p.SetHealth(b, backend.HealthDown, 0)
 			p.SetHealth(b, backend.HealthUp, 0)
@@ -43,12 +43,12 @@ func TestSlowStart(t *testing.T) {
 }
 
 // spread picks for n clients that stay until the end, and counts.
-func spread(p policy, now int64, n int) []int {
-	counts := make([]int, len(p.backends))
+func spread(p tested, now int64, n int) []int {
+	counts := make([]int, len(p.order))
 	var all []*backend.Backend
 	for i := range n {
 		b, _ := p.Balancer.Pick(Request{Now: now, Client: clientAt(i)})
-		counts[b.Index]++
+		counts[p.index(b)]++
 		all = append(all, b)
 	}
 	for _, b := range all {
@@ -60,7 +60,7 @@ func spread(p policy, now int64, n int) []int {
 // TestHiccupIsNoSlowStart holds that one failed dial does not take a backend's
 // share from it for long.
 func TestHiccupIsNoSlowStart(t *testing.T) {
-	p, backends := newPolicyWith(t, Options{Policy: "round_robin", SlowStart: time.Minute}, newBackends(1, 1))
+	p, backends := newPolicyWith(t, Options{Policy: "round_robin", SlowStart: time.Minute}, newMembers(1, 1))
 	failFirst(t, p, backends, 0, 0)
 	b := p.Pick(second, nil)
 	p.OK(b)
@@ -80,7 +80,7 @@ func TestHiccupIsNoSlowStart(t *testing.T) {
 }
 
 func TestSlowStartEndsWhenItGoesDown(t *testing.T) {
-	p, backends := newPolicyWith(t, Options{Policy: "least_conn", SlowStart: 10 * time.Second}, newBackends(1, 1))
+	p, backends := newPolicyWith(t, Options{Policy: "least_conn", SlowStart: 10 * time.Second}, newMembers(1, 1))
 	b := backends[0]
 	for i := range int64(3) { // it comes back before the last rise was over
 		p.SetHealth(b, backend.HealthDown, i*second)

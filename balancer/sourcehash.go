@@ -136,4 +136,4 @@ type boundedSourceHash struct{ *sourceHash }
 
 func (c *boundedSourceHash) picked(i int) { c.count(i) }
 
-func (c *boundedSourceHash) released(i int) { c.count(i) }
+func (c *boundedSourceHash) recount(i int) { c.count(i) }

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"l4proxy/backend"
 )
 
 // slowRing is the slow and obvious twin of source_hash: a sorted list of points,
@@ -84,7 +82,7 @@ func TestSourceHashAgreesWithTheSlowRing(t *testing.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 5), 1, 6).Draw(rt, "weights")
 		maxLoad := rapid.SampledFrom([]int{0, 101, 110, 125, 200, 1000}).Draw(rt, "max_load")
 		s := hashSeed("test")
-		c := newTable("source_hash", chooserOptions{HashSeed: s, MaxLoad: maxLoad}, newBackends(weights...))
+		c := newTable("source_hash", chooserOptions{HashSeed: s, MaxLoad: maxLoad}, newMembers(weights...))
 		twin := newSlowRing(c, s)
 		place := rapid.IntRange(0, len(weights)-1)
 		var open []int
@@ -129,7 +127,7 @@ func TestSourceHashAgreesWithTheSlowRing(t *testing.T) {
 func TestRingHoldsThePoints(t *testing.T) {
 	for _, weights := range [][]int{{1}, {3, 1}, {1, 2, 3, 10, 34, 50, 1}} {
 		s := hashSeed("test")
-		c := newTable("source_hash", chooserOptions{HashSeed: s}, newBackends(weights...))
+		c := newTable("source_hash", chooserOptions{HashSeed: s}, newMembers(weights...))
 		twin := newSlowRing(c, s)
 		ring := slices.Compact(slices.Clone(c.chooser.(*sourceHash).ring))
 		if len(ring) != len(twin.points) {
@@ -154,7 +152,7 @@ func TestRingHoldsThePoints(t *testing.T) {
 func TestWalkIsBounded(t *testing.T) {
 	const n = 300
 	s := hashSeed("test")
-	c := newTable("source_hash", chooserOptions{HashSeed: s}, newBackends(equal(n)...))
+	c := newTable("source_hash", chooserOptions{HashSeed: s}, newMembers(equal(n)...))
 	for i := range n {
 		c.setAvailable(i, i == 3 || i == 200)
 	}
@@ -182,7 +180,7 @@ func TestWalkIsBounded(t *testing.T) {
 func TestBoundWithFewAvailable(t *testing.T) {
 	const n, maxLoad = 3000, 101
 	s := hashSeed("test")
-	c := newTable("source_hash", chooserOptions{HashSeed: s, MaxLoad: maxLoad}, newBackends(equal(n)...))
+	c := newTable("source_hash", chooserOptions{HashSeed: s, MaxLoad: maxLoad}, newMembers(equal(n)...))
 	for i := range n {
 		c.setAvailable(i, i%500 == 7)
 	}
@@ -200,8 +198,7 @@ func TestBoundWithFewAvailable(t *testing.T) {
 // TestBoundIsExact compares the products where they pass 64 bits, and where one
 // connection decides.
 func TestBoundIsExact(t *testing.T) {
-	backends := newBackends(MaxWeight, MaxWeight)
-	c := newTable("source_hash", chooserOptions{MaxLoad: 1000}, backends).chooser.(*boundedSourceHash)
+	c := newTable("source_hash", chooserOptions{MaxLoad: 1000}, newMembers(MaxWeight, MaxWeight)).chooser.(*boundedSourceHash)
 	for _, x := range []struct {
 		active, all uint64
 		want        bool
@@ -223,12 +220,12 @@ func TestBoundIsExact(t *testing.T) {
 }
 
 // renamed returns backends whose names do not depend on how many there are.
-func renamed(from int, weights ...int) []*backend.Backend {
-	backends := newBackends(weights...)
-	for i, b := range backends {
+func renamed(from int, weights ...int) []Member {
+	members := newMembers(weights...)
+	for i, b := range members {
 		b.Address = fmt.Sprintf("10.0.%d.%d:80", (from+i)/256, (from+i)%256)
 	}
-	return backends
+	return members
 }
 
 // moved returns the part of the keys that go elsewhere in after than in before,
@@ -290,7 +287,7 @@ func TestRingMemory(t *testing.T) {
 		100:    100 * pointsEach * 4 / 3,
 		10_000: maxPoints * 4 / 3,
 	} {
-		c := newTable("source_hash", chooserOptions{}, newBackends(equal(n)...)).chooser.(*sourceHash)
+		c := newTable("source_hash", chooserOptions{}, newMembers(equal(n)...)).chooser.(*sourceHash)
 		if got := len(c.ring); got < want*9/10 || got > want*11/10 {
 			t.Errorf("%d members have %d slots, want about %d", n, got, want)
 		}

@@ -4,50 +4,52 @@ import (
 	"cmp"
 	"slices"
 
-	"l4proxy/backend"
 	"l4proxy/internal/iheap"
 )
 
-// tier is those backends of a pool that have one priority and one distance. It
-// knows them by their places in members.
+// tier is the members of a pool that have one priority and one distance. Within
+// it, they are known by their indexes.
 type tier struct {
-	priority uint8
-	members  members
-	chooser  chooser
-	releaser releaser // nil if the chooser does not care
+	priority  uint8
+	far       bool
+	members   members
+	records   []*member
+	chooser   chooser
+	recounter recounter // nil if the chooser does not depend on connections
 
+	limited   []bool      // has a MaxConnections
 	available []bool      // in the chooser
-	isFull    []bool      // would be available, were there a place
+	isFull    []bool      // would be available with fewer connections
 	full      int         // how many are
-	due       *iheap.Heap // left aside: by the time of the next probe
-	waiting   *iheap.Heap // left aside or ejected: by the last time it was tried
-	turn      uint64
+	due       *iheap.Heap // in backoff: by the time of the next probe
+	waiting   *iheap.Heap // in backoff or ejected: by the last time it was tried
 }
 
-// newTiers sorts the backends into tiers and notes in members where each is.
-func newTiers(backends []*backend.Backend, at []member, unit uint32, build func(*members) chooser) []*tier {
+// newTiers sorts the members into tiers, the first to serve first.
+func newTiers(order []*member, unit uint32, build func(*members) chooser) []*tier {
 	var tiers []*tier
-	order := slices.Clone(backends)
-	slices.SortStableFunc(order, func(a, b *backend.Backend) int {
+	sorted := slices.Clone(order)
+	slices.SortStableFunc(sorted, func(a, b *member) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), change(b.Far, a.Far))
 	})
-	for i, b := range order {
-		if i == 0 || b.Priority != order[i-1].Priority || b.Far != order[i-1].Far {
-			tiers = append(tiers, &tier{priority: b.Priority})
+	for i, m := range sorted {
+		if i == 0 || m.Priority != sorted[i-1].Priority || m.Far != sorted[i-1].Far {
+			tiers = append(tiers, &tier{priority: m.Priority, far: m.Far})
 		}
-		n := len(tiers) - 1
-		m := &tiers[n].members
-		at[b.Index] = member{tier: n, place: len(m.backends)}
-		m.backends = append(m.backends, b)
-		m.full = append(m.full, uint32(b.Weight)*unit)
+		t := tiers[len(tiers)-1]
+		m.tier, m.index = t, len(t.records)
+		t.records = append(t.records, m)
+		t.members.backends = append(t.members.backends, m.Backend)
+		t.members.full = append(t.members.full, uint32(m.Weight)*unit)
+		t.limited = append(t.limited, m.MaxConnections > 0)
 	}
 	for _, t := range tiers {
-		n := len(t.members.backends)
+		n := len(t.records)
 		t.members.weights = slices.Clone(t.members.full)
 		t.available, t.isFull = make([]bool, n), make([]bool, n)
 		t.due, t.waiting = iheap.New(n), iheap.New(n)
 		t.chooser = build(&t.members)
-		t.releaser, _ = t.chooser.(releaser)
+		t.recounter, _ = t.chooser.(recounter)
 	}
 	return tiers
 }
@@ -74,31 +76,26 @@ func (t *tier) setFull(i int, full bool) {
 	t.full += change(!full, full)
 }
 
-// setDue says whether i, which is left aside, may be probed in its time.
-func (t *tier) setDue(i int, may bool) {
+// setDue sets whether m, which is in backoff, may be probed in its time.
+func (t *tier) setDue(m *member, may bool) {
 	switch {
-	case may == t.due.Has(i):
+	case may == t.due.Has(m.index):
 	case may:
-		t.due.Set(i, uint64(t.members.backends[i].BackoffUntil()), t.nextTurn())
+		t.due.Set(m.index, uint64(m.BackoffUntil()), m.turn)
 	default:
-		t.due.Remove(i)
+		t.due.Remove(m.index)
 	}
 }
 
-// setWaiting says whether i may be tried when nobody else is left.
-func (t *tier) setWaiting(i int, may bool) {
+// setWaiting sets whether m may be tried when no other is left.
+func (t *tier) setWaiting(m *member, may bool) {
 	switch {
-	case may == t.waiting.Has(i):
+	case may == t.waiting.Has(m.index):
 	case may:
-		t.waiting.Set(i, t.nextTurn(), 0)
+		t.waiting.Set(m.index, m.turn, 0)
 	default:
-		t.waiting.Remove(i)
+		t.waiting.Remove(m.index)
 	}
-}
-
-func (t *tier) nextTurn() uint64 {
-	t.turn++
-	return t.turn
 }
 
 // setWeight changes the effective weight of i.
@@ -112,49 +109,56 @@ func (t *tier) setWeight(i int, weight uint32) {
 	t.setAvailable(i, available)
 }
 
-// probe returns the place of a backend whose time aside is over, for one
+// recount follows a change of the connections of i that is not a pick.
+func (t *tier) recount(i int) {
+	if t.recounter != nil && t.available[i] {
+		t.recounter.recount(i)
+	}
+}
+
+// reschedule puts m, which was tried or has just failed, where the time of its
+// next probe says, and last among those waiting.
+func (p *Balancer) reschedule(m *member) {
+	p.turns++
+	m.turn = p.turns
+	if t := m.tier; t.due.Has(m.index) {
+		t.due.Set(m.index, uint64(m.BackoffUntil()), m.turn)
+	}
+	if t := m.tier; t.waiting.Has(m.index) {
+		t.waiting.Set(m.index, m.turn, 0)
+	}
+}
+
+// probe returns the index of a backend whose backoff has run out, for one
 // connection to try; -1 if there is none.
-func (t *tier) probe(now int64) int {
+func (p *Balancer) probe(t *tier, now int64) int {
 	i := t.due.Min()
-	if i < 0 || !t.members.backends[i].Probe(now) {
+	if i < 0 || !t.records[i].Probe(now) {
 		return -1
 	}
-	t.reschedule(i)
+	p.reschedule(t.records[i])
 	return i
 }
 
-// lastResort returns the place of the backend that has gone longest without
-// being tried, whether its time is over or not: when no other is left, a
-// refusal costs the client nothing. Taking turns finds the first one that is
-// back, also when there are more of them than a client has attempts.
-func (t *tier) lastResort(now int64, tried []int) int {
+// lastResort returns the index of the backend that was not tried for longest,
+// whether its backoff has run out or not: when no other is left, a refusal costs
+// the client nothing. Taking turns finds the first one that is back, also when
+// there are more of them than a client has attempts.
+func (p *Balancer) lastResort(t *tier, now int64, tried []int) int {
 	i := t.waiting.MinExcept(tried)
 	if i < 0 {
 		return -1
 	}
-	t.members.backends[i].Probe(now) // its dial is the probe if one is due
-	t.reschedule(i)
+	t.records[i].Probe(now) // its dial is the probe if one is due
+	p.reschedule(t.records[i])
 	return i
 }
 
-// probeEnded ends the probe of i if its connection is known to have ended. A
-// connection that ends beside others may be any of them; then the verdict or
-// the end of the lease is waited for.
-func (t *tier) probeEnded(i int, left int64) {
-	b := t.members.backends[i]
-	if left == 0 && b.EndProbe() && t.due.Has(i) {
-		t.due.Set(i, uint64(b.BackoffUntil()), t.due.Tie(i))
-	}
-}
-
-// reschedule puts i in its place by the time of its next probe, and last among
-// those waiting.
-func (t *tier) reschedule(i int) {
-	turn := t.nextTurn()
-	if t.due.Has(i) {
-		t.due.Set(i, uint64(t.members.backends[i].BackoffUntil()), turn)
-	}
-	if t.waiting.Has(i) {
-		t.waiting.Set(i, turn, 0)
+// probeEnded ends the probe of m if its connection is known to have ended. A
+// connection that ends beside others may be any of them: then the probe ends
+// with its result or with its lease.
+func (p *Balancer) probeEnded(m *member) {
+	if m.Active() == 0 && m.EndProbe() && m.tier.due.Has(m.index) {
+		m.tier.due.Set(m.index, uint64(m.BackoffUntil()), m.turn)
 	}
 }

@@ -8,20 +8,20 @@ import (
 
 // tiers makes backends of these priorities; a negative one is far, of the
 // priority that is its absolute value less one.
-func tiered(t *testing.T, o Options, priorities ...int) (policy, []*backend.Backend) {
+func tiered(t *testing.T, o Options, priorities ...int) (tested, []*backend.Backend) {
 	t.Helper()
-	backends := newBackends(equal(len(priorities))...)
+	members := newMembers(equal(len(priorities))...)
 	for i, priority := range priorities {
-		if backends[i].Far = priority < 0; backends[i].Far {
+		if members[i].Far = priority < 0; members[i].Far {
 			priority = -priority - 1
 		}
-		backends[i].Priority = uint8(priority)
+		members[i].Priority = uint8(priority)
 	}
-	return newPolicyWith(t, o, backends)
+	return newPolicyWith(t, o, members)
 }
 
 // among holds that the next picks are of these backends, each at least once.
-func among(t *testing.T, what string, p policy, now int64, want ...int) {
+func among(t *testing.T, what string, p tested, now int64, want ...int) {
 	t.Helper()
 	got := map[int]int{}
 	var picked []*backend.Backend
@@ -30,7 +30,7 @@ func among(t *testing.T, what string, p policy, now int64, want ...int) {
 		if b == nil {
 			t.Fatalf("%s: nothing picked", what)
 		}
-		got[b.Index]++
+		got[p.index(b)]++
 		picked = append(picked, b)
 	}
 	for _, b := range picked {
@@ -108,9 +108,9 @@ func TestFullBackends(t *testing.T) {
 }
 
 // full makes the first two backends full, and bounds all.
-func full(p policy, backends []*backend.Backend, most int32) {
+func full(p tested, backends []*backend.Backend, most int32) {
 	for _, b := range backends {
-		b.MaxConnections = most
+		p.limit(b, most)
 	}
 	for range 2 * most {
 		p.Pick(0, nil)
@@ -119,11 +119,11 @@ func full(p policy, backends []*backend.Backend, most int32) {
 
 func TestMaxConnectionsIsNeverExceeded(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
-		backends := newBackends(1, 5, 2)
-		for i, b := range backends {
-			b.MaxConnections = int32(2 * (i + 1))
+		members := newMembers(1, 5, 2)
+		for i := range members {
+			members[i].MaxConnections = int32(2 * (i + 1))
 		}
-		p, _ := newPolicyWith(t, Options{Policy: name, Seed: 1}, backends)
+		p, _ := newPolicyWith(t, Options{Policy: name, Seed: 1}, members)
 		var open []*backend.Backend
 		for b := p.Pick(0, nil); b != nil; b = p.Pick(0, nil) {
 			open = append(open, b)
@@ -139,7 +139,7 @@ func TestMaxConnectionsIsNeverExceeded(t *testing.T) {
 			}
 			open = append(open[1:], b)
 		}
-		for _, b := range backends {
+		for _, b := range members {
 			if b.Active() != int64(b.MaxConnections) {
 				t.Errorf("%d connections on one that takes %d", b.Active(), b.MaxConnections)
 			}

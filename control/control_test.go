@@ -142,12 +142,12 @@ pools:
 		{"unix:/run/b.sock", 1, unixAddr},
 		{"db.test:83", 1, inet("10.1.0.9:83", 0)},
 	} {
-		b := pool.Backends[i]
-		if b.Address != want.address || b.Weight != want.weight || b.Index != i || b.Pool != "two" {
-			t.Errorf("backend %d is %s weight %d index %d pool %s", i, b.Address, b.Weight, b.Index, b.Pool)
+		b := pool.Members[i]
+		if b.Address != want.address || b.Weight != want.weight {
+			t.Errorf("backend %d is %s weight %d", i, b.Address, b.Weight)
 		}
-		if !reflect.DeepEqual(pool.Addrs[i], want.addr) {
-			t.Errorf("backend %s has the address %v, want %v", b.Address, pool.Addrs[i], want.addr)
+		if !reflect.DeepEqual(b.Sockaddr, want.addr) {
+			t.Errorf("backend %s has the address %v, want %v", b.Address, b.Sockaddr, want.addr)
 		}
 	}
 }
@@ -166,7 +166,7 @@ pools: {web: {policy: `+policy+`, backends: [{address: "10.0.0.1:1", weight: 3},
 		var order strings.Builder
 		for range 4 {
 			b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{})
-			order.WriteByte('0' + byte(b.Index))
+			order.WriteByte(b.Address[len("10.0.0.")])
 			state.Listeners[0].Pool.Balancer.OK(b, 0)
 			if policy == "round_robin" {
 				state.Listeners[0].Pool.Balancer.Done(b, 0) // which least_conn would see
@@ -175,8 +175,8 @@ pools: {web: {policy: `+policy+`, backends: [{address: "10.0.0.1:1", weight: 3},
 		return order.String()
 	}
 	for _, policy := range []string{"least_conn", "round_robin"} {
-		if order := picks(policy); strings.Count(order, "0") != 3 {
-			t.Errorf("%s picks %s, want backend 0 three times of four", policy, order)
+		if order := picks(policy); strings.Count(order, "1") != 3 {
+			t.Errorf("%s picks %s, want backend 1 three times of four", policy, order)
 		}
 	}
 	if order := picks("random"); len(order) != 4 {
@@ -286,8 +286,8 @@ func TestZones(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []*rawsys.Sockaddr{inet("[fe80::1]:1", uint32(nic.Index)), inet("[fe80::2]:1", 77)} {
-		if got := state.Listeners[0].Pool.Addrs[i]; !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %v, want %v", state.Listeners[0].Pool.Backends[i].Address, got, want)
+		if b := state.Listeners[0].Pool.Members[i]; !reflect.DeepEqual(b.Sockaddr, want) {
+			t.Errorf("%s: %v, want %v", b.Address, b.Sockaddr, want)
 		}
 	}
 }

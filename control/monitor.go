@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +27,11 @@ const (
 type Monitor struct {
 	drainTimeout time.Duration
 	pools        map[string]*watched
+	byBackend    map[*backend.Backend]*watched
 	order        []*watched
 	groups       []health.Group
 	checks       *health.Monitor // of groups; nil without any
-	events       chan balancer.Event
+	events       chan event
 	wake         chan struct{} // see wantTicks
 	lost         atomic.Uint64
 
@@ -62,9 +64,16 @@ func newMonitor(drainTimeout time.Duration) *Monitor {
 	return &Monitor{
 		drainTimeout: drainTimeout,
 		pools:        make(map[string]*watched),
-		events:       make(chan balancer.Event, eventsKept),
+		byBackend:    make(map[*backend.Backend]*watched),
+		events:       make(chan event, eventsKept),
 		wake:         make(chan struct{}, 1),
 	}
+}
+
+// event is what a balancer has found out, and the pool that it picks for.
+type event struct {
+	balancer.Event
+	pool *watched
 }
 
 // watch takes a pool, and its backends if they are to be checked.
@@ -72,6 +81,10 @@ func (m *Monitor) watch(p *config.Pool, pool *proxy.Pool, targets []health.Targe
 	w := &watched{config: p, pool: pool, served: true}
 	m.pools[p.Name] = w
 	m.order = append(m.order, w)
+	pool.Balancer.Observe(func(e balancer.Event) { m.notify(event{e, w}) })
+	for _, member := range pool.Members {
+		m.byBackend[member.Backend] = w
+	}
 	if p.Health != nil {
 		m.groups = append(m.groups, checkGroup(p.Health, targets))
 	}
@@ -100,7 +113,7 @@ func (m *Monitor) unlisten(l *proxy.Listener) {
 }
 
 // notify takes what a balancer has found out. Loops call it.
-func (m *Monitor) notify(e balancer.Event) {
+func (m *Monitor) notify(e event) {
 	m.wantTicks()
 	if e.Kind == balancer.ClientWaits {
 		return // there is nothing to log
@@ -134,7 +147,7 @@ func (m *Monitor) run(ctx context.Context, server dataPlane, log *slog.Logger) {
 		all.Go(func() { m.checks.Run(ctx) })
 	}
 	for _, w := range m.order {
-		if len(w.pool.Backends) == 0 {
+		if len(w.pool.Members) == 0 {
 			m.look(w) // without backends, no event will cause a look
 		}
 		if w.config.Rebalance != nil {
@@ -177,11 +190,11 @@ func (m *Monitor) tick() (again bool) {
 	return again
 }
 
-func (m *Monitor) logEvent(e balancer.Event) {
+func (m *Monitor) logEvent(e event) {
 	if n := m.lost.Swap(0); n > 0 {
 		m.log.Warn("events of backends were not logged because there were too many", "count", n)
 	}
-	about := []any{"pool", e.Backend.Pool, "backend", e.Backend.Address}
+	about := []any{"pool", e.pool.pool.Name, "backend", e.Backend.Address}
 	rest := seconds("for", e.Until-e.Now)
 	switch e.Kind {
 	case balancer.BackedOff:
@@ -193,7 +206,7 @@ func (m *Monitor) logEvent(e balancer.Event) {
 	case balancer.Returned:
 		m.log.Info("ejection of backend is over", about...)
 	}
-	m.look(m.pools[e.Backend.Pool])
+	m.look(e.pool)
 }
 
 func seconds(key string, ns int64) slog.Attr {
@@ -202,7 +215,7 @@ func seconds(key string, ns int64) slog.Attr {
 
 // healthChanged acts on what checks have settled. The checks call it, one at a time.
 func (m *Monitor) healthChanged(c health.Change) {
-	w := m.pools[c.Backend.Pool]
+	w := m.byBackend[c.Backend]
 	w.pool.Balancer.SetHealth(c.Backend, c.To, proxy.Clock())
 	about := []any{"pool", w.pool.Name, "backend", c.Backend.Address, "was", c.From.String()}
 	if c.To == backend.HealthDown {
@@ -229,16 +242,19 @@ func (m *Monitor) trouble(err error) {
 
 // ended does with the connections of a backend that is down what on_down says.
 func (m *Monitor) ended(b *backend.Backend) {
-	w := m.pools[b.Pool]
+	w := m.byBackend[b]
 	m.evict(w, b, w.config.OnDown, proxy.ReasonBackendDown, func() bool { return b.Health() != backend.HealthDown })
 }
 
 // recovered does with the connections of the backends that stood in for b what on_recovered says.
 func (m *Monitor) recovered(b *backend.Backend) {
-	w := m.pools[b.Pool]
-	for _, other := range w.pool.Backends {
-		if other.Priority > b.Priority || other.Priority == b.Priority && other.Far && !b.Far {
-			m.evict(w, other, w.config.OnRecovered, proxy.ReasonBackendRecovered,
+	w := m.byBackend[b]
+	i := slices.IndexFunc(w.pool.Members, func(m balancer.Member) bool { return m.Backend == b })
+	recovered := w.pool.Members[i]
+	for _, other := range w.pool.Members {
+		if other.Priority > recovered.Priority ||
+			other.Priority == recovered.Priority && other.Far && !recovered.Far {
+			m.evict(w, other.Backend, w.config.OnRecovered, proxy.ReasonBackendRecovered,
 				func() bool { return b.Health() == backend.HealthDown })
 		}
 	}
@@ -246,7 +262,7 @@ func (m *Monitor) recovered(b *backend.Backend) {
 
 // Removed does with the connections of a backend that is no longer configured what on_removed says.
 func (m *Monitor) Removed(b *backend.Backend) {
-	w := m.pools[b.Pool]
+	w := m.byBackend[b]
 	m.evict(w, b, w.config.OnRemoved, proxy.ReasonBackendRemoved, nil)
 }
 
@@ -262,7 +278,7 @@ func (m *Monitor) evict(w *watched, b *backend.Backend, how string, reason proxy
 		e.Reset = true
 	}
 	if n := b.Active(); n > 0 {
-		m.log.Info("ending connections of backend", "pool", b.Pool, "backend", b.Address, "connections", n,
+		m.log.Info("ending connections of backend", "pool", w.pool.Name, "backend", b.Address, "connections", n,
 			"reason", reason.String(), "how", how, seconds("after", int64(e.After)), seconds("over", int64(e.Over)))
 		m.server.Evict(e)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -76,9 +77,10 @@ func up(b *backend.Backend) health.Change {
 // for it later, but not those of one that comes before it.
 func TestDownAndUp(t *testing.T) {
 	m, w, p, log := watching(t, watchedPool)
-	backends := w.pool.Backends
-	for _, b := range backends {
-		b.Acquire() // a connection
+	var backends []*backend.Backend
+	for _, member := range w.pool.Members {
+		member.Acquire() // a connection
+		backends = append(backends, member.Backend)
 	}
 	m.healthChanged(down(backends[1]))
 	if len(p.evictions) != 1 {
@@ -120,9 +122,9 @@ func TestDownAndUp(t *testing.T) {
 // TestFirstResultIsNoRecovery holds that nobody's connections end because a backend was checked for the first time.
 func TestFirstResultIsNoRecovery(t *testing.T) {
 	m, w, p, _ := watching(t, watchedPool)
-	for _, b := range w.pool.Backends {
+	for _, b := range w.pool.Members {
 		b.Acquire()
-		m.healthChanged(health.Change{Backend: b, To: backend.HealthUp, Checks: 1})
+		m.healthChanged(health.Change{Backend: b.Backend, To: backend.HealthUp, Checks: 1})
 	}
 	if len(p.evictions) != 0 {
 		t.Errorf("%d evictions", len(p.evictions))
@@ -132,14 +134,14 @@ func TestFirstResultIsNoRecovery(t *testing.T) {
 // TestListenerFollowsPool has all backends of a pool go down and one come back.
 func TestListenerFollowsPool(t *testing.T) {
 	m, w, p, log := watching(t, watchedPool)
-	for _, b := range w.pool.Backends {
-		m.healthChanged(down(b))
+	for _, b := range w.pool.Members {
+		m.healthChanged(down(b.Backend))
 	}
 	if len(p.listening) != 1 || p.listening[0] {
 		t.Fatalf("listening = %v", p.listening)
 	}
-	m.healthChanged(up(w.pool.Backends[2]))
-	m.healthChanged(up(w.pool.Backends[0]))
+	m.healthChanged(up(w.pool.Members[2].Backend))
+	m.healthChanged(up(w.pool.Members[0].Backend))
 	if len(p.listening) != 2 || !p.listening[1] {
 		t.Fatalf("listening = %v", p.listening)
 	}
@@ -150,7 +152,7 @@ func TestListenerFollowsPool(t *testing.T) {
 
 func TestRemoved(t *testing.T) {
 	m, w, p, _ := watching(t, watchedPool)
-	b := w.pool.Backends[0]
+	b := w.pool.Members[0].Backend
 	b.Acquire()
 	m.Removed(b)
 	if len(p.evictions) != 1 || p.evictions[0].Reason != proxy.ReasonBackendRemoved || p.evictions[0].After != 30*time.Second {
@@ -161,14 +163,14 @@ func TestRemoved(t *testing.T) {
 // TestEventsAreLogged has a balancer tell of everything, and more than can be kept.
 func TestEventsAreLogged(t *testing.T) {
 	m, w, _, log := watching(t, watchedPool)
-	b := w.pool.Backends[0]
+	b := w.pool.Members[0].Backend
 	for _, e := range []balancer.Event{
 		{Kind: balancer.BackedOff, Backend: b, Until: int64(time.Second), Count: 1},
 		{Kind: balancer.Recovered, Backend: b, Count: 4},
 		{Kind: balancer.Ejected, Backend: b, Until: int64(30 * time.Second), Count: 5},
 		{Kind: balancer.Returned, Backend: b},
 	} {
-		m.logEvent(e)
+		m.logEvent(event{e, w})
 	}
 	for _, want := range []string{
 		`level=WARN msg="backend does not answer: left aside" pool=back backend=192.0.2.1:1 for=1`,
@@ -181,7 +183,7 @@ func TestEventsAreLogged(t *testing.T) {
 		}
 	}
 	for range eventsKept + 7 {
-		m.notify(balancer.Event{Kind: balancer.Recovered, Backend: b})
+		m.notify(event{balancer.Event{Kind: balancer.Recovered, Backend: b}, w})
 	}
 	m.logEvent(<-m.events)
 	if want := "events of backends were not logged because there were too many\" count=7"; !strings.Contains(log.String(), want) {
@@ -211,7 +213,7 @@ pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, 
 `)
 	stop := runs(t, m, p)
 	silentSecondAgo(w.pool)
-	for w.pool.Backends[0].Ejected() {
+	for w.pool.Members[0].Backend.Ejected() {
 		select {
 		case <-t.Context().Done():
 			t.Fatal("the ejection does not end")
@@ -234,7 +236,7 @@ func TestRebalance(t *testing.T) {
 listeners: {front: {bind: "127.0.0.1:1", pool: back}}
 pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], rebalance: {rate: 10/s, jitter: 0%}}}
 `)
-	crowded, spare := w.pool.Backends[0], w.pool.Backends[1]
+	crowded, spare := w.pool.Members[0].Backend, w.pool.Members[1].Backend
 	for range 10 {
 		crowded.Acquire()
 	}
@@ -313,7 +315,7 @@ pools:
 	if l.NoBackend != proxy.QueueClient || l.Pool.QueueTimeout != 4*time.Second || l.Pool.Hedge != 100*time.Millisecond {
 		t.Errorf("listener = %+v, pool = %+v", l.NoBackend, l.Pool.QueueTimeout)
 	}
-	near, far, backup := l.Pool.Backends[0], l.Pool.Backends[1], l.Pool.Backends[2]
+	near, far, backup := l.Pool.Members[0], l.Pool.Members[1], l.Pool.Members[2]
 	if near.MaxConnections != 7 || near.Weight != 3 || near.Far || near.Priority != 0 {
 		t.Errorf("the first backend is %+v", near)
 	}
@@ -326,13 +328,8 @@ pools:
 		Policy: "source_hash", HashSeed: "pepper", MaxLoad: 150, SlowStart: 5 * time.Second, PanicThreshold: 20, Queue: 9,
 		Outlier: &balancer.Outlier{Failures: 2, Eject: 3 * time.Second, MaxEjected: 40},
 	}
-	if *o.Outlier != *want.Outlier {
-		t.Errorf("outlier = %+v", o.Outlier)
-	}
-	o.Outlier, want.Outlier = nil, nil
-	if o.Notify != nil || o.Policy != want.Policy || o.HashSeed != want.HashSeed || o.MaxLoad != want.MaxLoad ||
-		o.SlowStart != want.SlowStart || o.PanicThreshold != want.PanicThreshold || o.Queue != want.Queue {
-		t.Errorf("options = %+v, want %+v", o, want)
+	if !reflect.DeepEqual(o, want) {
+		t.Errorf("options = %+v and %+v, want %+v and %+v", o, *o.Outlier, want, *want.Outlier)
 	}
 	targets := m.groups[0].Targets
 	if got := targets[0].Addr.String(); got != "192.0.2.1:81" {
@@ -384,7 +381,7 @@ func TestEachCheck(t *testing.T) {
 // silentSecondAgo reports a client of the first backend of a pool that got no answer a second ago.
 func silentSecondAgo(p *proxy.Pool) {
 	then := proxy.Clock() - int64(time.Second)
-	p.Balancer.Silent(p.Backends[0], balancer.Silence{Asked: then, Now: then})
+	p.Balancer.Silent(p.Members[0].Backend, balancer.Silence{Asked: then, Now: then})
 }
 
 // TestTicksDespiteEvents has events come faster than ticks: time goes on for the balancers all the same.
@@ -396,12 +393,12 @@ pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, 
 	defer runs(t, m, p)()
 	silentSecondAgo(w.pool)
 	give, every := time.After(20*tickEvery), time.Tick(tickEvery/5)
-	for w.pool.Backends[0].Ejected() {
+	for w.pool.Members[0].Backend.Ejected() {
 		select {
 		case <-give:
 			t.Fatal("the ejection does not end while clients come to an empty queue now and then")
 		case <-every:
-			m.notify(balancer.Event{Kind: balancer.ClientWaits}) // a queue that fills and empties
+			m.notify(event{balancer.Event{Kind: balancer.ClientWaits}, w}) // a queue that fills and empties
 		}
 	}
 }

@@ -44,22 +44,20 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 			failed = append(failed, at(b.Pos, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)))
 			continue
 		}
-		live := &backend.Backend{
-			Address:        b.Address,
-			Pool:           p.Name,
+		member := balancer.Member{
+			Backend:        &backend.Backend{Address: b.Address, Sockaddr: sockaddr},
 			Weight:         b.Weight,
-			Index:          len(pool.Backends),
 			MaxConnections: int32(b.MaxConnections),
 			Priority:       uint8(b.Priority),
 			Far:            p.Zone != "" && b.Zone != p.Zone,
 		}
 		if b.Backup {
-			live.Priority = backupPriority
+			member.Priority = backupPriority
 		}
-		pool.Backends, pool.Addrs = append(pool.Backends, live), append(pool.Addrs, sockaddr)
+		pool.Members = append(pool.Members, member)
 		if p.Health != nil {
 			targets = append(targets, health.Target{
-				Backend: live, Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
+				Backend: member.Backend, Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
 			})
 		}
 	}
@@ -72,10 +70,8 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 	if p.Queue != nil {
 		pool.QueueTimeout = p.Queue.Timeout
 	}
-	options := balancerOptions(p)
-	options.Notify = monitor.notify
 	var err error
-	if pool.Balancer, err = balancer.New(pool.Backends, options); err != nil {
+	if pool.Balancer, err = balancer.New(pool.Members, balancerOptions(p)); err != nil {
 		return nil, fmt.Errorf("pool %s: %w", p.Name, err)
 	}
 	monitor.watch(p, pool, targets)

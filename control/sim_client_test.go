@@ -63,7 +63,7 @@ func (s *simulation) ask(c *simClient, r *simRequest, k *simTicket) (*simDial, b
 		request.Waiter = k
 	}
 	if r.beside != nil {
-		request.Beside = r.beside.real
+		request.Beside = r.beside.real.Backend
 	}
 	b, verdict := s.balancer.Pick(request)
 	s.judge(r, b, verdict)

@@ -58,7 +58,7 @@ func (s *simulation) withdraw(d *simDial) {
 		return
 	}
 	d.withdrawn = true
-	late := s.truth[d.backend.Index].accepts() && s.chance(0.2)
+	late := s.truth[s.number(d.backend)].accepts() && s.chance(0.2)
 	s.loop.after(s.between(0, time.Millisecond), func() {
 		if late {
 			s.ok(d)
@@ -73,7 +73,7 @@ func (s *simulation) startDial(d *simDial) {
 	if s.slow && !s.mended && s.chance(0.1) {
 		latency = min(s.between(10*time.Millisecond, 400*time.Millisecond), s.connectTimeout)
 	}
-	truth := s.truth[d.backend.Index]
+	truth := s.truth[s.number(d.backend)]
 	end := s.dialRefused
 	switch {
 	case truth == simSwallows:
@@ -138,7 +138,7 @@ func (s *simulation) nextDial(d *simDial, fault bool) {
 func (s *simulation) relay(d *simDial) {
 	d.relaying, d.asked = true, s.loop.now
 	d.client.tried = nil
-	truth := &s.truth[d.backend.Index]
+	truth := &s.truth[s.number(d.backend)]
 	switch *truth {
 	case simWell:
 		if s.chance(0.5) {
@@ -160,7 +160,7 @@ func (s *simulation) relay(d *simDial) {
 	default: // it hangs, or is gone by now: the client gives up waiting, with a reset
 		s.loop.after(s.between(50*time.Millisecond, time.Second), func() { s.ended(d, simGaveUp) })
 	}
-	s.relaying[d.backend.Index] = append(s.relaying[d.backend.Index], d)
+	s.relaying[s.number(d.backend)] = append(s.relaying[s.number(d.backend)], d)
 }
 
 // answered is the first byte from the backend.

@@ -106,7 +106,7 @@ func (t *twin) offer(r *simRequest, now int64) int {
 		for _, b := range tier {
 			switch t.state(b, now) {
 			case simFree:
-				if !slices.Contains(r.tried, b.real) {
+				if !slices.Contains(r.tried, b.real.Backend) {
 					return n
 				}
 			case simDue:
@@ -124,7 +124,7 @@ func (t *twin) offer(r *simRequest, now int64) int {
 // any reports whether a backend that is not among those tried is in one of these states.
 func (t *twin) any(tried []*backend.Backend, now int64, states ...simState) bool {
 	return slices.ContainsFunc(t.backends, func(b *twinBackend) bool {
-		return !slices.Contains(tried, b.real) && slices.Contains(states, t.state(b, now))
+		return !slices.Contains(tried, b.real.Backend) && slices.Contains(states, t.state(b, now))
 	})
 }
 
@@ -158,7 +158,7 @@ func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 	hadItsTurn := r.granted && r.again
 	lastResort := offered < 0 && !r.onlyAvailable && !hadItsTurn
 	switch {
-	case slices.Contains(r.tried, b.real):
+	case slices.Contains(r.tried, b.real.Backend):
 		s.violated(ruleTried, "%s was picked again: %s", b.real.Address, s)
 	case b.full():
 		s.violated(ruleCount, "%s was picked and is full: %s", b.real.Address, s)
@@ -191,7 +191,7 @@ func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 func (t *twin) hasRoom(r *simRequest, b *twinBackend, now int64) bool {
 	weights, connections := 0.0, 1
 	for _, other := range t.tiers[b.tier] {
-		if t.state(other, now) == simFree && !slices.Contains(r.tried, other.real) {
+		if t.state(other, now) == simFree && !slices.Contains(r.tried, other.real.Backend) {
 			weights += other.weight
 			connections += other.active
 		}

@@ -37,7 +37,7 @@ type simSetup struct {
 const simMaxBackends = 6
 
 // drawSetup makes a pool that the configuration could describe.
-func drawSetup(r *rand.Rand) (simSetup, []*backend.Backend) {
+func drawSetup(r *rand.Rand) (simSetup, []balancer.Member) {
 	chance := func(p float64) bool { return r.Float64() < p }
 	between := func(from, to time.Duration) time.Duration { return from + time.Duration(r.Int64N(int64(to-from)+1)) }
 
@@ -98,15 +98,15 @@ func drawSetup(r *rand.Rand) (simSetup, []*backend.Backend) {
 	return s, drawBackends(r, n)
 }
 
-func drawBackends(r *rand.Rand, n int) []*backend.Backend {
+func drawBackends(r *rand.Rand, n int) []balancer.Member {
 	weighted, bounded := r.IntN(2) == 0, r.IntN(2) == 0
 	priorities, zones := 1, r.IntN(4) == 0
 	if r.IntN(3) == 0 {
 		priorities = 3
 	}
-	all := make([]*backend.Backend, n)
+	all := make([]balancer.Member, n)
 	for i := range all {
-		b := &backend.Backend{Address: fmt.Sprintf("b%d", i), Index: i, Weight: 1}
+		b := balancer.Member{Backend: &backend.Backend{Address: fmt.Sprintf("b%d", i)}, Weight: 1}
 		if weighted {
 			b.Weight = 1 + r.IntN(5)
 		}

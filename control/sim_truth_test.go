@@ -56,7 +56,7 @@ func (s *simulation) become(i int, truth simTruth) {
 // mend ends all trouble.
 func (s *simulation) mend() {
 	s.mended = true
-	for i := range s.backends {
+	for i := range s.members {
 		s.become(i, simWell)
 	}
 }
@@ -157,9 +157,9 @@ func (s *simulation) setHealth(b *twinBackend, h backend.Health) {
 		s.happened("came up")
 	}
 	s.twin.setHealth(b, h, s.loop.now)
-	s.balancer.SetHealth(b.real, h, s.loop.now)
+	s.balancer.SetHealth(b.real.Backend, h, s.loop.now)
 	s.wantTicks() // as healthChanged does
 	if h == backend.HealthDown && s.endOnDown {
-		s.endAll(b.real.Index, false)
+		s.endAll(b.number, false)
 	}
 }

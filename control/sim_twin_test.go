@@ -21,7 +21,8 @@ type twin struct {
 
 // twinBackend is what is expected of one backend.
 type twinBackend struct {
-	real   *backend.Backend
+	real   balancer.Member
+	number int
 	tier   int
 	health backend.Health
 	active int
@@ -46,10 +47,10 @@ type twinBackend struct {
 	weight      float64 // in 64ths
 }
 
-func newTwin(o balancer.Options, backends []*backend.Backend) *twin {
+func newTwin(o balancer.Options, members []balancer.Member) *twin {
 	t := &twin{options: o}
-	for _, b := range backends {
-		t.backends = append(t.backends, &twinBackend{real: b, weight: 64 * float64(b.Weight)})
+	for i, m := range members {
+		t.backends = append(t.backends, &twinBackend{real: m, number: i, weight: 64 * float64(m.Weight)})
 	}
 	near := func(b *twinBackend) int {
 		if b.real.Far {
@@ -71,7 +72,9 @@ func newTwin(o balancer.Options, backends []*backend.Backend) *twin {
 	return t
 }
 
-func (t *twin) of(b *backend.Backend) *twinBackend { return t.backends[b.Index] }
+func (t *twin) of(b *backend.Backend) *twinBackend {
+	return t.backends[slices.IndexFunc(t.backends, func(o *twinBackend) bool { return o.real.Backend == b })]
+}
 
 func (b *twinBackend) full() bool {
 	return b.real.MaxConnections > 0 && b.active >= int(b.real.MaxConnections)

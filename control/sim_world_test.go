@@ -18,7 +18,7 @@ type simulation struct {
 	simSetup
 	loop     simLoop
 	rand     *rand.Rand
-	backends []*backend.Backend
+	members  []balancer.Member
 	balancer *balancer.Balancer
 	twin     *twin
 
@@ -64,20 +64,20 @@ func simulate(seed uint64, tally map[string]int, tracing bool) (story string, vi
 func (s *simulation) begin() {
 	s.start = 1 + s.rand.Int64N(int64(time.Hour))
 	s.loop.now = s.start
-	s.simSetup, s.backends = drawSetup(s.rand)
-	s.options.Notify = s.notify
-	s.twin = newTwin(s.options, s.backends)
-	n := len(s.backends)
+	s.simSetup, s.members = drawSetup(s.rand)
+	s.twin = newTwin(s.options, s.members)
+	n := len(s.members)
 	s.truth, s.targets = make([]simTruth, n), make([]simTarget, n)
 	s.relaying, s.told = make([][]*simDial, n), make([]simTold, n)
 	var err error
-	if s.balancer, err = balancer.New(s.backends, s.options); err != nil {
+	if s.balancer, err = balancer.New(s.members, s.options); err != nil {
 		panic(errors.New("a setup that cannot be: " + err.Error()))
 	}
+	s.balancer.Observe(s.notify)
 	if s.tracing {
 		s.describe()
 	}
-	for i := range s.backends {
+	for i := range s.members {
 		if s.chance(0.2) {
 			s.become(i, simTruth(s.rand.IntN(5)))
 		}
@@ -114,7 +114,7 @@ func (s *simulation) nextArrivals() {
 
 var simEventNames = map[balancer.EventKind]string{
 	balancer.BackedOff: "left aside",
-	balancer.Recovered:      "came back",
+	balancer.Recovered: "came back",
 	balancer.Ejected:   "ejected",
 	balancer.Returned:  "returned",
 }
@@ -125,7 +125,7 @@ func (s *simulation) notify(e balancer.Event) {
 	if e.Backend == nil {
 		return
 	}
-	told := &s.told[e.Backend.Index]
+	told := &s.told[s.number(e.Backend)]
 	flag, to := &told.aside, e.Kind == balancer.BackedOff
 	if e.Kind == balancer.Ejected || e.Kind == balancer.Returned {
 		flag, to = &told.ejected, e.Kind == balancer.Ejected
@@ -139,6 +139,9 @@ func (s *simulation) notify(e balancer.Event) {
 		s.trace("%s %s", e.Backend.Address, simEventNames[e.Kind])
 	}
 }
+
+// number is which backend it is, from 0.
+func (s *simulation) number(b *backend.Backend) int { return s.twin.of(b).number }
 
 // wantTicks begins to tell the balancer the time, until it does not want to hear it any more.
 func (s *simulation) wantTicks() {

@@ -193,8 +193,9 @@ func TestFaultUploaderVanishes(t *testing.T) {
 // returns its address.
 func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record) string {
 	t.Helper()
-	backends := []*backend.Backend{{Address: address, Pool: "back", Weight: 1}}
-	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
+	addr := rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)
+	members := []balancer.Member{{Backend: &backend.Backend{Address: address, Sockaddr: addr}, Weight: 1}}
+	picks, err := balancer.New(members, balancer.Options{Policy: "least_conn"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,8 +203,7 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 		Name:  "front",
 		Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 		Pool: &proxy.Pool{
-			Name: "back", Balancer: picks, Backends: backends, ConnectTimeout: time.Second, Attempts: 1,
-			Addrs: []*rawsys.Sockaddr{rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)},
+			Name: "back", Balancer: picks, Members: members, ConnectTimeout: time.Second, Attempts: 1,
 		},
 	}}}, proxy.Options{
 		Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler),

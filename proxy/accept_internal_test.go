@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 )
 
 // socketPair makes a client that has been accepted: fd is the proxy's end.
@@ -43,7 +43,7 @@ func echoes(t *testing.T, c testnet.Conn) {
 func twoLoops(t *testing.T) func(*Listener, *Options) {
 	return func(l *Listener, o *Options) {
 		o.Workers = 2
-		l.Binds = []Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
+		l.Binds = []listen.Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
 	}
 }
 
@@ -156,15 +156,10 @@ func TestLastingAcceptErrorPauses(t *testing.T) {
 		in.eventually(w, "the listener pauses", paused)
 		in.pass(2 * acceptRetry)
 		in.eventually(w, "the listener has failed again, and pauses", paused)
-		if err := unix.Listen(s.fd, backlog); err != nil {
+		if err := unix.Listen(s.fd, listen.Backlog); err != nil {
 			t.Fatal(err)
 		}
-		// With the shutdown the kernel took back the port of its choice; now it has chosen another one.
-		port, err := localPort(s.fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := testnet.Dial(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		c := testnet.Dial(t, "tcp", in.addr)
 		in.jump(0)
 		in.on(w, func() {
 			if !paused() {

@@ -23,7 +23,7 @@ func TestLeastConnections(t *testing.T) {
 				}
 				r := start(t, engine, addresses(backends...), func(s *setup) { s.weights = test.weights })
 				active := func() (all []int) {
-					for _, b := range r.pool.Backends {
+					for _, b := range r.pool.Members {
 						all = append(all, int(b.Active()))
 					}
 					return all

@@ -82,7 +82,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 
 // startConnect opens a socket in a slot and starts to connect it to a backend.
 func (w *worker) startConnect(slot eventloop.Slot, pool *Pool, b *backend.Backend) unix.Errno {
-	addr := pool.addr(b)
+	addr := b.Sockaddr
 	fd, errno := rawsys.Socket(addr.Family(), unix.SOCK_STREAM|w.loop.SocketFlags(), 0)
 	if errno != 0 {
 		return errno
@@ -127,7 +127,7 @@ func (w *worker) dialExpired(c *conn) {
 		return
 	}
 	if !w.loop.Busy(slot) {
-		w.loop.Connect(slot, pool.addr(c.backend))
+		w.loop.Connect(slot, c.backend.Sockaddr)
 	}
 	w.watchDial(c)
 }

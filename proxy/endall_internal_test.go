@@ -34,7 +34,7 @@ func TestManyEndAtOnce(t *testing.T) {
 				for range many {
 					echoes(t, testnet.Dial(t, "tcp", in.addr))
 				}
-				end(in, in.listener().Pool.Backends[0])
+				end(in, in.listener().Pool.Members[0].Backend)
 				allEnd := func() {
 					testnet.Eventually(t, "all have ended", func() bool {
 						in.jump(sliceEvery)

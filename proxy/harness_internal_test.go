@@ -14,6 +14,7 @@ import (
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 )
 
 // inside is a server whose loops have a clock of the test's own, and run functions of the test: where a defect hangs on
@@ -72,9 +73,9 @@ func insideEngines(t *testing.T, test func(t *testing.T, engine string)) {
 func insidePool(t *testing.T, o balancer.Options, addresses ...string) *Pool {
 	t.Helper()
 	p := &Pool{Name: "back", ConnectTimeout: testnet.Patience, Attempts: len(addresses), Hedges: new(HedgeBudget)}
-	for i, address := range addresses {
-		p.Backends = append(p.Backends, &backend.Backend{Address: address, Pool: p.Name, Weight: 1, Index: i})
-		p.Addrs = append(p.Addrs, rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0))
+	for _, address := range addresses {
+		b := &backend.Backend{Address: address, Sockaddr: rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)}
+		p.Members = append(p.Members, balancer.Member{Backend: b, Weight: 1})
 	}
 	p.balance(t, o)
 	return p
@@ -84,7 +85,7 @@ func insidePool(t *testing.T, o balancer.Options, addresses ...string) *Pool {
 func (p *Pool) balance(t *testing.T, o balancer.Options) {
 	t.Helper()
 	var err error
-	if p.Balancer, err = balancer.New(p.Backends, o); err != nil {
+	if p.Balancer, err = balancer.New(p.Members, o); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -95,7 +96,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 	t.Helper()
 	listener := &Listener{
 		Name:  "front",
-		Binds: []Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+		Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
 		Pool:  insidePool(t, balancer.Options{Policy: "least_conn"}, b.Addr),
 		Slots: NewSlots(0),
 	}

@@ -50,6 +50,7 @@ type setup struct {
 	// balance and pooled change how the pool picks, and the pool.
 	balance func(*balancer.Options)
 	pooled  func(*proxy.Pool)
+	observe func(balancer.Event)
 }
 
 // running is a proxy at work.
@@ -152,15 +153,15 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 	t.Helper()
 	p := &proxy.Pool{Name: "back", ConnectTimeout: s.timeout, Attempts: s.attempts, Hedges: new(proxy.HedgeBudget)}
 	for i, address := range s.backends {
-		b := &backend.Backend{Address: address, Pool: p.Name, Weight: 1, Index: i}
-		if s.weights != nil {
-			b.Weight = s.weights[i]
-		}
 		addr, err := sockaddr(address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Backends, p.Addrs = append(p.Backends, b), append(p.Addrs, addr)
+		m := balancer.Member{Backend: &backend.Backend{Address: address, Sockaddr: addr}, Weight: 1}
+		if s.weights != nil {
+			m.Weight = s.weights[i]
+		}
+		p.Members = append(p.Members, m)
 	}
 	options := balancer.Options{Policy: s.policy, Seed: 1}
 	if s.balance != nil {
@@ -170,9 +171,10 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 		s.pooled(p)
 	}
 	var err error
-	if p.Balancer, err = balancer.New(p.Backends, options); err != nil {
+	if p.Balancer, err = balancer.New(p.Members, options); err != nil {
 		t.Fatal(err)
 	}
+	p.Balancer.Observe(s.observe)
 	return p
 }
 

@@ -116,7 +116,7 @@ func (h *hedge) expire() {
 		w.giveUpConnect(h.slot())
 		return
 	case !w.loop.Busy(h.slot()):
-		w.loop.Connect(h.slot(), h.pool.addr(h.backend))
+		w.loop.Connect(h.slot(), h.backend.Sockaddr)
 	}
 	h.setTimer()
 }
@@ -150,7 +150,7 @@ func (h *hedge) win(errno unix.Errno) {
 	// A backend that is that much slower than another is put in backoff, as if it had timed out: the next clients need
 	// not wait for it, and a probe finds out when it is well again.
 	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull), which is not a failure.
-	if h.pool.addr(c.backend).Family() != unix.AF_UNIX {
+	if c.backend.Sockaddr.Family() != unix.AF_UNIX {
 		h.pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
 	c.search.noteFailed(c.backend, ReasonConnectTimeout)

@@ -27,25 +27,25 @@ func TestSecondDialAfterTheQueue(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startHedging(t, engine, func(p *Pool) {
 			p.QueueTimeout = testnet.Patience
-			for _, b := range p.Backends {
-				b.MaxConnections = 1
+			for i := range p.Members {
+				p.Members[i].MaxConnections = 1
 			}
 		})
 		w, pool := in.server.workers[0], in.listener().Pool
-		for range pool.Backends {
+		for range pool.Members {
 			pool.Balancer.Pick(balancer.Request{Now: w.loop.Now()})
 		}
 		c := testnet.Dial(t, "tcp", in.addr)
 		in.inState(w, stateQueued)
-		pool.Balancer.Done(pool.Backends[0], in.clock.now.Load())
+		pool.Balancer.Done(pool.Members[0].Backend, in.clock.now.Load())
 		in.inState(w, stateDialling)
-		pool.Balancer.Done(pool.Backends[1], in.clock.now.Load())
+		pool.Balancer.Done(pool.Members[1].Backend, in.clock.now.Load())
 		in.pass(2 * pool.Hedge)
 		echoes(t, c)
 		c.Close()
 		in.ended(1, SideClient, ReasonClosed)
 		testnet.Eventually(t, "both backends are free", func() bool {
-			return pool.Backends[0].Active() == 0 && pool.Backends[1].Active() == 0
+			return pool.Members[0].Active() == 0 && pool.Members[1].Active() == 0
 		})
 	})
 }
@@ -78,7 +78,7 @@ func TestEndWhileHedging(t *testing.T) {
 				})
 				in.ended(1, SideProxy, ReasonStopped)
 				in.eventually(w, "no connection and no dial is left", func() bool {
-					return in.server.Connections() == 0 && pool.Backends[0].Active() == 0 && pool.Backends[1].Active() == 0
+					return in.server.Connections() == 0 && pool.Members[0].Active() == 0 && pool.Members[1].Active() == 0
 				})
 			})
 		}

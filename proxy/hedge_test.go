@@ -33,13 +33,13 @@ func TestHedgedDial(t *testing.T) {
 		}
 		c.Close()
 		record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 28, 28)
-		if record.Backend != r.pool.Backends[1] || record.Attempts != 2 {
+		if record.Backend != r.pool.Members[1].Backend || record.Attempts != 2 {
 			t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
 		}
 		if record.Duration < 20*time.Millisecond {
 			t.Errorf("duration = %v: it counts from accept", record.Duration)
 		}
-		silent := r.pool.Backends[0]
+		silent := r.pool.Members[0].Backend
 		testnet.Eventually(t, "the dial that has lost is taken back", func() bool { return silent.Active() == 0 })
 		if !silent.InBackoff() {
 			t.Error("the silent backend is not left aside")
@@ -71,7 +71,7 @@ func TestFirstDialWins(t *testing.T) {
 		for _, record := range r.ended(many) {
 			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
 		}
-		for _, b := range r.pool.Backends {
+		for _, b := range r.pool.Members {
 			testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
 		}
 	})
@@ -95,10 +95,10 @@ func TestHedgeInherits(t *testing.T) {
 				mustAsk(t, c, "hello")
 				c.Close()
 				record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 5, 5)
-				if record.Backend != r.pool.Backends[2] || record.Attempts != 3 {
+				if record.Backend != r.pool.Members[2].Backend || record.Attempts != 3 {
 					t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
 				}
-				for _, b := range r.pool.Backends {
+				for _, b := range r.pool.Members {
 					testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
 				}
 			})
@@ -119,7 +119,7 @@ func TestHedgeAllSilent(t *testing.T) {
 		if record.Attempts != 2 {
 			t.Errorf("%d attempts, want 2", record.Attempts)
 		}
-		for _, b := range r.pool.Backends {
+		for _, b := range r.pool.Members {
 			if b.Active() != 0 {
 				t.Errorf("%d connections counted on %s", b.Active(), b.Address)
 			}
@@ -133,7 +133,7 @@ func TestHedgeStopped(t *testing.T) {
 		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond))
 		r.dial()
 		testnet.Eventually(t, "both are dialled", func() bool {
-			return r.pool.Backends[0].Active() == 1 && r.pool.Backends[1].Active() == 1
+			return r.pool.Members[0].Backend.Active() == 1 && r.pool.Members[1].Backend.Active() == 1
 		})
 		r.cancel()
 		if err := r.wait(); err != nil {
@@ -153,9 +153,9 @@ func TestHedgeBudget(t *testing.T) {
 		for range clients {
 			r.dial()
 		}
-		second := r.pool.Backends[1]
+		second := r.pool.Members[1].Backend
 		testnet.Eventually(t, "the budget is spent", func() bool { return second.Active() >= budget })
-		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Backends[0].Active() == clients })
+		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Members[0].Backend.Active() == clients })
 		if n := second.Active(); n > budget+clients/10 {
 			t.Errorf("%d second dials of %d clients, with a budget of %d and a tenth", n, clients, budget)
 		}
@@ -186,16 +186,16 @@ func TestHedgeBudgetIsForDials(t *testing.T) {
 		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(5*time.Millisecond),
 			func(s *setup) { s.timeout = 2 * time.Second; s.attempts = 2 })
 		b := r.pool.Balancer
-		b.SetHealth(r.pool.Backends[1], backend.HealthDown, proxy.Clock())
+		b.SetHealth(r.pool.Members[1].Backend, backend.HealthDown, proxy.Clock())
 		const clients = 150
 		for range clients {
 			r.dial()
 		}
-		first := r.pool.Backends[0]
+		first := r.pool.Members[0].Backend
 		testnet.Eventually(t, "all are dialled", func() bool { return first.Active() == clients })
 		began := time.Now()
 		testnet.Eventually(t, "all would have a second dial", func() bool { return time.Since(began) > 500*time.Millisecond })
-		b.SetHealth(r.pool.Backends[1], backend.HealthUp, proxy.Clock())
+		b.SetHealth(r.pool.Members[1].Backend, backend.HealthUp, proxy.Clock())
 		began = time.Now()
 		c := r.dial()
 		mustAsk(t, c, "hello")
@@ -223,7 +223,7 @@ func TestHedgesDoNotEject(t *testing.T) {
 		for _, c := range clients {
 			mustAsk(t, c, "hello")
 		}
-		slow := r.pool.Backends[0]
+		slow := r.pool.Members[0].Backend
 		testnet.Eventually(t, "the dials that have lost are taken back", func() bool { return slow.Active() == 0 })
 		if !slow.InBackoff() {
 			t.Error("the slow backend is not left aside")
@@ -241,7 +241,7 @@ func TestHedgeStaysInItsTier(t *testing.T) {
 		backup := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, []string{testnet.Silent(t), backup.Addr}, hedging(10*time.Millisecond), func(s *setup) {
 			hedge := s.pooled
-			s.pooled = func(p *proxy.Pool) { hedge(p); p.Backends[1].Priority = 10 }
+			s.pooled = func(p *proxy.Pool) { hedge(p); p.Members[1].Priority = 10 }
 			s.timeout = 300 * time.Millisecond
 		})
 		c := r.dial()
@@ -282,7 +282,7 @@ func TestHedgesAndQueue(t *testing.T) {
 		for _, record := range r.ended(clients) {
 			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
 		}
-		for _, b := range r.pool.Backends {
+		for _, b := range r.pool.Members {
 			testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
 		}
 		if n := r.pool.Balancer.Stats().Waiting; n != 0 {

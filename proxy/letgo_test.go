@@ -69,7 +69,7 @@ func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 					}
 				})
 				r := start(t, engine, addresses(b), func(s *setup) {
-					s.pooled = func(p *proxy.Pool) { p.Backends[0].MaxConnections = 1 }
+					s.pooled = func(p *proxy.Pool) { p.Members[0].MaxConnections = 1 }
 				})
 				for i := range 100 {
 					c := r.dial() // closed with the test

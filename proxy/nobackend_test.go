@@ -88,7 +88,7 @@ func TestUnlisten(t *testing.T) {
 			r.server.SetListening(listener, false)
 			r.server.SetListening(listener, true)
 		}
-		r.server.Idle(r.pool.Backends[0], 0, 100) // the loops have read all that
+		r.server.Idle(r.pool.Members[0].Backend, 0, 100) // the loops have read all that
 		for range 20 {
 			mustAsk(t, r.dial(), "hello")
 		}
@@ -121,10 +121,9 @@ func TestSilentConnections(t *testing.T) {
 				bad := testnet.Serve(t, "tcp", "", test.handle)
 				good := testnet.Serve(t, "tcp", "", testnet.Echo)
 				r := start(t, engine, addresses(bad, good), func(s *setup) {
-					s.policy = "first"
+					s.policy, s.observe = "first", func(e balancer.Event) { events <- e }
 					s.balance = func(o *balancer.Options) {
 						o.Outlier = &balancer.Outlier{Failures: 3, Eject: time.Minute, MaxEjected: 50}
-						o.Notify = func(e balancer.Event) { events <- e }
 					}
 				})
 				for i := range 3 {
@@ -135,13 +134,13 @@ func TestSilentConnections(t *testing.T) {
 					c.Close()
 					testnet.Eventually(t, "it has ended", func() bool { return len(r.records.all()) == i+1 })
 				}
-				if got := r.pool.Backends[0].Ejected(); got != test.eject {
+				if got := r.pool.Members[0].Backend.Ejected(); got != test.eject {
 					t.Fatalf("ejected = %v", got)
 				}
 				if !test.eject {
 					return
 				}
-				if e := <-events; e.Kind != balancer.Ejected || e.Backend != r.pool.Backends[0] || e.Count != 3 {
+				if e := <-events; e.Kind != balancer.Ejected || e.Backend != r.pool.Members[0].Backend || e.Count != 3 {
 					t.Errorf("told of %+v", e)
 				}
 				mustAsk(t, r.dial(), "somebody else answers")
@@ -180,7 +179,7 @@ func TestClientsGiveUp(t *testing.T) {
 			t.Errorf("read %d bytes", n)
 		}
 		_ = testnet.Reset(later)
-		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Backends[0].Ejected() })
+		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Members[0].Backend.Ejected() })
 		mustAsk(t, r.dial(), "somebody else answers")
 	})
 }
@@ -197,7 +196,7 @@ func TestHealthDecides(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b1, b2))
-		down := r.pool.Backends[0]
+		down := r.pool.Members[0].Backend
 		r.pool.Balancer.SetHealth(down, backend.HealthDown, proxy.Clock())
 		for range 10 {
 			mustAsk(t, r.dial(), "hello")
@@ -240,7 +239,7 @@ func TestClientsCannotEject(t *testing.T) {
 			_ = testnet.Reset(c)
 		}
 		r.ended(5)
-		if r.pool.Backends[0].Ejected() {
+		if r.pool.Members[0].Backend.Ejected() {
 			t.Error("five resets by one client have ejected the backend for everybody")
 		}
 		close(answer)

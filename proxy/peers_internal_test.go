@@ -11,6 +11,7 @@ import (
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 )
 
 // TestSlowReaderIsNotIdle has a reader take what waits in the proxy's send buffer, so slowly that no operation of the
@@ -31,7 +32,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 				in := startInside(t, engine, b, func(l *Listener, _ *Options) {
 					l.Idle = idle
 					if test.network == "unix" {
-						l.Binds = []Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
+						l.Binds = []listen.Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
 					}
 				})
 				reader := testnet.Dial(t, test.network, in.addr)

@@ -21,7 +21,6 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
-	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 	"l4proxy/proxy"
@@ -70,13 +69,13 @@ func (p *poor) serve() error {
 	if err != nil {
 		return err
 	}
-	backends := []*backend.Backend{{Address: p.Backend, Pool: "back", Weight: 1}}
-	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
+	members := []balancer.Member{{Backend: &backend.Backend{Address: p.Backend, Sockaddr: addr}, Weight: 1}}
+	picks, err := balancer.New(members, balancer.Options{Policy: "least_conn"})
 	if err != nil {
 		return err
 	}
 	pool := &proxy.Pool{
-		Name: "back", Balancer: picks, Backends: backends, Addrs: []*rawsys.Sockaddr{addr},
+		Name: "back", Balancer: picks, Members: members,
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{

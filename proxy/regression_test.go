@@ -183,7 +183,7 @@ func TestDeniedClientsTakeNoPlaces(t *testing.T) {
 // IPv6: it is one that nobody can reach, and not a shortage that may pass.
 func TestUnusableAddressFamily(t *testing.T) {
 	unusable := func(s *setup) {
-		s.before = func(string) { s.listener.Pool.Addrs[0] = new(rawsys.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
+		s.before = func(string) { s.listener.Pool.Members[0].Sockaddr = new(rawsys.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
 	}
 	engines(t, func(t *testing.T, engine string) {
 		t.Run("another is used", func(t *testing.T) {
@@ -193,10 +193,10 @@ func TestUnusableAddressFamily(t *testing.T) {
 			for range many { // who stays makes the other backend the emptier one
 				mustAsk(t, r.dial(), "hello")
 			}
-			if ok, failed := r.pool.Backends[0].Dials(); ok != 0 || failed == 0 {
+			if ok, failed := r.pool.Members[0].Backend.Dials(); ok != 0 || failed == 0 {
 				t.Errorf("dials of the unusable backend: %d succeeded, %d failed; want some that failed", ok, failed)
 			}
-			if n := r.pool.Backends[0].Active(); n != 0 || b.Accepted() != many {
+			if n := r.pool.Members[0].Backend.Active(); n != 0 || b.Accepted() != many {
 				t.Errorf("%d connections are counted on the unusable backend, %d of %d reached the other", n, b.Accepted(), many)
 			}
 		})

@@ -4,9 +4,7 @@ import (
 	"time"
 
 	"l4proxy/acl"
-	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/internal/rawsys"
 	"l4proxy/listen"
 )
 
@@ -58,9 +56,7 @@ const (
 type Pool struct {
 	Name     string
 	Balancer *balancer.Balancer
-	Backends []*backend.Backend
-	// Addrs are the backends' addresses, by Backend.Index.
-	Addrs []*rawsys.Sockaddr
+	Members  []balancer.Member
 	// ConnectTimeout bounds one dial.
 	ConnectTimeout time.Duration
 	// Attempts is the most backends that are dialled for one client.
@@ -75,6 +71,3 @@ type Pool struct {
 	// Hedges bounds the second dials. It is live: all States that have a pool of this name share it. nil means none.
 	Hedges *HedgeBudget
 }
-
-// addr is the socket address of a backend of the pool.
-func (p *Pool) addr(b *backend.Backend) *rawsys.Sockaddr { return p.Addrs[b.Index] }

@@ -155,9 +155,7 @@ func TestContextEndsAll(t *testing.T) {
 func TestPanic(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		r := start(t, engine, []string{testnet.Refusing(t)}, func(s *setup) {
-			s.balance = func(o *balancer.Options) {
-				o.Notify = func(balancer.Event) { panic("told of a refusal") }
-			}
+			s.observe = func(balancer.Event) { panic("told of a refusal") }
 		})
 		r.fails = true
 		r.dial()

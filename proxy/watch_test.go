@@ -208,7 +208,7 @@ func TestClientIsWatchedAgain(t *testing.T) {
 		c := r.dial()
 		r.waiting(1)
 		b.Close()
-		backend := r.pool.Backends[0]
+		backend := r.pool.Members[0].Backend
 		testnet.Eventually(t, "its dial has failed", func() bool { _, failed := backend.Dials(); return failed > 0 })
 		r.waiting(1)
 		c.Close()

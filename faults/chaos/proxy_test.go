@@ -48,7 +48,7 @@ func startProxy(t *testing.T, engine string, loops int, slots []*slot) (stop fun
 			t.Errorf("%d connections are left in the proxy", server.Connections())
 		}
 		for _, l := range state.Listeners {
-			if n := l.Pool.Backends[0].Active(); n != 0 {
+			if n := l.Pool.Members[0].Backend.Active(); n != 0 {
 				t.Errorf("%d connections are left on the backend of %s", n, l.Name)
 			}
 		}
@@ -70,13 +70,13 @@ func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	backends := []*backend.Backend{{Address: address, Pool: name, Weight: 1}}
-	picks, err := balancer.New(backends, balancer.Options{Policy: "least_conn"})
+	members := []balancer.Member{{Backend: &backend.Backend{Address: address, Sockaddr: addr}, Weight: 1}}
+	picks, err := balancer.New(members, balancer.Options{Policy: "least_conn"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &proxy.Listener{Name: name, NoBackend: proxy.ResetClient, Pool: &proxy.Pool{
-		Name: name, Balancer: picks, Backends: backends, Addrs: []*rawsys.Sockaddr{addr},
+		Name: name, Balancer: picks, Members: members,
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}}
 	for f := range families {
