@@ -14,18 +14,23 @@ build: ## build ./l4proxy
 test: ## install what the tests need where that is allowed, then run the fast suite
 	@scripts/setup-test-tools.sh
 	go test -vet=off -timeout 3m ./...
+	go test -C bench -vet=off -timeout 3m ./...
 
 race: ## run the fast suite under the race detector
 	go test -vet=off -race -timeout 5m ./...
+	go test -C bench -vet=off -race -timeout 5m ./...
 
 fuzz: ## fuzz each target for FUZZTIME (30s)
 	scripts/fuzz.sh $(FUZZTIME)
 
+# bench is a module of its own; it runs from here, so that paths start here.
 bench: build ## compare with HAProxy and nginx; BENCHARGS chooses scenarios and rounds
-	go run ./bench -l4proxy ./l4proxy $(BENCHARGS)
+	go build -C bench
+	bench/bench -l4proxy ./l4proxy $(BENCHARGS)
 
 benchmarks: build ## run all benchmarks, for hours, and rewrite docs/benchmarks
-	go run ./bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
+	go build -C bench
+	bench/bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
 
 peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy
 	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...
@@ -40,4 +45,4 @@ fmt: ## format the Go files
 	gofmt -w .
 
 clean: ## remove what builds, tests and benchmarks left
-	rm -rf l4proxy bench/out coverage.out .tools
+	rm -rf l4proxy bench/bench bench/out coverage.out .tools

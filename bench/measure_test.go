@@ -60,7 +60,7 @@ func TestPeersInEveryPlace(t *testing.T) {
 		testenv.NeedTool(t, tool)
 	}
 	binary := filepath.Join(t.TempDir(), "l4proxy")
-	if out, err := exec.Command("go", "build", "-o", binary, "l4proxy/cmd/l4proxy").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "..", "-o", binary, "./cmd/l4proxy").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	for network, unproxied := range map[string][]string{loopback: {"direct"}, namespaces: {"routed", "dnat"}} {
