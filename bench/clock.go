@@ -1,14 +1,9 @@
 package main
 
-import (
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
-)
+import "github.com/prometheus/procfs"
 
-// clock tells how much CPU time a piece of work took, in the proxy and in the
-// whole machine. /proc counts in 10 ms; work takes seconds.
+// clock measures the CPU time that a piece of work takes, in the proxy and in the
+// whole machine. /proc counts in units of 10 ms; work takes seconds.
 type clock struct {
 	pid     int // 0: no proxy
 	proxy   usage
@@ -54,28 +49,14 @@ func (s spent) add(f figures, unit string, n float64) {
 
 // machineCPU returns the seconds that all CPUs together were busy since boot.
 func machineCPU() (float64, error) {
-	stat, err := os.ReadFile("/proc/stat")
+	proc, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0, err
 	}
-	line, _, _ := strings.Cut(string(stat), "\n")
-	return parseMachineCPU(line)
+	stat, err := proc.Stat()
+	return busy(stat.CPUTotal), err
 }
 
-// parseMachineCPU adds up the "cpu" line of proc_stat(5): user nice system idle
-// iowait irq softirq, all but idle and iowait. Guests are within user.
-func parseMachineCPU(line string) (float64, error) {
-	fields := strings.Fields(line)
-	if len(fields) < 8 || fields[0] != "cpu" {
-		return 0, fmt.Errorf("/proc/stat: %q", line)
-	}
-	var busy float64
-	for _, i := range []int{1, 2, 3, 6, 7} {
-		ticks, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/stat: %w", err)
-		}
-		busy += float64(ticks) * clockTick
-	}
-	return busy, nil
-}
+// busy adds up all but idle, iowait and steal. User and nice include the time of
+// guests (proc_stat(5)).
+func busy(c procfs.CPUStat) float64 { return c.User + c.Nice + c.System + c.IRQ + c.SoftIRQ }

@@ -12,4 +12,6 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
+require github.com/prometheus/procfs v0.23.0
+
 replace l4proxy => ../

@@ -7,9 +7,11 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
-// machine is what one has to know about where figures come from.
+// machine describes where the figures come from.
 type machine struct {
 	Date              string `json:"date"`
 	Kernel            string `json:"kernel"`
@@ -23,28 +25,34 @@ type machine struct {
 	Iperf3            string `json:"iperf3"`
 }
 
-// describeMachine never fails: what the system does not tell is "unknown".
+// describeMachine never fails: what it cannot find out is "unknown".
 func describeMachine(ctx context.Context, o options) machine {
 	// wrk -v exits with 1.
 	wrk, _ := firstLine(ctx, "wrk", "-v")
 	wrk, _, _ = strings.Cut(wrk, " Copyright")
 	iperf3, _ := firstLine(ctx, "iperf3", "--version")
-	var kilobytes int
-	if _, err := fmt.Sscan(procField("/proc/meminfo", "MemTotal"), &kilobytes); err != nil {
-		kilobytes = 0
-	}
-	return machine{
+	m := machine{
 		Date:              time.Now().UTC().Format(time.DateOnly),
 		Kernel:            kernelVersion(procValue("/proc/sys/kernel/osrelease")),
-		CPU:               procField("/proc/cpuinfo", "model name"),
+		CPU:               orUnknown(""),
 		CPUs:              runtime.NumCPU(),
-		MemoryMB:          kilobytes / 1024,
 		Network:           onLoopback().about,
 		CongestionControl: procValue("/proc/sys/net/ipv4/tcp_congestion_control"),
 		Workers:           o.workers,
 		Wrk:               orUnknown(wrk),
 		Iperf3:            orUnknown(iperf3),
 	}
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return m
+	}
+	if info, err := proc.CPUInfo(); err == nil && len(info) > 0 {
+		m.CPU = orUnknown(info[0].ModelName)
+	}
+	if info, err := proc.Meminfo(); err == nil && info.MemTotalBytes != nil {
+		m.MemoryMB = int(*info.MemTotalBytes >> 20)
+	}
+	return m
 }
 
 // kernelVersion is a release without what its builder added after a hyphen.
@@ -77,21 +85,6 @@ func procValue(path string) string {
 		return orUnknown("")
 	}
 	return orUnknown(strings.TrimSpace(string(data)))
-}
-
-// procField returns the value of the first line "name: value" of a file.
-func procField(path, name string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return orUnknown("")
-	}
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return orUnknown("")
 }
 
 func orUnknown(s string) string {

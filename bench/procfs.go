@@ -1,23 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
-// clockTick is the unit of CPU times in /proc: USER_HZ, 100 on every Linux
-// that Go runs on.
+// clockTick is the unit of CPU times in /proc/PID/stat: USER_HZ, which is 100 on
+// every Linux that Go runs on.
 const clockTick = 1.0 / 100
 
 // usage is what a process and everything it forked holds and has used.
 type usage struct {
 	user, system float64 // CPU seconds
-	pss, rss     float64 // bytes; pages that are shared count in part in pss
+	pss, rss     float64 // bytes; pss counts shared pages in part
 	fds          float64
 }
 
@@ -27,96 +28,93 @@ func (u usage) minus(v usage) usage {
 	return usage{u.user - v.user, u.system - v.system, u.pss - v.pss, u.rss - v.rss, u.fds - v.fds}
 }
 
-// cpuOf returns the CPU time of pid and its descendants, those included that
-// have ended and been waited for.
+// cpuOf returns the CPU time of pid and its descendants, including descendants
+// that have ended and been waited for.
 func cpuOf(pid int) (usage, error) {
-	return sumTree(pid, func(pid int, u *usage) error {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return err
-		}
-		user, system, err := parseStat(stat)
-		u.user += user
-		u.system += system
+	return sumTree(pid, func(p procfs.Proc, u *usage) error {
+		stat, err := p.Stat()
+		u.addCPU(stat)
 		return err
 	})
+}
+
+func (u *usage) addCPU(stat procfs.ProcStat) {
+	u.user += float64(int(stat.UTime)+stat.CUTime) * clockTick
+	u.system += float64(int(stat.STime)+stat.CSTime) * clockTick
 }
 
 // memoryOf returns the memory and descriptors of pid and its descendants.
 func memoryOf(pid int) (usage, error) {
-	return sumTree(pid, func(pid int, u *usage) error {
-		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	return sumTree(pid, func(p procfs.Proc, u *usage) error {
+		memory, err := p.ProcSMapsRollup()
 		if err != nil {
 			return err
 		}
-		pss, rss, err := parseRollup(rollup)
-		if err != nil {
-			return err
-		}
-		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-		u.pss += pss
-		u.rss += rss
-		u.fds += float64(len(fds))
+		fds, err := p.FileDescriptorsLen()
+		u.pss += float64(memory.Pss)
+		u.rss += float64(memory.Rss)
+		u.fds += float64(fds)
 		return err
 	})
 }
 
-// running reports whether the process exists and has not ended: until it is
-// waited for, one that has is a zombie.
+// running reports whether the process exists and has not ended. A process that
+// has ended is a zombie until its parent waits for it.
 func running(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return false
 	}
-	state := stat[bytes.LastIndexByte(stat, ')')+1:]
-	return !bytes.HasPrefix(state, []byte(" Z")) && !bytes.HasPrefix(state, []byte(" X"))
+	stat, err := p.Stat()
+	return err == nil && stat.State != "Z" && stat.State != "X"
 }
 
-// suspended reports whether SIGSTOP has stopped all threads of the process,
-// each of which does so when it comes to it.
+// suspended reports whether SIGSTOP has stopped every thread of the process.
+// They do not stop all at the same moment.
 func suspended(pid int) (bool, error) {
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	threads, err := procfs.AllThreads(pid)
 	if err != nil {
 		return false, err
 	}
-	for _, task := range tasks {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name()))
-		if err != nil {
+	for _, thread := range threads {
+		stat, err := thread.Stat()
+		if err != nil || stat.State != "T" {
 			return false, err
-		}
-		if !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T")) {
-			return false, nil
 		}
 	}
 	return true, nil
 }
 
-func sumTree(pid int, add func(pid int, u *usage) error) (usage, error) {
+func sumTree(pid int, add func(p procfs.Proc, u *usage) error) (usage, error) {
 	var u usage
 	pids, err := tree(pid)
 	if err != nil {
 		return u, err
 	}
 	for _, pid := range pids {
-		if err := add(pid, &u); err != nil {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			return u, err
+		}
+		if err := add(p, &u); err != nil {
 			return u, err
 		}
 	}
 	return u, nil
 }
 
-// tree returns pid and its descendants. Children belong to the thread that
-// forked them.
+// tree returns pid and its descendants. The kernel lists children under the
+// thread that forked them; procfs does not read that list.
 func tree(pid int) ([]int, error) {
 	pids := []int{pid}
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	threads, err := procfs.AllThreads(pid)
 	if err != nil {
 		return nil, err
 	}
-	for _, task := range tasks {
-		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))
+	for _, thread := range threads {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, thread.PID))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // a thread that has just ended
+			continue // the thread has just ended
 		}
 		if err != nil {
 			return nil, err
@@ -134,48 +132,4 @@ func tree(pid int) ([]int, error) {
 		}
 	}
 	return pids, nil
-}
-
-// parseStat reads the CPU seconds from /proc/PID/stat (proc_pid_stat(5)):
-// utime, stime, and those of children waited for, fields 14 to 17. The name in
-// field 2 may hold spaces and parentheses.
-func parseStat(stat []byte) (user, system float64, err error) {
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 15 {
-		return 0, 0, fmt.Errorf("/proc stat: %q", stat)
-	}
-	for i, sum := range []*float64{&user, &system, &user, &system} {
-		ticks, err := strconv.ParseInt(string(fields[11+i]), 10, 64)
-		if err != nil {
-			return 0, 0, fmt.Errorf("/proc stat: %w", err)
-		}
-		*sum += float64(ticks) * clockTick
-	}
-	return user, system, nil
-}
-
-// parseRollup reads Pss and Rss in bytes from /proc/PID/smaps_rollup.
-func parseRollup(rollup []byte) (pss, rss float64, err error) {
-	found := 0
-	for line := range strings.Lines(string(rollup)) {
-		name, value, _ := strings.Cut(line, ":")
-		target := &pss
-		switch name {
-		case "Pss":
-		case "Rss":
-			target = &rss
-		default:
-			continue
-		}
-		kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		if err != nil {
-			return 0, 0, fmt.Errorf("smaps_rollup: %w", err)
-		}
-		*target = float64(kilobytes) * 1024
-		found++
-	}
-	if found != 2 {
-		return 0, 0, fmt.Errorf("smaps_rollup without Pss or Rss: %q", rollup)
-	}
-	return pss, rss, nil
 }

@@ -1,39 +1,52 @@
 package main
 
 import (
+	"math"
 	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/procfs"
 )
 
-func TestParseStat(t *testing.T) {
-	user, system, err := parseStat([]byte("42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 150 250 10 20 20 0 3 0 7000 1 2"))
-	if user != 1.6 || system != 2.7 || err != nil {
-		t.Errorf("parseStat = %v, %v, %v, want 1.6, 2.7", user, system, err)
-	}
-	if _, _, err := parseStat([]byte("42 (a) S 1")); err == nil {
-		t.Error("a short line was taken")
-	}
-}
-
-func TestParseRollup(t *testing.T) {
-	pss, rss, err := parseRollup([]byte("5581-7ffe ---p 00000000 00:00 0 [rollup]\nRss:    20 kB\nPss:    12 kB\nPss_Dirty: 4 kB\n"))
-	if pss != 12<<10 || rss != 20<<10 || err != nil {
-		t.Errorf("parseRollup = %v, %v, %v, want 12 and 20 KiB", pss, rss, err)
-	}
-	if _, _, err := parseRollup([]byte("Rss: 20 kB\n")); err == nil {
-		t.Error("a rollup without Pss was taken")
+// CPU time includes that of children which have been waited for.
+func TestProcessCPU(t *testing.T) {
+	var u usage
+	u.addCPU(procfs.ProcStat{UTime: 150, STime: 250, CUTime: 10, CSTime: 20})
+	u.addCPU(procfs.ProcStat{UTime: 1})
+	if u.user != 1.61 || u.system != 2.7 {
+		t.Errorf("user %v, system %v, want 1.61 and 2.7", u.user, u.system)
 	}
 }
 
-func TestParseMachineCPU(t *testing.T) {
-	busy, err := parseMachineCPU("cpu  100 10 200 9999 8888 30 40 0 0 0")
-	if busy != 3.8 || err != nil {
-		t.Errorf("parseMachineCPU = %v, %v, want 3.8", busy, err)
+// A process counts with what it forked, of which the shell is a small part.
+func TestUsageOfATree(t *testing.T) {
+	p, err := start("forker", t.TempDir(), "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done & wait; sleep 600 & exec sleep 600")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := parseMachineCPU("cpu0 1 2 3 4 5 6 7"); err == nil {
-		t.Error("one CPU's line was taken")
+	defer p.stop()
+	eventually(t, "the loop has been waited for and the last child runs", func() bool {
+		pids, err := tree(p.pid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cpu, err := cpuOf(p.pid())
+		return err == nil && len(pids) == 2 && cpu.cpu() >= 0.02
+	})
+	if u, err := memoryOf(p.pid()); err != nil || u.fds < 6 || u.pss <= 0 || u.rss <= u.pss {
+		t.Errorf("memory %+v, error %v, want that of two processes", u, err)
+	}
+}
+
+func TestBusyMachine(t *testing.T) {
+	c := procfs.CPUStat{User: 1, Nice: 0.1, System: 2, Idle: 99, Iowait: 88, IRQ: 0.3, SoftIRQ: 0.4, Steal: 77, Guest: 0.5, GuestNice: 0.05}
+	if got := busy(c); math.Abs(got-3.8) > 1e-9 {
+		t.Errorf("busy for %v, want 3.8", got)
+	}
+	if busy, err := machineCPU(); busy <= 0 || err != nil {
+		t.Errorf("this machine: busy for %v, error %v", busy, err)
 	}
 }
 
@@ -100,22 +113,17 @@ func TestKernelMemory(t *testing.T) {
 	if err != nil || bytes < 1<<20 {
 		t.Errorf("kernelMemory = %v, %v", bytes, err)
 	}
-	const meminfo = "MemTotal: 100 kB\nSlab:  20 kB\nSReclaimable: 15 kB\nKernelStack:  2 kB\nPageTables:   3 kB\n"
-	if bytes, err := parseKernelObjects(meminfo); bytes != 25<<10 || err != nil {
-		t.Errorf("parseKernelObjects = %v, %v, want 25 KiB", bytes, err)
+	number, pages := uint64(1<<10), 348
+	full := procfs.Meminfo{SlabBytes: &number, KernelStackBytes: &number, PageTablesBytes: &number}
+	tcp := &procfs.NetSockstat{Protocols: []procfs.NetSockstatProtocol{{Protocol: "UDP", Mem: new(int)}, {Protocol: "TCP", Mem: &pages}}}
+	want := float64(3<<10 + 348*os.Getpagesize())
+	if bytes, err := kernelBytes(full, tcp); bytes != want || err != nil {
+		t.Errorf("kernelBytes = %v, %v, want %v", bytes, err, want)
 	}
-	const sockstat = "sockets: used 22\nTCP: inuse 4 orphan 0 tw 1 alloc 7 mem 348\nUDP: inuse 0 mem 2\n"
-	if pages, err := parseTCPPages(sockstat); pages != 348 || err != nil {
-		t.Errorf("parseTCPPages = %v, %v, want 348", pages, err)
+	if _, err := kernelBytes(procfs.Meminfo{SlabBytes: &number}, tcp); err == nil {
+		t.Error("a kernel without page tables was taken")
 	}
-	for _, broken := range []string{"", "Slab: 20 kB\n", "Slab: many kB\n"} {
-		if _, err := parseKernelObjects(broken); err == nil {
-			t.Errorf("meminfo %q was taken", broken)
-		}
-	}
-	for _, broken := range []string{"", "\n", "TCP: inuse 4", "TCP: mem", "TCP: mem x"} {
-		if _, err := parseTCPPages(broken); err == nil {
-			t.Errorf("sockstat %q was taken", broken)
-		}
+	if _, err := kernelBytes(full, &procfs.NetSockstat{Protocols: []procfs.NetSockstatProtocol{{Protocol: "TCP"}}}); err == nil {
+		t.Error("TCP without memory was taken")
 	}
 }
