@@ -25,12 +25,12 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 
 # bench is a module of its own; it runs from here, so that paths start here.
 bench: build ## compare with HAProxy and nginx; BENCHARGS chooses scenarios and rounds
-	go build -C bench
-	bench/bench -l4proxy ./l4proxy $(BENCHARGS)
+	go build -C bench -o bin/ . ./plainproxy
+	bench/bin/bench -l4proxy ./l4proxy $(BENCHARGS)
 
 benchmarks: build ## run all benchmarks, for hours, and rewrite docs/benchmarks
-	go build -C bench
-	bench/bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
+	go build -C bench -o bin/ . ./plainproxy
+	bench/bin/bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
 
 peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy
 	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...
@@ -45,4 +45,4 @@ fmt: ## format the Go files
 	gofmt -w .
 
 clean: ## remove what builds, tests and benchmarks left
-	rm -rf l4proxy bench/bench bench/out coverage.out .tools
+	rm -rf l4proxy bench/bin bench/out coverage.out .tools

@@ -16,7 +16,6 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	originCommand: runOriginCommand,
 	"echo":        runEcho,
 	"verify":      runVerify,
-	"plain-proxy": runPlainProxy,
 }
 
 // runCommand runs the command that args begin with until it ends or SIGINT or

@@ -22,17 +22,19 @@ import (
 
 // options are what the command line says.
 type options struct {
-	scenarios []string
-	peers     []string
-	engines   []string
-	l4proxy   string
-	rounds    int
-	workers   int
-	duration  time.Duration
-	noise     float64
-	out       string
-	keep      bool
-	network   string
+	scenarios  []string
+	peers      []string
+	engines    []string
+	l4proxy    string
+	plainProxy string
+	rounds     int
+	workers    int
+	duration   time.Duration
+	noise      float64
+	out        string
+	keep       bool
+	redraw     bool
+	network    string
 }
 
 func parseOptions(args []string, output io.Writer) (options, error) {
@@ -46,12 +48,14 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags.StringVar(&peers, "peers", "all", "comma-separated, or all: "+strings.Join(peerNames(), ", "))
 	flags.StringVar(&engines, "engine", "io_uring,epoll", "comma-separated engines of l4proxy, each a peer")
 	flags.StringVar(&o.l4proxy, "l4proxy", "./l4proxy", "the `binary` to measure")
+	flags.StringVar(&o.plainProxy, "plainproxy", besideThis("plainproxy"), "the `binary` of the peer tcpproxy")
 	flags.IntVar(&o.rounds, "rounds", 5, "measurements of each peer")
 	flags.IntVar(&o.workers, "workers", runtime.NumCPU(), "event loops, threads or processes of each peer")
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "length of one measurement")
 	flags.Float64Var(&o.noise, "noise", 0.4, "width of the confidence interval, in parts of the median, above which a figure is withheld as too noisy")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for the report and its pictures")
 	flags.BoolVar(&o.keep, "keep", false, "keep what the report in -out says of other scenarios")
+	flags.BoolVar(&o.redraw, "redraw", false, "measure nothing: write tables and pictures anew from the report.json in -out")
 	flags.StringVar(&o.network, "network", loopback, "where load, proxy and origin run: loopback, or namespaces (needs root)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -69,6 +73,15 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	o.peers = strings.Split(peers, ",")
 	o.engines = strings.Split(engines, ",")
 	return o, nil
+}
+
+// besideThis returns the path of a program in the folder of this one.
+func besideThis(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(self), name)
 }
 
 func main() {
@@ -92,6 +105,13 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.redraw {
+		r, err := readReport(o.out)
+		if err != nil {
+			return err
+		}
+		return r.write(o.out, os.Stdout)
+	}
 	if err := raiseFileLimit(); err != nil {
 		return err
 	}

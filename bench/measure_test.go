@@ -52,6 +52,29 @@ func visited() scenario {
 	}
 }
 
+// build returns the path of a program that it builds in the module in dir.
+func build(t *testing.T, dir, pkg string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	if out, err := exec.Command("go", "build", "-C", dir, "-o", binary, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// plainPeer is the peer tcpproxy.
+func plainPeer(t *testing.T) peer {
+	t.Helper()
+	peers, err := findPlainProxy(options{plainProxy: build(t, ".", "./plainproxy")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(peers[0].version, "v0.") {
+		t.Fatalf("version %q", peers[0].version)
+	}
+	return peers[0]
+}
+
 // TestPeersInEveryPlace is a measurement of each peer in each place, up to the
 // load: its configuration with many backends and an access control list is
 // taken, bytes pass, strangers do not.
@@ -59,10 +82,7 @@ func TestPeersInEveryPlace(t *testing.T) {
 	for _, tool := range []string{"haproxy", "nginx"} {
 		testenv.NeedTool(t, tool)
 	}
-	binary := filepath.Join(t.TempDir(), "l4proxy")
-	if out, err := exec.Command("go", "build", "-C", "..", "-o", binary, "./cmd/l4proxy").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	binary, plainProxy := build(t, "..", "./cmd/l4proxy"), build(t, ".", "./plainproxy")
 	for network, unproxied := range map[string][]string{loopback: {"direct"}, namespaces: {"routed", "dnat"}} {
 		t.Run(network, func(t *testing.T) {
 			if network == namespaces {
@@ -78,7 +98,7 @@ func TestPeersInEveryPlace(t *testing.T) {
 				}
 			}()
 			l := testLab(t)
-			l.place, l.engines, l.l4proxy = p, []string{"epoll"}, binary
+			l.place, l.engines, l.l4proxy, l.plainProxy = p, []string{"epoll"}, binary, plainProxy
 			l.peers = slices.Concat(unproxied, []string{"haproxy", "nginx", "tcpproxy", "l4proxy"})
 			peers, missing, err := findPeers(t.Context(), l.options)
 			if err != nil || len(missing) > 0 || len(peers) != len(l.peers) {
@@ -124,17 +144,14 @@ func hasNoRules(t *testing.T, p *place) {
 // is not measured.
 func TestAccessControlListThatAllowsAll(t *testing.T) {
 	l := testLab(t)
-	peers, err := findPlainProxy()
-	if err != nil {
-		t.Fatal(err)
-	}
+	plain := plainPeer(t)
 	s := starting(func(bench) { t.Error("measured") })
 	const lacks = "has no access control list"
-	if _, err := l.measure(t.Context(), peers[0], s, 0); err == nil || err.Error() != lacks {
+	if _, err := l.measure(t.Context(), plain, s, 0); err == nil || err.Error() != lacks {
 		t.Errorf("error %v, want %s", err, lacks)
 	}
-	peers[0].noACL = false
-	_, err = l.measure(t.Context(), peers[0], s, 0)
+	plain.noACL = false
+	_, err := l.measure(t.Context(), plain, s, 0)
 	if err == nil || !strings.Contains(err.Error(), "a client that is not allowed was served") {
 		t.Errorf("error %v, want that a stranger was served", err)
 	}

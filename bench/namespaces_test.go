@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
 )
 
 func needNamespaces(t *testing.T) (ip string) {
@@ -44,7 +45,7 @@ func TestNamespacesAreSetUpAndRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer left.stop()
-	eventually(t, "the process is where it should be", func() bool {
+	testnet.Eventually(t, "the process is where it should be", func() bool {
 		pids, err := exec.Command(p.proxies.within[0], "netns", "pids", p.proxies.within[3]).Output()
 		return err == nil && strings.TrimSpace(string(pids)) == strconv.Itoa(left.pid())
 	})
@@ -97,7 +98,7 @@ func TestLeftoversAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer survivor.stop()
-	eventually(t, "the process is where it should be", func() bool {
+	testnet.Eventually(t, "the process is where it should be", func() bool {
 		pids, err := exec.Command(ip, "netns", "pids", dead[0]).Output()
 		return err == nil && len(pids) > 0
 	})

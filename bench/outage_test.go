@@ -157,15 +157,12 @@ func TestMembersThatCannotStart(t *testing.T) {
 // TestOutage is the whole way for a proxy that has nothing against failing
 // backends: a third of the clients notice.
 func TestOutage(t *testing.T) {
-	peers, err := findPlainProxy()
-	if err != nil {
-		t.Fatal(err)
-	}
+	plain := plainPeer(t)
 	const lacks = "has nothing against failing backends"
-	if _, err := testLab(t).measure(t.Context(), peers[0], outageKill(), 0); err == nil || err.Error() != lacks {
+	if _, err := testLab(t).measure(t.Context(), plain, outageKill(), 0); err == nil || err.Error() != lacks {
 		t.Errorf("error %v, want %s", err, lacks)
 	}
-	peers[0].failover = true
+	plain.failover = true
 	for name, test := range map[string]struct {
 		outage
 		bad, none string
@@ -180,7 +177,7 @@ func TestOutage(t *testing.T) {
 			s := scenario{size: size{failing: true}, metrics: outageMetrics(), run: o.run}
 			l := testLab(t)
 			l.duration = 700 * time.Millisecond
-			r, err := measureRounds(t.Context(), l, s, peers, 1)
+			r, err := measureRounds(t.Context(), l, s, []peer{plain}, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,18 +198,15 @@ func TestOutage(t *testing.T) {
 
 // An outage that cannot be made is a failed measurement, and ends at once.
 func TestOutageThatDoesNotHappen(t *testing.T) {
-	peers, err := findPlainProxy()
-	if err != nil {
-		t.Fatal(err)
-	}
-	peers[0].failover = true
+	plain := plainPeer(t)
+	plain.failover = true
 	o := outage{
 		begin: func(m *member, ctx context.Context) error { return m.kill(ctx) },
 		end:   (*member).kill, // it has been killed
 		rate:  100, patience: time.Minute,
 	}
 	s := scenario{size: size{failing: true}, run: o.run, atLeast: time.Hour}
-	_, err = testLab(t).measure(t.Context(), peers[0], s, 0)
+	_, err := testLab(t).measure(t.Context(), plain, s, 0)
 	if want := "bringing a backend back: os: process already finished"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -100,7 +99,7 @@ func findPeer(ctx context.Context, o options, name string) ([]peer, error) {
 	case "nginx":
 		return findNginx(ctx)
 	case "tcpproxy":
-		return findPlainProxy()
+		return findPlainProxy(o)
 	case "l4proxy":
 		return findL4proxy(ctx, o)
 	}
@@ -219,28 +218,31 @@ func findL4proxy(ctx context.Context, o options) ([]peer, error) {
 	return peers, nil
 }
 
-// findPlainProxy returns this program itself, as a process of its own.
-func findPlainProxy() ([]peer, error) {
-	self, err := os.Executable()
+// findPlainProxy returns the program in plainproxy/.
+func findPlainProxy(o options) ([]peer, error) {
+	// The peers run in directories of their own.
+	binary, err := filepath.Abs(o.plainProxy)
 	if err != nil {
 		return nil, err
 	}
-	version := runtime.Version()
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == "github.com/inetaf/tcpproxy" {
-				version = module.Version + ", " + version
-			}
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		return nil, err
+	}
+	version := info.GoVersion
+	for _, module := range info.Deps {
+		if module.Path == "github.com/inetaf/tcpproxy" {
+			version = module.Version + ", " + version
 		}
 	}
 	return []peer{{
 		name: "tcpproxy", version: version, role: shown, noACL: true,
 		command: func(s setup) ([]string, error) {
 			// As many threads run Go code at a time as others have workers.
-			argv := []string{"env", fmt.Sprintf("GOMAXPROCS=%d", s.Workers), self, "plain-proxy", s.Listen}
+			argv := []string{"env", fmt.Sprintf("GOMAXPROCS=%d", s.Workers), binary, s.Listen}
 			argv = append(argv, s.Backends...)
 			for _, front := range s.More {
-				argv = append(append(argv, nextRoute, front.Listen), front.Backends...)
+				argv = append(append(argv, "+", front.Listen), front.Backends...)
 			}
 			return argv, nil
 		},

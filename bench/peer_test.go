@@ -49,7 +49,7 @@ func TestConfigurationsAreTaken(t *testing.T) {
 }
 
 func TestFindPeers(t *testing.T) {
-	o := options{peers: []string{"routed", "tcpproxy", "l4proxy", "direct"}, engines: []string{"epoll"}, l4proxy: "/nowhere/l4proxy"}
+	o := options{peers: []string{"routed", "tcpproxy", "l4proxy", "direct"}, engines: []string{"epoll"}, l4proxy: "/nowhere/l4proxy", plainProxy: build(t, ".", "./plainproxy")}
 	peers, missing, err := findPeers(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

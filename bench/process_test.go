@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"l4proxy/internal/testnet"
 )
 
 // TestStopEndsWhatTheProcessForked: workers that outlive their master must not
@@ -18,7 +20,7 @@ func TestStopEndsWhatTheProcessForked(t *testing.T) {
 	}
 	defer p.stop()
 	var pids []int
-	eventually(t, "the shell has a child", func() bool {
+	testnet.Eventually(t, "the shell has a child", func() bool {
 		if pids, err = tree(p.pid()); err != nil {
 			t.Fatal(err)
 		}

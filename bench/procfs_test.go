@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/procfs"
+
+	"l4proxy/internal/testnet"
 )
 
 // CPU time includes that of children which have been waited for.
@@ -27,7 +29,7 @@ func TestUsageOfATree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.stop()
-	eventually(t, "the loop has been waited for and the last child runs", func() bool {
+	testnet.Eventually(t, "the loop has been waited for and the last child runs", func() bool {
 		pids, err := tree(p.pid())
 		if err != nil {
 			t.Fatal(err)

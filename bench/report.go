@@ -61,19 +61,42 @@ func (r report) write(dir string, w io.Writer) error {
 	return nil
 }
 
-// keep takes over what the report in dir, if there is one, found in scenarios
+// readReport reads the report in dir. What it leaves out is computed again: the
+// columns of the tables, and the ratios.
+func readReport(dir string) (r report, err error) {
+	path := filepath.Join(dir, "report.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", path, err)
+	}
+	r.Results = slices.DeleteFunc(r.Results, func(result result) bool {
+		_, ok := findScenario(result.Scenario)
+		return !ok // the report is of an older bench
+	})
+	for i := range r.Results {
+		result := &r.Results[i]
+		if result.Date == "" {
+			result.Date = r.Machine.Date
+		}
+		s, _ := findScenario(result.Scenario)
+		result.metrics = s.metrics
+		compare(result)
+	}
+	return r, nil
+}
+
+// keep takes over what the report in dir, if there is one, says of scenarios
 // that this one did not measure, in the order of all.
 func (r *report) keep(dir string) error {
-	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	old, err := readReport(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var old report
-	if err := json.Unmarshal(data, &old); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(dir, "report.json"), err)
 	}
 	var all []result
 	for _, s := range scenarios() {
@@ -81,11 +104,6 @@ func (r *report) keep(dir string) error {
 		if i := slices.IndexFunc(r.Results, is); i >= 0 {
 			all = append(all, r.Results[i])
 		} else if i := slices.IndexFunc(old.Results, is); i >= 0 {
-			old.Results[i].metrics = s.metrics
-			compare(&old.Results[i]) // the report may be of an older bench
-			if old.Results[i].Date == "" {
-				old.Results[i].Date = old.Machine.Date
-			}
 			all = append(all, old.Results[i])
 		}
 	}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"testing"
+
+	"l4proxy/internal/testnet"
 )
 
-func TestPlainProxyTakesTurns(t *testing.T) {
+func TestBackendsTakeTurns(t *testing.T) {
 	var backends []string
 	for i := range 3 {
 		listener, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -31,27 +32,22 @@ func TestPlainProxyTakesTurns(t *testing.T) {
 		}()
 		backends = append(backends, listener.Addr().String())
 	}
-	port, err := freePort(20000)
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	address := free.Addr().String()
+	free.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- runPlainProxy(ctx, append([]string{address}, backends...)) }()
-	eventually(t, "the proxy listens", func() bool {
-		up, err := listening(os.Getpid(), port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return up
-	})
+	go func() { ended <- run(ctx, append([]string{address}, backends...)) }()
 	var got string
 	for range 6 {
-		conn, err := net.Dial("tcp4", address)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var conn net.Conn
+		testnet.Eventually(t, "the proxy listens", func() bool {
+			conn, err = net.Dial("tcp4", address)
+			return err == nil
+		})
 		answer, err := io.ReadAll(conn)
 		if err != nil {
 			t.Fatal(err)
@@ -64,18 +60,18 @@ func TestPlainProxyTakesTurns(t *testing.T) {
 	}
 	cancel()
 	if err := <-ended; err != nil {
-		t.Errorf("told to end, it said %v", err)
+		t.Errorf("asked to end, it failed with %v", err)
 	}
 }
 
-func TestPlainProxyWithoutAnAddress(t *testing.T) {
+func TestArguments(t *testing.T) {
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
 	for _, args := range [][]string{nil, {"127.0.0.1:0"}, {taken.Addr().String(), "127.0.0.1:1"}} {
-		if err := runPlainProxy(t.Context(), args); err == nil {
+		if err := run(t.Context(), args); err == nil {
 			t.Errorf("%q was served", args)
 		}
 	}
