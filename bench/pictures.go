@@ -16,30 +16,30 @@ func (r report) pictures() map[string]chart.Picture {
 	for name, curve := range curvesOf {
 		if series := r.curves(curve); len(series) > 0 {
 			all[name] = chart.Lines{
-				Title: curve.title, Subtitle: r.Machine.short(), X: curve.x, Y: curve.y, Series: series,
+				Title: curve.title, Subtitle: r.Machine.short(), X: curve.x, Panels: []chart.Panel{{Y: curve.y, Series: series}},
 			}
 		}
 	}
 	for _, result := range r.Results {
-		if result.Family == "latency" {
+		if result.family == "latency" {
 			if series := result.percentiles(); len(series) > 0 {
-				all[result.Scenario+".svg"] = chart.Percentiles{
-					Title:    fmt.Sprintf("Latency at %.0f requests a second", result.Rate),
-					Subtitle: r.Machine.short(), Y: chart.Axis{Label: "Latency", Unit: "ms", Log: true}, Series: series,
+				all[result.Scenario+".svg"] = chart.Lines{
+					Title:    fmt.Sprintf("Latency at %.0f requests per second", result.Rate),
+					Subtitle: r.Machine.short(), X: chart.Axis{Label: "Percentile", Scale: chart.Percentile},
+					Panels: []chart.Panel{{Y: chart.Axis{Label: "Latency", Unit: "ms", Scale: chart.Log}, Series: series}},
 				}
 			}
 		}
 		if panels := result.courses(); len(panels) > 0 {
-			s, _ := findScenario(result.Scenario)
-			all[result.Scenario+".svg"] = chart.Timeline{
-				Title:    s.title,
-				Subtitle: "By when clients came, in seconds since the fault. " + r.Machine.short(), Panels: panels,
+			all[result.Scenario+".svg"] = chart.Lines{
+				Title:    result.title,
+				Subtitle: "By when clients came. " + r.Machine.short(), X: chart.Axis{Label: "Time since the fault", Unit: "s"}, Panels: panels,
 			}
 		}
 		if panels := result.panels(); len(panels) > 0 {
-			all[result.Scenario+".svg"] = chart.Timeline{
-				Title:    fmt.Sprintf("%.0f requests a second, for minutes", result.Rate),
-				Subtitle: r.Machine.short(), Panels: panels,
+			all[result.Scenario+".svg"] = chart.Lines{
+				Title:    fmt.Sprintf("%.0f requests per second, for minutes", result.Rate),
+				Subtitle: r.Machine.short(), X: chart.Axis{Label: "Time", Unit: "s"}, Panels: panels,
 			}
 		}
 	}
@@ -74,30 +74,30 @@ type curve struct {
 }
 
 var (
-	byConnections = chart.Axis{Label: "Connections", Log: true}
-	byClients     = chart.Axis{Label: "Clients at a time", Log: true}
+	byConnections = chart.Axis{Label: "Connections", Scale: chart.Log}
+	byClients     = chart.Axis{Label: "Clients at a time", Scale: chart.Log}
 )
 
 var curvesOf = map[string]curve{
-	"throughput.svg": {"Requests a second", "request", "requests/s", byConnections, chart.Axis{Label: "Requests a second"}},
-	"cpu.svg":        {"CPU time of the proxy for a request", "request", "CPU µs/request", byConnections, chart.Axis{Label: "CPU time", Unit: "µs"}},
+	"throughput.svg": {"Requests per second", "request", "requests/s", byConnections, chart.Axis{Label: "Requests per second"}},
+	"cpu.svg":        {"CPU time of the proxy per request", "request", "CPU µs/request", byConnections, chart.Axis{Label: "CPU time", Unit: "µs"}},
 	"size.svg": {"Answers of different sizes", "size", "requests/s",
-		chart.Axis{Label: "Bytes of an answer", Log: true}, chart.Axis{Label: "Requests a second"}},
-	"connections.svg": {"Connections a second", "connection", "connections/s", byClients, chart.Axis{Label: "Connections a second"}},
-	"connection-cpu.svg": {"CPU time of the proxy for a connection", "connection", "CPU µs/connection", byClients,
+		chart.Axis{Label: "Bytes per answer", Scale: chart.Log}, chart.Axis{Label: "Requests per second"}},
+	"connections.svg": {"Connections per second", "connection", "connections/s", byClients, chart.Axis{Label: "Connections per second"}},
+	"connection-cpu.svg": {"CPU time of the proxy per connection", "connection", "CPU µs/connection", byClients,
 		chart.Axis{Label: "CPU time", Unit: "µs"}},
 	"memory.svg": {"Memory of the proxy", "idle", "PSS MB", chart.Axis{Label: "Idle connections"}, chart.Axis{Label: "Memory", Unit: "MB"}},
-	"backends.svg": {"Connections a second, by backends in the pool", "backends", "connections/s",
-		chart.Axis{Label: "Backends", Log: true}, chart.Axis{Label: "Connections a second"}},
-	"prefixes.svg": {"Connections a second, by prefixes in the access control list", "prefixes", "connections/s",
-		chart.Axis{Label: "Prefixes", Log: true}, chart.Axis{Label: "Connections a second"}},
+	"backends.svg": {"Connections per second, by backends in the pool", "backends", "connections/s",
+		chart.Axis{Label: "Backends", Scale: chart.Log}, chart.Axis{Label: "Connections per second"}},
+	"prefixes.svg": {"Connections per second, by prefixes in the access control list", "prefixes", "connections/s",
+		chart.Axis{Label: "Prefixes", Scale: chart.Log}, chart.Axis{Label: "Connections per second"}},
 }
 
 // curves returns a peer's points for each peer that has any.
 func (r report) curves(c curve) []chart.Series {
 	var all []chart.Series
 	for _, result := range r.Results {
-		if result.Family != c.family {
+		if result.family != c.family {
 			continue
 		}
 		for _, row := range result.Rows {
@@ -105,7 +105,7 @@ func (r report) curves(c curve) []chart.Series {
 			if !ok {
 				continue
 			}
-			point := chart.Point{X: result.X, Y: s.Median, Low: s.Low, High: s.High}
+			point := chart.Point{X: result.x, Y: s.Median, Low: s.Low, High: s.High}
 			i := slices.IndexFunc(all, func(s chart.Series) bool { return s.Peer == row.Peer })
 			if i < 0 {
 				i, all = len(all), append(all, chart.Series{Peer: row.Peer})
@@ -155,14 +155,14 @@ func (r result) percentiles() []chart.Series {
 // panels returns what rows with a timeline did over time.
 func (r result) panels() []chart.Panel {
 	panels := []chart.Panel{
-		{Y: chart.Axis{Label: "Requests a second"}},
+		{Y: chart.Axis{Label: "Requests per second"}},
 		{Y: chart.Axis{Label: "CPU", Unit: "% of one"}},
 		{Y: chart.Axis{Label: "Memory", Unit: "MB"}},
 	}
-	figure := []func(sample) float64{
-		func(s sample) float64 { return s.Operations },
-		func(s sample) float64 { return s.CPU * 100 },
-		func(s sample) float64 { return s.PSS / (1 << 20) },
+	figure := []func(figures) float64{
+		func(f figures) float64 { return f["operations"] },
+		func(f figures) float64 { return f["cpu"] * 100 },
+		func(f figures) float64 { return f["pss"] / (1 << 20) },
 	}
 	for _, row := range r.Rows {
 		if len(row.Timeline) < 3 {
@@ -172,7 +172,7 @@ func (r result) panels() []chart.Panel {
 			s := chart.Series{Peer: row.Peer}
 			// The first and the last second are not whole ones.
 			for _, at := range row.Timeline[1 : len(row.Timeline)-1] {
-				s.Points = append(s.Points, chart.Point{X: at.Seconds, Y: figure[i](at)})
+				s.Points = append(s.Points, chart.Point{X: at["seconds"], Y: figure[i](at)})
 			}
 			panels[i].Series = append(panels[i].Series, s)
 		}
@@ -208,11 +208,11 @@ func anything(s chart.Series) bool {
 func (r report) costs() []chart.Group {
 	var groups []chart.Group
 	for _, cost := range []struct{ name, scenario, metric string }{
-		{"CPU time a request, 64 connections", "request-64", "CPU µs/request"},
-		{"CPU time a request, 4,000 connections", "request-4000", "CPU µs/request"},
-		{"CPU time a connection", "connection-64", "CPU µs/connection"},
+		{"CPU time per request, 64 connections", "request-64", "CPU µs/request"},
+		{"CPU time per request, 4,000 connections", "request-4000", "CPU µs/request"},
+		{"CPU time per connection", "connection-64", "CPU µs/connection"},
 		{"99th percentile of latency, 60 % load", "latency-60", "p99 ms"},
-		{"CPU time a gigabyte, 8 streams", "bulk-8", "CPU s/GB"},
+		{"CPU time per gigabyte, 8 streams", "bulk-8", "CPU s/GB"},
 		{"Memory of an idle connection", "idle-4000", "PSS KB/connection"},
 	} {
 		i := slices.IndexFunc(r.Results, func(result result) bool { return result.Scenario == cost.scenario })

@@ -23,21 +23,21 @@ func madeUp() report {
 	r := report{NoiseLimit: 0.4, Machine: machine{CPUs: 2, CPU: "CPU", Kernel: "6.18", Network: "loopback", Date: "2026-01-02"}}
 	for _, c := range curvesOf {
 		for _, x := range []float64{1, 64, 4000} {
-			r.Results = append(r.Results, result{Scenario: "some", Family: c.family, X: x, Rows: []row{
+			r.Results = append(r.Results, result{Scenario: "some", scenario: scenario{family: c.family, x: x}, Rows: []row{
 				steady("haproxy", rival, figures{c.metric: 100 + x}),
 				steady("l4proxy io_uring", ours, figures{c.metric: 50 + x}),
 			}})
 		}
 	}
 	percentiles := figures{"p50 ms": 0.1, "p90 ms": 0.2, "p99 ms": 0.9, "p99.9 ms": 2, "max ms": 7}
-	timeline := []sample{{Seconds: 0}, {Seconds: 1, Operations: 10, CPU: 0.5, PSS: 1 << 20}, {Seconds: 2, Operations: 11, CPU: 0.5, PSS: 1 << 20}, {Seconds: 3}}
+	timeline := samples{{"seconds": 0}, {"seconds": 1, "operations": 10, "cpu": 0.5, "pss": 1 << 20}, {"seconds": 2, "operations": 11, "cpu": 0.5, "pss": 1 << 20}, {"seconds": 3}}
 	bad := &course{From: -1, Until: 10, Bad: []badPart{{Part: 3, Failed: 2}, {Part: 4, Slow: 1}}}
 	r.Results = append(r.Results,
 		result{Scenario: "outage-kill", Rows: []row{
 			{Peer: "nginx", Role: rival, Course: bad}, {Peer: "haproxy", Role: rival, Failed: "no luck"},
 			{Peer: "l4proxy epoll", Role: ours, Course: &course{From: -1, Until: 10}},
 		}},
-		result{Scenario: "latency-60", Family: "latency", Rate: 1000, Rows: []row{steady("nginx", rival, percentiles), steady("l4proxy epoll", ours, percentiles)}},
+		result{Scenario: "latency-60", scenario: scenario{family: "latency"}, Rate: 1000, Rows: []row{steady("nginx", rival, percentiles), steady("l4proxy epoll", ours, percentiles)}},
 		result{Scenario: "sustained", Rate: 1000, Rows: []row{{Peer: "nginx", Role: rival, Samples: []figures{{}}, Timeline: timeline}}},
 		result{Scenario: "connection-64", Rows: []row{
 			steady("haproxy", rival, figures{"CPU µs/connection": 80}),
@@ -118,7 +118,7 @@ func TestPicturesDrawTheInterval(t *testing.T) {
 			stall.Samples = append(stall.Samples, figures{metric: value})
 			even.Samples = append(even.Samples, figures{metric: 50})
 		}
-		return result{Scenario: fmt.Sprintf("request-%.0f", connections), Family: "request", X: connections, Rows: []row{even, stall}}
+		return result{Scenario: fmt.Sprintf("request-%.0f", connections), scenario: scenario{family: "request", x: connections}, Rows: []row{even, stall}}
 	}
 	r := report{NoiseLimit: 0.4, Results: []result{at(1, 5), at(64, 12), at(4000, 12)}}
 	curves := r.curves(curvesOf["cpu.svg"])

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,9 +34,13 @@ func (r report) write(dir string, w io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
+	}
+	// A line for each scenario and peer, so that a diff shows what changed.
+	for _, key := range []string{`{"scenario":`, `{"peer":`} {
+		data = bytes.ReplaceAll(data, []byte(key), []byte("\n"+key))
 	}
 	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(data, '\n'), 0o644); err != nil {
 		return err
@@ -81,8 +86,12 @@ func readReport(dir string) (r report, err error) {
 		if result.Date == "" {
 			result.Date = r.Machine.Date
 		}
-		s, _ := findScenario(result.Scenario)
-		result.metrics = s.metrics
+		result.scenario, _ = findScenario(result.Scenario)
+		for i := range result.Rows {
+			for k, f := range result.Rows[i].Samples {
+				result.Rows[i].Samples[k] = f.kept(result.metrics)
+			}
+		}
 		compare(result)
 	}
 	return r, nil
@@ -142,7 +151,7 @@ func (r report) markdown() string {
 }
 
 func (r result) markdown(b *strings.Builder, limit float64) {
-	fmt.Fprintf(b, "\n## %s\n\n%s\n", r.Scenario, r.About)
+	fmt.Fprintf(b, "\n## %s\n\n%s\n", r.Scenario, r.about)
 	if r.Rate > 0 {
 		fmt.Fprintf(b, "Rate: %.0f a second.\n", r.Rate)
 	}

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -22,8 +27,10 @@ func TestOrder(t *testing.T) {
 func twoRounds() result {
 	r := result{
 		Scenario: "made-up",
-		About:    "About it.",
-		metrics:  []metric{{name: "rate", higher: true}, {name: "cost", digits: 1}, {name: "share", digits: 1, uncompared: true}},
+		scenario: scenario{
+			about:   "About it.",
+			metrics: []metric{{name: "rate", higher: true}, {name: "cost", digits: 1}, {name: "share", digits: 1, uncompared: true}},
+		},
 		Rows: []row{
 			{Peer: "direct", Role: ceiling, Samples: []figures{{"rate": 1000}, {"rate": 1000}}},
 			{Peer: "a", Role: rival, Samples: []figures{{"rate": 100, "cost": 4, "share": 4}, {"rate": 120, "cost": 5, "share": 5}}},
@@ -81,7 +88,7 @@ About it.
 
 // Counts of an outage are told as they are, and how clients failed.
 func TestMarkdownOfCounts(t *testing.T) {
-	r := result{Scenario: "made-up", About: "About it.", metrics: []metric{{name: "failed", uncompared: true, noisy: true}}}
+	r := result{Scenario: "made-up", scenario: scenario{about: "About it.", metrics: []metric{{name: "failed", uncompared: true, noisy: true}}}}
 	for peer, failed := range map[string][]float64{"a": {0, 0}, "l4proxy": {0, 7}} {
 		row := row{Peer: peer, Role: ours}
 		for _, n := range failed {
@@ -142,8 +149,8 @@ func TestMoreRoundsTellAFigure(t *testing.T) {
 `,
 	} {
 		r := result{
-			metrics: []metric{{name: "p99 ms", digits: 1}, {name: "failed", digits: 1, uncompared: true, noisy: true}},
-			Rows:    []row{{Peer: "nginx", Role: rival}, {Peer: "l4proxy", Role: ours}},
+			scenario: scenario{metrics: []metric{{name: "p99 ms", digits: 1}, {name: "failed", digits: 1, uncompared: true, noisy: true}}},
+			Rows:     []row{{Peer: "nginx", Role: rival}, {Peer: "l4proxy", Role: ours}},
 		}
 		for _, value := range stalled(rounds) {
 			r.Rows[0].Samples = append(r.Rows[0].Samples, figures{"p99 ms": 50, "failed": value})
@@ -216,7 +223,7 @@ func TestReportKeepsOtherScenarios(t *testing.T) {
 			t.Fatalf("no scenario %s", name)
 		}
 		return report{NoiseLimit: 0.4, Peers: []peerVersion{{"nginx", name}}, Results: []result{{
-			Scenario: name, metrics: s.metrics, Rows: []row{{Peer: "nginx", Role: rival, Samples: []figures{{"requests/s": rate}}}},
+			Scenario: name, scenario: s, Rows: []row{{Peer: "nginx", Role: rival, Samples: []figures{{"requests/s": rate}}}},
 		}}}
 	}
 	for _, r := range []report{part("size-1", 7), part("request-1", 11), part("size-1", 13)} {
@@ -234,5 +241,60 @@ func TestReportKeepsOtherScenarios(t *testing.T) {
 	first, second := strings.Index(string(text), "| nginx | 11 (11–11)"), strings.Index(string(text), "| nginx | 13 (13–13)")
 	if first < 0 || second < first || strings.Contains(string(text), "| nginx | 7 ") {
 		t.Errorf("request-1 with 11 and then size-1 with 13 are not there:\n%s", text)
+	}
+}
+
+// Samples are a list for each name in JSON, with null where a round has none.
+func TestSamplesInJSON(t *testing.T) {
+	s := samples{{"a": 1.5, "b": 2}, {"a": 3}}
+	data, err := json.Marshal(s)
+	if want := `{"a":[1.5,3],"b":[2,null]}`; err != nil || string(data) != want {
+		t.Errorf("%s, %v, want %s", data, err, want)
+	}
+	for _, text := range []string{string(data), `[{"a": 1.5, "b": 2}, {"a": 3}]`} {
+		var got samples
+		if err := json.Unmarshal([]byte(text), &got); err != nil || !slices.EqualFunc(got, s, maps.Equal) {
+			t.Errorf("%s is read as %v, %v", text, got, err)
+		}
+	}
+	var broken samples
+	if err := json.Unmarshal([]byte(`{"a": [1], "b": [1, 2]}`), &broken); err == nil {
+		t.Errorf("lists of different lengths are read as %v", broken)
+	}
+}
+
+func TestSignificant(t *testing.T) {
+	for v, want := range map[float64]float64{0: 0, 123456789.5: 123456790, 0.123456789: 0.12345679, -12: -12} {
+		if got := significant(v, 8); got != want {
+			t.Errorf("significant(%v, 8) = %v, want %v", v, got, want)
+		}
+	}
+}
+
+// The tables and pictures in docs are those of the figures beside them.
+func TestPublishedReports(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("other processors may round a coordinate of a picture differently")
+	}
+	for _, dir := range []string{"../docs/benchmarks", "../docs/benchmarks/namespaces"} {
+		r, err := readReport(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := t.TempDir()
+		if err := r.write(again, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		files, err := os.ReadDir(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			want, errWant := os.ReadFile(filepath.Join(again, file.Name()))
+			got, errGot := os.ReadFile(filepath.Join(dir, file.Name()))
+			if err := errors.Join(errWant, errGot); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s/%s is not what -redraw writes (error %v)", dir, file.Name(), err)
+			}
+		}
 	}
 }

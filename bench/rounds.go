@@ -10,10 +10,7 @@ import (
 
 // result is one scenario's figures.
 type result struct {
-	Scenario string  `json:"scenario"`
-	About    string  `json:"about"`
-	Family   string  `json:"family,omitempty"`
-	X        float64 `json:"x,omitempty"`
+	Scenario string `json:"scenario"`
 	// Rate is that of the open loop, in operations a second, where there is one.
 	Rate float64 `json:"rate,omitempty"`
 	// Date is the day of the measurement (UTC): a report may keep older ones.
@@ -23,29 +20,30 @@ type result struct {
 	Duration string `json:"duration"`
 	Rows     []row  `json:"rows"`
 
-	metrics []metric
+	scenario // not in report.json: it follows from the name
 }
 
 // row is one peer's figures in one scenario.
 type row struct {
 	Peer string `json:"peer"`
 	// Samples has one entry a round, in the order of the rounds.
-	Samples []figures `json:"samples"`
+	Samples samples `json:"samples"`
 	// Timeline is that of the last round, where the scenario is about time.
-	Timeline []sample `json:"timeline,omitempty"`
+	Timeline samples `json:"timeline,omitempty"`
 	// Failures are those of all rounds by what happened, and Course that of the
 	// last round, where it is the failures that are measured.
 	Failures map[string]uint64 `json:"failures,omitempty"`
 	Course   *course           `json:"course,omitempty"`
-	// Ratios to the best rival, for ours only, by metric.
-	Ratios map[string]ratio `json:"ratios,omitempty"`
-	Failed string           `json:"failed,omitempty"`
-	Role   role             `json:"role"`
+	Failed   string            `json:"failed,omitempty"`
+	Role     role              `json:"role"`
+	// Ratios to the best rival, for ours only, by metric. They follow from the
+	// samples.
+	Ratios map[string]ratio `json:"-"`
 }
 
 // ratio is how a figure of ours compares.
 type ratio struct {
-	To string `json:"to"` // the best rival
+	To string // the best rival
 	summary
 }
 
@@ -54,8 +52,7 @@ type ratio struct {
 // same other.
 func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds int) (result, error) {
 	r := result{
-		Scenario: s.name, About: s.about, Family: s.family, X: s.x, metrics: s.metrics,
-		Rounds: rounds, Duration: max(l.duration, s.atLeast).String(),
+		Scenario: s.name, scenario: s, Rounds: rounds, Duration: max(l.duration, s.atLeast).String(),
 	}
 	for _, p := range peers {
 		r.Rows = append(r.Rows, row{Peer: p.name, Role: p.role})
@@ -84,7 +81,7 @@ func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds
 				row.Failed = err.Error()
 				continue
 			}
-			row.Samples, row.Timeline, row.Course = append(row.Samples, m.figures), m.timeline, m.course
+			row.Samples, row.Timeline, row.Course = append(row.Samples, m.figures.kept(s.metrics)), m.timeline, m.course
 			row.addFailures(m.failures)
 		}
 	}

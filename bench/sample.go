@@ -7,11 +7,10 @@ import (
 
 // sample is what a process and all that it forked hold and use at one time.
 type sample struct {
-	Seconds    float64 `json:"seconds"`              // since the first sample
-	Operations float64 `json:"operations,omitempty"` // in the second before, where somebody counts
-	CPU        float64 `json:"cpu"`                  // busy CPUs since the sample before
-	PSS        float64 `json:"pss"`                  // bytes
-	FDs        float64 `json:"fds"`
+	Seconds float64 // since the first sample
+	CPU     float64 // busy CPUs since the sample before
+	PSS     float64 // bytes
+	FDs     float64
 }
 
 // sampleProcess takes a sample of pid and its descendants at once and then

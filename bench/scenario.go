@@ -38,16 +38,12 @@ type scenario struct {
 // measured is what one measurement found.
 type measured struct {
 	figures  figures
-	timeline []sample // where the scenario is about time
+	timeline samples // where the scenario is about time
 	// failures by what happened, and the course of them, where they are what is
 	// measured.
 	failures map[string]uint64
 	course   *course
 }
-
-// figures are by the metric's name. A metric may be missing: there is no
-// proxy's CPU without a proxy.
-type figures map[string]float64
 
 // metric is a column of a scenario's table.
 type metric struct {

@@ -14,9 +14,7 @@ import (
 // samples it is from the least to the greatest; with more, a single stall of the
 // machine does not spoil a figure.
 type summary struct {
-	Median float64 `json:"median"`
-	Low    float64 `json:"low"`
-	High   float64 `json:"high"`
+	Median, Low, High float64
 }
 
 // confidence is the least probability with which the interval is to hold the

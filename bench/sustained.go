@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"l4proxy/bench/traffic"
@@ -65,10 +64,13 @@ func runSustained(ctx context.Context, b bench, spec traffic.ClientSpec) (measur
 	if err != nil {
 		return measured{}, err
 	}
-	for i := range timeline {
-		if second := int(timeline[i].Seconds) - 1; second >= 0 && second < len(result.PerSecond) {
-			timeline[i].Operations = float64(result.PerSecond[second])
+	var points samples
+	for _, s := range timeline {
+		point := figures{"seconds": significant(s.Seconds, 4), "cpu": significant(s.CPU, 4), "pss": significant(s.PSS, 6)}
+		if second := int(s.Seconds) - 1; second >= 0 && second < len(result.PerSecond) {
+			point["operations"] = float64(result.PerSecond[second])
 		}
+		points = append(points, point)
 	}
 	f := figures{"requests/s": float64(result.Operations) / result.Seconds}
 	addLatency(f, result)
@@ -78,5 +80,5 @@ func runSustained(ctx context.Context, b bench, spec traffic.ClientSpec) (measur
 		f["PSS MB at the end"] = timeline[n-1].PSS / (1 << 20)
 		f["fds at the end"] = timeline[n-1].FDs
 	}
-	return measured{figures: f, timeline: slices.Clip(timeline)}, nil
+	return measured{figures: f, timeline: points}, nil
 }

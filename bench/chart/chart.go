@@ -1,179 +1,139 @@
-// Package chart draws the pictures of the benchmark report as SVG: lines over a
-// load, grouped bars, latency percentiles and timelines.
+// Package chart draws the pictures of the benchmark report as SVG, with
+// gonum.org/v1/plot: lines over a load, a percentile or time, and bars.
 //
 // Equal data give equal bytes, so a picture that changed in a diff is a figure
-// that changed. A picture brings its own card, colours for light and dark mode
-// (by prefers-color-scheme) and system fonts; it refers to nothing outside
+// that changed. A picture has a card of its own as background, colours for light
+// and dark pages, and a description in words. It refers to nothing outside
 // itself and needs no script, as pictures in a README must.
 package chart
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"strings"
+	"strconv"
 )
 
-// Picture is a chart with its data: Lines, Bars, Percentiles or Timeline.
+// Picture is a chart with its data: Lines or Bars.
 type Picture interface {
 	// SVG returns the picture, or an error that names the series and point that
-	// cannot be drawn: a broken picture is never returned.
+	// cannot be drawn.
 	SVG() ([]byte, error)
 }
 
-// Write writes p to w, or nothing if it cannot be drawn.
-func Write(w io.Writer, p Picture) error {
-	picture, err := p.SVG()
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(picture)
-	return err
-}
+// Scale is how an axis lays out its values.
+type Scale int
 
-// Axis says what an axis shows. A linear axis of values begins at 0.
+const (
+	Linear Scale = iota // values on a Y axis begin at 0
+	Log                 // on an X axis, 0 has a tick of its own at the left
+	// Percentile is for X axes: each further nine takes the same length, so that
+	// the tail can be seen. 100 is the maximum, which stands apart at the right.
+	Percentile
+)
+
+// Axis says what an axis shows.
 type Axis struct {
-	Label string // what is shown, "CPU a request"
+	Label string // what is shown, "CPU per request"
 	Unit  string // "µs"; empty for counts
-	Log   bool   // logarithmic
+	Scale Scale
 }
 
 // title is the axis's caption.
 func (a Axis) title() string {
 	switch {
-	case a.Unit != "" && a.Log:
+	case a.Unit != "" && a.Scale == Log:
 		return fmt.Sprintf("%s (%s, log scale)", a.Label, a.Unit)
 	case a.Unit != "":
 		return fmt.Sprintf("%s (%s)", a.Label, a.Unit)
-	case a.Log:
+	case a.Scale == Log:
 		return a.Label + " (log scale)"
 	}
 	return a.Label
 }
 
 // Series is one peer's line. The peer's name chooses colour, dash and marker,
-// the same ones in all pictures.
+// the same in all pictures.
 type Series struct {
 	Peer   string
 	Points []Point // X strictly increasing
 }
 
-// Point is one figure with the spread of its samples. Low and High both 0 mean
-// that there is no spread to show; otherwise Low <= Y <= High.
+// Point is one figure with the interval of its samples. Low and High both 0 mean
+// that there is no interval to show; otherwise Low <= Y <= High.
 type Point struct {
 	X, Y      float64
 	Low, High float64
 }
 
-func (p Point) hasSpread() bool { return p.Low != 0 || p.High != 0 }
+func (p Point) hasInterval() bool { return p.Low != 0 || p.High != 0 }
 
-// low and high are the ends of what is drawn at p.
-func (p Point) low() float64 {
-	if p.hasSpread() {
-		return p.Low
-	}
-	return p.Y
-}
-
-func (p Point) high() float64 {
-	if p.hasSpread() {
-		return p.High
-	}
-	return p.Y
-}
-
-const (
-	// largest is the largest figure drawn: the SI suffixes end a little below,
-	// and no measurement of a proxy comes near.
-	largest = 1e15
-	// smallest is the smallest figure above 0 on a logarithmic axis.
-	smallest = 1e-9
-)
-
-// checkHead returns an error for a picture that lacks the words without which it
-// cannot be read.
-func checkHead(title string, axes ...Axis) error {
-	if blank(title) {
-		return errors.New("chart: no title")
-	}
-	for _, a := range axes {
-		if blank(a.Label) {
-			return fmt.Errorf("chart: %q: an axis has no label", title)
-		}
-	}
-	return nil
-}
-
-// checkSeries returns an error for series that cannot be drawn over x and y.
-func checkSeries(all []Series, x, y Axis) error {
+// check returns an error for series that cannot be drawn over x and y.
+func check(all []Series, x, y Axis) error {
 	if len(all) == 0 {
 		return errors.New("no series")
 	}
-	seen := make(map[string]bool)
 	for _, s := range all {
-		if err := checkPeer(s.Peer, seen); err != nil {
-			return err
-		}
 		if len(s.Points) == 0 {
 			return fmt.Errorf("series %q: no points", s.Peer)
 		}
 		for i, p := range s.Points {
-			if err := checkPoint(p, x, y); err != nil {
-				return fmt.Errorf("series %q: point %d: %w", s.Peer, i, err)
+			err := checkPoint(p, x, y)
+			if err == nil && i > 0 && p.X <= s.Points[i-1].X {
+				err = fmt.Errorf("X %v after %v", p.X, s.Points[i-1].X)
 			}
-			if i > 0 && p.X <= s.Points[i-1].X {
-				return fmt.Errorf("series %q: point %d: X %v after %v", s.Peer, i, p.X, s.Points[i-1].X)
+			if err != nil {
+				return fmt.Errorf("series %q: point %d: %w", s.Peer, i, err)
 			}
 		}
 	}
 	return nil
 }
 
-func checkPeer(name string, seen map[string]bool) error {
-	if blank(name) {
-		return errors.New("a peer has no name")
-	}
-	if seen[name] {
-		return fmt.Errorf("peer %q is there twice", name)
-	}
-	seen[name] = true
-	return nil
-}
-
-// blank says whether nothing of s would be seen.
-func blank(s string) bool { return strings.TrimSpace(s) == "" }
-
 func checkPoint(p Point, x, y Axis) error {
-	// 0 has a place of its own on a logarithmic X axis.
-	if err := checkFigure("X", p.X, x.Log && p.X != 0); err != nil {
-		return err
+	low := p.Y
+	if p.hasInterval() {
+		low = p.Low
 	}
-	if err := checkFigure("Y", p.Y, y.Log); err != nil {
-		return err
-	}
-	return checkSpread(p.Y, p.Low, p.High, y.Log)
-}
-
-func checkSpread(v, low, high float64, log bool) error {
-	if low == 0 && high == 0 {
-		return nil
-	}
-	if err := errors.Join(checkFigure("Low", low, log), checkFigure("High", high, log)); err != nil {
-		return err
-	}
-	if low > v || v > high {
-		return fmt.Errorf("%v lies outside of its spread %v to %v", v, low, high)
-	}
-	return nil
-}
-
-func checkFigure(name string, v float64, log bool) error {
 	switch {
-	case math.IsNaN(v) || math.Abs(v) > largest:
-		return fmt.Errorf("%s is %v", name, v)
-	case log && v < smallest:
-		return fmt.Errorf("%s is %v on a logarithmic axis", name, v)
+	case !finite(p.X, p.Y, p.Low, p.High):
+		return fmt.Errorf("%+v is not finite", p)
+	case p.hasInterval() && (p.Low > p.Y || p.Y > p.High):
+		return fmt.Errorf("%v is outside its interval %v to %v", p.Y, p.Low, p.High)
+	case x.Scale == Log && p.X < 0, y.Scale == Log && low <= 0:
+		return fmt.Errorf("%+v on a logarithmic axis", p)
+	case x.Scale == Percentile && (p.X < 0 || p.X > 100):
+		return fmt.Errorf("no percentile %v", p.X)
 	}
 	return nil
+}
+
+func finite(all ...float64) bool {
+	for _, v := range all {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// figure formats v to three significant digits, "0.72", "16.5", "91.2k".
+func figure(v float64) string {
+	v = rounded(v, 3)
+	for _, suffix := range []struct {
+		unit float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if math.Abs(v) >= suffix.unit {
+			return strconv.FormatFloat(rounded(v/suffix.unit, 3), 'f', -1, 64) + suffix.name
+		}
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
+}
+
+// rounded returns v with as many significant digits.
+func rounded(v float64, digits int) float64 {
+	// What FormatFloat writes can be parsed.
+	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)
+	return v
 }

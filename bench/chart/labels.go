@@ -3,97 +3,75 @@ package chart
 import (
 	"cmp"
 	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
-// The labels at the ends of lines stand in a column to the right of the last
-// point of all. A line that ends earlier gets none, for its label would lie on
-// the other lines.
 const (
 	labelPitch  = 16.0 // between the baselines of two labels
-	labelLead   = 30.0 // from the last point to the column
-	labelWidest = 150.0
+	labelLead   = 22.0 // from the end of the axis to the label
+	labelSample = 26.0 // of the line
 )
 
-type endLabel struct {
-	peer   string
-	name   string  // as much of the peer's as there is room for
-	lineY  float64 // of the line's end
-	labelY float64 // of the label's middle
+// labels names the lines to the right of where they end, each beside a sample of
+// its line, so that lines that end at the same point are told apart too.
+type labels []label
+
+type label struct {
+	peer string
+	look
+	x, y float64 // of the line's end
 }
 
-// labelled returns the series that end at the last X, or none when there is
-// nothing to tell apart.
-func labelled(all []Series) []Series {
-	if len(all) < 2 {
-		return nil
-	}
-	last := lastX(all)
-	var ends []Series
+func newLabels(all []Series, x layout) labels {
+	var l labels
 	for _, s := range all {
-		if s.Points[len(s.Points)-1].X == last {
-			ends = append(ends, s)
+		last := s.Points[len(s.Points)-1]
+		l = append(l, label{peer: s.Peer, look: lookOf(s.Peer), x: x.at(last.X), y: last.Y})
+	}
+	slices.SortStableFunc(l, func(a, b label) int { return cmp.Compare(a.y, b.y) })
+	return l
+}
+
+// labelWidth returns the width of the labels of series.
+func labelWidth(all []Series) vg.Length {
+	widest := vg.Length(0)
+	for _, s := range all {
+		widest = max(widest, nameText.Width(s.Peer))
+	}
+	return labelLead + labelSample + 6 + widest
+}
+
+func (l labels) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	heights := make([]vg.Length, len(l))
+	for i := range l {
+		heights[i] = y(l[i].y)
+	}
+	from := c.Max.X + labelLead
+	for i, at := range spread(heights, labelPitch, c.Min.Y, c.Max.Y) {
+		lead := draw.LineStyle{Color: l[i].light, Width: 0.8}
+		c.StrokeLines(lead, []vg.Point{{X: x(l[i].x) + 8, Y: heights[i]}, {X: c.Max.X + 6, Y: heights[i]}, {X: from - 3, Y: at}})
+		c.StrokeLine2(l[i].line(), from, at, from+labelSample, at)
+		l[i].mark(&c, vg.Point{X: from + labelSample/2, Y: at})
+		c.FillText(nameText, vg.Point{X: from + labelSample + 6, Y: at - 4}, l[i].peer)
+	}
+}
+
+// spread returns where labels stand, whose wanted heights rise: in the same
+// order, at least pitch apart and, where there is room, from low to high.
+func spread(wanted []vg.Length, pitch, low, high vg.Length) []vg.Length {
+	at := slices.Clone(wanted)
+	for i := range at {
+		at[i] = max(at[i], low+vg.Length(i)*pitch)
+		if i > 0 {
+			at[i] = max(at[i], at[i-1]+pitch)
 		}
 	}
-	return ends
-}
-
-// columnWidth returns the width of the labels of series.
-func columnWidth(all []Series) float64 {
-	widest := 0.0
-	for _, s := range all {
-		widest = max(widest, textWidth(truncate(s.Peer, textFont, labelWidest), textFont))
+	for i := range slices.Backward(at) {
+		at[i] = min(at[i], high-vg.Length(len(at)-1-i)*pitch)
 	}
-	return widest
-}
-
-// endLabels draws the labels of series, which all end at the last X.
-func (f *frame) endLabels(a area, all []Series) {
-	if len(all) == 0 {
-		return
-	}
-	labels := make([]endLabel, 0, len(all))
-	for _, s := range all {
-		y := a.y.at(s.Points[len(s.Points)-1].Y)
-		labels = append(labels, endLabel{peer: s.Peer, name: truncate(s.Peer, textFont, labelWidest), lineY: y})
-	}
-	arrange(labels, a.top, a.bottom)
-	x := a.x.at(lastX(all))
-	for _, l := range labels {
-		f.group(f.classes[l.peer], func() {
-			f.line("lead", x+7, l.lineY, x+labelLead-5, l.labelY)
-		})
-		f.text("name halo", start, x+labelLead, l.labelY+4, l.name)
-	}
-}
-
-// arrange sets where labels stand: in the order of their lines' ends, none
-// closer to the next than labelPitch, as near to the ends as that allows (least
-// squares), and between top and bottom, which have room for all.
-func arrange(labels []endLabel, top, bottom float64) {
-	slices.SortStableFunc(labels, func(a, b endLabel) int { return cmp.Compare(a.lineY, b.lineY) })
-	// Less the room of those above it, a label's place may only not be above
-	// that of the one before: isotonic regression, by pooling neighbours that
-	// would cross.
-	type pool struct {
-		mean  float64
-		count int
-	}
-	var pools []pool
-	for i, l := range labels {
-		pools = append(pools, pool{l.lineY - labelPitch*float64(i), 1})
-		for len(pools) > 1 && pools[len(pools)-2].mean > pools[len(pools)-1].mean {
-			a, b := pools[len(pools)-2], pools[len(pools)-1]
-			count := a.count + b.count
-			mean := (a.mean*float64(a.count) + b.mean*float64(b.count)) / float64(count)
-			pools = append(pools[:len(pools)-2], pool{mean, count})
-		}
-	}
-	lowest := bottom - labelPitch*float64(len(labels)-1)
-	i := 0
-	for _, p := range pools {
-		for range p.count {
-			labels[i].labelY = max(top, min(p.mean, lowest)) + labelPitch*float64(i)
-			i++
-		}
-	}
+	return at
 }

@@ -1,178 +1,164 @@
 package chart
 
 import (
-	"iter"
 	"math"
+	"slices"
+	"strconv"
+
+	"gonum.org/v1/plot"
 )
 
-// span is the range of some figures.
-type span struct{ min, max float64 }
-
-// noSpan is the range of no figures.
-var noSpan = span{math.Inf(1), math.Inf(-1)}
-
-func (s *span) add(v float64) {
-	s.min, s.max = min(s.min, v), max(s.max, v)
+// layout is where the values of an X axis stand. The library's scales have no
+// room for 0 on a logarithmic axis or for a maximum beyond the percentiles, so
+// positions are computed here and laid out linearly.
+type layout struct {
+	at       func(x float64) float64
+	ticks    []plot.Tick
+	min, max float64
+	gap      float64 // where the axis is interrupted, NaN if nowhere
 }
 
-func (s span) empty() bool { return s.min > s.max }
+const (
+	mostTicks = 12    // different X up to which each has a tick, if there is room
+	widest    = 450.0 // of an X axis, about
+)
 
-// tick is a value that an axis names.
-type tick struct {
-	value float64
-	label string
-}
-
-// scale places an axis's values between two coordinates. Its domain reaches from
-// the first to the last tick.
-type scale struct {
-	ticks    []tick // increasing
-	from, to float64
-	// warp turns a value into a length along the axis, up to a factor; nil
-	// leaves it as it is.
-	warp func(float64) float64
-	// outlier is set where one end of the axis is a value that has no finite
-	// place on it: 0 on a logarithmic axis, the maximum among percentiles.
-	outlier    bool
-	outlierAt  float64 // its value
-	outlierPos float64 // its coordinate
-}
-
-// outlierSlot is the length of the axis that an outlier's place takes: enough
-// for the labels on both sides of the gap.
-const outlierSlot = 60.0
-
-// at returns the coordinate of v.
-func (s scale) at(v float64) float64 {
-	if s.outlier && v == s.outlierAt {
-		return s.outlierPos
-	}
-	first, last, from, to := s.finite()
-	if s.warp != nil {
-		first, last, v = s.warp(first), s.warp(last), s.warp(v)
-	}
-	return from + (v-first)/(last-first)*(to-from)
-}
-
-// finite returns the part of the axis without the outlier: the values at its
-// ends and their coordinates.
-func (s scale) finite() (first, last, from, to float64) {
-	ticks := s.ticks
-	from, to = s.from, s.to
-	if s.outlier {
-		if s.outlierPos == from {
-			ticks, from = ticks[1:], from+outlierSlot
-		} else {
-			ticks, to = ticks[:len(ticks)-1], to-outlierSlot
+// layOut returns the layout of all points of series.
+func (a Axis) layOut(all []Series) layout {
+	var values []float64
+	for _, s := range all {
+		for _, p := range s.Points {
+			values = append(values, p.X)
 		}
 	}
-	return ticks[0].value, ticks[len(ticks)-1].value, from, to
+	slices.Sort(values)
+	values = slices.Compact(values)
+
+	l := layout{at: func(x float64) float64 { return x }, gap: math.NaN()}
+	label := exact
+	switch first, last := values[0], values[len(values)-1]; a.Scale {
+	case Log:
+		l.at = math.Log10
+		if first == 0 && len(values) > 1 {
+			least := math.Log10(values[1])
+			beside := max(0.3, (math.Log10(last)-least)/8)
+			l.gap = least - beside/2
+			l.at = func(x float64) float64 { return max(math.Log10(x), least-beside) }
+		} else if first == 0 {
+			l.at = func(float64) float64 { return 0 }
+		}
+	case Percentile:
+		label = percentile
+		nines := func(p float64) float64 { return -math.Log10(1 - p/100) }
+		l.at = nines
+		if last == 100 {
+			highest := 0.0
+			if len(values) > 1 {
+				highest = nines(values[len(values)-2])
+			}
+			l.gap = highest + 0.25
+			l.at = func(p float64) float64 { return min(nines(p), highest+0.5) }
+		}
+	}
+	l.min, l.max = l.at(values[0]), l.at(values[len(values)-1])
+	if l.min == l.max {
+		l.min, l.max = l.min-1, l.max+1
+	}
+	if len(values) > mostTicks {
+		l.ticks = evenTicks(l.min, l.max, 10)
+		l.min, l.max = l.ticks[0].Value, l.ticks[len(l.ticks)-1].Value
+		return l
+	}
+	margin := (l.max - l.min) / 30
+	l.min, l.max = l.min-margin, l.max+margin
+	free := math.Inf(-1) // from where on there is room for a label
+	for _, v := range values {
+		half := (l.max - l.min) / widest * (float64(nameText.Width(label(v)))/2 + 3)
+		if at := l.at(v); at-half >= free {
+			l.ticks = append(l.ticks, plot.Tick{Value: at, Label: label(v)})
+			free = at + half
+		}
+	}
+	return l
 }
 
-// gap returns the coordinate at which an axis with an outlier is interrupted.
-func (s scale) gap() (at float64, ok bool) {
-	if !s.outlier {
-		return 0, false
+// exact formats a value that is chosen, not measured.
+func exact(v float64) string {
+	if rounded(v, 3) != v {
+		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
-	_, _, from, to := s.finite()
-	if s.outlierPos == s.from {
-		return (s.from + from) / 2, true
-	}
-	return (s.to + to) / 2, true
+	return figure(v)
 }
 
-// room says whether the ticks of a scale have the room that they need.
-type room func(scale) bool
+func percentile(p float64) string {
+	if p == 100 {
+		return "max"
+	}
+	return strconv.FormatFloat(p, 'f', -1, 64) + "%"
+}
 
-// beside returns the room that labels under a horizontal axis need when at
-// least apart units are wanted between their middles.
-func beside(apart float64) room {
-	return func(s scale) bool {
-		for i := 1; i < len(s.ticks); i++ {
-			a, b := s.ticks[i-1], s.ticks[i]
-			between := s.at(b.value) - s.at(a.value)
-			if between < apart || between < (textWidth(a.label, textFont)+textWidth(b.label, textFont))/2+10 {
-				return false
+// valueTicks returns about n ticks of a Y axis, of which the first and the last
+// are its ends.
+func (a Axis) valueTicks(all []Series, n int) []plot.Tick {
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, s := range all {
+		for _, p := range s.Points {
+			low, high = min(low, p.Y), max(high, p.Y, p.High)
+			if p.hasInterval() {
+				low = min(low, p.Low)
 			}
 		}
-		return true
 	}
+	if a.Scale == Log {
+		return logTicks(low, high, n)
+	}
+	return evenTicks(min(0, low), high, n)
 }
 
-// above returns the room that labels beside a vertical axis need when at least
-// apart units are wanted between them.
-func above(apart float64) room {
-	return func(s scale) bool {
-		for i := 1; i < len(s.ticks); i++ {
-			if math.Abs(s.at(s.ticks[i].value)-s.at(s.ticks[i-1].value)) < apart {
-				return false
-			}
-		}
-		return true
+// evenTicks returns ticks at multiples of a round step, about n of them, the
+// first at or below low, the last at or above high.
+func evenTicks(low, high float64, n int) []plot.Tick {
+	if high <= low {
+		high = low + 1
 	}
-}
-
-// first returns base with the first of the candidates for its ticks that has
-// room, or with the last candidate.
-func (base scale) first(candidates iter.Seq[[]tick], fits room) scale {
-	for ticks := range candidates {
-		base.ticks = ticks
-		if fits(base) {
+	rough := (high - low) / float64(n)
+	step := math.Pow(10, math.Floor(math.Log10(rough)))
+	for _, factor := range []float64{5, 2, 1} { // the next round step above
+		if step*10/factor >= rough {
+			step *= 10 / factor
 			break
 		}
 	}
-	return base
-}
-
-// linear returns the scale of an axis that shows d between two coordinates.
-func linear(d span, from, to float64, fits room) scale {
-	return scale{from: from, to: to}.first(linearTicks(d), fits)
-}
-
-// logarithmic returns the scale of a logarithmic axis that shows d, which is
-// above 0 or empty, and 0 beside it when zero is set.
-func logarithmic(d span, zero bool, from, to float64, fits room) scale {
-	if d.empty() {
-		d = span{1, 10}
-	}
-	s := scale{from: from, to: to, warp: math.Log10}
-	candidates := logTicks(d)
-	if zero {
-		s.outlier, s.outlierAt, s.outlierPos = true, 0, from
-		candidates = with(candidates, func(ticks []tick) []tick {
-			return append([]tick{{0, "0"}}, ticks...)
-		})
-	}
-	return s.first(candidates, fits)
-}
-
-// maximum is the percentile that no sample is above.
-const maximum = 100
-
-// percentiles returns the scale on which each further nine of a percentile takes
-// the same length, as 1/(1-p) on a logarithmic axis. The maximum, which would
-// lie at infinity, stands at the end.
-func percentiles(d span, hasMax bool, from, to float64, fits room) scale {
-	if d.empty() {
-		d = span{50, 90}
-	}
-	s := scale{from: from, to: to, warp: func(p float64) float64 { return -math.Log10(1 - p/100) }}
-	candidates := percentileTicks(d)
-	if hasMax {
-		s.outlier, s.outlierAt, s.outlierPos = true, maximum, to
-		candidates = with(candidates, func(ticks []tick) []tick {
-			return append(ticks, tick{maximum, "max"})
-		})
-	}
-	return s.first(candidates, fits)
-}
-
-func with(candidates iter.Seq[[]tick], change func([]tick) []tick) iter.Seq[[]tick] {
-	return func(yield func([]tick) bool) {
-		for ticks := range candidates {
-			if !yield(change(ticks)) {
-				return
-			}
+	var ticks []plot.Tick
+	for i := math.Floor(low / step); ; i++ {
+		ticks = append(ticks, plot.Tick{Value: i * step, Label: figure(i * step)})
+		if i*step >= high {
+			return ticks
 		}
 	}
+}
+
+// logTicks returns ticks at 1, 2 and 5 times the powers of ten, or at fewer where
+// that would be many more than n, the first at or below low, the last at or
+// above high.
+func logTicks(low, high float64, n int) []plot.Tick {
+	first, last := math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
+	factors, step := []float64{1, 2, 5}, 1.0
+	if decades := last - first; decades > float64(n)/2 {
+		factors, step = factors[:1], math.Ceil(decades/float64(n))
+	}
+	var values []float64
+	for e := first; e <= last+step; e += step {
+		for _, factor := range factors {
+			values = append(values, rounded(factor*math.Pow(10, e), 1))
+		}
+	}
+	// The one before the first above low, up to the first that reaches high.
+	from := max(0, slices.IndexFunc(values, func(v float64) bool { return v > low })-1)
+	to := max(from+1, slices.IndexFunc(values, func(v float64) bool { return v >= high }))
+	var ticks []plot.Tick
+	for _, v := range values[from : to+1] {
+		ticks = append(ticks, plot.Tick{Value: v, Label: figure(v)})
+	}
+	return ticks
 }

@@ -1,24 +1,21 @@
 package chart
 
 import (
+	"fmt"
+	"image/color"
+	"maps"
 	"math"
-	"strconv"
-	"strings"
 	"testing"
 )
 
 // rgb are linear components of a colour (IEC 61966-2-1), from 0 to 1.
 type rgb [3]float64
 
-func linearRGB(t *testing.T, hex string) rgb {
-	t.Helper()
-	v, err := strconv.ParseUint(strings.TrimPrefix(hex, "#"), 16, 24)
-	if err != nil || len(hex) != len("#rrggbb") {
-		t.Fatalf("colour %q: %v", hex, err)
-	}
+func linearRGB(colour color.Color) rgb {
 	var c rgb
-	for i := range c {
-		s := float64(v>>(16-8*i)&0xff) / 255
+	n := colour.(color.NRGBA)
+	for i, v := range []uint8{n.R, n.G, n.B} {
+		s := float64(v) / 255
 		if s <= 0.04045 {
 			c[i] = s / 12.92
 		} else {
@@ -70,33 +67,27 @@ func distance(a, b rgb) float64 {
 	return math.Sqrt((a[0]-b[0])*(a[0]-b[0]) + (a[1]-b[1])*(a[1]-b[1]) + (a[2]-b[2])*(a[2]-b[2]))
 }
 
-// modes are the two cards with the colours of a look on them.
+// modes are the two cards with the colours on them.
 var modes = []struct {
-	name   string
-	theme  theme
-	colour func(look) string
+	name  string
+	look  func(look) rgb
+	shade func(shade) rgb
 }{
-	{"light", lightTheme, func(l look) string { return l.light }},
-	{"dark", darkTheme, func(l look) string { return l.dark }},
+	{"light", func(l look) rgb { return linearRGB(l.light) }, func(s shade) rgb { return linearRGB(s.light) }},
+	{"dark", func(l look) rgb { return linearRGB(l.dark) }, func(s shade) rgb { return linearRGB(s.dark) }},
 }
 
 func TestContrast(t *testing.T) {
-	all := make(map[string]look)
-	for name, l := range looks {
-		all[name] = l
-	}
-	for i, l := range others {
-		all["other "+strconv.Itoa(i)] = l
-	}
+	all := maps.Clone(looks)
+	all["unknown"] = unknown
 	for _, mode := range modes {
-		card := linearRGB(t, mode.theme.card)
 		for name, l := range all {
-			if c := contrast(linearRGB(t, mode.colour(l)), card); c < 3 {
+			if c := contrast(mode.look(l), mode.shade(card)); c < 3 {
 				t.Errorf("%s: %s has a contrast of %.2f, want 3", mode.name, name, c)
 			}
 		}
-		for name, colour := range map[string]string{"text": mode.theme.text, "muted text": mode.theme.muted} {
-			if c := contrast(linearRGB(t, colour), card); c < 4.5 {
+		for name, s := range map[string]shade{"text": ink, "muted text": muted} {
+			if c := contrast(mode.shade(s), mode.shade(card)); c < 4.5 {
 				t.Errorf("%s: %s has a contrast of %.2f, want 4.5", mode.name, name, c)
 			}
 		}
@@ -104,10 +95,10 @@ func TestContrast(t *testing.T) {
 }
 
 func TestProxiesHaveColoursThatAnybodyCanTellApart(t *testing.T) {
-	names := []string{uring, epoll, "haproxy", "nginx", "tcpproxy", "direct", "routed", "dnat"}
+	names := []string{"l4proxy io_uring", "l4proxy epoll", "haproxy", "nginx", "tcpproxy", "direct", "routed", "dnat"}
 	for _, mode := range modes {
 		for sight, matrix := range sights {
-			see := func(name string) rgb { return oklab(apply(matrix, linearRGB(t, mode.colour(looks[name])))) }
+			see := func(name string) rgb { return oklab(apply(matrix, mode.look(looks[name]))) }
 			for i, a := range names[:5] {
 				for _, b := range names[i+1:] {
 					if d := distance(see(a), see(b)); d < 0.08 {
@@ -120,35 +111,32 @@ func TestProxiesHaveColoursThatAnybodyCanTellApart(t *testing.T) {
 }
 
 func TestPeersCanBeToldApartWithoutColour(t *testing.T) {
-	type shape struct {
-		marker marker
-		dash   string
-	}
-	seen := make(map[shape]string)
-	check := func(name string, l look) {
-		s := shape{l.marker, l.dash}
-		if other, ok := seen[s]; ok {
+	all := maps.Clone(looks)
+	all["unknown"] = unknown
+	seen := make(map[string]string)
+	for name, l := range all {
+		shape := fmt.Sprint(l.glyph, l.dashes)
+		if other, ok := seen[shape]; ok {
 			t.Errorf("%s looks like %s", name, other)
 		}
-		seen[s] = name
-	}
-	for name, l := range looks {
-		check(name, l)
-	}
-	for i, l := range others {
-		check("other "+strconv.Itoa(i), l)
+		seen[shape] = name
 	}
 }
 
-func TestPeersLookTheSameInAllPictures(t *testing.T) {
-	a := newPalette([]string{"x", "nginx", "y", "haproxy", "nginx"})
-	b := newPalette([]string{"haproxy", "nginx"})
-	for _, name := range []string{"nginx", "haproxy"} {
-		if a.looks[name] != looks[name] || b.looks[name] != looks[name] {
-			t.Errorf("%s: %v and %v", name, a.looks[name], b.looks[name])
+// The style sheet for dark pages replaces colours, so each must stand for one.
+func TestEachLightColourHasOneDarkColour(t *testing.T) {
+	seen := make(map[color.Color]color.Color)
+	check := func(light, dark color.Color) {
+		if other, ok := seen[light]; ok && other != dark {
+			t.Errorf("%v is to become %v and %v", light, other, dark)
 		}
+		seen[light] = dark
 	}
-	if a.looks["x"] != others[0] || a.looks["y"] != others[1] || len(a.names) != 4 {
-		t.Errorf("%v with %v", a.names, a.looks)
+	for _, s := range []shade{card, edge, ink, muted, axis, grid} {
+		check(s.light, s.dark)
 	}
+	for _, l := range looks {
+		check(l.light, l.dark)
+	}
+	check(unknown.light, unknown.dark)
 }
