@@ -7,11 +7,11 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// bulk is one direction as fast as it goes. Its CPU figure is that of the proxy
-// and both ends together: the kernel charges the work on a segment to whoever
-// runs when its softirq does, and over loopback that is the proxy in one run
-// and the receiver in the next. What was charged to the proxy alone is shown,
-// but says more about timing than about work.
+// bulk is one direction at full speed. Its CPU figure is that of the proxy and
+// both ends together: the kernel charges the work on a segment to the process
+// that runs when the softirq does, and over loopback that is the proxy in one run
+// and the receiver in the next. The CPU charged to the proxy alone is shown too,
+// but it says more about timing than about work.
 func bulk(streams int) scenario {
 	return scenario{
 		name:   fmt.Sprintf("bulk-%d", streams),
@@ -31,7 +31,7 @@ func bulk(streams int) scenario {
 	}
 }
 
-const aboutBulkCPU = "CPU is that of proxy and both ends together: how it is shared out among them is the kernel's accounting, not their work."
+const aboutBulkCPU = "CPU is that of proxy, client and origin together: which of them is charged depends on the kernel's accounting, not on their work."
 
 func runBulk(ctx context.Context, b bench, streams int) (measured, error) {
 	result, spent, err := b.drive(ctx, traffic.ClientSpec{Work: traffic.Send, Connections: streams}, b.pid, b.originPID)
@@ -40,7 +40,7 @@ func runBulk(ctx context.Context, b bench, streams int) (measured, error) {
 	}
 	used, usedByOrigin := spent[0], spent[1]
 	if result.BytesOut == 0 {
-		return measured{}, fmt.Errorf("no byte was taken")
+		return measured{}, fmt.Errorf("the origin took no byte")
 	}
 	gigabytes := float64(result.BytesOut) / 1e9
 	f := figures{

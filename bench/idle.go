@@ -8,12 +8,12 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// idle is many connections that had one request each and then nothing.
+// idle is many connections that carry one request each and then nothing.
 func idle(connections int) scenario {
 	return scenario{
 		name: fmt.Sprintf("idle-%d", connections),
-		about: fmt.Sprintf("Connections that are idle after one small request each: %d. What each holds in the proxy; "+
-			"the kernel's memory is that of the whole machine, so client and origin, which are all there is to direct, are in it.", connections),
+		about: fmt.Sprintf("Connections that are idle after one small request each: %d. Memory and descriptors of the proxy for each; "+
+			"the kernel's memory is that of the whole machine, with client and origin, which are all that direct has.", connections),
 		family: "idle",
 		x:      float64(connections),
 		metrics: []metric{
@@ -32,10 +32,10 @@ func idle(connections int) scenario {
 	}
 }
 
-// settleTime is how long peers have to finish with what was just asked of them.
+// settleTime is how long peers have to finish the work before.
 const settleTime = time.Second
 
-// holding is what a proxy and the kernel hold at a time.
+// holding is what a proxy and the kernel hold at one moment.
 type holding struct {
 	proxy  usage
 	kernel float64 // bytes
@@ -72,14 +72,14 @@ func runIdle(ctx context.Context, b bench, connections int) (measured, error) {
 		c.stop()
 		return measured{}, err
 	}
-	// It also tells whether all of them stayed open.
+	// It fails if a connection did not stay open.
 	if _, err := c.wait(); err != nil {
 		return measured{}, err
 	}
 	return measured{figures: f}, nil
 }
 
-// whileIdle takes the figures while n connections are open.
+// whileIdle measures while n connections are open.
 func whileIdle(ctx context.Context, b bench, before holding, n float64) (figures, error) {
 	if err := pause(ctx, settleTime); err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func (m machine) lines() []string {
 	return []string{
 		fmt.Sprintf("%s, Linux %s, %d × %s, %d MB, %s, congestion control %s",
 			m.Date, m.Kernel, m.CPUs, m.CPU, m.MemoryMB, m.Network, m.CongestionControl),
-		fmt.Sprintf("workers a proxy: %d, %s; the load and the origin run on the same CPUs", m.Workers, pinning),
+		fmt.Sprintf("workers per proxy: %d, %s; the load and the origin run on the same CPUs", m.Workers, pinning),
 		fmt.Sprintf("second opinions: %s, %s", m.Wrk, m.Iperf3),
 	}
 }

@@ -9,24 +9,24 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// What goes on beside the requests of a mix.
+// What runs beside the requests of a mix.
 const (
 	mixConnections = 64
 	mixSlow        = 64
-	mixSlowRate    = 64 << 10 // bytes a second each
+	mixSlowRate    = 64 << 10 // bytes per second each
 	mixBulk        = 8
 	mixBulkBytes   = 1 << 20
-	mixBulkRate    = 150  // a second
+	mixBulkRate    = 150  // per second
 	mixChurn       = 0.05 // of the rate of requests
 )
 
-// mix is all kinds of work at once, each at a rate of its own, so that all
-// peers have the same to do and what differs is how they do it.
+// mix is all kinds of work at once, each at a fixed rate, so that all peers do the
+// same work.
 func mix() scenario {
 	return scenario{
 		name: "mix",
-		about: fmt.Sprintf("At once: requests of %d bytes on %d kept connections at 20 %% of the slowest peer's greatest rate, "+
-			"a %.0fth as many connections a second, %d answers of %d MiB a second, and %d readers that take %d KiB a second each (open loop).",
+		about: fmt.Sprintf("At the same time: requests of %d bytes on %d kept connections at 20 %% of the slowest peer's highest rate, "+
+			"a %.0fth as many connections per second, %d answers of %d MiB per second, and %d readers that take %d KiB per second each (open loop).",
 			smallMessage, mixConnections, 1/mixChurn, mixBulkRate, mixBulkBytes>>20, mixSlow, mixSlowRate>>10),
 		metrics: []metric{
 			{name: "p50 ms", digits: 3},
@@ -72,7 +72,7 @@ func runMix(ctx context.Context, b bench) (m measured, err error) {
 		}
 	}
 
-	// The others begin before the requests and end after them.
+	// The other kinds begin before the requests and end after them.
 	around := b.duration + warmUp + settleTime
 	specs := []traffic.ClientSpec{
 		{Work: traffic.Receive, Connections: mixSlow, ReadRate: mixSlowRate, Target: []string{b.targetOf(source)}},
@@ -122,7 +122,7 @@ func runMix(ctx context.Context, b bench) (m measured, err error) {
 	return m, nil
 }
 
-// stopAll ends clients whose results nobody wants any more.
+// stopAll ends clients whose results are not needed any more.
 func stopAll(clients []*client) {
 	for _, c := range clients {
 		c.stop()

@@ -8,8 +8,8 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// outage is what clients notice of a backend that fails and comes back. Each
-// client is told of on its own: a percentile does not show the few who fail.
+// outage is what clients notice of a backend that fails and comes back. Every
+// client is recorded: a percentile does not show the few that fail.
 type outage struct {
 	// begin makes a backend fail and returns when it has; end brings it back.
 	begin, end func(*member, context.Context) error
@@ -17,19 +17,20 @@ type outage struct {
 	settle   time.Duration // from the start of the proxy until there is load, at least
 	interval time.Duration // of the peers' health checks
 	quiet    time.Duration // from the load until the fault
-	lasts    time.Duration // from there until the end of it
-	rate     float64       // clients a second
+	lasts    time.Duration // from the fault until its end
+	rate     float64       // clients per second
 	patience time.Duration // of a client
 }
 
 const (
-	// outageRate is far below what any peer can do: nobody fails of the load.
+	// outageRate is far below what any peer can do: no client fails because of
+	// the load.
 	outageRate = 1000
 	quietTime  = time.Second
 	patience   = 5 * time.Second
-	// recoveryTime is how long the load goes on when the backend is back.
+	// recoveryTime is how long the load continues after the backend is back.
 	recoveryTime = 4 * time.Second
-	// checkInterval is what the templates say.
+	// checkInterval is that of the templates.
 	checkInterval = 2 * time.Second
 	// victim is the index of the backend that fails.
 	victim = 1
@@ -37,17 +38,17 @@ const (
 
 func outageKill() scenario {
 	return outageScenario("outage-kill", "What clients notice when one backend of three is killed",
-		"What happens when a backend dies: one of three is killed (SIGKILL), so that connections to it are refused, and started again %v later.",
+		"A backend dies: one of three is killed (SIGKILL), so that connections to it are refused, and started again %v later.",
 		outage{begin: (*member).kill, end: (*member).restart, lasts: 5 * time.Second})
 }
 
-// outageStop lasts longer: it takes three checks to notice it. It lasts for no
-// longer than the queue of connections that nobody accepts (listen(2)) has room
-// for a third of them: a full one would be as good as a failed connect.
+// outageStop lasts longer, because three checks have to fail. It ends before the
+// accept queue of the stopped backend (listen(2)) is full: the kernel would then
+// refuse connections, as after outageKill.
 func outageStop() scenario {
 	return outageScenario("outage-stop", "What clients notice when one backend of three stops answering",
-		"What happens when a backend hangs: one of three is stopped (SIGSTOP), so that the kernel accepts connections to it "+
-			"and nobody answers, and goes on (SIGCONT) %v later.",
+		"A backend hangs: one of three is stopped (SIGSTOP), so that the kernel accepts connections to it "+
+			"but no answer comes, and resumes (SIGCONT) %v later.",
 		outage{begin: (*member).suspend, end: (*member).resume, lasts: 12 * time.Second})
 }
 
@@ -56,11 +57,11 @@ func outageScenario(name, title, about string, o outage) scenario {
 	return scenario{
 		name:  name,
 		title: title,
-		about: fmt.Sprintf(about+" Clients come at %d a second all the time (open loop), each with a connection of its own, "+
-			"a request of %d bytes and the patience of %v for the whole answer. "+
-			"Failed are those that connected after the fault, or could not; cut off are those that were connected before. "+
-			"Last bad is when, after the fault, the last client came that failed or waited for more than %v. "+
-			"Recovered is the share of clients that the backend has in the last second, a third if it takes part as before.",
+		about: fmt.Sprintf(about+" %d new clients per second (open loop), each with one connection, "+
+			"one request of %d bytes, and a patience of %v for the whole answer. "+
+			"Failed: clients that connected after the fault, or could not connect. Cut off: clients that were connected before. "+
+			"Last bad: when the last client came that failed or waited for more than %v, in seconds after the fault. "+
+			"Recovered: the backend's share of the clients of the last second, a third if it takes part as before.",
 			o.lasts, outageRate, smallMessage, patience, slowAnswer),
 		metrics: outageMetrics(),
 		proxied: true,
@@ -83,7 +84,7 @@ func outageMetrics() []metric {
 		{name: "generator late max ms", digits: 1},
 	} {
 		// There is no ratio to zero failures, and a count that differs between
-		// rounds is a finding and not noise.
+		// rounds is a finding, not noise.
 		m.uncompared, m.noisy = true, true
 		all = append(all, m)
 	}
@@ -91,13 +92,13 @@ func outageMetrics() []metric {
 }
 
 func (o outage) run(ctx context.Context, b bench) (measured, error) {
-	// So that in each round the fault comes at another time between two checks.
+	// In each round the fault comes at another time between two checks.
 	if err := pause(ctx, o.settle+time.Duration(b.progress*float64(o.interval))); err != nil {
 		return measured{}, err
 	}
 	c, err := b.startClient(ctx, traffic.ClientSpec{
 		Work: traffic.Visit, Rate: o.rate, Timeout: o.patience, Backends: failingBackends,
-		// Everybody could be waiting at once.
+		// All clients could be waiting at once.
 		Connections:  int(o.rate * (o.patience + time.Second).Seconds()),
 		RequestBytes: smallMessage, ResponseBytes: smallMessage, Verify: true,
 	})
@@ -122,7 +123,7 @@ func (o outage) run(ctx context.Context, b bench) (measured, error) {
 	return measured{figures: f, failures: tally.failures, course: &tally.course}, nil
 }
 
-// happen makes m fail when the quiet time is over, and brings it back.
+// happen makes m fail after the quiet time, and later brings it back.
 func (o outage) happen(ctx context.Context, m *member) (at moment, err error) {
 	if err := pause(ctx, o.quiet); err != nil {
 		return at, err

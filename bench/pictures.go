@@ -9,8 +9,8 @@ import (
 	"l4proxy/bench/chart"
 )
 
-// pictures draws what r has figures for, by file name. A picture of which a
-// part was not measured, or was too noisy, is drawn without it.
+// pictures returns the pictures that r has figures for, by file name. Parts that
+// were not measured, or are too noisy, are left out.
 func (r report) pictures() map[string]chart.Picture {
 	all := make(map[string]chart.Picture)
 	for name, curve := range curvesOf {
@@ -33,19 +33,19 @@ func (r report) pictures() map[string]chart.Picture {
 		if panels := result.courses(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Lines{
 				Title:    result.title,
-				Subtitle: "By when clients came. " + r.Machine.short(), X: chart.Axis{Label: "Time since the fault", Unit: "s"}, Panels: panels,
+				Subtitle: "By the time at which clients came. " + r.Machine.short(), X: chart.Axis{Label: "Time since the fault", Unit: "s"}, Panels: panels,
 			}
 		}
 		if panels := result.panels(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Lines{
-				Title:    fmt.Sprintf("%.0f requests per second, for minutes", result.Rate),
+				Title:    fmt.Sprintf("Steady load: %.0f requests per second", result.Rate),
 				Subtitle: r.Machine.short(), X: chart.Axis{Label: "Time", Unit: "s"}, Panels: panels,
 			}
 		}
 	}
 	if groups := r.costs(); len(groups) > 0 {
 		all["costs.svg"] = chart.Bars{
-			Title:    "What the same work costs: less is better",
+			Title:    "Cost of the same work: less is better",
 			Subtitle: "Ratio to the better of HAProxy and nginx. " + r.Machine.short(),
 			Label:    "Cost, relative", Groups: groups, Reference: 1, ReferenceLabel: "the better of HAProxy and nginx",
 		}
@@ -93,7 +93,7 @@ var curvesOf = map[string]curve{
 		chart.Axis{Label: "Prefixes", Scale: chart.Log}, chart.Axis{Label: "Connections per second"}},
 }
 
-// curves returns a peer's points for each peer that has any.
+// curves returns the points of each peer that has any.
 func (r report) curves(c curve) []chart.Series {
 	var all []chart.Series
 	for _, result := range r.Results {
@@ -101,7 +101,7 @@ func (r report) curves(c curve) []chart.Series {
 			continue
 		}
 		for _, row := range result.Rows {
-			s, ok := row.told(c.metric, r.NoiseLimit)
+			s, ok := row.shown(c.metric, r.NoiseLimit)
 			if !ok {
 				continue
 			}
@@ -119,8 +119,8 @@ func (r report) curves(c curve) []chart.Series {
 	return slices.DeleteFunc(all, func(s chart.Series) bool { return len(s.Points) < 2 })
 }
 
-// told is the summary of a metric, unless there is none or it is too noisy.
-func (r row) told(metric string, noiseLimit float64) (summary, bool) {
+// shown returns the summary of a metric, unless there is none or it is too noisy.
+func (r row) shown(metric string, noiseLimit float64) (summary, bool) {
 	samples := r.values(metric)
 	if r.Failed != "" || len(samples) == 0 {
 		return summary{}, false
@@ -129,8 +129,8 @@ func (r row) told(metric string, noiseLimit float64) (summary, bool) {
 	return s, s.spread() <= noiseLimit
 }
 
-// percentiles returns a latency curve for each peer. No interval is drawn:
-// that of the tail would hide the others.
+// percentiles returns a latency curve for each peer, without intervals: those of
+// the tail would hide everything else.
 func (r result) percentiles() []chart.Series {
 	var all []chart.Series
 	for _, row := range r.Rows {
@@ -152,7 +152,7 @@ func (r result) percentiles() []chart.Series {
 	return all
 }
 
-// panels returns what rows with a timeline did over time.
+// panels returns the timelines of the rows that have one.
 func (r result) panels() []chart.Panel {
 	panels := []chart.Panel{
 		{Y: chart.Axis{Label: "Requests per second"}},
@@ -170,7 +170,7 @@ func (r result) panels() []chart.Panel {
 		}
 		for i := range panels {
 			s := chart.Series{Peer: row.Peer}
-			// The first and the last second are not whole ones.
+			// The first and the last second are not complete.
 			for _, at := range row.Timeline[1 : len(row.Timeline)-1] {
 				s.Points = append(s.Points, chart.Point{X: at["seconds"], Y: figure[i](at)})
 			}
@@ -180,12 +180,12 @@ func (r result) panels() []chart.Panel {
 	return slices.DeleteFunc(panels, func(p chart.Panel) bool { return len(p.Series) == 0 })
 }
 
-// courses returns how many clients of each peer fared badly over time, without
-// the panels in which nobody did.
+// courses returns how many clients of each peer failed or were slow over time,
+// without panels in which all is well.
 func (r result) courses() []chart.Panel {
 	panels := []chart.Panel{
-		{Y: chart.Axis{Label: "Clients that failed", Unit: "in 100 ms"}},
-		{Y: chart.Axis{Label: "Clients answered later than 100 ms", Unit: "in 100 ms"}},
+		{Y: chart.Axis{Label: "Failed clients", Unit: "per 100 ms"}},
+		{Y: chart.Axis{Label: "Clients answered after more than 100 ms", Unit: "per 100 ms"}},
 	}
 	for _, row := range r.Rows {
 		if row.Course == nil {
@@ -198,13 +198,13 @@ func (r result) courses() []chart.Panel {
 	return slices.DeleteFunc(panels, func(p chart.Panel) bool { return !slices.ContainsFunc(p.Series, anything) })
 }
 
-// anything tells whether there is more to see of s than that it is 0.
+// anything reports whether s is more than a line at 0.
 func anything(s chart.Series) bool {
 	return slices.ContainsFunc(s.Points, func(p chart.Point) bool { return p.Y != 0 })
 }
 
-// costs are those figures of different scenarios of which less is better, each
-// as a ratio to the best rival's.
+// costs returns figures of several scenarios of which less is better, each as a
+// ratio to the best rival's.
 func (r report) costs() []chart.Group {
 	var groups []chart.Group
 	for _, cost := range []struct{ name, scenario, metric string }{
@@ -230,7 +230,7 @@ func (r report) costs() []chart.Group {
 				continue
 			}
 			bar := chart.Bar{Peer: row.Peer}
-			if s, ok := row.told(cost.metric, r.NoiseLimit); ok {
+			if s, ok := row.shown(cost.metric, r.NoiseLimit); ok {
 				bar.Value, bar.Low, bar.High = s.Median/reference, s.Low/reference, s.High/reference
 			} else {
 				bar.Missing = "too noisy"

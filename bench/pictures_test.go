@@ -85,7 +85,7 @@ func TestCourses(t *testing.T) {
 	}
 	r.Rows = append(r.Rows, row{Peer: "b", Course: &course{From: -1, Until: 1, Bad: []badPart{{Slow: 1}}}})
 	panels := r.courses()
-	if len(panels) != 1 || len(panels[0].Series) != 2 || panels[0].Y.Label != "Clients answered later than 100 ms" {
+	if len(panels) != 1 || len(panels[0].Series) != 2 || panels[0].Y.Label != "Clients answered after more than 100 ms" {
 		t.Errorf("panels %+v, want one with both peers", panels)
 	}
 }

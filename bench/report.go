@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// report is all that a run found.
+// report is the result of a run.
 type report struct {
 	Machine    machine       `json:"machine"`
 	Peers      []peerVersion `json:"peers"`
@@ -28,8 +28,8 @@ type peerVersion struct {
 	Version string `json:"version,omitempty"`
 }
 
-// write writes report.md, report.json and the pictures to dir and the first to w too. It
-// fails, after that, when a rival or one of ours failed.
+// write writes report.md, report.json and the pictures to dir, and report.md to
+// w too. After that it fails if a rival or one of ours failed.
 func (r report) write(dir string, w io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (r report) write(dir string, w io.Writer) error {
 	}
 	for _, result := range r.Results {
 		for _, row := range result.Rows {
-			// That a proxy which nobody is compared with cannot do this is a finding.
+			// A failure of a proxy that is only shown is a finding.
 			if row.Failed != "" && row.Role != shown {
 				return fmt.Errorf("%s: %s failed", result.Scenario, row.Peer)
 			}
@@ -66,8 +66,8 @@ func (r report) write(dir string, w io.Writer) error {
 	return nil
 }
 
-// readReport reads the report in dir. What it leaves out is computed again: the
-// columns of the tables, and the ratios.
+// readReport reads the report in dir. It computes again what report.json leaves
+// out: the columns of the tables, and the ratios.
 func readReport(dir string) (r report, err error) {
 	path := filepath.Join(dir, "report.json")
 	data, err := os.ReadFile(path)
@@ -97,8 +97,8 @@ func readReport(dir string) (r report, err error) {
 	return r, nil
 }
 
-// keep takes over what the report in dir, if there is one, says of scenarios
-// that this one did not measure, in the order of all.
+// keep adds to r the scenarios of the report in dir, if there is one, that r did
+// not measure, in the order of all scenarios.
 func (r *report) keep(dir string) error {
 	old, err := readReport(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -139,11 +139,11 @@ func (r report) markdown() string {
 	for _, line := range r.Missing {
 		fmt.Fprintf(&b, "- left out: %s\n", line)
 	}
-	fmt.Fprintf(&b, "\nMedians of interleaved rounds with (the median's confidence interval of at least 93 %%; "+
-		"with eight rounds or fewer it is least–greatest, and of fewer than five less certain; "+
-		"in outages always least–greatest). Ratios are to the rival with the best median, "+
-		"round by round, then the median; for all but rates less is better. "+
-		"Where the interval is wider than %g of the median, \"too noisy\" stands instead of the figure.\n", r.NoiseLimit)
+	fmt.Fprintf(&b, `
+- Figures are medians of interleaved rounds, each with its confidence interval of at least 93 %%. With eight rounds or fewer, and always in outages, the interval is least–greatest; with fewer than five rounds it is less certain.
+- Ratios are to the rival with the better median, round by round, then the median. Less is better, except for rates.
+- "too noisy": the interval is wider than %g of the median.
+`, r.NoiseLimit)
 	for _, result := range r.Results {
 		result.markdown(&b, r.NoiseLimit)
 	}
@@ -153,7 +153,7 @@ func (r report) markdown() string {
 func (r result) markdown(b *strings.Builder, limit float64) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n", r.Scenario, r.about)
 	if r.Rate > 0 {
-		fmt.Fprintf(b, "Rate: %.0f a second.\n", r.Rate)
+		fmt.Fprintf(b, "Rate: %.0f per second.\n", r.Rate)
 	}
 	if r.Rounds > 0 {
 		fmt.Fprintf(b, "Rounds: %d of %s", r.Rounds, r.Duration)
@@ -189,7 +189,7 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 	}
 	for i, row := range slices.DeleteFunc(slices.Clone(r.Rows), func(row row) bool { return len(row.Failures) == 0 }) {
 		if i == 0 {
-			b.WriteString("\nHow clients failed or were cut off, in all rounds together:\n\n")
+			b.WriteString("\nHow clients failed or were cut off, over all rounds:\n\n")
 		}
 		fmt.Fprintf(b, "- %s: %s\n", row.Peer, kinds(row.Failures))
 	}
@@ -206,8 +206,8 @@ func (r row) cell(m metric, limit float64) string {
 	return cell(summarize(samples), true, m.digits, limit)
 }
 
-// cell formats a figure, withholding one that is too noisy. What is 0 but for
-// the last digit shown has no noise to speak of.
+// cell formats a figure, or says that it is too noisy. A figure whose interval is
+// within the last digit shown is not noisy, however small it is.
 func cell(s summary, ok bool, digits int, limit float64) string {
 	if !ok {
 		return "–"
@@ -219,7 +219,7 @@ func cell(s summary, ok bool, digits int, limit float64) string {
 	return fmt.Sprintf("%.*f %s", digits, s.Median, interval)
 }
 
-// lastDigit returns the value of the last of so many digits after the point.
+// lastDigit returns the value of the last digit after the point.
 func lastDigit(digits int) float64 {
 	value := 1.0
 	for range digits {

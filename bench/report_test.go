@@ -86,7 +86,7 @@ About it.
 	}
 }
 
-// Counts of an outage are told as they are, and how clients failed.
+// Counts of an outage are shown as they are, and how clients failed.
 func TestMarkdownOfCounts(t *testing.T) {
 	r := result{Scenario: "made-up", scenario: scenario{about: "About it.", metrics: []metric{{name: "failed", uncompared: true, noisy: true}}}}
 	for peer, failed := range map[string][]float64{"a": {0, 0}, "l4proxy": {0, 7}} {
@@ -115,7 +115,7 @@ About it.
 | a | 0 (0–0) |
 | l4proxy | 4 (0–7) |
 
-How clients failed or were cut off, in all rounds together:
+How clients failed or were cut off, over all rounds:
 
 - l4proxy: 7 times closed; 7 times none
 `
@@ -167,15 +167,17 @@ func TestMoreRoundsTellAFigure(t *testing.T) {
 
 func TestReportSaysWhatItsIntervalsAre(t *testing.T) {
 	want := `
-Medians of interleaved rounds with (the median's confidence interval of at least 93 %; with eight rounds or fewer it is least–greatest, and of fewer than five less certain; in outages always least–greatest). Ratios are to the rival with the best median, round by round, then the median; for all but rates less is better. Where the interval is wider than 0.25 of the median, "too noisy" stands instead of the figure.
+- Figures are medians of interleaved rounds, each with its confidence interval of at least 93 %. With eight rounds or fewer, and always in outages, the interval is least–greatest; with fewer than five rounds it is less certain.
+- Ratios are to the rival with the better median, round by round, then the median. Less is better, except for rates.
+- "too noisy": the interval is wider than 0.25 of the median.
 `
 	if got := (report{NoiseLimit: 0.25}).markdown(); !strings.HasSuffix(got, want) {
 		t.Errorf("got:%s\nwant:%s", got, want)
 	}
 }
 
-// A report that was written when the whole range stood beside each ratio is
-// kept with the intervals of its samples.
+// Earlier reports have ratios, whose intervals were whole ranges, and samples as
+// a list of figures. The ratios are computed again.
 func TestReportKeepsAnOlderReport(t *testing.T) {
 	dir := t.TempDir()
 	older := `{"machine": {"date": "2026-01-02"}, "results": [{"scenario": "request-1", "rows": [

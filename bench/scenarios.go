@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// scenarios are all there are, in the order of the report.
+// scenarios returns all scenarios, in the order of the report.
 func scenarios() []scenario {
 	var all []scenario
 	for _, connections := range []int{1, 16, 64, 512, 4000} {
@@ -33,13 +33,13 @@ func scenarios() []scenario {
 		all = append(all, manyPrefixes(prefixes))
 	}
 	all = append(all, startUp(10_000), mix(), outageKill(), outageStop())
-	// Second opinions: the same kinds of work from tools of others.
+	// Second opinions: the same kinds of work from other tools.
 	all = append(all, http(64), http(512), httpClose(), redis(), iperf(1), iperf(8))
 	return append(all, sustained(10*time.Minute))
 }
 
-// quick are those that "make bench" measures: what a change of the data plane
-// shows in first.
+// quick are the scenarios of "make bench": a change of the data plane shows in
+// these first.
 var quick = []string{"request-64", "request-512", "connection-64", "bulk-1", "idle-4000"}
 
 // request is small messages on kept connections.
@@ -76,20 +76,20 @@ func latency(percent int) scenario {
 	const connections, bytes = 64, 128
 	return scenario{
 		name: fmt.Sprintf("latency-%d", percent),
-		about: fmt.Sprintf("Requests of %d bytes on %d kept connections at %d %% of the slowest peer's greatest rate (open loop).",
+		about: fmt.Sprintf("Requests of %d bytes on %d kept connections at %d %% of the slowest peer's highest rate (open loop).",
 			bytes, connections, percent),
 		family:  "latency",
 		x:       float64(percent),
 		metrics: latencyMetrics(),
 		share:   float64(percent) / 100,
-		// A percentile of a second or two is that of its worst moment.
+		// In a second or two, the worst moment decides the percentiles.
 		atLeast: 5 * time.Second,
 		origin:  answering(bytes, bytes),
 		run:     requests(connections, bytes, bytes),
 	}
 }
 
-// connection is a connection a request.
+// connection is a new connection for each request.
 func connection(clients int) scenario {
 	return scenario{
 		name:    fmt.Sprintf("connection-%d", clients),
@@ -102,7 +102,7 @@ func connection(clients int) scenario {
 	}
 }
 
-// manyBackends is connections to a pool of so many backends.
+// manyBackends is connections to a pool of n backends.
 func manyBackends(n int) scenario {
 	s := connection(64)
 	s.name = fmt.Sprintf("backends-%d", n)
@@ -112,7 +112,7 @@ func manyBackends(n int) scenario {
 	return s
 }
 
-// manyPrefixes is connections through an access control list of so many.
+// manyPrefixes is connections through an access control list of n prefixes.
 func manyPrefixes(n int) scenario {
 	s := connection(64)
 	s.name = fmt.Sprintf("prefixes-%d", n)

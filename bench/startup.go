@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// startUp is how long a peer takes from its start until it listens.
+// startUp measures the time from a peer's start until it listens.
 func startUp(backends int) scenario {
 	return scenario{
 		name:  fmt.Sprintf("start-%d", backends),
@@ -21,7 +21,7 @@ func startUp(backends int) scenario {
 		origin:  answering(smallMessage, smallMessage),
 		run: func(_ context.Context, b bench) (measured, error) {
 			if b.ready == 0 {
-				return measured{}, errors.New("nobody took the time of its start")
+				return measured{}, errors.New("the peer has no start time")
 			}
 			memory, err := memoryOf(b.pid)
 			if err != nil {

@@ -8,12 +8,12 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// sustained is an even load for so long that what grows is seen to grow.
+// sustained is a steady load for d, long enough to see whether something grows.
 func sustained(d time.Duration) scenario {
 	const connections, bytes = 64, 1024
 	return scenario{
 		name:  "sustained",
-		about: fmt.Sprintf("Requests of %d bytes on %d kept connections at 30 %% of the slowest peer's greatest rate, for %v at least (open loop).", bytes, connections, d),
+		about: fmt.Sprintf("Requests of %d bytes on %d kept connections at 30 %% of the slowest peer's highest rate, for at least %v (open loop).", bytes, connections, d),
 		metrics: []metric{
 			{name: "requests/s", uncompared: true},
 			{name: "p99 ms", digits: 3},

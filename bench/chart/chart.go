@@ -80,7 +80,7 @@ func check(all []Series, x, y Axis) error {
 		for i, p := range s.Points {
 			err := checkPoint(p, x, y)
 			if err == nil && i > 0 && p.X <= s.Points[i-1].X {
-				err = fmt.Errorf("X %v after %v", p.X, s.Points[i-1].X)
+				err = fmt.Errorf("x is %v after %v", p.X, s.Points[i-1].X)
 			}
 			if err != nil {
 				return fmt.Errorf("series %q: point %d: %w", s.Peer, i, err)

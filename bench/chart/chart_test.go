@@ -39,7 +39,7 @@ func TestWhatCannotBeDrawnIsAnError(t *testing.T) {
 		`series "a": point 0: {X:NaN`:     lines(linear, one(linear, Point{X: nan, Y: 1})),
 		`series "a": point 1: {X:2 Y:+I`:  lines(linear, one(linear, Point{X: 1, Y: 1}, Point{X: 2, Y: inf})),
 		`High:+Inf} is not finite`:        lines(linear, one(linear, Point{X: 1, Y: 1, Low: 1, High: inf})),
-		`point 1: X 1 after 1`:            lines(linear, one(linear, Point{X: 1, Y: 1}, Point{X: 1, Y: 2})),
+		`point 1: x is 1 after 1`:         lines(linear, one(linear, Point{X: 1, Y: 1}, Point{X: 1, Y: 2})),
 		`{X:-1 Y:1 Low:0 High:0} on a l`:  lines(log, one(linear, Point{X: -1, Y: 1})),
 		`{X:1 Y:0 Low:0 High:0} on a lo`:  lines(linear, one(log, Point{X: 1})),
 		`{X:1 Y:1 Low:0 High:2} on a lo`:  lines(linear, one(log, Point{X: 1, Y: 1, High: 2})),
