@@ -41,7 +41,7 @@ func TestNobodyIsAClient(t *testing.T) {
 	within := netip.MustParsePrefix("16.0.0.0/4")
 	seen := make(map[netip.Addr]bool, mostPrefixes)
 	for i := range mostPrefixes - 1 {
-		prefix := nobody(i)
+		prefix := unused(i)
 		if prefix != prefix.Masked() || prefix.Bits() < 24 || !within.Contains(prefix.Addr()) {
 			t.Fatalf("prefix %d is %v", i, prefix)
 		}

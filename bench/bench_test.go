@@ -66,7 +66,7 @@ func TestMeasureRounds(t *testing.T) {
 	if rate := r.Rows[0].Samples[0]["requests/s"]; rate <= 0 {
 		t.Errorf("%v requests/s", rate)
 	}
-	if want := "broken ended at start: it printed nothing"; r.Rows[1].Failed != want {
+	if want := "broken ended while starting: no output"; r.Rows[1].Failed != want {
 		t.Errorf("the broken peer failed with %q, want %q", r.Rows[1].Failed, want)
 	}
 }

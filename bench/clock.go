@@ -37,7 +37,7 @@ func (c *clock) stop() (spent, error) {
 	return spent{c.pid != 0, now.proxy.minus(c.proxy), now.machine - c.machine}, nil
 }
 
-// add adds what each of n units took, in microseconds, to f.
+// add adds the CPU time per unit, in microseconds, of n units to f.
 func (s spent) add(f figures, unit string, n float64) {
 	f["machine CPU µs/"+unit] = s.machine * 1e6 / n
 	if s.proxied {

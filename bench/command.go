@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// commands are what the driver runs of this program in processes of their own,
-// where a place wants them: "bench NAME ARGUMENT...". Each is given what comes
-// after its name, and ends when ctx does.
+// commands are the parts of this program that it runs in processes of their own,
+// perhaps in another network namespace: "bench NAME ARGUMENT...". They get the
+// arguments, and end when ctx does.
 var commands = map[string]func(ctx context.Context, args []string) error{
 	clientCommand: runClientCommand,
 	originCommand: runOriginCommand,
@@ -18,9 +18,9 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"verify":      runVerify,
 }
 
-// runCommand runs the command that args begin with until it ends or SIGINT or
-// SIGTERM comes, and returns its exit code. ok is false where they begin with
-// none, which is how a person starts the program.
+// runCommand runs the command that args begin with, until it ends or SIGINT or
+// SIGTERM comes, and returns its exit code. ok is false if args begin with no
+// command.
 func runCommand(args []string) (code int, ok bool) {
 	if len(args) == 0 {
 		return 0, false

@@ -6,19 +6,18 @@ import (
 	"l4proxy/bench/chart"
 )
 
-// course is how many clients fared badly over time, by when they came, in
+// course is how many clients failed or were slow over time, by when they came, in
 // seconds after a fault.
 type course struct {
 	From  float64 `json:"from"`
 	Until float64 `json:"until"`
-	// Bad are the parts of a second in which any such client came, in order.
+	// Bad are the parts of a second in which such clients came, in order.
 	Bad []badPart `json:"bad,omitempty"`
 }
 
-// badPart is one of [partsASecond].
+// badPart is one part of a second, of which there are [partsASecond].
 type badPart struct {
-	// Part is the number of it, counted from the fault; before that it is
-	// negative.
+	// Part counts from the fault; before it, Part is negative.
 	Part   int `json:"part"`
 	Failed int `json:"failed,omitempty"`
 	Slow   int `json:"slow,omitempty"`
@@ -28,7 +27,7 @@ const partsASecond = 10
 
 func partOf(seconds float64) int { return int(math.Floor(seconds * partsASecond)) }
 
-// add counts a client that failed or else was slow. Clients are added in the
+// add counts a client that failed, or else was slow. Clients must be added in the
 // order in which they came.
 func (c *course) add(seconds float64, failed bool) {
 	part := partOf(seconds)
@@ -43,8 +42,8 @@ func (c *course) add(seconds float64, failed bool) {
 	}
 }
 
-// points are the two curves of c: the clients that failed and the slow ones, in
-// each part of a second.
+// points returns the two curves of c: failed and slow clients in each part of a
+// second.
 func (c *course) points() (failed, slow []chart.Point) {
 	bad := c.Bad
 	for part := partOf(c.From); float64(part) < c.Until*partsASecond; part++ {

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// runEcho is the origin that every peer is verified with. Its argument is the
-// address it listens on. It serves until ctx ends.
+// runEcho is the origin with which every peer is verified. Its argument is the
+// address to listen on. It serves until ctx ends.
 func runEcho(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return errors.New("usage: echo LISTEN")
@@ -55,7 +55,7 @@ func (e *echo) serve() {
 		e.conns[conn] = struct{}{}
 		e.mu.Unlock()
 		e.group.Go(func() {
-			// How a connection ends is the other side's to judge.
+			// The client checks how a connection ends.
 			_, _ = io.Copy(conn, conn)
 			conn.Close()
 			e.mu.Lock()

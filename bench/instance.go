@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// instance is a peer in service.
+// instance is a running peer.
 type instance struct {
-	pid   int           // 0 where there is no process
+	pid   int           // 0 if it is no process
 	ready time.Duration // from the start of that process until it listened
 	end   func() error
 }
 
-// startVerified puts p into service before an echo server, which is gone again
-// when it returns, and passes bytes through both to b's target. Where there is
-// an access control list, it also sees that somebody else is turned away.
+// startVerified starts p in front of an echo server, which it stops before it
+// returns, and passes bytes through both to b's target. With an access control
+// list, it also checks that a client that is not on it is refused.
 func (l *lab) startVerified(ctx context.Context, p peer, set setup, b bench) (inst instance, err error) {
 	echo, err := l.startEchoOrigin(ctx, b.setup)
 	if err != nil {
@@ -29,7 +29,7 @@ func (l *lab) startVerified(ctx context.Context, p peer, set setup, b bench) (in
 		return instance{}, err
 	}
 	if err := l.verify(ctx, b.target); err != nil {
-		return instance{}, errors.Join(fmt.Errorf("%s does not pass bytes on unharmed: %w", p.name, err), inst.end())
+		return instance{}, errors.Join(fmt.Errorf("%s does not pass bytes unchanged: %w", p.name, err), inst.end())
 	}
 	if set.Prefixes > 0 {
 		if err := l.verify(ctx, "-refused", "-from", l.place.strangers.host(0), b.target); err != nil {
@@ -39,7 +39,7 @@ func (l *lab) startVerified(ctx context.Context, p peer, set setup, b bench) (in
 	return inst, nil
 }
 
-// serve puts p into service.
+// serve starts p.
 func (l *lab) serve(ctx context.Context, p peer, set setup) (instance, error) {
 	if p.command == nil {
 		if p.translated {
@@ -63,8 +63,7 @@ func (l *lab) serve(ctx context.Context, p peer, set setup) (instance, error) {
 	return instance{pid: proxy.pid(), ready: ready, end: func() error { proxy.stop(); return nil }}, nil
 }
 
-// translate has the kernel send what comes to the proxy's address on to the
-// origin's.
+// translate makes the kernel rewrite the proxy's address to the origin's.
 func (l *lab) translate(ctx context.Context, set setup) (instance, error) {
 	nft, err := findTool("nft")
 	if err != nil {
@@ -78,11 +77,11 @@ func (l *lab) translate(ctx context.Context, set setup) (instance, error) {
 		return instance{}, err
 	}
 	inst := instance{end: func() error {
-		// Not with ctx: the rules must not outlive an interrupted measurement.
+		// Not with ctx: an interrupted measurement must not leave the rules behind.
 		return runAt(context.Background(), l.place.proxy(), nft, "delete", "table", "ip", "bench")
 	}}
-	// The kernel would remember a connection for two minutes after its end, and
-	// at most nf_conntrack_max of them, which some seconds of load reach.
+	// By default the kernel remembers a connection for two minutes after its end,
+	// and a few seconds of load would reach nf_conntrack_max.
 	const seconds = 5
 	if err := setSysctl(ctx, l.place.proxy(), "net/netfilter/nf_conntrack_tcp_timeout_time_wait", seconds); err != nil {
 		return instance{}, errors.Join(err, inst.end())
@@ -115,8 +114,8 @@ func (l *lab) verify(ctx context.Context, args ...string) error {
 	return runAt(ctx, l.place.client(), append([]string{self, "verify"}, args...)...)
 }
 
-// runAt runs a command behind what leads to a site. What it printed is in the
-// error.
+// runAt runs a command with a prefix that leads to a site. An error contains its
+// output.
 func runAt(ctx context.Context, within []string, argv ...string) error {
 	argv = append(within, argv...)
 	if output, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {

@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// iperf is what bulk measures, told by iperf3.
+// iperf is the work of bulk, measured with iperf3.
 func iperf(streams int) scenario {
 	return scenario{
 		name:  fmt.Sprintf("iperf3-%d", streams),

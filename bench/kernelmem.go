@@ -12,8 +12,8 @@ import (
 // page tables, and TCP's queues. Caches are included, so only the growth of the
 // figure means something, and only while the machine does nothing else.
 //
-// Small segments count twice, as TCP's and as objects. An idle connection has
-// none.
+// Small segments count twice, as TCP's and as objects. Idle connections hold no
+// segments.
 func kernelMemory() (float64, error) {
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {

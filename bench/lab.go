@@ -7,9 +7,8 @@ import (
 	"strconv"
 )
 
-// lab is where one measurement after the other takes place: a place, two ports,
-// one for the proxy, one for the origin behind it, and a directory for what
-// they write.
+// lab is where the measurements run, one after the other: a place, a port for the
+// proxy, one for the origin behind it, and a directory for their files.
 type lab struct {
 	options
 	place       *place
@@ -17,29 +16,29 @@ type lab struct {
 	proxyPort   int
 	backendPort int
 	moreFronts  [moreFronts]ports
-	// failingPorts are those of backends that are processes of their own.
+	// failingPorts are the ports of backends that are processes of their own.
 	failingPorts [failingBackends]int
 	runs         int     // measurements so far
-	slowestRate  float64 // requests a second of the slowest proxy, once it is known
-	progress     float64 // through a scenario's rounds, from 0 to 1
+	slowestRate  float64 // requests per second of the slowest proxy, once it is known
+	progress     float64 // of a scenario's rounds, from 0 to 1
 }
 
-// moreFronts is how many fronts there can be beside the first.
+// moreFronts is the most fronts beside the first.
 const moreFronts = 3
 
 // ports are those of one front: of the proxy, and of the origin behind it.
 type ports struct{ proxy, backend int }
 
-// front returns what the proxy is configured with. All of an origin's addresses
-// are one machine's, so one will do.
+// front returns the configuration of the proxy. All addresses of an origin belong
+// to one machine, so one is enough.
 func (p ports) front(origins site) front {
 	return front{everywhere(p.proxy), []string{net.JoinHostPort(origins.host(0), strconv.Itoa(p.backend))}}
 }
 
-// newLab returns a lab on loopback. Before the first measurement the caller may
-// put it into another place.
+// newLab returns a lab on loopback. The caller may move it to another place before
+// the first measurement.
 func newLab(dir string, o options) (*lab, error) {
-	// A directory that is only root's is none for an nginx worker.
+	// nginx's workers, which are not root, must be able to use it.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -62,8 +61,8 @@ func newLab(dir string, o options) (*lab, error) {
 	return l, nil
 }
 
-// offers returns those of peers that there are in the lab's place, and a line
-// for each that is not.
+// offers returns the peers that the lab's place has, and a line for each other
+// one.
 func (l *lab) offers(peers []peer) (here []peer, missing []string) {
 	for _, p := range peers {
 		if why := p.lacks(l.place, size{}); why != "" {
@@ -75,8 +74,8 @@ func (l *lab) offers(peers []peer) (here []peer, missing []string) {
 	return here, missing
 }
 
-// freePort returns the first port from first on that can be bound. It stays
-// below the range from which connections get theirs (ip_local_port_range).
+// freePort returns the first free port from first on, below the range of ephemeral
+// ports (ip_local_port_range).
 func freePort(first int) (int, error) {
 	for port := first; port < 32768; port++ {
 		listener, err := net.Listen("tcp4", ":"+strconv.Itoa(port))

@@ -11,13 +11,12 @@ import (
 	"syscall"
 )
 
-// listening reports whether a TCP socket in the network namespace of process
-// pid listens on port, on whatever address.
+// listening reports whether a TCP socket in the network namespace of process pid
+// listens on port, on any address.
 func listening(pid, port int) (bool, error) {
 	for _, name := range []string{"tcp", "tcp6"} {
 		up, err := listensIn(fmt.Sprintf("/proc/%d/net/%s", pid, name), port)
-		// A kernel without IPv6 has no tcp6; a process that has ended has no
-		// network any more.
+		// A kernel without IPv6 has no tcp6, a process that has ended no network.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ESRCH) {
 			continue
 		}
@@ -37,11 +36,11 @@ func listensIn(path string, port int) (bool, error) {
 	return hasListener(table, port)
 }
 
-// hasListener looks through a table as in proc_pid_net(5): the second field is
-// the local address in hexadecimal, the fourth the state, 0A for LISTEN. It
-// reads no further than the listening sockets, which come first
+// hasListener searches a table as in proc_pid_net(5): the second field is the
+// local address in hexadecimal, the fourth the state, 0A for LISTEN. It stops
+// after the listening sockets, which come first
 // (Documentation/networking/proc_net_tcp.rst): ten thousands of connections in
-// TIME_WAIT may follow, and the table is asked for every millisecond.
+// TIME_WAIT may follow, and the table is read every millisecond.
 func hasListener(table io.Reader, port int) (bool, error) {
 	suffix := fmt.Sprintf(":%04X", port)
 	lines := bufio.NewScanner(table)

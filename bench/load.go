@@ -17,23 +17,22 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// warmUp is how long load is on before it counts: congestion windows grow, and
-// every peer has the memory that it will want.
+// warmUp is the time under load before anything counts: congestion windows grow,
+// and every peer gets the memory that it needs.
 const warmUp = 500 * time.Millisecond
 
-// The hidden commands of this program that generate and answer load in
-// processes of their own, so that what they use is told apart from what the
-// driver uses.
+// The hidden commands of this program that generate and answer load in processes
+// of their own, so that their CPU time is known.
 const (
 	clientCommand = "client"
 	originCommand = "origin"
 )
 
-// measuring is the line with which a client says that what follows counts.
+// measuring is the line that a client prints when it begins to count.
 const measuring = "measuring"
 
-// runClientCommand generates load. It prints [measuring] when it begins to
-// count, and what it found as a line of JSON.
+// runClientCommand generates load. It prints [measuring] when it begins to count,
+// and at the end its result as a line of JSON.
 func runClientCommand(ctx context.Context, args []string) error {
 	var spec traffic.ClientSpec
 	if err := parseSpec(args, &spec); err != nil {
@@ -47,7 +46,7 @@ func runClientCommand(ctx context.Context, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(result)
 }
 
-// runOriginCommand answers load until it is told to end.
+// runOriginCommand answers load until ctx ends.
 func runOriginCommand(ctx context.Context, args []string) error {
 	var spec traffic.OriginSpec
 	if err := parseSpec(args, &spec); err != nil {
@@ -64,13 +63,13 @@ func parseSpec(args []string, spec any) error {
 	return json.Unmarshal([]byte(args[0]), spec)
 }
 
-// argument is a spec as that argument.
+// argument returns a spec as that argument.
 func argument(spec any) (string, error) {
 	data, err := json.Marshal(spec)
 	return string(data), err
 }
 
-// client is load under way.
+// client is a running load generator.
 type client struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
@@ -78,7 +77,7 @@ type client struct {
 	errors bytes.Buffer
 }
 
-// startClient starts load on b and returns when it counts.
+// startClient starts load on b and returns when it begins to count.
 func (b bench) startClient(ctx context.Context, spec traffic.ClientSpec) (*client, error) {
 	if spec.Target == nil {
 		spec.Target = []string{b.target}
@@ -113,13 +112,13 @@ func (b bench) startClient(ctx context.Context, spec traffic.ClientSpec) (*clien
 	}
 	if line, err := c.out.ReadString('\n'); err != nil || strings.TrimSpace(line) != measuring {
 		c.stop()
-		return nil, fmt.Errorf("the load generator does not begin: %s", c.said())
+		return nil, fmt.Errorf("the load generator did not start: %s", c.stderr())
 	}
 	return c, nil
 }
 
-// wait returns what the client found, when it has ended. That an operation
-// failed is an error.
+// wait returns the client's result when it has ended. A failed operation is an
+// error.
 func (c *client) wait() (traffic.ClientResult, error) {
 	result, err := c.outcome()
 	if err == nil && result.Failed > 0 {
@@ -128,25 +127,25 @@ func (c *client) wait() (traffic.ClientResult, error) {
 	return result, err
 }
 
-// outcome is like wait where failures are findings.
+// outcome is like wait, but failed operations are no error.
 func (c *client) outcome() (traffic.ClientResult, error) {
 	var result traffic.ClientResult
 	fault := json.NewDecoder(c.out).Decode(&result)
 	err := c.cmd.Wait()
 	c.cancel()
 	if err != nil || fault != nil {
-		return result, fmt.Errorf("load generator: %w: %s", errors.Join(err, fault), c.said())
+		return result, fmt.Errorf("load generator: %w: %s", errors.Join(err, fault), c.stderr())
 	}
 	return result, nil
 }
 
-// stop ends the client before its time.
+// stop ends the client early.
 func (c *client) stop() {
 	c.cancel()
-	_ = c.cmd.Wait() // how it ended is of no interest any more
+	_ = c.cmd.Wait() // it was killed
 }
 
-func (c *client) said() string { return strings.TrimSpace(c.errors.String()) }
+func (c *client) stderr() string { return strings.TrimSpace(c.errors.String()) }
 
 func kinds(failures map[string]uint64) string {
 	var all []string
@@ -156,8 +155,8 @@ func kinds(failures map[string]uint64) string {
 	return strings.Join(all, "; ")
 }
 
-// load puts load on b and measures what of it got through, how fast, and what
-// it cost. unit names an operation.
+// load puts load on b and measures how much got through, how fast, and the CPU
+// time. unit is the name of an operation.
 func (b bench) load(ctx context.Context, unit string, spec traffic.ClientSpec) (measured, error) {
 	result, used, err := b.drive(ctx, spec, b.pid)
 	if err != nil {
@@ -172,8 +171,8 @@ func (b bench) load(ctx context.Context, unit string, spec traffic.ClientSpec) (
 	return measured{figures: f}, nil
 }
 
-// drive puts load on b until it is over, and tells what each of the processes
-// used while it counted.
+// drive puts load on b until it is over, and returns what each of the processes
+// used in the measured part.
 func (b bench) drive(ctx context.Context, spec traffic.ClientSpec, pids ...int) (traffic.ClientResult, []spent, error) {
 	var none traffic.ClientResult
 	c, err := b.startClient(ctx, spec)
@@ -211,8 +210,7 @@ func addLatency(f figures, result traffic.ClientResult) {
 	f["generator CPU %"] = result.CPUSeconds / result.Seconds * 100
 }
 
-// startOrigin starts the server of a kind of work, on the address of b's
-// backends.
+// startOrigin starts the origin of a kind of work on the address of b's backends.
 func (b bench) startOrigin(spec traffic.OriginSpec) (*process, error) {
 	return b.startOriginOn(b.setup.Listen, b.setup.Dir, spec)
 }

@@ -18,7 +18,7 @@ type machine struct {
 	CPU               string `json:"cpu"`
 	CPUs              int    `json:"cpus"`
 	MemoryMB          int    `json:"memory_mb"`
-	Network           string `json:"network"` // loopback, unless the caller says otherwise
+	Network           string `json:"network"` // loopback, unless the caller changes it
 	CongestionControl string `json:"congestion_control"`
 	Workers           int    `json:"workers"`
 	Wrk               string `json:"wrk"`
@@ -55,13 +55,13 @@ func describeMachine(ctx context.Context, o options) machine {
 	return m
 }
 
-// kernelVersion is a release without what its builder added after a hyphen.
+// kernelVersion returns a release without the distributor's suffix after the hyphen.
 func kernelVersion(release string) string {
 	version, _, _ := strings.Cut(release, "-")
 	return version
 }
 
-// short is the machine in the subtitle of a picture.
+// short describes the machine in the subtitle of a picture.
 func (m machine) short() string {
 	return fmt.Sprintf("%d × %s, Linux %s, %s, %s.", m.CPUs, m.CPU, m.Kernel, m.Network, m.Date)
 }

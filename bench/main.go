@@ -1,9 +1,9 @@
 // Command bench compares l4proxy with HAProxy and nginx on the same work.
 //
-// It drives binaries from outside and imports nothing of l4proxy: each peer is
-// a process with a configuration file written from a template in peers/, with
-// the same number of workers and nothing logged. See README.md for the method
-// and for what the figures do not show.
+// It drives binaries from outside and uses none of the proxy's code: each peer is
+// a process with a configuration file written from a template in peers/, the same
+// number of workers and no log. README.md describes the method and what the
+// figures do not show.
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options are those of the command line.
 type options struct {
 	scenarios  []string
 	peers      []string
@@ -46,16 +46,16 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	flags.SetOutput(output)
 	flags.StringVar(&scenarios, "scenario", strings.Join(quick, ","), "comma-separated, or all: "+strings.Join(scenarioNames(), ", "))
 	flags.StringVar(&peers, "peers", "all", "comma-separated, or all: "+strings.Join(peerNames(), ", "))
-	flags.StringVar(&engines, "engine", "io_uring,epoll", "comma-separated engines of l4proxy, each a peer")
+	flags.StringVar(&engines, "engine", "io_uring,epoll", "comma-separated engines of l4proxy, one peer for each")
 	flags.StringVar(&o.l4proxy, "l4proxy", "./l4proxy", "the `binary` to measure")
 	flags.StringVar(&o.plainProxy, "plainproxy", besideThis("plainproxy"), "the `binary` of the peer tcpproxy")
-	flags.IntVar(&o.rounds, "rounds", 5, "measurements of each peer")
-	flags.IntVar(&o.workers, "workers", runtime.NumCPU(), "event loops, threads or processes of each peer")
+	flags.IntVar(&o.rounds, "rounds", 5, "measurements per peer")
+	flags.IntVar(&o.workers, "workers", runtime.NumCPU(), "event loops, threads or processes per peer")
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "length of one measurement")
-	flags.Float64Var(&o.noise, "noise", 0.4, "width of the confidence interval, in parts of the median, above which a figure is withheld as too noisy")
+	flags.Float64Var(&o.noise, "noise", 0.4, "a figure is too noisy if its confidence interval is wider than this part of the median")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "out"), "`directory` for the report and its pictures")
-	flags.BoolVar(&o.keep, "keep", false, "keep what the report in -out says of other scenarios")
-	flags.BoolVar(&o.redraw, "redraw", false, "measure nothing: write tables and pictures anew from the report.json in -out")
+	flags.BoolVar(&o.keep, "keep", false, "keep the other scenarios of the report in -out")
+	flags.BoolVar(&o.redraw, "redraw", false, "measure nothing, but rewrite the tables and pictures in -out from its report.json")
 	flags.StringVar(&o.network, "network", loopback, "where load, proxy and origin run: loopback, or namespaces (needs root)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -64,7 +64,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if o.rounds < 1 || o.workers < 1 || o.duration < time.Second {
-		return o, fmt.Errorf("at least 1 round, 1 worker and 1s")
+		return o, fmt.Errorf("-rounds and -workers must be at least 1, -duration at least 1s")
 	}
 	o.scenarios = strings.Split(scenarios, ",")
 	if scenarios == "all" {
@@ -173,8 +173,8 @@ func run(ctx context.Context, o options) error {
 	return report.write(o.out, os.Stdout)
 }
 
-// raiseFileLimit lifts the soft limit of open files to the hard one, for this
-// process and, unlike what the runtime does at start, for its children.
+// raiseFileLimit raises the soft limit of open files to the hard one. Unlike what
+// the runtime does at start, that is for children too.
 func raiseFileLimit() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -11,42 +11,41 @@ import (
 	"time"
 )
 
-// size is how much a peer has to know.
+// size is what a scenario demands of a peer's configuration.
 type size struct {
-	backends int // 0: the usual few
-	prefixes int // of its access control list; 0: it has none
-	more     int // listeners beside the first one, each with a pool of its own; at most moreFronts
-	// failing is set where the backends are failingBackends processes of their
-	// own, one of which is going to fail.
+	backends int // 0: usualBackends
+	prefixes int // of the access control list; 0: no list
+	more     int // further listeners, each with a pool of its own; at most moreFronts
+	// failing is set if the backends are processes of their own, failingBackends of
+	// them, one of which is going to fail.
 	failing bool
 }
 
-// bench is one measurement of one peer: what a scenario is given.
+// bench is one measurement of one peer, for a scenario to run.
 type bench struct {
 	dir      string
 	place    *place
 	target   string  // host:port for the load
 	more     []ports // the fronts beside the first
 	setup    setup   // of the origin: its directory, what it listens on
-	rate     float64 // of an open loop, in operations a second; 0: none
+	rate     float64 // of an open loop, in operations per second; 0: closed loop
 	duration time.Duration
-	// pid is the proxy's, originPID the origin's; 0 where there is none.
+	// pid is the proxy's, originPID the origin's; 0 if there is none.
 	pid, originPID int
 	ready          time.Duration // from the start of the proxy until it listened
-	failing        []*member     // the backends, where one of them is going to fail
-	progress       float64       // through the rounds of this scenario, from 0 to 1
+	failing        []*member     // the backends, if one of them is going to fail
+	progress       float64       // of the rounds of this scenario, from 0 to 1
 }
 
-// measure starts p and what it needs afresh, verifies that bytes pass through
-// it unharmed, and only then lets the scenario time it. All of it has ended
-// when measure returns.
+// measure starts p and what it needs, verifies that bytes pass through it
+// unchanged, and then runs the scenario. All processes have ended when it returns.
 func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m measured, err error) {
 	if why := p.lacks(l.place, s.size); why != "" {
 		return measured{}, errors.New(why)
 	}
 	b := bench{place: l.place, rate: rate, duration: max(l.duration, s.atLeast), progress: l.progress}
-	// No measurement takes much longer than its load; one that hangs must not
-	// hold up the others.
+	// No measurement takes much longer than its load. One that hangs must not
+	// block the others.
 	ctx, cancel := context.WithTimeout(ctx, b.duration+time.Minute)
 	defer cancel()
 
@@ -68,8 +67,8 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 
 	var proxy instance
 	if s.size.failing {
-		// Health checks want these backends from the start. The load itself
-		// verifies what passes.
+		// Health checks need these backends from the start. The load itself
+		// verifies the bytes.
 		if b.failing, err = b.startMembers(ctx, set.Backends); err != nil {
 			return measured{}, err
 		}
@@ -98,8 +97,8 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	return s.run(ctx, b)
 }
 
-// target returns where the load on p goes: to another address each time, so
-// that the ports that the last one left in TIME_WAIT are none of this one's.
+// target returns the address for the load on p. It is another one each time, so
+// that ports in TIME_WAIT of the measurement before do not matter.
 func (l *lab) target(p peer) string {
 	if p.command == nil && !p.translated {
 		return l.backend(l.runs)
@@ -109,14 +108,14 @@ func (l *lab) target(p peer) string {
 
 func (l *lab) originListens() string { return everywhere(l.backendPort) }
 
-// everywhere is all addresses of a machine.
+// everywhere returns the address that stands for all of a machine.
 func everywhere(port int) string { return fmt.Sprintf("0.0.0.0:%d", port) }
 
-// targetOf returns where the load of another front goes.
+// targetOf returns the address for the load on another front.
 func (b bench) targetOf(f ports) string {
 	host, _, err := net.SplitHostPort(b.target)
 	if err != nil {
-		panic(err) // it was joined
+		panic(err) // JoinHostPort made it
 	}
 	return net.JoinHostPort(host, strconv.Itoa(f.proxy))
 }

@@ -16,7 +16,7 @@ import (
 // failingBackends is how many backends there are where one of them fails.
 const failingBackends = 3
 
-// member is a backend that is a process of its own, and can be made to fail.
+// member is a backend that is a process of its own and can be made to fail.
 type member struct {
 	*process
 	launch func() (*process, error)
@@ -58,16 +58,15 @@ func (b bench) startMembers(ctx context.Context, addresses []string) (all []*mem
 	return all, nil
 }
 
-// stopMembers ends them, whatever state they are in.
+// stopMembers ends backends, also suspended ones.
 func stopMembers(all []*member) {
 	for _, m := range all {
-		_ = m.cmd.Process.Signal(syscall.SIGCONT) // else it would not see that it is to end; it may have ended
+		_ = m.cmd.Process.Signal(syscall.SIGCONT) // a suspended process does not handle SIGTERM; it may also have ended
 		m.stop()
 	}
 }
 
-// kill returns when the process has ended and the kernel has closed all that it
-// had open.
+// kill returns when the process has ended and the kernel has closed its files.
 func (m *member) kill(context.Context) error {
 	if err := m.cmd.Process.Kill(); err != nil {
 		return err
@@ -76,8 +75,8 @@ func (m *member) kill(context.Context) error {
 	return nil
 }
 
-// restart starts the process that was killed again, on the same port, and
-// returns when it listens.
+// restart starts a killed process again, on the same port, and returns when it
+// listens.
 func (m *member) restart(ctx context.Context) error {
 	p, err := m.launch()
 	if err != nil {
@@ -87,8 +86,8 @@ func (m *member) restart(ctx context.Context) error {
 	return p.awaitListening(ctx, m.port)
 }
 
-// suspend stops the process (SIGSTOP), and returns when none of its threads
-// runs any more. The kernel goes on to accept connections for it.
+// suspend stops the process (SIGSTOP), and returns when none of its threads runs
+// any more. The kernel still accepts connections for it.
 func (m *member) suspend(ctx context.Context) error {
 	if err := m.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
@@ -102,12 +101,12 @@ func (m *member) suspend(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-m.done:
-			return errors.New("it ended instead of being suspended")
+			return errors.New("the backend ended instead of being suspended")
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// resume lets the process go on that was suspended.
+// resume continues a suspended process.
 func (m *member) resume(context.Context) error { return m.cmd.Process.Signal(syscall.SIGCONT) }

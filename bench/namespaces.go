@@ -15,21 +15,21 @@ import (
 	"syscall"
 )
 
-// namespacePrefix begins the names of this program's network namespaces, which
-// go on with the process that made them.
+// namespacePrefix begins the names of this program's network namespaces. The id of
+// the process follows.
 const namespacePrefix = "l4proxy-bench-"
 
 // namespaceDir is where ip-netns(8) keeps their names.
 const namespaceDir = "/run/netns"
 
 // layout makes three machines, each a network namespace: the client's, the
-// proxy's, which routes between the others, and the origin's. They are
-// connected by two pairs of virtual Ethernet devices, with packets, MTU and
-// neighbours, which loopback does not have.
+// proxy's, which routes between the others, and the origin's. Two pairs of virtual
+// Ethernet devices connect them, with packets, MTU and neighbours, which loopback
+// lacks.
 //
 // A site's network is local to its machine as a whole ("local" is the route
-// type of ip-route(8)), as 127.0.0.0/8 is on loopback, and it is reached by a
-// route and not as neighbours: of these the kernel knows only some at a time.
+// type of ip-route(8)), as 127.0.0.0/8 is on loopback. The others reach it by a
+// route and not as neighbours, because the kernel's table of neighbours is small.
 const layout = `
 netns add CLIENT
 netns add PROXY
@@ -61,7 +61,7 @@ netns add ORIGIN
 -n ORIGIN route add default via 10.0.2.1
 `
 
-// inNamespaces makes the place that layout describes. A process has one at a
+// inNamespaces makes the place that layout describes. A process may have one at a
 // time.
 func inNamespaces(ctx context.Context) (*place, error) {
 	if os.Geteuid() != 0 {
@@ -83,7 +83,7 @@ func inNamespaces(ctx context.Context) (*place, error) {
 	p.proxies.within = []string{ip, "netns", "exec", proxy}
 	p.origins.within = []string{ip, "netns", "exec", origin}
 	p.remove = func() error {
-		// Not with ctx: that has ended when the run was interrupted.
+		// Not with ctx, which has ended if the run was interrupted.
 		return removeNamespaces(context.Background(), ip, client, proxy, origin)
 	}
 	names := strings.NewReplacer("CLIENT", client, "PROXY", proxy, "ORIGIN", origin)
@@ -115,8 +115,8 @@ func runIP(ctx context.Context, ip string, args ...string) (string, error) {
 	return string(output), err
 }
 
-// removeNamespaces removes those of names that exist, and ends what runs there:
-// a namespace lives as long as a process in it, whatever becomes of its name.
+// removeNamespaces removes the namespaces that exist, and kills what runs in them:
+// without its name, a namespace would live as long as a process in it.
 func removeNamespaces(ctx context.Context, ip string, names ...string) error {
 	var faults error
 	for _, name := range names {
@@ -127,7 +127,7 @@ func removeNamespaces(ctx context.Context, ip string, names ...string) error {
 		faults = errors.Join(faults, err)
 		for _, field := range strings.Fields(pids) {
 			if pid, err := strconv.Atoi(field); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 			}
 		}
 		_, err = runIP(ctx, ip, "netns", "delete", name)
@@ -138,9 +138,9 @@ func removeNamespaces(ctx context.Context, ip string, names ...string) error {
 
 var namespaceName = regexp.MustCompile(`^` + namespacePrefix + `([1-9][0-9]*)-(client|proxy|origin)$`)
 
-// removeLeftovers removes the namespaces of runs that were killed. A process
-// that exists is taken for the run, even if it is another one with its number;
-// but what has this process's, which has made none yet, is not its own.
+// removeLeftovers removes the namespaces of runs that were killed. If a process
+// with the id of a run exists, it is taken for that run. Namespaces with the id of
+// this process, which has not made any yet, are leftovers.
 func removeLeftovers(ctx context.Context, ip string) error {
 	entries, err := os.ReadDir(namespaceDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -156,7 +156,7 @@ func removeLeftovers(ctx context.Context, ip string) error {
 			continue
 		}
 		if err := removeNamespaces(ctx, ip, entry.Name()); err != nil {
-			return fmt.Errorf("left over from a run that was killed: %w", err)
+			return fmt.Errorf("removing network namespaces of a run that was killed: %w", err)
 		}
 	}
 	return nil

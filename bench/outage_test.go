@@ -143,7 +143,7 @@ func TestMembersThatCannotStart(t *testing.T) {
 	set.Backends[2] = net.JoinHostPort("192.0.2.1", strconv.Itoa(l.failingPorts[2]))
 	b := bench{dir: t.TempDir(), place: l.place}
 	members, err := b.startMembers(t.Context(), set.Backends)
-	if err == nil || !strings.Contains(err.Error(), "ended at start: ") {
+	if err == nil || !strings.Contains(err.Error(), "ended while starting: ") {
 		stopMembers(members)
 		t.Fatalf("error %v with an address of another machine", err)
 	}

@@ -13,29 +13,27 @@ import (
 	"strings"
 )
 
-// peer is one way for bytes to get to the origin.
+// peer is one way for bytes to reach the origin.
 type peer struct {
 	name    string
 	version string
-	// role says what its figures are for.
+	// role is what its figures are used for.
 	role role
-	// command writes the configuration and returns the command line that
-	// serves it in the foreground. Where it is nil there is no process: bytes go
-	// straight to the origin or, translated, to the proxy's address, which the
-	// kernel makes the origin's.
+	// command writes the configuration and returns the command line that serves it
+	// in the foreground. Without a command there is no process: bytes go straight
+	// to the origin or, if translated, to the proxy's address, which the kernel
+	// rewrites to the origin's.
 	command    func(setup) ([]string, error)
 	translated bool
-	// only names the network that the peer is limited to, if it is.
+	// only is the network to which the peer is limited, if any.
 	only string
-	// noACL is set where there is no access control list to configure.
+	// noACL is set if the peer has no access control lists.
 	noACL bool
-	// failover is set where there is something to configure against backends
-	// that fail.
+	// failover is set if the peer can be configured against failing backends.
 	failover bool
 }
 
-// lacks says what p does not have of what a scenario wants of it in a place, or
-// "".
+// lacks returns why p cannot run a scenario in a place, or "".
 func (p peer) lacks(at *place, n size) string {
 	switch {
 	case p.only != "" && p.only != at.network:
@@ -52,19 +50,19 @@ type role string
 
 const (
 	ceiling role = "ceiling" // no proxy: shown for orientation
-	shown   role = "shown"   // a proxy that nobody is compared with
-	rival   role = "rival"   // compared with
-	ours    role = "ours"    // what is judged
+	shown   role = "shown"   // a proxy that l4proxy is not compared with
+	rival   role = "rival"   // a proxy that l4proxy is compared with
+	ours    role = "ours"    // l4proxy
 )
 
-// peerNames returns all there are, in the order of the report.
+// peerNames returns the names of all peers, in the order of the report.
 func peerNames() []string {
 	return []string{"direct", "routed", "dnat", "haproxy", "nginx", "tcpproxy", "l4proxy"}
 }
 
-// findPeers returns the peers that were asked for, or "all", and are on this
-// machine, and a line for each that is not. HAPROXY_BIN and NGINX_BIN name
-// other builds.
+// findPeers returns those of the chosen peers, or of "all", that are on this
+// machine, and a line for each other one. HAPROXY_BIN and NGINX_BIN choose other
+// builds.
 func findPeers(ctx context.Context, o options) (found []peer, missing []string, err error) {
 	names := o.peers
 	if slices.Equal(names, []string{"all"}) {
@@ -106,8 +104,8 @@ func findPeer(ctx context.Context, o options, name string) ([]peer, error) {
 	return nil, fmt.Errorf("%w: %q: there are %s", errNoPeer, name, strings.Join(peerNames(), ", "))
 }
 
-// findDNAT returns the kernel itself: it changes the address on each packet
-// (nftables), and nobody accepts or copies anything.
+// findDNAT returns the kernel itself: it rewrites the address of each packet
+// (nftables), without accepting a connection or copying a byte.
 func findDNAT(ctx context.Context) ([]peer, error) {
 	nft, err := findTool("nft")
 	if err != nil {
@@ -171,8 +169,8 @@ func findNginx(ctx context.Context) ([]peer, error) {
 
 var modulesPath = regexp.MustCompile(`--modules-path=(\S+)`)
 
-// streamModule returns the module that nginx, of which about is what -V prints,
-// has to load to proxy TCP, or "" when that is built in.
+// streamModule returns the module that nginx has to load to proxy TCP, or "" if it
+// is built in. about is the output of nginx -V.
 func streamModule(about string) (string, error) {
 	if !strings.Contains(about, "--with-stream=dynamic") {
 		if strings.Contains(about, "--with-stream") {
@@ -182,7 +180,7 @@ func streamModule(about string) (string, error) {
 	}
 	match := modulesPath.FindStringSubmatch(about)
 	if match == nil {
-		return "", fmt.Errorf("nginx does not say where its modules are")
+		return "", fmt.Errorf("nginx -V does not show --modules-path")
 	}
 	path := filepath.Join(match[1], "ngx_stream_module.so")
 	if _, err := os.Stat(path); err != nil {
@@ -249,7 +247,8 @@ func findPlainProxy(o options) ([]peer, error) {
 	}}, nil
 }
 
-// findBinary returns the program that the environment names, or else name.
+// findBinary returns the program that the environment variable contains, or else
+// name.
 func findBinary(variable, name string) (string, error) {
 	if path := os.Getenv(variable); path != "" {
 		return filepath.Abs(path)
@@ -257,7 +256,7 @@ func findBinary(variable, name string) (string, error) {
 	return findTool(name)
 }
 
-// findTool returns the program name, also where Debian has what is for root.
+// findTool returns the program name, also from /usr/sbin.
 func findTool(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil

@@ -109,7 +109,8 @@ func TestCosts(t *testing.T) {
 	}
 }
 
-// Points and bars have the interval that the table tells, and are left out where that withholds them.
+// Points and bars have the interval that the table tells, and are left out where that withholds
+// them.
 func TestPicturesDrawTheInterval(t *testing.T) {
 	const metric = "CPU µs/request"
 	at := func(connections float64, rounds int) result {

@@ -7,31 +7,31 @@ import (
 	"slices"
 )
 
-// The networks that there are places in.
+// The networks of places.
 const (
 	loopback   = "loopback"
 	namespaces = "namespaces"
 )
 
-// place is where load, proxy and origin run, and what addresses they have.
+// place is where load, proxy and origin run, and their addresses.
 type place struct {
 	network string // loopback or namespaces
 	about   string // for the report
 
 	clients, proxies, origins site
-	// strangers are addresses of the clients' machine that no access control
-	// list allows; trusted is what each of them allows.
+	// strangers are addresses of the clients' machine that no access control list
+	// allows. Each of them allows trusted.
 	strangers site
 	trusted   netip.Prefix
-	// sources are addresses that a client may connect from, so many that it
-	// does not run out of ports.
+	// sources are addresses that a client may connect from, enough not to run out
+	// of ports.
 	sources []string
 
 	remove func() error
 }
 
-// openPlace makes the place of a network: loopback, which is there already, or
-// namespaces, which are made for the process. close is to be called.
+// openPlace returns the place of a network: loopback, which exists already, or
+// namespaces, which it creates. The caller must call close.
 func openPlace(ctx context.Context, network string) (*place, error) {
 	switch network {
 	case loopback:
@@ -42,7 +42,7 @@ func openPlace(ctx context.Context, network string) (*place, error) {
 	return nil, fmt.Errorf("no network %q: there are %s, %s", network, loopback, namespaces)
 }
 
-// close removes what openPlace made. All processes have ended before.
+// close removes what openPlace created. All processes must have ended.
 func (p *place) close() error {
 	if p.remove == nil {
 		return nil
@@ -50,13 +50,13 @@ func (p *place) close() error {
 	return p.remove()
 }
 
-// client, proxy and origin return what a command line begins with to run where
-// the load, the proxy or the origin does.
+// client, proxy and origin return the prefix of a command line that runs where the
+// load, the proxy or the origin does.
 func (p *place) client() []string { return slices.Clone(p.clients.within) }
 func (p *place) proxy() []string  { return slices.Clone(p.proxies.within) }
 func (p *place) origin() []string { return slices.Clone(p.origins.within) }
 
-// onLoopback returns the place in which everybody is one machine. All of
+// onLoopback returns the place in which all sites are one machine. All of
 // 127.0.0.0/8 is local there.
 func onLoopback() *place {
 	p := newPlace(loopback, 127)
@@ -64,8 +64,7 @@ func onLoopback() *place {
 	return p
 }
 
-// newPlace returns a place with a /16 for each site, all of which begin with
-// the number first.
+// newPlace returns a place with a /16 for each site, within first.0.0.0/8.
 func newPlace(network string, first byte) *place {
 	site := func(second byte) site {
 		return site{network: netip.PrefixFrom(netip.AddrFrom4([4]byte{first, second}), 16)}
@@ -73,7 +72,7 @@ func newPlace(network string, first byte) *place {
 	p := &place{
 		network: network,
 		clients: site(1), proxies: site(2), origins: site(3), strangers: site(4),
-		// Who does not choose a source address is on loopback 127.0.0.1.
+		// Without a chosen source address, a client on loopback is 127.0.0.1.
 		trusted: netip.PrefixFrom(netip.AddrFrom4([4]byte{first}), 15),
 	}
 	const sources = 16
@@ -85,15 +84,14 @@ func newPlace(network string, first byte) *place {
 
 // site is one machine of a place, or some of its addresses.
 type site struct {
-	within  []string     // what a command line begins with to run there
-	network netip.Prefix // a /16, of which every address is this machine's
+	within  []string     // the prefix of a command line that runs there
+	network netip.Prefix // a /16; all its addresses are this machine's
 }
 
-// hosts is how many addresses a site gives away: all but the first and the last
-// of its network, about.
+// hosts is how many addresses of a site are used: almost all of its network.
 const hosts = 65_000
 
-// host returns an address, the same one again after as many as there are.
+// host returns address i. After hosts addresses they repeat.
 func (s site) host(i int) string {
 	i = i%hosts + 1
 	address := s.network.Addr().As4()

@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	startTimeout = 30 * time.Second // a million prefixes take a while to read
+	startTimeout = 30 * time.Second // reading a million prefixes takes a while
 	stopTimeout  = 3 * time.Second
 )
 
-// process is a server that the driver started and will end.
+// process is a server that the driver starts and stops.
 type process struct {
 	name    string
 	cmd     *exec.Cmd
-	started time.Time     // just before it was forked
+	started time.Time     // just before the fork
 	log     string        // the file with its stdout and stderr
 	done    chan struct{} // closed when it has been waited for
 
 	stopOnce sync.Once
 }
 
-// start runs a command in a process group of its own, so that what it forks can
-// be ended with it, with its output in a file of dir.
+// start runs a command in a process group of its own, so that its children can be
+// stopped with it. Its output goes to a file in dir.
 func start(name, dir string, argv ...string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, "output.log"), done: make(chan struct{})}
 	output, err := os.Create(p.log)
@@ -48,7 +48,7 @@ func start(name, dir string, argv ...string) (*process, error) {
 	}
 	go func() {
 		defer close(p.done)
-		// How it ended is read from its log, when it matters.
+		// If it matters how it ended, its log shows it.
 		_ = p.cmd.Wait()
 	}()
 	return p, nil
@@ -56,10 +56,10 @@ func start(name, dir string, argv ...string) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// awaitListening returns, to the millisecond, when somebody listens on port
-// where the process is, and fails when the process ends before that. It asks
-// the kernel and not the port: iperf3 takes any connection for the beginning of
-// a test.
+// awaitListening returns, to the millisecond, when a socket listens on port in the
+// network namespace of the process, and fails if the process ends first. It reads
+// that from /proc and does not connect: for iperf3 any connection is the start of a
+// test.
 func (p *process) awaitListening(ctx context.Context, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -73,15 +73,15 @@ func (p *process) awaitListening(ctx context.Context, port int) error {
 		select {
 		case <-ticker.C:
 		case <-p.done:
-			return fmt.Errorf("%s ended at start: %s", p.name, p.lastOutput())
+			return fmt.Errorf("%s ended while starting: %s", p.name, p.lastOutput())
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not listen on port %d: %s", p.name, port, p.lastOutput())
 		}
 	}
 }
 
-// stop ends the process: asked first, then killed with all it forked. When it
-// returns their ports are free again.
+// stop ends the process with SIGTERM, then with SIGKILL, and its children too.
+// When it returns their ports are free.
 func (p *process) stop() { p.stopOnce.Do(p.end) }
 
 func (p *process) end() {
@@ -90,7 +90,7 @@ func (p *process) end() {
 	case <-p.done:
 	case <-time.After(stopTimeout):
 	}
-	// The group is still there when workers outlived their master.
+	// The group still exists if workers have outlived their master.
 	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); {
 		if err := syscall.Kill(-p.pid(), syscall.SIGKILL); errors.Is(err, syscall.ESRCH) {
 			break
@@ -100,7 +100,7 @@ func (p *process) end() {
 	<-p.done
 }
 
-// lastOutput returns the end of what the process printed.
+// lastOutput returns the end of the process's output.
 func (p *process) lastOutput() string {
 	output, err := os.ReadFile(p.log)
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *process) lastOutput() string {
 	return tail(output)
 }
 
-// tail returns the end of what a process printed, for an error.
+// tail returns the end of a process's output, for an error.
 func tail(output []byte) string {
 	output = bytes.TrimSpace(output)
 	const most = 1000
@@ -117,7 +117,7 @@ func tail(output []byte) string {
 		output = output[len(output)-most:]
 	}
 	if len(output) == 0 {
-		return "it printed nothing"
+		return "no output"
 	}
 	return string(output)
 }

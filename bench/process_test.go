@@ -38,8 +38,8 @@ func TestStopEndsWhatTheProcessForked(t *testing.T) {
 
 func TestTail(t *testing.T) {
 	for output, want := range map[string]string{
-		"":                        "it printed nothing",
-		" \n":                     "it printed nothing",
+		"":                        "no output",
+		" \n":                     "no output",
 		"a line\n":                "a line",
 		strings.Repeat("x", 1500): strings.Repeat("x", 1000),
 	} {

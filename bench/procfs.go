@@ -103,8 +103,8 @@ func sumTree(pid int, add func(p procfs.Proc, u *usage) error) (usage, error) {
 	return u, nil
 }
 
-// tree returns pid and its descendants. The kernel lists children under the
-// thread that forked them; procfs does not read that list.
+// tree returns pid and its descendants. The kernel lists children under the thread that
+// forked them; the library does not read that list.
 func tree(pid int) ([]int, error) {
 	pids := []int{pid}
 	threads, err := procfs.AllThreads(pid)

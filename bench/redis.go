@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// redis is what request measures, told by redis-benchmark and a Redis server:
+// redis is the work of request, measured with redis-benchmark and a Redis server:
 // the protocol of a real database, whose one thread is often the slowest part.
 func redis() scenario {
 	const connections = 64
@@ -45,8 +45,8 @@ func startRedis(b bench) (*process, error) {
 		"--bind", host, "--port", port, "--protected-mode", "no", "--save", "", "--appendonly", "no")...)
 }
 
-// redisRequestsPerSecond is about what this benchmark reaches anywhere: with it
-// a measurement lasts about as long as it was asked to.
+// redisRequestsPerSecond is about what redis-benchmark reaches on any machine. It
+// takes a number of requests, so the time of a measurement is approximate.
 const redisRequestsPerSecond = 40_000
 
 func runRedis(ctx context.Context, b bench, connections int) (measured, error) {
@@ -77,8 +77,8 @@ func runRedis(ctx context.Context, b bench, connections int) (measured, error) {
 	return measured{figures: f}, nil
 }
 
-// parseRedis reads what redis-benchmark prints with --csv: a line of names and
-// one of values.
+// parseRedis reads the output of redis-benchmark --csv: a line of names and one of
+// values.
 func parseRedis(output string) (figures, error) {
 	records, err := csv.NewReader(strings.NewReader(output)).ReadAll()
 	if err != nil {

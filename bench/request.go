@@ -6,8 +6,7 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// smallMessage is the size of request and answer where the work is in the
-// connection.
+// smallMessage is the size of requests and answers if the connection is the work.
 const smallMessage = 128
 
 // answering is an origin that answers each request of a connection.
@@ -59,7 +58,7 @@ func connectionMetrics() []metric {
 	}
 }
 
-// requests puts requests on kept connections, at the rate of b or as fast as
+// requests sends requests on n kept connections, at the rate of b or as fast as
 // they are answered.
 func requests(n, request, answer int) func(context.Context, bench) (measured, error) {
 	return func(ctx context.Context, b bench) (measured, error) {
@@ -69,7 +68,7 @@ func requests(n, request, answer int) func(context.Context, bench) (measured, er
 	}
 }
 
-// connections puts a connection a request on, n at a time.
+// connections opens a connection for each request, n at a time.
 func connections(n int) func(context.Context, bench) (measured, error) {
 	return func(ctx context.Context, b bench) (measured, error) {
 		return b.load(ctx, "connection", traffic.ClientSpec{

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// result is one scenario's figures.
+// result is the figures of one scenario.
 type result struct {
 	Scenario string `json:"scenario"`
-	// Rate is that of the open loop, in operations a second, where there is one.
+	// Rate is that of an open loop, in operations per second.
 	Rate float64 `json:"rate,omitempty"`
-	// Date is the day of the measurement (UTC): a report may keep older ones.
+	// Date is the day of the measurement (UTC): a report may contain older ones.
 	Date string `json:"date,omitempty"`
-	// Rounds of Duration are behind the figures.
+	// The figures come from that number of Rounds, each of that Duration.
 	Rounds   int    `json:"rounds"`
 	Duration string `json:"duration"`
 	Rows     []row  `json:"rows"`
@@ -23,15 +23,15 @@ type result struct {
 	scenario // not in report.json: it follows from the name
 }
 
-// row is one peer's figures in one scenario.
+// row is the figures of one peer in one scenario.
 type row struct {
 	Peer string `json:"peer"`
-	// Samples has one entry a round, in the order of the rounds.
+	// Samples has one entry per round, in the order of the rounds.
 	Samples samples `json:"samples"`
-	// Timeline is that of the last round, where the scenario is about time.
+	// Timeline is that of the last round, if the scenario has one.
 	Timeline samples `json:"timeline,omitempty"`
-	// Failures are those of all rounds by what happened, and Course that of the
-	// last round, where it is the failures that are measured.
+	// In outages, Failures are those of all rounds by what happened, and Course is
+	// that of the last round.
 	Failures map[string]uint64 `json:"failures,omitempty"`
 	Course   *course           `json:"course,omitempty"`
 	Failed   string            `json:"failed,omitempty"`
@@ -41,15 +41,15 @@ type row struct {
 	Ratios map[string]ratio `json:"-"`
 }
 
-// ratio is how a figure of ours compares.
+// ratio is a figure of ours divided by a rival's.
 type ratio struct {
 	To string // the best rival
 	summary
 }
 
-// measureRounds measures each peer once a round, in turns A B C, C B A, A B C:
-// what drifts in the machine meets all of them, and none always comes after the
-// same other.
+// measureRounds measures each peer once per round, in the order A B C, C B A, A B
+// C: a drift of the machine affects all peers, and none always follows the same
+// other.
 func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds int) (result, error) {
 	r := result{
 		Scenario: s.name, scenario: s, Rounds: rounds, Duration: max(l.duration, s.atLeast).String(),
@@ -90,7 +90,7 @@ func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds
 	return r, nil
 }
 
-// addFailures adds those of a round.
+// addFailures adds the failures of a round.
 func (r *row) addFailures(failures map[string]uint64) {
 	for sentence, n := range failures {
 		if r.Failures == nil {
@@ -112,9 +112,9 @@ func order(n, round int) []int {
 	return indices
 }
 
-// compare fills in the ratios of our rows to the best rival, for each metric on
-// its own. The best rival is the one with the best median; ours is divided by
-// its figure of the same round, because what disturbs a round disturbs both.
+// compare sets the ratios of our rows to the best rival, for each metric. The best
+// rival has the best median. Our figure is divided by its figure of the same
+// round, because what disturbs a round disturbs both.
 func compare(r *result) {
 	for i := range r.Rows {
 		mine := &r.Rows[i]
@@ -158,7 +158,7 @@ func bestRival(rows []row, m metric) (best row, ok bool) {
 	return best, ok
 }
 
-// values are the samples of a metric.
+// values returns the samples of a metric.
 func (r row) values(name string) []float64 {
 	var values []float64
 	for _, f := range r.Samples {
@@ -169,8 +169,8 @@ func (r row) values(name string) []float64 {
 	return values
 }
 
-// slowest returns the greatest rate, in requests a second, that even the
-// slowest proxy reaches. It is measured once.
+// slowest returns the highest rate of the slowest proxy, in requests per second. It
+// is measured once.
 func (l *lab) slowest(ctx context.Context, peers []peer) (float64, error) {
 	if l.slowestRate > 0 {
 		return l.slowestRate, nil
@@ -180,17 +180,17 @@ func (l *lab) slowest(ctx context.Context, peers []peer) (float64, error) {
 		if p.role == ceiling {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "greatest rate: %s\n", p.name)
+		fmt.Fprintf(os.Stderr, "highest rate: %s\n", p.name)
 		m, err := l.measure(ctx, p, s, 0)
 		if err != nil {
-			return 0, fmt.Errorf("the greatest rate of %s: %w", p.name, err)
+			return 0, fmt.Errorf("the highest rate of %s: %w", p.name, err)
 		}
 		if rate := m.figures["requests/s"]; l.slowestRate == 0 || rate < l.slowestRate {
 			l.slowestRate = rate
 		}
 	}
 	if l.slowestRate == 0 {
-		return 0, errors.New("no proxy to measure the greatest rate of")
+		return 0, errors.New("no proxy whose highest rate could be measured")
 	}
 	return l.slowestRate, nil
 }

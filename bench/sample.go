@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// sample is what a process and all that it forked hold and use at one time.
+// sample is what a process and its descendants hold and use at one moment.
 type sample struct {
 	Seconds float64 // since the first sample
 	CPU     float64 // busy CPUs since the sample before
@@ -13,9 +13,8 @@ type sample struct {
 	FDs     float64
 }
 
-// sampleProcess takes a sample of pid and its descendants at once and then
-// every so often, until ctx or the process ends. A sample that a descendant
-// spoilt by ending meanwhile is left out.
+// sampleProcess samples pid and its descendants now and at every interval, until
+// ctx or the process ends. It skips a sample if a descendant ends meanwhile.
 func sampleProcess(ctx context.Context, pid int, every time.Duration) []sample {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -44,7 +43,7 @@ func sampleProcess(ctx context.Context, pid int, every time.Duration) []sample {
 	}
 }
 
-// reading is what sampleProcess compares with the one before.
+// reading is what two samples are computed from.
 type reading struct {
 	at          time.Time
 	cpu, memory usage
@@ -59,8 +58,8 @@ func read(pid int) (r reading, err error) {
 	return r, err
 }
 
-// busySince returns how many CPUs were busy since a reading. The CPU time of a
-// descendant that ended without being waited for is lost.
+// busySince returns how many CPUs were busy since a reading. It misses the CPU time
+// of a descendant that ended without being waited for.
 func (r reading) busySince(before reading) float64 {
 	return max(0, r.cpu.minus(before.cpu).cpu()/r.at.Sub(before.at).Seconds())
 }

@@ -7,12 +7,12 @@ import (
 	"strconv"
 )
 
-// figures are by the metric's name. A metric may be missing: there is no
-// proxy's CPU without a proxy.
+// figures are values by the metric's name. A metric may be missing: without a proxy there
+// is no CPU time of the proxy.
 type figures map[string]float64
 
-// kept returns the figures of some metrics, to as many digits as any table or
-// picture shows.
+// kept returns the figures of some metrics, with more digits than any table or picture
+// shows.
 func (f figures) kept(metrics []metric) figures {
 	kept := make(figures)
 	for _, m := range metrics {
@@ -23,15 +23,15 @@ func (f figures) kept(metrics []metric) figures {
 	return kept
 }
 
-// significant returns v with as many significant digits.
+// significant returns v to that number of significant digits.
 func significant(v float64, digits int) float64 {
 	// What FormatFloat writes can be parsed.
 	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)
 	return v
 }
 
-// samples are figures one after the other. In JSON they are a list for each
-// name, with null where a figure is missing, which is a third as long.
+// samples are figures, one after the other. In JSON they are a list for each name, with
+// null for a missing figure, which takes a third of the bytes.
 type samples []figures
 
 // MarshalJSON implements [json.Marshaler].

@@ -10,37 +10,33 @@ import (
 type scenario struct {
 	name  string
 	about string
-	title string // of its picture, where it has one to itself
-	// family and x place the scenario in a picture: members of a family are the
-	// points of one curve, at x.
+	title string // of its picture, if it has one of its own
+	// The scenarios of a family are the points of one curve, each at its x.
 	family string
 	x      float64
 
 	metrics []metric
-	// proxied is set where there is nothing to measure without a proxy.
+	// proxied is set if there is nothing to measure without a proxy.
 	proxied bool
-	// size says how many backends and prefixes the peers are configured with,
-	// where that is not what they always get.
+	// size is what the scenario demands of the peers' configuration.
 	size size
-	// share, where it is not 0, is the part of the slowest peer's greatest rate
-	// at which all are measured. That rate is found before the first round.
+	// share, unless it is 0, is the part of the slowest peer's highest rate at
+	// which all peers are measured. That rate is measured before the first round.
 	share float64
-	// atLeast is how long a measurement has to be to tell anything, whatever
-	// the command line says.
+	// atLeast is the shortest useful measurement, whatever -duration is.
 	atLeast time.Duration
 
-	// origin starts the server behind the proxies; nil where there is none.
+	// origin starts the server behind the proxies, if the scenario has one.
 	origin func(bench) (*process, error)
-	// run puts the load on and measures. It ends by itself.
+	// run generates the load and measures.
 	run func(context.Context, bench) (measured, error)
 }
 
-// measured is what one measurement found.
+// measured is the result of one measurement.
 type measured struct {
 	figures  figures
-	timeline samples // where the scenario is about time
-	// failures by what happened, and the course of them, where they are what is
-	// measured.
+	timeline samples // of sustained
+	// failures by what happened, and their course, of outages.
 	failures map[string]uint64
 	course   *course
 }
@@ -50,10 +46,10 @@ type metric struct {
 	name   string
 	higher bool // better
 	digits int  // after the point
-	// uncompared is set where a ratio to the rivals would mislead.
+	// uncompared is set if a ratio to the rivals would mislead.
 	uncompared bool
-	// noisy is set where a figure is told however far the rounds lie apart, and
-	// with the whole range of them in place of the median's confidence interval.
+	// noisy is set if a figure is shown however far the rounds are apart, with
+	// their whole range in place of the median's confidence interval.
 	noisy bool
 }
 

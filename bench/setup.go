@@ -16,28 +16,28 @@ import (
 //go:embed peers/*.tmpl origins/*.tmpl load/*.lua
 var files embed.FS
 
-// body is what the HTTP origin answers with.
+// body is the answer of the HTTP origin.
 const body = "hello"
 
-// setup is what the templates of peers and origins are filled with.
+// setup is the data for the templates of peers and origins.
 type setup struct {
 	Dir            string
 	Listen         string
 	Backends       []string
-	More           []front      // beside the first, where kinds of work are mixed
-	Failing        bool         // a backend is going to fail: the peer is to have what it has against that
-	Prefixes       int          // of the access control list; 0: there is none
-	Trusted        netip.Prefix // the one of them that the clients are in
-	AllowList      string       // the file with them, as the peer wants it
+	More           []front      // beside the first, in the scenario mix
+	Failing        bool         // a backend is going to fail
+	Prefixes       int          // of the access control list; 0: no list
+	Trusted        netip.Prefix // the prefix that contains the clients
+	AllowList      string       // the file with the prefixes, in the peer's format
 	Body           string
 	Engine         string // of l4proxy
-	StreamModule   string // of nginx, where it is not built in
+	StreamModule   string // of nginx, if it is not built in
 	Workers        int
 	MaxConnections int
 	MaxPipes       int // of HAProxy
 	FileLimit      uint64
 	Root           bool
-	Pin            bool // one worker a CPU
+	Pin            bool // each worker to a CPU
 	LastCPU        int
 }
 
@@ -47,10 +47,10 @@ type front struct {
 	Backends []string
 }
 
-// usualBackends is the size of a pool where the scenario does not care.
+// usualBackends is the size of a pool unless the scenario sets another one.
 const usualBackends = 4
 
-// setup returns what a proxy of a size is configured with.
+// setup returns the configuration of a proxy for a scenario of a size.
 func (l *lab) setup(dir string, n size) (setup, error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -70,9 +70,9 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 		Trusted:  l.place.trusted,
 		Body:     body,
 		Workers:  l.workers,
-		// HAProxy refuses to start when the descriptors do not suffice for two
-		// sockets a connection and all pipes, which are a quarter of the
-		// connections unless it is told.
+		// HAProxy refuses to start unless there are descriptors for two sockets per
+		// connection and for all pipes. Without maxpipes, that is one for every four
+		// connections.
 		MaxConnections: (int(files) - spare - 2*pipes) / 2,
 		MaxPipes:       pipes,
 		FileLimit:      files,
@@ -89,9 +89,9 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 		}
 		return s, nil
 	}
-	// Even the few are several addresses of the one origin, so that the proxies'
-	// source ports do not run out at many connections a second. They are others
-	// each time, because of the ports that the last ones left in TIME_WAIT.
+	// They are several addresses of one origin, so that the proxies do not run out of
+	// source ports at high connection rates. Each measurement uses others, because
+	// the ports of the last one are in TIME_WAIT.
 	backends := n.backends
 	if backends == 0 {
 		backends = usualBackends
@@ -110,7 +110,7 @@ func (l *lab) origin(i, port int) string {
 	return net.JoinHostPort(l.place.origins.host(i), strconv.Itoa(port))
 }
 
-// template returns the name of a peer's template that is to be filled with s.
+// template returns the name of a peer's template for s.
 func (s setup) template(name string) string {
 	if s.Failing {
 		name = "failover-" + name

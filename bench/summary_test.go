@@ -74,7 +74,8 @@ func TestIntervalRankIsExact(t *testing.T) {
 	}
 }
 
-// TestIntervalHoldsTheMedian draws samples whose median is known, with a long tail as that of latencies.
+// TestIntervalHoldsTheMedian draws samples whose median is known, with a long tail as that of
+// latencies.
 func TestIntervalHoldsTheMedian(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const draws = 4000

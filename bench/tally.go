@@ -7,23 +7,23 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// slowAnswer is what a client notices.
+// slowAnswer is a delay that a client notices.
 const slowAnswer = 100 * time.Millisecond
 
 // moment is when a backend failed, by [traffic.Now].
 type moment struct {
-	began    int64 // it was about to
-	complete int64 // nothing of it answered any more
+	began    int64 // just before
+	complete int64 // it could not answer any more
 }
 
-// tally is what became of the clients of an outage.
+// tally is the results of the clients of an outage.
 type tally struct {
 	fault moment
 	until int64 // when the load ended
 
 	before [failingBackends + 1]int // answered before the fault, by the backend's number
 
-	clients        int // that connected after the fault, or could not
+	clients        int // that connected after the fault, or could not connect
 	failed         int // of those
 	cutOff         int // of those that were connected before
 	slow           int // of all
@@ -38,12 +38,12 @@ type tally struct {
 	inTheEnd, recovered int
 }
 
-// account tells what became of the clients of a load that ended at until. It
-// fails when any fared badly before the fault.
+// account counts the clients of a load that ended at until. It fails if a client
+// failed before the fault.
 //
-// Who was connected when the fault was complete may have been handed on to the
-// backend while that was ending, which no proxy can know; only those that
-// connected later are what its failover is judged by.
+// The proxy may have connected a client to the backend while that was ending, which
+// no proxy can know. So only clients that connected after the fault was complete
+// count as failed.
 func account(visits []traffic.Visited, fault moment, until int64) (tally, error) {
 	t := tally{fault: fault, until: until, failures: make(map[string]uint64)}
 	t.course.Until = seconds(until - fault.complete)
@@ -67,7 +67,7 @@ func account(visits []traffic.Visited, fault moment, until int64) (tally, error)
 	return t, nil
 }
 
-// add counts a client that was still there at the fault, or came later.
+// add counts a client that was present at the fault, or came later.
 func (t *tally) add(v traffic.Visited) {
 	after := v.Connect == 0 || v.Began+int64(v.Connect) >= t.fault.complete
 	if after {

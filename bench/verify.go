@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// verifyTimeout is how long bytes may take to come back.
+// verifyTimeout is how long the bytes may take to come back.
 const verifyTimeout = 10 * time.Second
 
-// runVerify is the client that every peer is verified with: it fails unless
-// random bytes come back unharmed from TARGET or, with -refused, if any do.
+// runVerify is the client with which every peer is verified: it fails unless random
+// bytes come back unchanged from TARGET or, with -refused, if any come back.
 func runVerify(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // what is wrong is in the error
+	flags.SetOutput(io.Discard) // the error contains what is wrong
 	from := flags.String("from", "", "source `address`")
-	refused := flags.Bool("refused", false, "expect not to be served")
+	refused := flags.Bool("refused", false, "expect to be refused")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func runVerify(ctx context.Context, args []string) error {
 	if *from != "" {
 		address := net.ParseIP(*from)
 		if address == nil {
-			return fmt.Errorf("%q is no IP address", *from)
+			return fmt.Errorf("%q is not an IP address", *from)
 		}
 		dialer.LocalAddr = &net.TCPAddr{IP: address}
 	}
@@ -59,8 +59,8 @@ func verify(ctx context.Context, dialer *net.Dialer, address string) error {
 	return nil
 }
 
-// verifyRefused sends bytes to address and expects to be turned away: an end or
-// a reset, with or without a text before it.
+// verifyRefused sends bytes to address and expects a FIN or a reset instead of an
+// echo.
 func verifyRefused(ctx context.Context, dialer *net.Dialer, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
@@ -100,7 +100,7 @@ func roundTrip(ctx context.Context, dialer *net.Dialer, address string, sent []b
 		return err
 	}
 	if !bytes.Equal(received, sent) {
-		return errors.New("other bytes came back")
+		return errors.New("different bytes came back")
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func TestVerify(t *testing.T) {
 		_, _ = conn.Write(b[:])
 	})
 	err := runVerify(t.Context(), []string{corrupting})
-	if want := "1 bytes: other bytes came back"; err == nil || err.Error() != want {
+	if want := "1 bytes: different bytes came back"; err == nil || err.Error() != want {
 		t.Errorf("a corrupting server: %v, want %s", err, want)
 	}
 }

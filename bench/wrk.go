@@ -13,7 +13,7 @@ import (
 	"strconv"
 )
 
-// http is what request measures, told by wrk and nginx.
+// http is the work of request, measured with wrk and nginx.
 func http(connections int) scenario {
 	return scenario{
 		name: fmt.Sprintf("wrk-%d", connections),
@@ -33,7 +33,7 @@ func http(connections int) scenario {
 	}
 }
 
-// httpClose is a connection a request, from wrk and nginx.
+// httpClose is the work of connection, measured with wrk and nginx.
 func httpClose() scenario {
 	return scenario{
 		name:    "wrk-close",
@@ -67,7 +67,7 @@ type wrkResult struct {
 	Connect, Read, Write, Status, Timeout int
 }
 
-// runWrk puts load on b with wrk's arguments; unit names what it counts.
+// runWrk puts load on b with wrk's arguments; unit is the name of an operation.
 func runWrk(ctx context.Context, b bench, unit string, args ...string) (measured, error) {
 	wrk, err := exec.LookPath("wrk")
 	if err != nil {
@@ -110,8 +110,8 @@ func runWrk(ctx context.Context, b bench, unit string, args ...string) (measured
 	return measured{figures: f}, nil
 }
 
-// parseWrk reads the last line of wrk's output. Any failed request fails the
-// measurement: a proxy that errs is not fast.
+// parseWrk reads the last line of wrk's output. A failed request fails the
+// measurement.
 func parseWrk(output []byte) (wrkResult, error) {
 	lines := bytes.Split(bytes.TrimSpace(output), []byte{'\n'})
 	var r wrkResult

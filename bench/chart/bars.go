@@ -96,8 +96,7 @@ func (b Bars) SVG() ([]byte, error) {
 	return s.finish(b.description())
 }
 
-// Plot implements [plot.Plotter]. The reference lies on all bars, because it
-// shows where in them it is, and below all words, because they are to be read.
+// Plot implements [plot.Plotter]. The reference is drawn over the bars and below the text.
 func (b Bars) Plot(c draw.Canvas, p *plot.Plot) {
 	x, _ := p.Transforms(&c)
 	reference := x(b.Reference)
@@ -137,17 +136,17 @@ func (b Bar) draw(c draw.Canvas, x func(float64) vg.Length, y vg.Length) {
 	})
 }
 
-// write draws the interval of a bar and writes its name and its figure, which
-// stands clear of the interval and of the reference.
+// write draws the interval of a bar, its name, and its figure to the right of the interval
+// and, if they would overlap, of the reference.
 func (b Bar) write(c draw.Canvas, x func(float64) vg.Length, y, reference vg.Length) {
 	c.FillText(right(nameText), vg.Point{X: c.Min.X - 10, Y: y - 4}, b.Peer)
 	if b.Missing != "" {
 		c.FillText(mutedText, vg.Point{X: c.Min.X + 7, Y: y - 4}, b.Missing)
 		return
 	}
-	const clear, blot = 6, 2 // a narrower interval would be a blot
+	const clear, blot = 6, 2 // a narrower interval would only be a blot
 	low, high := x(b.Low), x(b.High)
-	// The rim sets the interval off from the bar, whatever colour that is.
+	// The rim separates the interval from the bar, whatever colour that has.
 	for _, style := range []draw.LineStyle{{Color: card.light, Width: 3.5}, {Color: ink.light, Width: 1.1}} {
 		if high-low >= blot {
 			c.StrokeLines(style, []vg.Point{{X: low, Y: y}, {X: high, Y: y}},

@@ -36,7 +36,7 @@ func textStyle(size vg.Length, f font.Font, s shade) text.Style {
 	return text.Style{Color: s.light, Font: font.From(f, size), Handler: plot.DefaultTextHandler}
 }
 
-// right and centred return a style with the text to the left of its position or
+// right and centred return a style that aligns text to the left of its position, or
 // around it.
 func right(s text.Style) text.Style   { s.XAlign = draw.XRight; return s }
 func centred(s text.Style) text.Style { s.XAlign = draw.XCenter; return s }
@@ -48,7 +48,7 @@ type sheet struct {
 	draw.Canvas     // what is left of the card
 }
 
-// newSheet returns a sheet with as much room below its headings.
+// newSheet returns a sheet with that room below its headings.
 func newSheet(title, subtitle string, room vg.Length) *sheet {
 	lines := wrap(mutedText, subtitle, width-2*pad)
 	height := pad + 23 + 18*vg.Length(len(lines)) + room + pad
@@ -88,7 +88,7 @@ func (s *sheet) finish(description string) ([]byte, error) {
 	if _, err := s.svg.WriteTo(&drawn); err != nil {
 		return nil, err
 	}
-	// The library's own beginning has no place for the title and the colours.
+	// The library's root element lacks the title and the style sheet.
 	_, body, found := bytes.Cut(drawn.Bytes(), []byte(`xmlns:xlink="http://www.w3.org/1999/xlink">`))
 	if !found {
 		return nil, fmt.Errorf("the picture %q does not begin as expected: %.200s", s.title, drawn.Bytes())
@@ -111,5 +111,5 @@ func escape(s string) string {
 	return b.String()
 }
 
-// names are those of all peers, in order.
+// names returns the names of all peers, in order.
 func names() []string { return slices.Sorted(maps.Keys(looks)) }

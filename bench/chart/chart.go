@@ -28,11 +28,11 @@ const (
 	Linear Scale = iota // values on a Y axis begin at 0
 	Log                 // on an X axis, 0 has a tick of its own at the left
 	// Percentile is for X axes: each further nine takes the same length, so that
-	// the tail can be seen. 100 is the maximum, which stands apart at the right.
+	// the tail is visible. 100 is the maximum, behind an interruption at the right.
 	Percentile
 )
 
-// Axis says what an axis shows.
+// Axis describes an axis.
 type Axis struct {
 	Label string // what is shown, "CPU per request"
 	Unit  string // "µs"; empty for counts
@@ -52,15 +52,14 @@ func (a Axis) title() string {
 	return a.Label
 }
 
-// Series is one peer's line. The peer's name chooses colour, dash and marker,
-// the same in all pictures.
+// Series is one peer's line. The peer's name determines colour, dashes and glyph.
 type Series struct {
 	Peer   string
 	Points []Point // X strictly increasing
 }
 
-// Point is one figure with the interval of its samples. Low and High both 0 mean
-// that there is no interval to show; otherwise Low <= Y <= High.
+// Point is one figure with the interval of its samples. If Low and High are both 0 there is
+// no interval; otherwise Low <= Y <= High.
 type Point struct {
 	X, Y      float64
 	Low, High float64
@@ -131,7 +130,7 @@ func figure(v float64) string {
 	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
-// rounded returns v with as many significant digits.
+// rounded returns v to that number of significant digits.
 func rounded(v float64, digits int) float64 {
 	// What FormatFloat writes can be parsed.
 	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)

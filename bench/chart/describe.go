@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// description says the figures of all lines in words: every figure where there
-// are few, else where a line begins and ends and between what it moves.
+// description returns the figures of all lines in words: every figure if there are few,
+// otherwise the first, the last and the range.
 func (l Lines) description() string {
 	var b strings.Builder
 	for i, p := range l.Panels {
@@ -44,7 +44,7 @@ func (s Series) description(x, y Axis) string {
 	return strings.Join(words, ", ") + more
 }
 
-// description says the figures of all bars in words.
+// description returns the figures of all bars in words.
 func (b Bars) description() string {
 	s := fmt.Sprintf("Bars of %s.", b.Label)
 	for _, g := range b.Groups {

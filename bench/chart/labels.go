@@ -15,8 +15,8 @@ const (
 	labelSample = 26.0 // of the line
 )
 
-// labels names the lines to the right of where they end, each beside a sample of
-// its line, so that lines that end at the same point are told apart too.
+// labels names the lines to the right of their ends. Each has a sample of its line, so
+// that lines that end at the same point can be distinguished.
 type labels []label
 
 type label struct {
@@ -60,8 +60,8 @@ func (l labels) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
-// spread returns where labels stand, whose wanted heights rise: in the same
-// order, at least pitch apart and, where there is room, from low to high.
+// spread returns the heights of labels, whose wanted heights rise: in the same order, at
+// least pitch apart, between low and high if there is room for all.
 func spread(wanted []vg.Length, pitch, low, high vg.Length) []vg.Length {
 	at := slices.Clone(wanted)
 	for i := range at {

@@ -91,8 +91,8 @@ func (p Panel) plot(x layout, n int) *plot.Plot {
 	return drawn
 }
 
-// heading is the title of a Y axis, above the panel, where it can be read
-// without turning one's head.
+// heading is the title of a Y axis. It is above the panel, because vertical text is hard
+// to read.
 type heading string
 
 func (h heading) Plot(c draw.Canvas, _ *plot.Plot) {
@@ -114,9 +114,9 @@ func (at interruption) Plot(c draw.Canvas, p *plot.Plot) {
 }
 
 // plotters returns what draws s, which is number i of n in its panel: a line, its
-// intervals and its glyphs. Lines with intervals stand a little beside each
-// other, so that the intervals can be told apart. Where points are crowded only
-// some have a glyph; lines that run together take turns.
+// intervals and its glyphs. Lines with intervals are shifted a little against each other,
+// so that the intervals do not cover each other. If points are crowded, only some have a
+// glyph, in turn with the other lines.
 func plotters(s Series, i, n int, x layout) []plot.Plotter {
 	const apart, glyphs = 0.007, 8
 	shift, every := 0.0, 1

@@ -16,10 +16,10 @@ type look struct {
 	glyph       glyph
 }
 
-// looks are the peers' looks by name. No two share their glyph and dashes, so
-// they can be told apart without colour. The colours of the proxies stay apart
-// under protanopia, deuteranopia and tritanopia too, and all have a contrast of
-// 3:1 to the card (WCAG 2.2, 1.4.11). Text is never in them.
+// looks are the peers' looks by name. No two have the same glyph and dashes, so they can be
+// distinguished without colour. The colours of the proxies differ under protanopia,
+// deuteranopia and tritanopia too. All have a contrast of 3:1 to the card (WCAG 2.2,
+// 1.4.11). Text is never in these colours.
 var looks = map[string]look{
 	// Ours are blue, the second engine in a lighter tint.
 	"l4proxy io_uring": {light: hex(0x003dab), dark: hex(0x6da1fe), glyph: glyph{}},
@@ -48,7 +48,7 @@ func (l look) line() draw.LineStyle {
 	return draw.LineStyle{Color: l.light, Width: 1.8, Dashes: l.dashes}
 }
 
-// mark draws the peer's glyph, with a rim that sets it off from what lies below.
+// mark draws the peer's glyph, with a rim that separates it from what is below.
 func (l look) mark(c *draw.Canvas, at vg.Point) {
 	path := l.glyph.path(at)
 	c.SetLineStyle(draw.LineStyle{Color: card.light, Width: 4})
@@ -106,7 +106,7 @@ func (g glyph) path(at vg.Point) vg.Path {
 // shade is a colour of the card's own, on a light and on a dark page.
 type shade struct{ light, dark color.Color }
 
-// Each light colour, those of the looks included, stands for one dark colour.
+// Each light colour, including those of the looks, is replaced by one dark colour.
 var (
 	card  = shade{hex(0xffffff), hex(0x0d1117)}
 	edge  = shade{hex(0xd1d9e0), hex(0x3d444d)}
@@ -120,9 +120,9 @@ func hex(rgb uint32) color.NRGBA {
 	return color.NRGBA{R: uint8(rgb >> 16), G: uint8(rgb >> 8), B: uint8(rgb), A: 255}
 }
 
-// darkRules returns the style sheet that turns light colours into dark ones. The
-// library writes colours as attributes of each element, so the rules find them
-// there; they avoid custom properties, which not every renderer of SVG knows.
+// darkRules returns the style sheet that replaces light colours by dark ones. The library
+// writes colours into the style attribute of each element, so the rules match that. They
+// avoid custom properties, which not every renderer of SVG supports.
 func darkRules() []byte {
 	rules := []byte("@media (prefers-color-scheme:dark){\n")
 	add := func(light, dark color.Color) {

@@ -8,14 +8,14 @@ import (
 	"gonum.org/v1/plot"
 )
 
-// layout is where the values of an X axis stand. The library's scales have no
-// room for 0 on a logarithmic axis or for a maximum beyond the percentiles, so
-// positions are computed here and laid out linearly.
+// layout is the positions of the values on an X axis. The library's scales cannot show 0 on
+// a logarithmic axis or a maximum beyond the percentiles, so positions are computed here
+// and drawn on a linear axis.
 type layout struct {
 	at       func(x float64) float64
 	ticks    []plot.Tick
 	min, max float64
-	gap      float64 // where the axis is interrupted, NaN if nowhere
+	gap      float64 // where the axis is interrupted, or NaN
 }
 
 const (
@@ -71,7 +71,7 @@ func (a Axis) layOut(all []Series) layout {
 	}
 	margin := (l.max - l.min) / 30
 	l.min, l.max = l.min-margin, l.max+margin
-	free := math.Inf(-1) // from where on there is room for a label
+	free := math.Inf(-1) // where the next label may begin
 	for _, v := range values {
 		half := (l.max - l.min) / widest * (float64(nameText.Width(label(v)))/2 + 3)
 		if at := l.at(v); at-half >= free {
@@ -82,7 +82,7 @@ func (a Axis) layOut(all []Series) layout {
 	return l
 }
 
-// exact formats a value that is chosen, not measured.
+// exact formats a value that was chosen and not measured, with all its digits.
 func exact(v float64) string {
 	if rounded(v, 3) != v {
 		return strconv.FormatFloat(v, 'f', -1, 64)
@@ -97,8 +97,7 @@ func percentile(p float64) string {
 	return strconv.FormatFloat(p, 'f', -1, 64) + "%"
 }
 
-// valueTicks returns about n ticks of a Y axis, of which the first and the last
-// are its ends.
+// valueTicks returns about n ticks of a Y axis. The first and the last are its ends.
 func (a Axis) valueTicks(all []Series, n int) []plot.Tick {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, s := range all {
@@ -153,7 +152,7 @@ func logTicks(low, high float64, n int) []plot.Tick {
 			values = append(values, rounded(factor*math.Pow(10, e), 1))
 		}
 	}
-	// The one before the first above low, up to the first that reaches high.
+	// From the last value at or below low to the first at or above high.
 	from := max(0, slices.IndexFunc(values, func(v float64) bool { return v > low })-1)
 	to := max(from+1, slices.IndexFunc(values, func(v float64) bool { return v >= high }))
 	var ticks []plot.Tick

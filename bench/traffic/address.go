@@ -23,7 +23,7 @@ func parseAddresses(texts []string) ([]*rawsys.Sockaddr, error) {
 	return addresses, nil
 }
 
-// endpoints are where a client connects to, and from.
+// endpoints are the addresses that a client connects to and from.
 type endpoints struct {
 	targets, sources []*rawsys.Sockaddr
 }
@@ -51,8 +51,8 @@ func newEndpoints(spec *ClientSpec) (endpoints, error) {
 	return e, nil
 }
 
-// pair returns target and source for connection number turn: every source meets every target. The source is nil where
-// the kernel chooses.
+// pair returns target and source for connection number turn: every source meets every target. The
+// source is nil if the kernel chooses it.
 func (e *endpoints) pair(turn uint64) (target, source *rawsys.Sockaddr) {
 	n := uint64(len(e.targets))
 	target = e.targets[turn%n]

@@ -12,13 +12,15 @@ import (
 )
 
 const (
-	// drainTime is how long operations that were due before the end may still take, beyond the timeout of a Visit.
+	// drainTime is how long operations that were due before the end may still take, in addition
+	// to the timeout of a Visit.
 	drainTime = time.Second
-	// openingAtOnce bounds connections that are being opened before the load begins.
+	// openingAtOnce bounds how many connections are opened at the same time before the load
+	// begins.
 	openingAtOnce = 256
 
-	// mostFailures ends a run, and so do failures that are more than one in failureShare of all that was tried. The
-	// latter is not judged before there are enough.
+	// A run ends after more than mostFailures, or when more than one operation in failureShare
+	// fails. The share is checked from enoughFailures on.
 	mostFailures   = 1000
 	failureShare   = 10
 	enoughFailures = 10
@@ -33,18 +35,19 @@ type clientRun struct {
 	opened    chan struct{}           // one of each loop
 	fail      context.CancelCauseFunc // ends the run with an error
 
-	// begin, from and until are the clock's times when the load begins, when the measured part does, and when that
-	// ends. They are set before begun is.
+	// The load begins at begin. The measured part is between from and until. They are set before
+	// begun.
 	begin, from, until int64
 	begun              atomic.Bool
 	stopped            atomic.Bool // loops give up at once
 	failures           atomic.Uint64
 }
 
-// RunClient puts the load on and measures. It returns when the run is over, or with the context's cause when that
-// ends first; for Idle the context's end is just the end. With an error, too, the result is what was found until then.
+// RunClient generates load and measures. It returns when the run is over, or with the context's
+// cause if the context ends first. An Idle run ends with its context, without an error. If there is
+// an error, the result is what was found until then.
 //
-// It raises GOMAXPROCS where there are fewer processors than its loops need.
+// It raises GOMAXPROCS if its loops need more.
 func RunClient(ctx context.Context, spec ClientSpec) (ClientResult, error) {
 	r, err := newClientRun(spec)
 	if err != nil {
@@ -121,13 +124,14 @@ func (r *clientRun) run(ctx context.Context) (ClientResult, error) {
 	return result, err
 }
 
-// measured is how long the measured part lasted, and what CPU time the process used in it.
+// measured is the length of the measured part, and the CPU time that the process used in it.
 type measured struct {
 	time.Duration
 	cpu time.Duration
 }
 
-// conduct lets the load begin when every loop has opened its connections, and returns when the measured part is over.
+// conduct starts the load when every loop has opened its connections, and returns when the measured
+// part is over.
 func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured {
 	for range r.loops {
 		select {
@@ -160,7 +164,7 @@ func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured
 	return measured{time.Duration(max(min(Now(), r.until)-r.from, 0)), cpuTime() - cpu}
 }
 
-// stop waits until all loops have ended, and has them give up when ctx ends.
+// stop waits until all loops have ended. If ctx ends, it makes them stop at once.
 func (r *clientRun) stop(ctx context.Context, ended <-chan struct{}) {
 	select {
 	case <-ended:
@@ -177,7 +181,7 @@ func (r *clientRun) wake() {
 	}
 }
 
-// sleepUntil waits for the clock, but no longer than the loops or ctx last.
+// sleepUntil waits until a time, but no longer than the loops or ctx last.
 func sleepUntil(ctx context.Context, ended <-chan struct{}, until int64) {
 	var due <-chan time.Time
 	if until != forever {
@@ -200,7 +204,7 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// failed is told by a loop of each failure, and ends the run when there are too many.
+// failed counts a failure of a loop. It ends the run if there are too many.
 func (r *clientRun) failed(sentence string) {
 	n := r.failures.Add(1)
 	if n >= enoughFailures && r.tooMany(n) {
@@ -208,13 +212,14 @@ func (r *clientRun) failed(sentence string) {
 	}
 }
 
-// abandon has all loops give up, because of an error.
+// abandon stops all loops because of an error.
 func (r *clientRun) abandon(err error) {
 	r.stopped.Store(true)
 	r.fail(err)
 }
 
-// tooMany judges n failures against all that was tried. Those of visits are what is to be found out.
+// tooMany compares n failures with the number of operations. Failures of visits are results, so
+// they never end a run.
 func (r *clientRun) tooMany(n uint64) bool {
 	if r.spec.Work == Visit {
 		return false
@@ -240,7 +245,7 @@ func (r *clientRun) manyFailed(n uint64, last string) error {
 	return fmt.Errorf("%d of %d failed%s", n, n+r.succeeded(), last)
 }
 
-// share is the part of a limit that thread index has; without a limit it is endless.
+// share returns a thread's part of the limit. Without a limit it has no bound.
 func (s *ClientSpec) share(index int) uint64 {
 	if s.Limit == 0 {
 		return math.MaxUint64

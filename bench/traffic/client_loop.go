@@ -13,8 +13,9 @@ const receiveBuffer = 256 << 10
 
 // clientLoop is one thread of a client with its share of the connections.
 //
-// A descriptor has at most one event in a batch, and a connection is closed only while its own event is handled, or
-// between batches. So no event can meet a newer connection in the place of its own.
+// A descriptor has at most one event in a batch, and a connection is closed only while its own
+// event is handled, or between batches. So an event never reaches a newer connection with the same
+// descriptor.
 type clientLoop struct {
 	run    *clientRun
 	poller *poller
@@ -22,9 +23,9 @@ type clientLoop struct {
 	conns  []conn
 	work   work
 	in     []byte
-	broken []*conn // closed by a failure, and work has not been told yet
+	broken []*conn // closed by a failure that work does not know of yet
 
-	toOpen  int // connections of conns that the opening has come to
+	toOpen  int // connections whose opening has begun
 	opening int // of those, not open yet
 
 	begun              bool
@@ -33,30 +34,30 @@ type clientLoop struct {
 	measuring          bool  // now is in the measured part
 
 	record    record
-	succeeded atomic.Uint64 // what failures are judged against, for whichever loop judges
+	succeeded atomic.Uint64 // read by other loops, in tooMany
 }
 
 // work is what a loop does with its connections.
 type work interface {
-	// keeps tells whether connections are opened before the load begins, to be used from then on.
+	// keeps reports whether connections are opened before the load begins, and reused.
 	keeps() bool
-	// start lets the load begin.
+	// start starts the load.
 	start()
-	// ready is told that c is connected; for the second time, when it had failed.
+	// ready is called when c has connected, and again when it has reconnected after a failure.
 	ready(c *conn)
-	// event is told that c, which is connected, may be able to go on.
+	// event is called when c, which is connected, may be able to continue.
 	event(c *conn)
-	// lost is told that c has failed and is closed. It comes outside of any event.
+	// lost is called when c has failed and is closed, outside of any event.
 	lost(c *conn)
-	// due begins what is due at now, and returns when to be asked again.
+	// due begins what is due at now, and returns when it wants to be called again.
 	due(now int64) int64
-	// done tells whether nothing is under way and nothing will come.
+	// done reports whether nothing is under way and nothing will follow.
 	done(now int64) bool
-	// finish counts what is left over when the loop ends.
+	// finish counts what is unfinished when the loop ends.
 	finish(now int64)
 }
 
-// works is all that a client can do.
+// works are all kinds of work of a client.
 var works = map[string]func(*clientLoop) work{
 	Request:    newRequests,
 	Connection: newConnections,
@@ -71,7 +72,7 @@ func newClientLoop(r *clientRun, index, threads int) (*clientLoop, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Connections are dealt out by turns.
+	// The loops take connections in turn.
 	n := (r.spec.Connections - index + threads - 1) / threads
 	l := &clientLoop{
 		run: r, poller: poller, index: index, conns: make([]conn, n), in: make([]byte, receiveBuffer),
@@ -85,7 +86,7 @@ func newClientLoop(r *clientRun, index, threads int) (*clientLoop, error) {
 	return l, nil
 }
 
-// close closes the connections that are left too. The loop has ended.
+// close also closes the connections that are still open. The loop has ended.
 func (l *clientLoop) close() {
 	for i := range l.conns {
 		l.drop(&l.conns[i])
@@ -167,7 +168,7 @@ func (l *clientLoop) dispatch(c *conn, events uint32) {
 	l.work.ready(c)
 }
 
-// openMore goes on with the opening, a bounded number at once.
+// openMore opens further connections, a bounded number at the same time.
 func (l *clientLoop) openMore() {
 	most := max(openingAtOnce/l.run.spec.threads(), 1)
 	for l.opening < most && l.toOpen < len(l.conns) {
@@ -178,7 +179,7 @@ func (l *clientLoop) openMore() {
 	}
 }
 
-// opened ends the opening of c, if it has not ended before, and of all when c was the last one.
+// opened is called when c is open. After the last one, the loop reports that all are.
 func (l *clientLoop) opened(c *conn) {
 	if c.counted {
 		return
@@ -191,7 +192,7 @@ func (l *clientLoop) opened(c *conn) {
 	}
 }
 
-// fail closes c, for the reason that sentence says.
+// fail closes c and records why.
 func (l *clientLoop) fail(c *conn, sentence string) {
 	l.drop(c)
 	c.fault = sentence
@@ -200,7 +201,8 @@ func (l *clientLoop) fail(c *conn, sentence string) {
 	l.run.failed(sentence)
 }
 
-// mend tells work of the connections that have failed. What fails at once again waits for the next batch.
+// mend passes the connections that have failed to work. Connections that fail again at once wait
+// for the next batch.
 func (l *clientLoop) mend() {
 	n := len(l.broken)
 	for _, c := range l.broken[:n] {
@@ -209,7 +211,7 @@ func (l *clientLoop) mend() {
 	l.broken = append(l.broken[:0], l.broken[n:]...)
 }
 
-// answered counts an operation that was meant to begin at intended and has ended now.
+// answered counts an operation that was due at intended and ended now.
 func (l *clientLoop) answered(intended, now int64) {
 	l.succeeded.Add(1)
 	if now < l.from {
@@ -222,7 +224,7 @@ func (l *clientLoop) answered(intended, now int64) {
 	}
 }
 
-// unanswered counts an operation that was meant to begin at intended, and was due, but has not ended.
+// unanswered counts an operation that was due at intended and has not ended.
 func (l *clientLoop) unanswered(intended, now int64) {
 	if now >= l.from {
 		l.record.unanswered++
@@ -230,7 +232,7 @@ func (l *clientLoop) unanswered(intended, now int64) {
 	}
 }
 
-// late counts an operation that a connection was free for and that is begun only now.
+// late counts an operation that begins only now although a connection was free.
 func (l *clientLoop) late(intended, now int64) {
 	if now >= l.from {
 		recordTime(l.record.late, now-intended)

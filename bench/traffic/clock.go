@@ -10,10 +10,11 @@ import (
 // forever is later than any time of the clock.
 const forever = math.MaxInt64
 
-// Now is CLOCK_MONOTONIC in nanoseconds, by which all processes of a machine can compare times (clock_gettime(2)).
+// Now is CLOCK_MONOTONIC in nanoseconds, which is the same in all processes of a machine
+// (clock_gettime(2)).
 func Now() int64 { return rawsys.Monotonic() }
 
-// schedule lays down when operations are meant to begin, before the first of them does.
+// schedule fixes in advance when operations are due.
 type schedule struct {
 	start    int64   // by the clock
 	interval float64 // nanoseconds between two operations of all loops
@@ -23,5 +24,5 @@ func newSchedule(spec *ClientSpec, start int64) schedule {
 	return schedule{start, float64(time.Second) / spec.Rate}
 }
 
-// at returns when operation k is meant to begin.
+// at returns when operation k is due.
 func (s schedule) at(k uint64) int64 { return s.start + int64(float64(k)*s.interval) }

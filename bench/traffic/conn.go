@@ -14,33 +14,33 @@ type state uint8
 const (
 	closed     state = iota
 	connecting       // waits for the handshake
-	free             // is open, and nothing is asked of it
+	free             // is open, without an operation
 	busy             // has an operation
 	ending           // has its response and waits for the origin's end
 )
 
-// conn is one of a client's connections: the place, which one socket after the other may take.
+// conn is one of a client's connections. It may have several sockets, one after the other.
 type conn struct {
 	fd       int32 // -1 when closed
 	id       int32 // in conns
 	number   uint64
 	state    state
-	readable bool // nothing has told that there is nothing to read
+	readable bool // there may be something to read
 	ended    bool // a FIN or an error is there, perhaps behind bytes
 	counted  bool // its opening has ended
 
 	sent, got int    // of a message each way
 	position  uint64 // in a stream
 	dialled   int64  // when it began to connect
-	connected int64  // when that had succeeded; 0: it has not. Only Visit looks
-	backend   byte   // the number in the response, where there is one
-	fault     string // why it was closed, if it has failed
-	intended  int64  // when its operation was meant to begin
+	connected int64  // when it had connected; 0: not yet. For Visit
+	backend   byte   // the number in the response, if it has one
+	fault     string // why it was closed, if it failed
+	intended  int64  // when its operation was due
 	freeSince int64
 	round     uint64 // operations begun by the schedule
 }
 
-// open begins to connect c; turn decides from where to where.
+// open starts to connect c; turn decides which addresses it uses.
 func (l *clientLoop) open(c *conn, turn uint64) {
 	target, source := l.run.endpoints.pair(turn)
 	fd, errno := rawsys.Socket(target.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
@@ -55,7 +55,8 @@ func (l *clientLoop) open(c *conn, turn uint64) {
 		return
 	}
 	if source != nil {
-		// The port is chosen by connect, when the target is known: one port then serves many targets (ip(7)).
+		// connect chooses the port, when the target is known: one port then serves many targets
+		// (ip(7)).
 		if errno := rawsys.SetInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
 			l.cannot(c, "setsockopt", errno)
 			return
@@ -88,8 +89,8 @@ func (l *clientLoop) drop(c *conn) {
 	}
 }
 
-// cannot closes c for want of something that this machine has too little of, which nobody else is to blame for. Where
-// failures are findings it ends the run.
+// cannot closes c because this machine is out of ports, descriptors or the like. That is no failure
+// of a peer, so where failures are results it ends the run.
 func (l *clientLoop) cannot(c *conn, call string, errno unix.Errno) {
 	l.fail(c, sentence(call, errno))
 	if l.run.spec.Work == Visit {
@@ -99,9 +100,9 @@ func (l *clientLoop) cannot(c *conn, call string, errno unix.Errno) {
 
 const (
 	faultEarlyEnd  = "the connection ended before the response did"
-	faultEnd       = "the connection ended while nothing was asked of it"
+	faultEnd       = "the connection ended while it was idle"
 	faultExcess    = "more bytes came than the response has"
-	faultUnasked   = "bytes came that nobody had asked for"
+	faultUnasked   = "bytes came without a request"
 	faultBytes     = "a wrong byte came"
 	faultStreamEnd = "the connection ended within the stream"
 	faultNoAnswer  = "no answer in time"
@@ -120,8 +121,8 @@ func (c *conn) beginMessage(intended int64) {
 	c.state, c.sent, c.got, c.intended = busy, 0, 0, intended
 }
 
-// exchange goes on with c's request and response as far as it goes without waiting. It tells whether the response has
-// become complete, or what is wrong. On a connection that is free it looks that all is quiet.
+// exchange continues c's request and response as far as it can without waiting. It returns whether
+// the response is complete, or what is wrong. On a free connection, anything that comes is wrong.
 func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 	spec := &l.run.spec
 	for c.state == busy && c.sent < spec.RequestBytes {
@@ -156,7 +157,7 @@ func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 		}
 		c.got += n
 		l.bytesIn(n)
-		// A short read has emptied the socket (epoll(7)), unless its end is to be seen too.
+		// A short read has emptied the socket (epoll(7)), unless its end follows.
 		c.readable = n == len(l.in) || c.ended
 		if c.got == spec.ResponseBytes {
 			return true, ""
@@ -165,8 +166,8 @@ func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 	return false, ""
 }
 
-// matchesResponse tells whether p may come next in the response on c. Where backends are numbered its first byte is the
-// number.
+// matchesResponse reports whether p may come next in the response on c. If backends are numbered,
+// the first byte of the response is the number.
 func (l *clientLoop) matchesResponse(c *conn, p []byte) bool {
 	spec, position := &l.run.spec, uint64(c.got)
 	if spec.Backends > 0 && position == 0 {

@@ -16,7 +16,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// One response of 100 goes wrong. It is counted by what happened, the connection is opened again, and the others pass.
+// One response of 100 goes wrong. It is counted by what happened, the connection is opened again,
+// and the others pass.
 func TestFaults(t *testing.T) {
 	const bad = 50
 	for _, test := range []struct {
@@ -194,7 +195,8 @@ func TestMostFailures(t *testing.T) {
 	}
 }
 
-// A byte that is missing in a stream is found by the receiver, which looks at the start of each delivery only.
+// A byte that is missing in a stream is found by the receiver, which looks at the start of each
+// delivery only.
 func TestStreamWithAHole(t *testing.T) {
 	for _, verify := range []bool{false, true} {
 		t.Run(fmt.Sprint(verify), func(t *testing.T) {
@@ -243,8 +245,8 @@ func TestSenderIsInterrupted(t *testing.T) {
 	}
 }
 
-// What lies behind a response is seen with it, when no event will tell of it any more, and what comes later when it
-// comes.
+// What lies behind a response is seen with it, when no event will tell of it any more, and what
+// comes later when it comes.
 func TestBehindTheResponse(t *testing.T) {
 	end := func(peer int) { _ = unix.Shutdown(peer, unix.SHUT_WR) }
 	more := func(peer int) { _, _ = unix.Write(peer, []byte{0}) }

@@ -14,8 +14,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// Opened tells that all connections are there. One that is lost after that is found, whatever took it, and at the end
-// too.
+// Opened tells that all connections are there. One that is lost after that is found, whatever took
+// it, and at the end too.
 func TestIdle(t *testing.T) {
 	for _, test := range []struct {
 		name, want string
@@ -72,7 +72,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// A lost connection is seen while the others are kept, not only at the end, and is not opened again.
+// A lost connection is seen while the others are kept, not only at the end, and is not opened
+// again.
 func TestIdleSeesALossAtOnce(t *testing.T) {
 	lose := make(chan struct{})
 	var connections atomic.Int32

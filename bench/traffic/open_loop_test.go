@@ -27,7 +27,8 @@ func holdOne(t *testing.T, hold time.Duration, once bool) string {
 	})
 }
 
-// Requests that are due while a response is held back count from when they were due, not from when they could be sent.
+// Requests that are due while a response is held back count from when they were due, not from when
+// they could be sent.
 func TestStallCountsForWhoWaitedBehindIt(t *testing.T) {
 	const hold = 100 * time.Millisecond
 	for _, work := range []string{Request, Connection} {
@@ -38,7 +39,8 @@ func TestStallCountsForWhoWaitedBehindIt(t *testing.T) {
 			if got.Operations != 50 || got.Latency.Count != 50 {
 				t.Fatalf("%d operations, %d latencies: %v", got.Operations, got.Latency.Count, got.Failures)
 			}
-			// Operation k was due after k ms, and none could end before the hold did. Histograms are good to 0.1 %.
+			// Operation k was due after k ms, and none could end before the hold did. Histograms
+			// are good to 0.1 %.
 			if got.Latency.Max < 99 || got.Latency.P50 < 99-25 {
 				t.Errorf("a stall of %v shows as %+v", hold, got.Latency)
 			}
@@ -63,8 +65,8 @@ func TestClosedLoopOmitsWhatItDidNotAsk(t *testing.T) {
 	}
 }
 
-// Other connections go on while one waits, and it catches up afterwards: here its response comes when the others have
-// had all of theirs.
+// Other connections go on while one waits, and it catches up afterwards: here its response comes
+// when the others have had all of theirs.
 func TestStallHoldsUpItsConnectionOnly(t *testing.T) {
 	const all, connections = 50, 10
 	var first atomic.Bool

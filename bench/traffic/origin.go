@@ -12,7 +12,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// backlog is how many connections may wait to be accepted, as far as net.core.somaxconn allows (listen(2)).
+// backlog is how many connections may wait to be accepted, as far as net.core.somaxconn allows
+// (listen(2)).
 const backlog = 4096
 
 // origin is the loops of one RunOrigin.
@@ -22,9 +23,10 @@ type origin struct {
 	stopped   atomic.Bool
 }
 
-// RunOrigin serves until ctx ends, which is no error. It calls ready, which may be nil, when clients can connect.
+// RunOrigin serves until ctx ends, which is no error. It calls ready, which may be nil, when
+// clients can connect.
 //
-// It raises GOMAXPROCS where there are fewer processors than its loops need.
+// It raises GOMAXPROCS if its loops need more.
 func RunOrigin(ctx context.Context, spec OriginSpec, ready func()) error {
 	o, err := newOrigin(spec)
 	if err != nil {
@@ -36,7 +38,7 @@ func RunOrigin(ctx context.Context, spec OriginSpec, ready func()) error {
 	return o.run(ctx)
 }
 
-// newOrigin listens. Port 0 is one of the kernel's choice, the same for all loops.
+// newOrigin listens. For port 0 the kernel chooses one, the same for all loops.
 func newOrigin(spec OriginSpec) (*origin, error) {
 	if err := spec.validate(); err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func (o *origin) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// listen opens a listening socket and returns what it is bound to.
+// listen opens a listening socket and returns its address.
 func (l *originLoop) listen(a *rawsys.Sockaddr, shared bool) (netip.AddrPort, error) {
 	fd, errno := rawsys.Socket(a.Family(), unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	if errno != 0 {
@@ -124,7 +126,8 @@ func prepareListener(fd int, a *rawsys.Sockaddr, shared bool) (netip.AddrPort, e
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY}, // accepted sockets inherit it
 	}
 	if shared {
-		// Only where it is needed: with it, an origin that was left behind would get half of the connections unseen.
+		// Only if it is needed: with it, an origin that was not stopped would get half of the
+		// connections without anyone noticing.
 		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT})
 	}
 	for _, option := range options {

@@ -11,8 +11,9 @@ import (
 // acceptsAtATime bounds how long connections wait while others are accepted.
 const acceptsAtATime = 64
 
-// originLoop is one thread of an origin. Its table is indexed by descriptor: a descriptor has at most one event in a
-// batch, and is closed only while that is handled, so that no event meets a newer connection.
+// originLoop is one thread of an origin. Its table is indexed by descriptor. A descriptor has at
+// most one event in a batch, and is closed only while that event is handled, so an event never
+// reaches a newer connection.
 type originLoop struct {
 	origin  *origin
 	poller  *poller
@@ -20,28 +21,28 @@ type originLoop struct {
 	service service
 	sockets []originConn
 	in      []byte
-	// numbered is the response of a Backend; nil where it is all of the pattern.
+	// numbered is the response of a Backend; nil if the response is the pattern.
 	numbered []byte
 }
 
-// originConn is what an origin knows of a descriptor. It belongs to a loop when it is open.
+// originConn is the state of a descriptor. It belongs to a loop while it is open.
 type originConn struct {
 	open, listener  bool
 	readable, ended bool   // as in conn
 	received, sent  uint64 // bytes, since it was accepted
-	checked         bool   // by a health check, it is no client
+	checked         bool   // it is a health check and no client
 }
 
 // service is how an origin does a kind of work.
 type service struct {
 	// register is the epoll events that a connection is registered for.
 	register uint32
-	// step goes on with a connection as far as it goes without waiting, or by one step where events are
+	// step continues a connection as far as it can without waiting, or by one step if events are
 	// level-triggered.
 	step func(l *originLoop, fd int32, c *originConn) verdict
 }
 
-// verdict is what is to become of a connection.
+// verdict is what to do with a connection after a step.
 type verdict int
 
 const (
@@ -50,7 +51,7 @@ const (
 	resetIt         // wrong bytes came
 )
 
-// services is all that an origin can do.
+// services are all kinds of work of an origin.
 var services = map[string]service{
 	Request:    {edges, answerAlways},
 	Connection: {edges, answerOnce},
@@ -74,7 +75,7 @@ func newOriginLoop(o *origin, spec OriginSpec) (*originLoop, error) {
 	return l, nil
 }
 
-// close closes all sockets too. The loop has ended.
+// close also closes all sockets. The loop has ended.
 func (l *originLoop) close() {
 	for fd := range l.sockets {
 		if l.sockets[fd].open {
@@ -84,14 +85,14 @@ func (l *originLoop) close() {
 	l.poller.close()
 }
 
-// attach takes fd into the table. On an error fd is still the caller's.
+// attach adds fd to the table. After an error fd still belongs to the caller.
 func (l *originLoop) attach(fd int, listener bool) error {
 	for len(l.sockets) <= fd {
 		l.sockets = append(l.sockets, originConn{})
 	}
 	events := l.service.register
 	if listener {
-		events = unix.EPOLLIN // level-triggered: what one batch of accepts leaves is told again
+		events = unix.EPOLLIN // level-triggered: a batch of accepts may leave some
 	}
 	if errno := l.poller.add(fd, events, int32(fd)); errno != 0 {
 		return fmt.Errorf("epoll_ctl: %w", errno)
@@ -135,10 +136,10 @@ func (l *originLoop) accept(listener int) error {
 		case unix.EAGAIN:
 			return nil
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			// An origin that is slow because it has run out of something would be taken for a slow proxy.
+			// An origin without descriptors or memory would look like a slow proxy.
 			return fmt.Errorf("accept: %w", errno)
 		default:
-			continue // a connection that has failed already (accept(2))
+			continue // the connection has already failed (accept(2))
 		}
 		if err := l.attach(fd, false); err != nil {
 			rawsys.Close(fd)
@@ -172,7 +173,8 @@ func (l *originLoop) dispatch(fd int32, events uint32) {
 func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
 	request, response := uint64(l.spec.RequestBytes), uint64(l.spec.ResponseBytes)
 	for {
-		// Requests that came together are answered one by one; nothing is read while an answer is not taken.
+		// Requests that came together are answered one by one. Nothing is read while an answer
+		// cannot be sent.
 		for owed := c.received / request * response; c.sent < owed; {
 			position := c.sent % response
 			n, errno := rawsys.Send(int(fd), l.response(position, int(response-position)), 0)
@@ -211,7 +213,7 @@ func (l *originLoop) response(position uint64, n int) []byte {
 	return stretch(position, n)
 }
 
-// matchesRequests looks at p, which begins at position in a request; others may follow.
+// matchesRequests compares p, which begins at position in a request; other requests may follow.
 func matchesRequests(p []byte, position, request uint64, all bool) bool {
 	for len(p) > 0 {
 		n := min(uint64(len(p)), request-position)
@@ -223,7 +225,7 @@ func matchesRequests(p []byte, position, request uint64, all bool) bool {
 	return true
 }
 
-// answerOnce is the work Connection: the same once, then the origin closes first.
+// answerOnce is the work Connection: one response, then the origin closes first.
 func answerOnce(l *originLoop, fd int32, c *originConn) verdict {
 	v := answerAlways(l, fd, c)
 	if v == goOn && c.sent >= uint64(l.spec.ResponseBytes) {
@@ -232,7 +234,8 @@ func answerOnce(l *originLoop, fd int32, c *originConn) verdict {
 	return v
 }
 
-// echo looks at what has come, sends it, and takes from the socket what could be sent: no connection needs a buffer.
+// echo peeks at what has come, sends it, and then removes from the socket what could be sent: no
+// connection needs a buffer.
 func echo(l *originLoop, fd int32, c *originConn) verdict {
 	for c.readable {
 		n, errno := rawsys.Recv(int(fd), l.in, unix.MSG_PEEK)

@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// period is how often the pattern repeats. It is a prime, so that a loss of whole buffers, whatever their size,
-	// shifts it.
+	// period is the length after which the pattern repeats. It is a prime, so that the loss of
+	// whole buffers of any size shifts it.
 	period = 65521
-	// largestStretch is how much of the pattern can be had in one piece: what one system call sends.
+	// largestStretch is the longest piece of the pattern: what one system call sends.
 	largestStretch = 128 << 10
 )
 
@@ -31,7 +31,8 @@ func stretch(position uint64, n int) []byte {
 	return pattern[at : at+uint64(min(n, largestStretch))]
 }
 
-// matches tells whether p is what stands at position: by its first and last byte, or by all.
+// matches reports whether p is the pattern at position: by its first and last byte, or by all
+// bytes.
 func matches(p []byte, position uint64, all bool) bool {
 	if len(p) == 0 {
 		return true

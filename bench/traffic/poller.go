@@ -13,25 +13,25 @@ import (
 const (
 	// edges is both directions of a socket: registered once, it serves for the whole life of most.
 	edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
-	// readEvents make a read worthwhile, lastEvents tell that there is no end of reading before a read says so: a FIN
-	// or a reset that came before a short read makes no edge of its own after it.
+	// After readEvents a read is worthwhile. After lastEvents the reader continues until a read
+	// fails: a FIN or a reset that came before a short read makes no further edge.
 	readEvents = unix.EPOLLIN | lastEvents
 	lastEvents = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 )
 
 const (
-	// eventsAtATime bounds a batch, and with it how long operations that are due wait for it.
+	// eventsAtATime bounds a batch, and with it how long operations that are due have to wait.
 	eventsAtATime = 64
-	// patience is how long a loop keeps its P in a wait for which nothing comes.
+	// patience is how long a loop keeps its P while it waits and nothing comes.
 	patience = int64(3 * time.Millisecond)
-	// wakeUp stands in an event where the connection would be.
+	// wakeUp replaces the connection in the event of a wake-up.
 	wakeUp = -1
 )
 
 // poller is an epoll(7) instance, and an eventfd by which other goroutines wake it.
 type poller struct {
 	epoll, event int
-	quiet        bool // nothing came for as long as patience lasts
+	quiet        bool // nothing came during patience
 	events       [eventsAtATime]unix.EpollEvent
 }
 
@@ -45,7 +45,7 @@ func newPoller() (*poller, error) {
 		unix.Close(p.epoll)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	// Edge-triggered, so that nobody has to read it: each write is an edge.
+	// Edge-triggered, so that no read is needed: each write is an edge.
 	if errno := p.add(p.event, unix.EPOLLIN|unix.EPOLLET&0xffffffff, wakeUp); errno != 0 {
 		p.close()
 		return nil, fmt.Errorf("epoll_ctl: %w", errno)
@@ -63,8 +63,8 @@ func (p *poller) modify(fd int, events uint32, id int32) unix.Errno {
 	return rawsys.EpollModify(p.epoll, fd, events, id)
 }
 
-// wait returns what has happened, no later than until, by Now; the events are good until the next wait.
-// It may return before with none.
+// wait returns the events that have happened, at the latest at until, by Now. They are valid until
+// the next wait. It may return early without events.
 func (p *poller) wait(until int64) ([]unix.EpollEvent, error) {
 	timeout := int64(-1) // none
 	if until != forever {
@@ -90,7 +90,7 @@ func (p *poller) wait(until int64) ([]unix.EpollEvent, error) {
 // wake ends a wait, from any goroutine.
 func (p *poller) wake() {
 	one := [8]byte{1}
-	// It fails only when the counter is full, and then the loop has been woken.
+	// It fails only if the counter is full, and then the loop has already been woken.
 	_, _ = unix.Write(p.event, one[:])
 }
 
@@ -99,17 +99,17 @@ func (p *poller) close() {
 	unix.Close(p.epoll)
 }
 
-// ownThread gives the calling goroutine a thread that ends with it, and has its waits end when their time has come:
-// by default the kernel makes them up to 50 µs longer (PR_SET_TIMERSLACK in prctl(2)).
+// ownThread gives the calling goroutine a thread that ends with it and whose waits are exact: by
+// default the kernel makes them up to 50 µs longer (PR_SET_TIMERSLACK in prctl(2)).
 func ownThread() error {
-	runtime.LockOSThread() // never unlocked: a thread with another slack is of no use to others
+	runtime.LockOSThread() // never unlocked: no other goroutine wants a thread with this slack
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl(PR_SET_TIMERSLACK): %w", err)
 	}
 	return nil
 }
 
-// processorsFor makes room for loops that keep their Ps: the goroutines beside them need some of their own.
+// processorsFor raises GOMAXPROCS for loops that keep their Ps: the other goroutines need Ps too.
 func processorsFor(loops int) {
 	if need := loops + 2; runtime.GOMAXPROCS(0) < need {
 		runtime.GOMAXPROCS(need)

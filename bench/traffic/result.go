@@ -8,13 +8,15 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// ClientResult is what a client found.
+// ClientResult is what a client measured.
 type ClientResult struct {
-	// Seconds is the length of the measured part. Operations, BytesIn, BytesOut, CPUSeconds and PerSecond are of it.
+	// Seconds is the length of the measured part, which Operations, BytesIn, BytesOut, CPUSeconds
+	// and PerSecond are about.
 	Seconds float64 `json:"seconds"`
-	// Operations ended in the measured part; for Idle, connections that had their request.
+	// Operations ended in the measured part. For Idle they are the connections that had their
+	// request.
 	Operations uint64 `json:"operations"`
-	// Failed are the failures of the whole run, and Failures the same by what happened.
+	// Failed is the number of failures of the whole run, and Failures the same by what happened.
 	Failed   uint64            `json:"failed"`
 	Failures map[string]uint64 `json:"failures,omitempty"`
 	// Unanswered operations were due before the end and had not ended [drainTime] after it.
@@ -22,29 +24,32 @@ type ClientResult struct {
 	// BytesIn were received. BytesOut were taken by the kernel.
 	BytesIn  uint64 `json:"bytes_in"`
 	BytesOut uint64 `json:"bytes_out"`
-	// Latency is that of operations that ended since the measured part began, and of those unanswered, with the time
-	// that they had waited. A Request lasts until its response is complete, a Connection from connecting until the
-	// origin's end was seen, and both count from the intended time where there is a rate.
+	// Latency is that of operations that ended after the measured part began. Unanswered
+	// operations count with the time that they had waited. A Request lasts until its response is
+	// complete, a Connection from the connect until the origin's FIN. With a rate, both count from
+	// the moment at which they were due.
 	Latency Percentiles `json:"latency"`
-	// Late is how much later than intended operations were begun that found a connection free.
+	// Late is by how much operations began late although a connection was free.
 	Late Percentiles `json:"late"`
 	// CPUSeconds is user and system time of the process (getrusage(2)).
 	CPUSeconds float64 `json:"cpu_seconds"`
-	// PerSecond is the operations that ended in each second; for Send and Receive, the bytes. None for Idle.
+	// PerSecond is the number of operations that ended in each second, or of bytes for Send and
+	// Receive. Idle has no such numbers.
 	PerSecond []uint64 `json:"per_second,omitempty"`
-	// Began is the time by [Now] when the measured part did.
+	// Began is the time by [Now] at which the measured part began.
 	Began int64 `json:"began_ns"`
-	// Visits are those that began in the measured part, in the order in which they did.
+	// Visits are those that began in the measured part, in that order.
 	Visits []Visited `json:"visits,omitempty"`
 }
 
-// Visited is what became of one Visit.
+// Visited is the result of one Visit.
 type Visited struct {
-	Began int64 `json:"began_ns"` // the time by [Now] when it began to connect
-	// Connect is the time until it was connected, 0 if it never was; Took until it had the whole answer, or failed.
+	Began int64 `json:"began_ns"` // the time by [Now] at which it started to connect
+	// Connect is the time until it was connected, 0 if it never was. Took is the time until it had
+	// the whole answer, or failed.
 	Connect time.Duration `json:"connect_ns,omitempty"`
 	Took    time.Duration `json:"took_ns"`
-	Backend int           `json:"backend,omitempty"` // the number of who answered; 0: nobody
+	Backend int           `json:"backend,omitempty"` // the number of the backend that answered; 0: no answer
 	Failure string        `json:"failure,omitempty"` // "": it had its answer
 }
 
@@ -58,7 +63,7 @@ type Percentiles struct {
 	Count uint64  `json:"count"`
 }
 
-// longest is the longest time that a histogram holds, in microseconds. What is longer counts as this.
+// longest is the longest time that a histogram holds, in microseconds. Longer times count as this.
 const longest = int64(time.Minute / time.Microsecond)
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest, 3) }
@@ -66,7 +71,7 @@ func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest
 // recordTime adds a time in nanoseconds.
 func recordTime(h *hdrhistogram.Histogram, ns int64) {
 	if err := h.RecordValue(min(max(ns, 0)/int64(time.Microsecond), longest)); err != nil {
-		panic(err) // only for a value outside of what the histogram was made for
+		panic(err) // only for a value outside the histogram's range
 	}
 }
 
@@ -77,7 +82,7 @@ func percentiles(h *hdrhistogram.Histogram) Percentiles {
 	}
 }
 
-// record is what one loop has counted. Nobody else looks before the loop has ended.
+// record is what one loop has counted. No other goroutine reads it before the loop has ended.
 type record struct {
 	latency, late *hdrhistogram.Histogram
 	operations    uint64
@@ -97,7 +102,7 @@ func newRecord(seconds int) record {
 	}
 }
 
-// mostFailureKinds bounds the sentences of a result.
+// mostFailureKinds bounds how many kinds of failures a result lists.
 const mostFailureKinds = 8
 
 const otherFailures = "other failures"
@@ -107,7 +112,7 @@ func (r *record) fault(sentence string) {
 	r.failures[kindIn(r.failures, sentence)]++
 }
 
-// kindIn is sentence, unless it is a new one and there are enough.
+// kindIn returns sentence, or otherFailures if it is new and there are enough kinds.
 func kindIn(failures map[string]uint64, sentence string) string {
 	if _, known := failures[sentence]; !known && len(failures) >= mostFailureKinds {
 		return otherFailures
@@ -115,7 +120,8 @@ func kindIn(failures map[string]uint64, sentence string) string {
 	return sentence
 }
 
-// inSecond adds n to the second that began at so many nanoseconds after the start of the measured part.
+// inSecond adds n to the second that contains ns, in nanoseconds after the start of the measured
+// part.
 func (r *record) inSecond(ns int64, n uint64) {
 	second := int(ns / int64(time.Second))
 	for len(r.perSecond) <= second {
@@ -126,7 +132,7 @@ func (r *record) inSecond(ns int64, n uint64) {
 
 // merge adds what another loop has counted.
 func (r *record) merge(other *record) {
-	// Both histograms were made alike, so nothing can be dropped.
+	// Both histograms have the same range, so no value is dropped.
 	r.latency.Merge(other.latency)
 	r.late.Merge(other.late)
 	r.operations += other.operations

@@ -13,55 +13,57 @@ import (
 const (
 	Request    = "request"    // client and origin: kept connections, a request and its response, again and again
 	Connection = "connection" // client and origin: a connection for each request; the origin closes it
-	Send       = "send"       // client: bytes as fast as they are taken; the origin is a Sink
-	Receive    = "receive"    // client: takes bytes; the origin is a Source
+	Send       = "send"       // client: sends bytes at full speed; the origin is a Sink
+	Receive    = "receive"    // client: receives bytes; the origin is a Source
 	Idle       = "idle"       // client: a request on each connection, then nothing; the origin is Request
-	Visit      = "visit"      // client: as Connection, but each is told of on its own; the origins are Backends
-	Backend    = "backend"    // origin: as Connection, but says in its answer which one it is, and answers health checks
-	Echo       = "echo"       // origin: sends back what it gets
-	Sink       = "sink"       // origin: takes bytes and throws them away
-	Source     = "source"     // origin: sends bytes as fast as they are taken
+	Visit      = "visit"      // client: as Connection, but each is recorded on its own; the origins are Backends
+	Backend    = "backend"    // origin: as Connection, with its number in the answer, and answers health checks
+	Echo       = "echo"       // origin: sends back what it receives
+	Sink       = "sink"       // origin: receives bytes and discards them
+	Source     = "source"     // origin: sends bytes at full speed
 )
 
 // largestMessage bounds requests and responses.
 const largestMessage = 1 << 20
 
-// ClientSpec says what load to put on whom.
+// ClientSpec is a load and its target.
 type ClientSpec struct {
-	// Target are the addresses to connect to, as IP:port, by turns.
+	// Target are the addresses to connect to in turn, as IP:port.
 	Target []string `json:"target"`
-	// Sources are the IP addresses to connect from, by turns; each has source ports of its own. Empty: the kernel's
-	// choice.
+	// Sources are the IP addresses to connect from in turn; each has its own source ports. If it is
+	// empty, the kernel chooses.
 	Sources []string `json:"sources,omitempty"`
 	// Work is Request, Connection, Send, Receive, Idle or Visit.
 	Work string `json:"work"`
-	// Connections are open at once; Connection with a rate and Visit have at most so many.
+	// Connections is how many are open at the same time; the maximum for Visit, and for Connection
+	// with a rate.
 	Connections int `json:"connections"`
-	// RequestBytes and ResponseBytes are from 1 to 1 MiB; without meaning for Send and Receive.
+	// RequestBytes and ResponseBytes are from 1 to 1 MiB. Send and Receive ignore them.
 	RequestBytes  int `json:"request_bytes,omitempty"`
 	ResponseBytes int `json:"response_bytes,omitempty"`
-	// Rate is operations a second on all connections together; 0 is a closed loop. For Request and Connection, and
-	// Visit always has one.
+	// Rate is operations per second on all connections together; 0 is a closed loop. Request and
+	// Connection may have one, Visit must.
 	Rate float64 `json:"rate,omitempty"`
-	// ReadRate is how many bytes a second each connection of a Receive takes; 0 is all that come.
+	// ReadRate is how many bytes per second each connection of a Receive reads; 0 is no limit.
 	ReadRate float64 `json:"read_rate,omitempty"`
 	// Timeout is how long a Visit may take from connecting to the whole answer.
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
-	// Backends is how many origins a Visit may meet, which are numbered from 1.
+	// Backends is how many origins may answer a Visit. They are numbered from 1.
 	Backends int `json:"backends,omitempty"`
-	// WarmUp is load that is not measured. It begins, as the measured part does without it, when all connections are
-	// open.
+	// WarmUp is load before the measured part. It begins when all connections are open.
 	WarmUp time.Duration `json:"warm_up_ns,omitempty"`
-	// Duration of the measured part; 0: until Limit is reached or, for Idle, until the context ends.
+	// Duration of the measured part. 0 is until Limit is reached or, for Idle, until the context
+	// ends.
 	Duration time.Duration `json:"duration_ns,omitempty"`
-	// Limit ends the run after so many operations, failed ones too; for Send and Receive after so many bytes. 0: none.
+	// Limit ends the run after that number of operations, failed ones included, or of bytes for
+	// Send and Receive. 0 is no limit.
 	Limit uint64 `json:"limit,omitempty"`
-	// Threads, each with an event loop; 0 is 1.
+	// Threads is how many event loops there are; 0 is 1.
 	Threads int `json:"threads,omitempty"`
 	// Verify compares every byte received.
 	Verify bool `json:"verify,omitempty"`
-	// Opened is called once, when all connections are open and, for Idle, have had their request; for Connection when
-	// the load is about to begin.
+	// Opened is called once, when all connections are open and, for Idle, have had their request.
+	// For Connection it is called when the load is about to begin.
 	Opened func() `json:"-"`
 	// Measuring is called once, when the warm-up is over.
 	Measuring func() `json:"-"`
@@ -95,19 +97,20 @@ func (s *ClientSpec) validate() error {
 	return nil
 }
 
-// threads is how many loops there are: none of them without a connection.
+// threads returns how many loops there are. Each has a connection.
 func (s *ClientSpec) threads() int { return min(max(s.Threads, 1), s.Connections) }
 
-// OriginSpec says what to serve where.
+// OriginSpec is what to serve, and where.
 type OriginSpec struct {
-	// Listen are addresses as IP:port. 0.0.0.0:port serves every address of the machine, all of 127.0.0.0/8 too, at
-	// the price of one socket a thread.
+	// Listen are addresses as IP:port. 0.0.0.0:port serves every address of the machine, all of
+	// 127.0.0.0/8 included, with one socket per thread.
 	Listen []string `json:"listen"`
-	// Threads, each with an event loop and listening sockets of its own (SO_REUSEPORT); 0 is 1.
+	// Threads is how many event loops there are, each with its own listening sockets
+	// (SO_REUSEPORT); 0 is 1.
 	Threads int `json:"threads,omitempty"`
 	// Work is Request, Connection, Backend, Echo, Sink or Source.
 	Work string `json:"work"`
-	// Number, from 1 to 255, is the first byte of what a Backend answers.
+	// Number, from 1 to 255, is the first byte of a Backend's answers.
 	Number int `json:"number,omitempty"`
 	// RequestBytes and ResponseBytes are from 1 to 1 MiB; for Request, Connection and Backend.
 	RequestBytes  int `json:"request_bytes,omitempty"`
@@ -132,7 +135,7 @@ func (s *OriginSpec) validate() error {
 	return nil
 }
 
-// names are the keys of a table, for a person.
+// names returns the keys of a table, for an error message.
 func names[V any](table map[string]V) string {
 	return strings.Join(slices.Sorted(maps.Keys(table)), ", ")
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// roundTrip writes v as JSON and reads it back. No field of v may be zero, or its loss would not show.
+// roundTrip writes v as JSON and reads it back. No field of v may be zero, or its loss would not
+// show.
 func roundTrip[T any](t *testing.T, v T, options ...cmp.Option) {
 	t.Helper()
 	text, err := json.Marshal(v)

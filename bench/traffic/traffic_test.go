@@ -65,7 +65,8 @@ func await(t *testing.T, signal <-chan struct{}) {
 	}
 }
 
-// answer serves requests of 1 byte with responses of 1 byte, which respond may change; false ends the connection.
+// answer serves requests of 1 byte with responses of 1 byte, which respond may change; false ends
+// the connection.
 func answer(conn net.Conn, respond func(number int, response []byte) bool) {
 	for number := 0; ; number++ {
 		var b [1]byte
@@ -99,7 +100,8 @@ func runClient(t *testing.T, spec ClientSpec) ClientResult {
 	return result
 }
 
-// idleLoop is a loop whose load has begun, although nobody runs it, with one open connection to peer.
+// idleLoop is a loop whose load has begun, although nobody runs it, with one open connection to
+// peer.
 func idleLoop(t *testing.T, spec ClientSpec) (l *clientLoop, c *conn, peer int) {
 	t.Helper()
 	r, err := newClientRun(spec)

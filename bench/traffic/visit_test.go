@@ -13,7 +13,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// someVisits is a client's spec for 10 visits in as many milliseconds, to backends of which there are 3.
+// someVisits is a client's spec for 10 visits in as many milliseconds, to backends of which there
+// are 3.
 func someVisits(targets ...string) ClientSpec {
 	return ClientSpec{
 		Target: targets, Work: Visit, Connections: 10, RequestBytes: 100, ResponseBytes: 100, Verify: true,
@@ -26,7 +27,8 @@ func startBackend(t *testing.T, number int) string {
 	return startOrigin(t, OriginSpec{Work: Backend, Number: number, RequestBytes: 100, ResponseBytes: 100, Verify: true})
 }
 
-// Each visit is told of, in order, with who answered it and its times on the clock that all processes share.
+// Each visit is told of, in order, with who answered it and its times on the clock that all
+// processes share.
 func TestVisits(t *testing.T) {
 	testnet.SameFiles(t)
 	before := Now()
@@ -116,8 +118,8 @@ func TestVisitsThatFail(t *testing.T) {
 	}
 }
 
-// A place that is taken again is given up when its new visitor has waited for long enough, and not the old one. Who
-// ends first need not have come first.
+// A place that is taken again is given up when its new visitor has waited for long enough, and not
+// the old one. Who ends first need not have come first.
 func TestVisitInThePlaceOfAnother(t *testing.T) {
 	target := startServer(t, func(conn testnet.Conn, number int) {
 		if _, err := io.ReadFull(conn, make([]byte, 100)); err == nil && number == 1 {

@@ -8,7 +8,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// firstOfCheck is the first byte of an HTTP GET. That of the pattern, with which a client begins, is another one.
+// firstOfCheck is the first byte of an HTTP GET. Clients begin with the pattern, whose first byte
+// is another one.
 const firstOfCheck = 'G'
 
 // endOfCheck ends the request of a health check (RFC 9112 section 2.1).
@@ -16,8 +17,8 @@ var endOfCheck = []byte("\r\n\r\n")
 
 var checkAnswer = []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
-// answerAsBackend is the work Backend: for clients it is Connection, with the number in the response. Those who check
-// its health ask in HTTP, which all proxies can with a line of configuration.
+// answerAsBackend is the work Backend: the work Connection, with the number in the response. Health
+// checks are HTTP, which takes one line in the configuration of any proxy.
 func answerAsBackend(l *originLoop, fd int32, c *originConn) verdict {
 	if c.readable && c.received == 0 && !c.checked {
 		n, errno := rawsys.Recv(int(fd), l.in[:1], unix.MSG_PEEK)
@@ -29,7 +30,8 @@ func answerAsBackend(l *originLoop, fd int32, c *originConn) verdict {
 	return answerOnce(l, fd, c)
 }
 
-// answerCheck answers a request that ends where a delivery does, as a few lines that were sent at once do.
+// answerCheck answers a request whose end is the end of a delivery: checks are a few lines in one
+// segment.
 func answerCheck(l *originLoop, fd int32, c *originConn) verdict {
 	for c.readable {
 		n, errno := rawsys.Recv(int(fd), l.in, 0)
@@ -40,7 +42,8 @@ func answerCheck(l *originLoop, fd int32, c *originConn) verdict {
 		case errno != 0 || n == 0:
 			return closeIt
 		case bytes.HasSuffix(l.in[:n], endOfCheck):
-			// It fits into the empty buffer of a new socket. Whoever has gone meanwhile wants none.
+			// It fits into the empty buffer of a new socket. If the client has gone, it does not
+			// matter.
 			_, _ = rawsys.Send(int(fd), checkAnswer, 0)
 			return closeIt
 		}
@@ -49,7 +52,7 @@ func answerCheck(l *originLoop, fd int32, c *originConn) verdict {
 	return goOn
 }
 
-// numberedResponse is the pattern with a number in the place of its first byte.
+// numberedResponse is the pattern with a number as its first byte.
 func numberedResponse(number, size int) []byte {
 	var response []byte
 	for len(response) < size {

@@ -8,8 +8,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// The streams of Send and Receive become level-triggered when the load begins, and go on by one step an event: so all
-// of them have their turn, however fast one is.
+// The streams of Send and Receive become level-triggered when the load begins, and do one step per
+// event, so that a fast stream does not starve the others.
 const (
 	sendEvents    = unix.EPOLLOUT | unix.EPOLLIN | unix.EPOLLRDHUP
 	receiveEvents = unix.EPOLLIN | unix.EPOLLRDHUP
@@ -55,14 +55,14 @@ func (w *sending) event(c *conn) {
 }
 
 const (
-	// sample is how much of a delivery is looked at where not all is verified.
+	// sample is how many bytes of a delivery are compared without Verify.
 	sample = 256
-	// readTurn is how often a slow reader reads.
+	// readTurn is the time between two reads of a slow reader.
 	readTurn = 50 * time.Millisecond
 )
 
-// receiving is the work Receive. With a read rate a connection reads at its turns only, which a schedule spreads
-// evenly over the time, and what it does not read holds back the sender.
+// receiving is the work Receive. With a read rate, each connection reads at fixed times, which a
+// schedule spreads evenly, and the unread bytes hold back the sender.
 type receiving struct {
 	l        *clientLoop
 	left     uint64 // bytes
@@ -85,7 +85,7 @@ func (w *receiving) start() {
 	w.l.startStreams(w.events())
 }
 
-// events are those of edges for a slow reader: a level would be told again and again between its turns.
+// events returns edges for a slow reader: level-triggered events would repeat until it reads.
 func (w *receiving) events() uint32 {
 	if w.slow() {
 		return edges
@@ -118,13 +118,14 @@ func (w *receiving) due(now int64) int64 {
 	}
 }
 
-// portion is what a slow reader may read in a round: so much that all rounds together come to the rate.
+// portion returns how many bytes a slow reader may read in a round, so that all rounds together
+// reach the rate.
 func (w *receiving) portion(round uint64) int {
 	perRound := w.l.run.spec.ReadRate * readTurn.Seconds()
 	return min(int(uint64(float64(round+1)*perRound)-uint64(float64(round)*perRound)), len(w.l.in))
 }
 
-// read takes at most so many bytes.
+// read reads at most that number of bytes.
 func (w *receiving) read(c *conn, most int) {
 	most = int(min(uint64(most), w.left))
 	if most == 0 {
@@ -142,9 +143,9 @@ func (w *receiving) read(c *conn, most int) {
 	c.readable = n == most || c.ended
 }
 
-// takeStream receives what there is, at most len(p) bytes, of a stream at position. Where not all is verified, it
-// looks at the start, which shows bytes that were lost or added before, and has the kernel drop the rest (MSG_TRUNC,
-// tcp(7)).
+// takeStream receives what there is, at most len(p) bytes, of a stream at position. Without all, it
+// compares the first bytes, which shows whether bytes were lost or added before them, and has the
+// kernel drop the rest (MSG_TRUNC, tcp(7)).
 func takeStream(fd int32, p []byte, position uint64, all bool) (n int, fault string) {
 	first := p
 	if !all {
@@ -170,7 +171,7 @@ func takeStream(fd int32, p []byte, position uint64, all bool) (n int, fault str
 	return n + dropped, ""
 }
 
-// streaming is told that a stream is connected, whose events are others once it may flow.
+// streaming is called when a stream is connected. Its events change when the load begins.
 func (l *clientLoop) streaming(c *conn, events uint32) {
 	c.state = busy
 	l.succeeded.Add(1)
@@ -201,7 +202,7 @@ func (l *clientLoop) streamed(n int) {
 	}
 }
 
-// unasked says what is wrong where something has come on a connection that only sends.
+// unasked returns what is wrong if something came on a connection that only sends.
 func (l *clientLoop) unasked(c *conn) string {
 	if !c.readable {
 		return ""

@@ -8,16 +8,16 @@ import (
 
 // connections is the work Connection: a connection for each request, which the origin closes.
 //
-// With a rate, the schedule says when to connect. An operation takes any place that is free, and waits when there is
-// none: Connections bounds how many are open at once.
+// With a rate, the schedule decides when to connect. An operation takes any free slot, or waits for
+// one: Connections bounds how many are open at the same time.
 type connections struct {
 	l         *clientLoop
 	left      uint64 // closed loop: operations that may still begin
 	free      []*conn
-	freeSince int64 // there has been a free place since
+	freeSince int64 // since when there has been a free slot
 	turn      uint64
 	schedule  schedule
-	next      uint64 // the operation of this loop that is to begin next
+	next      uint64 // the next operation of this loop
 }
 
 func newConnections(l *clientLoop) work {
@@ -37,7 +37,7 @@ func (w *connections) start() {
 	}
 }
 
-// pending is when the next operation is meant to begin, if there is one.
+// pending returns when the next operation is due, if there is one.
 func (w *connections) pending(now int64) (intended int64, ok bool) {
 	if !w.open() {
 		return now, w.left > 0 && now < w.l.until
@@ -58,10 +58,10 @@ func (w *connections) due(now int64) int64 {
 		}
 		w.begin(intended)
 	}
-	return forever // a place that becomes free comes with an event
+	return forever // a slot becomes free in an event
 }
 
-// begin takes a place and connects.
+// begin takes a slot and connects.
 func (w *connections) begin(intended int64) {
 	c := w.free[len(w.free)-1]
 	w.free = w.free[:len(w.free)-1]
@@ -98,7 +98,7 @@ func (w *connections) event(c *conn) {
 	w.awaitEnd(c)
 }
 
-// awaitEnd looks for the origin's FIN behind the response.
+// awaitEnd looks for the origin's FIN after the response.
 func (w *connections) awaitEnd(c *conn) {
 	if !c.readable {
 		return

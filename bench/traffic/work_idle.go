@@ -6,14 +6,14 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// idling is the work Idle: one request on each connection, then nothing. One that is lost later is not replaced:
-// what a proxy holds is measured, and for how many connections must be known.
+// idling is the work Idle: one request on each connection, then nothing. A connection that is lost
+// later is not replaced: the number of connections must be known to measure what a proxy holds.
 type idling struct {
 	l *clientLoop
 }
 
 func newIdling(l *clientLoop) work {
-	// What there is to measure takes place before the others would begin.
+	// Its requests, which are measured, come before the load of other kinds of work would begin.
 	l.from = 0
 	return &idling{l}
 }
@@ -36,7 +36,7 @@ func (w *idling) event(c *conn) {
 		w.l.record.operations++
 		recordTime(w.l.record.latency, Now()-c.intended)
 		w.l.opened(c)
-		_, fault = w.l.exchange(c) // there may be something behind the response
+		_, fault = w.l.exchange(c) // something may follow the response
 	}
 	if fault != "" {
 		w.l.fail(c, fault)
@@ -49,7 +49,7 @@ func (w *idling) lost(c *conn) {
 	}
 }
 
-// finish looks that every connection is still there: an event may be on its way.
+// finish checks that every connection is still there: an event may be on its way.
 func (w *idling) finish(int64) {
 	for i := range w.l.conns {
 		c := &w.l.conns[i]

@@ -2,15 +2,15 @@ package traffic
 
 // requests is the work Request: kept connections, each with one request after the other.
 //
-// With a rate, operation k is that of connection k mod n, whoever else may be free: connections behind a proxy are
-// clients that do not know of each other. When its time comes and the connection is busy, it waits for it.
+// With a rate, operation k belongs to connection k mod n, even if another one is free: connections
+// stand for clients that do not know of each other. If the connection is busy, the operation waits.
 type requests struct {
 	l           *clientLoop
 	left        uint64 // closed loop: operations that may still begin
 	outstanding int    // operations that were due and have not ended
 	schedule    schedule
 	rota        rota
-	exhausted   bool // the rota has come to the end of the schedule
+	exhausted   bool // the rota is at the end of the schedule
 }
 
 func newRequests(l *clientLoop) work {
@@ -40,14 +40,14 @@ func (w *requests) ready(c *conn) {
 	}
 }
 
-// next begins c's next operation, if there is one for it now. c is free.
+// next begins c's next operation, if one is due. c is free.
 func (w *requests) next(c *conn) {
 	if w.take(c, Now()) {
 		w.event(c)
 	}
 }
 
-// take has c ready to send its next request, if it has one now.
+// take prepares c to send its next request, if one is due.
 func (w *requests) take(c *conn, now int64) bool {
 	if !w.open() {
 		if w.left == 0 || now >= w.l.until {
@@ -71,7 +71,7 @@ func (w *requests) take(c *conn, now int64) bool {
 	return true
 }
 
-// scheduled tells whether operation k is one at all.
+// scheduled reports whether operation k exists.
 func (w *requests) scheduled(k uint64, intended int64) bool {
 	limit := w.l.run.spec.Limit
 	return intended < w.l.until && (limit == 0 || k < limit)
@@ -95,15 +95,15 @@ func (w *requests) event(c *conn) {
 		w.outstanding--
 		c.state, c.freeSince = free, now
 		if !w.take(c, now) && !c.readable {
-			return // else there is something behind the response
+			return // otherwise something follows the response
 		}
 	}
 }
 
 func (w *requests) lost(c *conn) { w.l.open(c, c.number) }
 
-// due passes over the operations whose time has come. Those of connections that are not free, or that are behind with
-// earlier ones, are begun when these have ended.
+// due goes through the operations that are due. A connection that is busy, or late with earlier
+// operations, begins its own when those have ended.
 func (w *requests) due(now int64) int64 {
 	for w.open() && !w.exhausted {
 		c := w.rota.conn()
@@ -155,7 +155,8 @@ func (w *requests) finish(now int64) {
 	}
 }
 
-// rota deals out numbered operations to the connections of all loops by turns, and passes over those of one loop.
+// rota gives numbered operations to the connections of all loops in turn, and goes through those of
+// one loop.
 type rota struct {
 	conns []conn
 	all   uint64 // connections of all loops
@@ -165,7 +166,7 @@ type rota struct {
 
 func newRota(l *clientLoop) rota { return rota{conns: l.conns, all: uint64(l.run.spec.Connections)} }
 
-// operation is the number of c's operation in a round.
+// operation returns the number of c's operation in a round.
 func (r *rota) operation(c *conn, round uint64) uint64 { return round*r.all + c.number }
 
 func (r *rota) conn() *conn { return &r.conns[r.turn] }

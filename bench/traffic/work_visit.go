@@ -2,22 +2,22 @@ package traffic
 
 import "time"
 
-// visits is the work Visit: strangers come at an even rate, each with a connection of its own on which it sends a
-// request, reads the answer and leaves. What became of each is kept, and failures end nothing: they are what is to be
-// found out.
+// visits is the work Visit: new clients come at an even rate. Each opens a connection, sends a
+// request, reads the answer and leaves. The result of each is recorded, and failures do not end the
+// run: they are what is measured.
 //
-// A visit's times count from when it began to connect. There is no visitor that waits for another one, so that where
-// one comes later than intended this is the client's own fault, and stands in [ClientResult].Late.
+// A visit's times count from its connect. No visitor waits for another one, so if one comes late
+// the client was too slow, which is counted in [ClientResult].Late.
 type visits struct {
 	l        *clientLoop
 	free     []*conn
 	turn     uint64
 	schedule schedule
-	next     uint64     // the visit of this loop that is to begin next
-	waiting  []deadline // in order; those of visits that are over may be among them
+	next     uint64     // the next visit of this loop
+	waiting  []deadline // in order; some may be of visits that are over
 }
 
-// deadline is when a visit is given up.
+// deadline is when a visit fails because it took too long.
 type deadline struct {
 	at    int64
 	conn  *conn
@@ -73,14 +73,14 @@ func (w *visits) giveUp(now int64) {
 	}
 }
 
-// begin takes a place and connects.
+// begin takes a slot and connects.
 func (w *visits) begin(intended int64) {
 	c := w.free[len(w.free)-1]
 	w.free = w.free[:len(w.free)-1]
 	w.next += uint64(w.l.run.spec.threads())
 	w.turn++
 	c.round++
-	c.dialled = Now() // in case that there is not even a socket to connect
+	c.dialled = Now() // open may fail before it sets this
 	w.l.late(intended, c.dialled)
 	w.l.open(c, w.turn-1)
 	w.waiting = append(w.waiting, deadline{c.dialled + int64(w.l.run.spec.Timeout), c, c.round})
@@ -107,7 +107,7 @@ func (w *visits) event(c *conn) {
 
 func (w *visits) lost(c *conn) { w.over(c, Now(), c.fault) }
 
-// over keeps what became of the visit on c, which ended at now, and frees its place.
+// over records the visit on c, which ended at now, and frees its slot.
 func (w *visits) over(c *conn, now int64, failure string) {
 	w.free = append(w.free, c)
 	if c.dialled < w.l.from {
@@ -122,7 +122,7 @@ func (w *visits) over(c *conn, now int64, failure string) {
 
 func (w *visits) done(now int64) bool { return now >= w.l.until && len(w.free) == len(w.l.conns) }
 
-// finish finds visits under way only where the run was ended before its time.
+// finish finds visits under way only if the run was stopped early.
 func (w *visits) finish(now int64) {
 	for i := range w.l.conns {
 		if c := &w.l.conns[i]; c.state != closed {
