@@ -14,7 +14,6 @@ import (
 var commands = map[string]func(ctx context.Context, args []string) error{
 	clientCommand: runClientCommand,
 	originCommand: runOriginCommand,
-	"echo":        runEcho,
 	"verify":      runVerify,
 }
 

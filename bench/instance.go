@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"l4proxy/bench/traffic"
 )
 
 // instance is a running peer.
@@ -20,11 +22,14 @@ type instance struct {
 // returns, and passes bytes through both to b's target. With an access control
 // list, it also checks that a client that is not on it is refused.
 func (l *lab) startVerified(ctx context.Context, p peer, set setup, b bench) (inst instance, err error) {
-	echo, err := l.startEchoOrigin(ctx, b.setup)
+	echo, err := b.startOrigin(traffic.OriginSpec{Work: traffic.Echo})
 	if err != nil {
 		return instance{}, err
 	}
 	defer echo.stop()
+	if err := echo.awaitListening(ctx, l.backendPort); err != nil {
+		return instance{}, err
+	}
 	if inst, err = l.serve(ctx, p, set); err != nil {
 		return instance{}, err
 	}
@@ -87,22 +92,6 @@ func (l *lab) translate(ctx context.Context, set setup) (instance, error) {
 		return instance{}, errors.Join(err, inst.end())
 	}
 	return inst, nil
-}
-
-func (l *lab) startEchoOrigin(ctx context.Context, set setup) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	echo, err := start("the echo origin", set.Dir, append(l.place.origin(), self, "echo", set.Listen)...)
-	if err != nil {
-		return nil, err
-	}
-	if err := echo.awaitListening(ctx, l.backendPort); err != nil {
-		echo.stop()
-		return nil, err
-	}
-	return echo, nil
 }
 
 // verify runs the command of that name where the clients are.

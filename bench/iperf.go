@@ -46,17 +46,8 @@ func runIperf(ctx context.Context, b bench, streams int) (measured, error) {
 	if err != nil {
 		return measured{}, err
 	}
-	clock, err := startClock(b.pid)
-	if err != nil {
-		return measured{}, err
-	}
-	argv := append(b.place.client(), "iperf3", "-c", host, "-p", port, "-J",
+	output, used, err := b.runTool(ctx, "iperf3", "-c", host, "-p", port, "-J",
 		"-t", fmt.Sprintf("%.0f", b.duration.Seconds()), "-P", strconv.Itoa(streams))
-	output, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
-	if err != nil {
-		return measured{}, fmt.Errorf("iperf3: %w: %s", err, output)
-	}
-	used, err := clock.stop()
 	if err != nil {
 		return measured{}, err
 	}

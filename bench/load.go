@@ -203,6 +203,24 @@ func (b bench) drive(ctx context.Context, spec traffic.ClientSpec, pids ...int) 
 	return result, used, nil
 }
 
+// runTool runs another load generator where the clients are, and returns its output
+// and what the proxy used meanwhile.
+func (b bench) runTool(ctx context.Context, name string, args ...string) (output []byte, used spent, err error) {
+	clock, err := startClock(b.pid)
+	if err != nil {
+		return nil, spent{}, err
+	}
+	argv := slices.Concat(b.place.client(), []string{name}, args)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var errors bytes.Buffer
+	cmd.Stderr = &errors
+	if output, err = cmd.Output(); err != nil {
+		return nil, spent{}, fmt.Errorf("%s: %w: %s%s", name, err, output, errors.Bytes())
+	}
+	used, err = clock.stop()
+	return output, used, err
+}
+
 func addLatency(f figures, result traffic.ClientResult) {
 	f["p50 ms"], f["p90 ms"], f["p99 ms"] = result.Latency.P50, result.Latency.P90, result.Latency.P99
 	f["p99.9 ms"], f["max ms"] = result.Latency.P999, result.Latency.Max

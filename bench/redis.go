@@ -55,17 +55,8 @@ func runRedis(ctx context.Context, b bench, connections int) (measured, error) {
 		return measured{}, err
 	}
 	n := int(b.duration.Seconds() * redisRequestsPerSecond)
-	argv := append(b.place.client(), "redis-benchmark", "-h", host, "-p", port, "-t", "get", "--csv",
+	output, used, err := b.runTool(ctx, "redis-benchmark", "-h", host, "-p", port, "-t", "get", "--csv",
 		"-c", strconv.Itoa(connections), "-n", strconv.Itoa(n))
-	clock, err := startClock(b.pid)
-	if err != nil {
-		return measured{}, err
-	}
-	output, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
-	if err != nil {
-		return measured{}, fmt.Errorf("redis-benchmark: %w: %s", err, output)
-	}
-	used, err := clock.stop()
 	if err != nil {
 		return measured{}, err
 	}

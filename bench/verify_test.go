@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"l4proxy/internal/testnet"
 )
 
 // serveOnce accepts one connection and hands it to serve.
@@ -29,18 +31,8 @@ func serveOnce(t *testing.T, serve func(net.Conn)) (address string) {
 	return listener.Addr().String()
 }
 
-func testEcho(t *testing.T) (address string) {
-	t.Helper()
-	e, err := startEcho("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.stop)
-	return e.listener.Addr().String()
-}
-
 func TestVerify(t *testing.T) {
-	if err := runVerify(t.Context(), []string{testEcho(t)}); err != nil {
+	if err := runVerify(t.Context(), []string{testnet.Serve(t, "tcp", "", testnet.Echo).Addr}); err != nil {
 		t.Errorf("an echo server: %v", err)
 	}
 	corrupting := serveOnce(t, func(conn net.Conn) {
@@ -56,7 +48,7 @@ func TestVerify(t *testing.T) {
 }
 
 func TestVerifyRefused(t *testing.T) {
-	err := runVerify(t.Context(), []string{"-refused", testEcho(t)})
+	err := runVerify(t.Context(), []string{"-refused", testnet.Serve(t, "tcp", "", testnet.Echo).Addr})
 	if want := "a client that is not allowed was served"; err == nil || err.Error() != want {
 		t.Errorf("an echo server: %v, want %s", err, want)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 )
@@ -69,10 +68,6 @@ type wrkResult struct {
 
 // runWrk puts load on b with wrk's arguments; unit is the name of an operation.
 func runWrk(ctx context.Context, b bench, unit string, args ...string) (measured, error) {
-	wrk, err := exec.LookPath("wrk")
-	if err != nil {
-		return measured{}, err
-	}
 	script := filepath.Join(b.dir, "report.lua")
 	source, err := files.ReadFile("load/report.lua")
 	if err != nil {
@@ -81,19 +76,8 @@ func runWrk(ctx context.Context, b bench, unit string, args ...string) (measured
 	if err := os.WriteFile(script, source, 0o644); err != nil && !errors.Is(err, fs.ErrExist) {
 		return measured{}, err
 	}
-	argv := append(b.place.client(), wrk, "-t", "1", "-d", fmt.Sprintf("%.0fs", b.duration.Seconds()), "--timeout", "10s", "-s", script)
-	argv = append(argv, args...)
-	argv = append(argv, "http://"+b.target+"/")
-
-	clock, err := startClock(b.pid)
-	if err != nil {
-		return measured{}, err
-	}
-	output, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
-	if err != nil {
-		return measured{}, fmt.Errorf("wrk: %w: %s", err, output)
-	}
-	used, err := clock.stop()
+	args = append([]string{"-t", "1", "-d", fmt.Sprintf("%.0fs", b.duration.Seconds()), "--timeout", "10s", "-s", script}, args...)
+	output, used, err := b.runTool(ctx, "wrk", append(args, "http://"+b.target+"/")...)
 	if err != nil {
 		return measured{}, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,28 +25,27 @@ const (
 	enoughFailures = 10
 )
 
-// clientRun is what the loops of one RunClient share.
+// clientRun is one RunClient: its loop runs in a goroutine of its own.
 type clientRun struct {
 	spec      ClientSpec
 	endpoints endpoints
 	drain     time.Duration
-	loops     []*clientLoop
-	opened    chan struct{}           // one of each loop
+	loop      *clientLoop
+	opened    chan struct{}           // the loop sends when it has opened its connections
 	fail      context.CancelCauseFunc // ends the run with an error
 
 	// The load begins at begin. The measured part is between from and until. They are set before
 	// begun.
 	begin, from, until int64
 	begun              atomic.Bool
-	stopped            atomic.Bool // loops give up at once
-	failures           atomic.Uint64
+	stopped            atomic.Bool // the loop ends at once
 }
 
 // RunClient generates load and measures. It returns when the run is over, or with the context's
 // cause if the context ends first. An Idle run ends with its context, without an error. If there is
 // an error, the result is what was found until then.
 //
-// It raises GOMAXPROCS if its loops need more.
+// It raises GOMAXPROCS if its loop needs more.
 func RunClient(ctx context.Context, spec ClientSpec) (ClientResult, error) {
 	r, err := newClientRun(spec)
 	if err != nil {
@@ -64,54 +62,30 @@ func newClientRun(spec ClientSpec) (*clientRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	threads := spec.threads()
-	r := &clientRun{spec: spec, endpoints: endpoints, drain: drainTime + spec.Timeout, opened: make(chan struct{}, threads)}
-	for i := range threads {
-		l, err := newClientLoop(r, i, threads)
-		if err != nil {
-			r.close()
-			return nil, err
-		}
-		r.loops = append(r.loops, l)
-	}
-	return r, nil
-}
-
-func (r *clientRun) close() {
-	for _, l := range r.loops {
-		l.close()
-	}
+	r := &clientRun{spec: spec, endpoints: endpoints, drain: drainTime + spec.Timeout, opened: make(chan struct{}, 1)}
+	r.loop, err = newClientLoop(r)
+	return r, err
 }
 
 func (r *clientRun) run(ctx context.Context) (ClientResult, error) {
-	defer r.close()
-	processorsFor(len(r.loops))
+	defer r.loop.close()
+	roomForLoop()
 	caller := ctx
 	ctx, r.fail = context.WithCancelCause(ctx)
 	defer r.fail(nil)
 
-	var group sync.WaitGroup
-	for _, l := range r.loops {
-		group.Go(func() {
-			if err := l.serve(); err != nil {
-				r.fail(err)
-			}
-		})
-	}
 	ended := make(chan struct{})
 	go func() {
-		group.Wait()
-		close(ended)
+		defer close(ended)
+		if err := r.loop.serve(); err != nil {
+			r.fail(err)
+		}
 	}()
 
 	measured := r.conduct(ctx, ended)
 	r.stop(ctx, ended)
 
-	total := newRecord(0)
-	for _, l := range r.loops {
-		total.merge(&l.record)
-	}
-	result := total.result()
+	result := r.loop.record.result()
 	result.Seconds, result.CPUSeconds = measured.Seconds(), measured.cpu.Seconds()
 	result.Began = r.from
 	err := context.Cause(ctx)
@@ -130,15 +104,13 @@ type measured struct {
 	cpu time.Duration
 }
 
-// conduct starts the load when every loop has opened its connections, and returns when the measured
+// conduct starts the load when the loop has opened its connections, and returns when the measured
 // part is over.
 func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured {
-	for range r.loops {
-		select {
-		case <-r.opened:
-		case <-ctx.Done(): // also when a loop has failed
-			return measured{}
-		}
+	select {
+	case <-r.opened:
+	case <-ctx.Done(): // also when the loop has failed
+		return measured{}
 	}
 	if r.spec.Opened != nil {
 		r.spec.Opened()
@@ -150,7 +122,7 @@ func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured
 		r.until = r.from + int64(r.spec.Duration)
 	}
 	r.begun.Store(true)
-	r.wake()
+	r.loop.poller.wake()
 
 	sleepUntil(ctx, ended, r.from)
 	if ctx.Err() != nil {
@@ -164,24 +136,18 @@ func (r *clientRun) conduct(ctx context.Context, ended <-chan struct{}) measured
 	return measured{time.Duration(max(min(Now(), r.until)-r.from, 0)), cpuTime() - cpu}
 }
 
-// stop waits until all loops have ended. If ctx ends, it makes them stop at once.
+// stop waits until the loop has ended. If ctx ends, it makes the loop end at once.
 func (r *clientRun) stop(ctx context.Context, ended <-chan struct{}) {
 	select {
 	case <-ended:
 	case <-ctx.Done():
 		r.stopped.Store(true)
-		r.wake()
+		r.loop.poller.wake()
 		<-ended
 	}
 }
 
-func (r *clientRun) wake() {
-	for _, l := range r.loops {
-		l.poller.wake()
-	}
-}
-
-// sleepUntil waits until a time, but no longer than the loops or ctx last.
+// sleepUntil waits until a time, but no longer than the loop or ctx lasts.
 func sleepUntil(ctx context.Context, ended <-chan struct{}, until int64) {
 	var due <-chan time.Time
 	if until != forever {
@@ -204,15 +170,14 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// failed counts a failure of a loop. It ends the run if there are too many.
+// failed is called by the loop after a failure. It ends the run if there are too many.
 func (r *clientRun) failed(sentence string) {
-	n := r.failures.Add(1)
-	if n >= enoughFailures && r.tooMany(n) {
+	if n := r.loop.record.failed; n >= enoughFailures && r.tooMany(n) {
 		r.abandon(r.manyFailed(n, sentence))
 	}
 }
 
-// abandon stops all loops because of an error.
+// abandon ends the run because of an error.
 func (r *clientRun) abandon(err error) {
 	r.stopped.Store(true)
 	r.fail(err)
@@ -224,15 +189,7 @@ func (r *clientRun) tooMany(n uint64) bool {
 	if r.spec.Work == Visit {
 		return false
 	}
-	return n > mostFailures || n*failureShare > n+r.succeeded()
-}
-
-func (r *clientRun) succeeded() uint64 {
-	var n uint64
-	for _, l := range r.loops {
-		n += l.succeeded.Load()
-	}
-	return n
+	return n > mostFailures || n*failureShare > n+r.loop.succeeded
 }
 
 func (r *clientRun) manyFailed(n uint64, last string) error {
@@ -242,18 +199,13 @@ func (r *clientRun) manyFailed(n uint64, last string) error {
 	if n > mostFailures {
 		return fmt.Errorf("more than %d failures%s", mostFailures, last)
 	}
-	return fmt.Errorf("%d of %d failed%s", n, n+r.succeeded(), last)
+	return fmt.Errorf("%d of %d failed%s", n, n+r.loop.succeeded, last)
 }
 
-// share returns a thread's part of the limit. Without a limit it has no bound.
-func (s *ClientSpec) share(index int) uint64 {
+// limit returns how many operations or bytes the run has at most.
+func (s *ClientSpec) limit() uint64 {
 	if s.Limit == 0 {
 		return math.MaxUint64
 	}
-	threads := uint64(s.threads())
-	n := s.Limit / threads
-	if uint64(index) < s.Limit%threads {
-		n++
-	}
-	return n
+	return s.Limit
 }

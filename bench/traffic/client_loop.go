@@ -1,8 +1,6 @@
 package traffic
 
 import (
-	"sync/atomic"
-
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/rawsys"
@@ -11,7 +9,7 @@ import (
 // receiveBuffer is the most that one system call receives.
 const receiveBuffer = 256 << 10
 
-// clientLoop is one thread of a client with its share of the connections.
+// clientLoop is the thread of a client.
 //
 // A descriptor has at most one event in a batch, and a connection is closed only while its own
 // event is handled, or between batches. So an event never reaches a newer connection with the same
@@ -19,7 +17,6 @@ const receiveBuffer = 256 << 10
 type clientLoop struct {
 	run    *clientRun
 	poller *poller
-	index  int // of the thread
 	conns  []conn
 	work   work
 	in     []byte
@@ -34,7 +31,7 @@ type clientLoop struct {
 	measuring          bool  // now is in the measured part
 
 	record    record
-	succeeded atomic.Uint64 // read by other loops, in tooMany
+	succeeded uint64
 }
 
 // work is what a loop does with its connections.
@@ -67,20 +64,18 @@ var works = map[string]func(*clientLoop) work{
 	Visit:      newVisits,
 }
 
-func newClientLoop(r *clientRun, index, threads int) (*clientLoop, error) {
+func newClientLoop(r *clientRun) (*clientLoop, error) {
 	poller, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	// The loops take connections in turn.
-	n := (r.spec.Connections - index + threads - 1) / threads
 	l := &clientLoop{
-		run: r, poller: poller, index: index, conns: make([]conn, n), in: make([]byte, receiveBuffer),
+		run: r, poller: poller, conns: make([]conn, r.spec.Connections), in: make([]byte, receiveBuffer),
 		begin: forever, from: forever, until: forever,
 		record: newRecord(int(r.spec.Duration.Seconds()) + 1),
 	}
 	for i := range l.conns {
-		l.conns[i] = conn{fd: -1, id: int32(i), number: uint64(index + i*threads)}
+		l.conns[i] = conn{fd: -1, id: int32(i)}
 	}
 	l.work = works[r.spec.Work](l)
 	return l, nil
@@ -170,12 +165,11 @@ func (l *clientLoop) dispatch(c *conn, events uint32) {
 
 // openMore opens further connections, a bounded number at the same time.
 func (l *clientLoop) openMore() {
-	most := max(openingAtOnce/l.run.spec.threads(), 1)
-	for l.opening < most && l.toOpen < len(l.conns) {
+	for l.opening < openingAtOnce && l.toOpen < len(l.conns) {
 		c := &l.conns[l.toOpen]
 		l.toOpen++
 		l.opening++
-		l.open(c, c.number)
+		l.open(c, uint64(c.id))
 	}
 }
 
@@ -213,7 +207,7 @@ func (l *clientLoop) mend() {
 
 // answered counts an operation that was due at intended and ended now.
 func (l *clientLoop) answered(intended, now int64) {
-	l.succeeded.Add(1)
+	l.succeeded++
 	if now < l.from {
 		return
 	}

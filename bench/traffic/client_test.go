@@ -21,25 +21,24 @@ import (
 
 func TestMessages(t *testing.T) {
 	for _, test := range []struct {
-		request, response, connections, threads int
-		limit                                   uint64
-		rate                                    float64
+		request, response, connections int
+		limit                          uint64
+		rate                           float64
 	}{
-		{1, 1, 1, 1, 100, 0},
-		{1, 1, 7, 2, 501, 0},
-		{1, 1, 7, 2, 100, 1e5},
-		{1000, 100_000, 3, 1, 50, 0},
-		{largestMessage, largestMessage, 2, 1, 6, 0},
-		{1, 1, 1, 4, 5, 0}, // more threads than connections
+		{1, 1, 1, 100, 0},
+		{1, 1, 7, 501, 0},
+		{1, 1, 7, 100, 1e5},
+		{1000, 100_000, 3, 50, 0},
+		{largestMessage, largestMessage, 2, 6, 0},
 	} {
 		for _, work := range []string{Request, Connection} {
 			t.Run(fmt.Sprintf("%s %+v", work, test), func(t *testing.T) {
 				testnet.SameFiles(t)
 				target := startOrigin(t, OriginSpec{
-					Work: work, RequestBytes: test.request, ResponseBytes: test.response, Threads: test.threads, Verify: true,
+					Work: work, RequestBytes: test.request, ResponseBytes: test.response, Verify: true,
 				})
 				got := runClient(t, ClientSpec{
-					Target: []string{target}, Work: work, Connections: test.connections, Threads: test.threads,
+					Target: []string{target}, Work: work, Connections: test.connections,
 					RequestBytes: test.request, ResponseBytes: test.response, Limit: test.limit, Rate: test.rate, Verify: true,
 				})
 				want := ClientResult{
@@ -90,9 +89,9 @@ func TestBulkWithTheOrigin(t *testing.T) {
 		for _, verify := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, verify %t", work.client, verify), func(t *testing.T) {
 				testnet.SameFiles(t)
-				target := startOrigin(t, OriginSpec{Work: work.origin, Threads: 2, Verify: verify})
+				target := startOrigin(t, OriginSpec{Work: work.origin, Verify: verify})
 				got := runClient(t, ClientSpec{
-					Target: []string{target}, Work: work.client, Connections: 3, Threads: 2, Limit: limit, Verify: verify,
+					Target: []string{target}, Work: work.client, Connections: 3, Limit: limit, Verify: verify,
 				})
 				if n := got.BytesIn + got.BytesOut; n != limit || n != sum(got.PerSecond) {
 					t.Errorf("%d bytes, %v in the seconds, want %d", n, got.PerSecond, limit)
@@ -212,8 +211,8 @@ func TestMeasuredPart(t *testing.T) {
 	if got.Latency.Count != 4 || got.Unanswered != 1 || got.Late.Count != 1 {
 		t.Errorf("%d latencies, %d unanswered, %d late, want 4, 1 and 1", got.Latency.Count, got.Unanswered, got.Late.Count)
 	}
-	if l.succeeded.Load() != 4 {
-		t.Errorf("%d succeeded, want those of the warm-up too", l.succeeded.Load())
+	if l.succeeded != 4 {
+		t.Errorf("%d succeeded, want those of the warm-up too", l.succeeded)
 	}
 }
 
@@ -229,12 +228,8 @@ func TestCPUTimeIsOfTheMeasuredPart(t *testing.T) {
 }
 
 func TestTargetsAndSourcesByTurns(t *testing.T) {
-	for _, test := range []struct {
-		work    string
-		threads int
-	}{{Request, 1}, {Request, 2}, {Connection, 1}, {Connection, 2}} {
-		t.Run(fmt.Sprint(test), func(t *testing.T) {
-			work := test.work
+	for _, work := range []string{Request, Connection} {
+		t.Run(work, func(t *testing.T) {
 			var mu sync.Mutex
 			met := make(map[string]int)
 			address := startServer(t, func(conn testnet.Conn, _ int) {
@@ -250,7 +245,7 @@ func TestTargetsAndSourcesByTurns(t *testing.T) {
 				})
 			})
 			got := runClient(t, ClientSpec{
-				Target: []string{address}, Sources: []string{"127.0.0.2", "127.0.0.3"}, Work: work, Threads: test.threads,
+				Target: []string{address}, Sources: []string{"127.0.0.2", "127.0.0.3"}, Work: work,
 				Connections: 8, RequestBytes: 1, ResponseBytes: 1, Limit: 8,
 			})
 			if got.Operations != 8 {

@@ -17,7 +17,7 @@ func Now() int64 { return rawsys.Monotonic() }
 // schedule fixes in advance when operations are due.
 type schedule struct {
 	start    int64   // by the clock
-	interval float64 // nanoseconds between two operations of all loops
+	interval float64 // nanoseconds between two operations
 }
 
 func newSchedule(spec *ClientSpec, start int64) schedule {

@@ -23,7 +23,6 @@ const (
 type conn struct {
 	fd       int32 // -1 when closed
 	id       int32 // in conns
-	number   uint64
 	state    state
 	readable bool // there may be something to read
 	ended    bool // a FIN or an error is there, perhaps behind bytes

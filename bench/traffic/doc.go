@@ -4,7 +4,7 @@
 // # Cost
 //
 // Load, proxy and origin usually share a machine, so the cost of the ends is missing for the proxy.
-// Each thread is one event loop on epoll(7) with raw system calls. It allocates nothing per
+// Each end is one event loop on epoll(7) with raw system calls. It allocates nothing per
 // message, and has no goroutine per connection.
 //
 // # Closed and open loop
@@ -20,8 +20,8 @@
 // is not answered when the run ends counts with the time that it has waited.
 //
 // If an operation begins late although a connection was free, the client was too slow. That is
-// counted in [ClientResult].Late. A client that is busy all the time (CPUSeconds near Seconds times
-// threads) also sees answers late, which no histogram shows: such figures are those of the client,
+// counted in [ClientResult].Late. A client that is busy all the time (CPUSeconds near
+// Seconds) also sees answers late, which no histogram shows: such figures are those of the client,
 // not of the proxy.
 //
 // # Visits

@@ -179,17 +179,21 @@ func TestMostFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
+	defer r.loop.close()
 	var cause error
 	r.fail = func(err error) { cause = err }
-	r.loops[0].succeeded.Store(1e9)
-	for range mostFailures {
+	r.loop.succeeded = 1e9
+	failed := func() {
+		r.loop.record.fault("x")
 		r.failed("x")
+	}
+	for range mostFailures {
+		failed()
 	}
 	if cause != nil || r.stopped.Load() {
 		t.Errorf("%d failures of 1e9 ended the run: %v", mostFailures, cause)
 	}
-	r.failed("x")
+	failed()
 	if want := "more than 1000 failures, the last one: x"; cause == nil || cause.Error() != want || !r.stopped.Load() {
 		t.Errorf("error %v, want %s", cause, want)
 	}
@@ -285,7 +289,7 @@ func TestBehindTheResponse(t *testing.T) {
 			if n := l.record.failures[test.want]; test.want != "" && n != 1 || test.want == "" && l.record.failed != 0 {
 				t.Errorf("failures %v, want one of %q", l.record.failures, test.want)
 			}
-			if got := l.succeeded.Load(); got != 1 && test.name == "end" {
+			if got := l.succeeded; got != 1 && test.name == "end" {
 				t.Errorf("%d operations succeeded, want one", got)
 			}
 		})

@@ -48,7 +48,7 @@ func TestIdle(t *testing.T) {
 			})
 			ctx, cancel := context.WithCancel(bounded(t))
 			spec := smallRequests(target)
-			spec.Work, spec.Connections, spec.Threads = Idle, n, 2
+			spec.Work, spec.Connections = Idle, n
 			spec.Opened = func() {
 				close(opened)
 				<-done
@@ -134,22 +134,21 @@ func TestIdleLooksAtTheEnd(t *testing.T) {
 // However many connections there are to be, only some are under way at a time.
 func TestOpeningIsBounded(t *testing.T) {
 	spec := smallRequests(testnet.Listen(t, "tcp", "").Addr)
-	spec.Work, spec.Connections, spec.Threads = Idle, 2*openingAtOnce, 2
+	spec.Work, spec.Connections = Idle, 2*openingAtOnce
 	r, err := newClientRun(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	for _, l := range r.loops {
-		l.openMore()
-		if l.toOpen != openingAtOnce/2 {
-			t.Errorf("%d connections of %d are under way at once, want %d", l.toOpen, len(l.conns), openingAtOnce/2)
-		}
-		for range 2 { // the second time, the same one is opened again after a failure
-			l.opened(&l.conns[0])
-		}
-		if l.toOpen != openingAtOnce/2+1 {
-			t.Errorf("%d connections after the first one was open", l.toOpen)
-		}
+	l := r.loop
+	defer l.close()
+	l.openMore()
+	if l.toOpen != openingAtOnce {
+		t.Errorf("%d connections of %d are under way at once, want %d", l.toOpen, len(l.conns), openingAtOnce)
+	}
+	for range 2 { // the second time, the same one is opened again after a failure
+		l.opened(&l.conns[0])
+	}
+	if l.toOpen != openingAtOnce+1 {
+		t.Errorf("%d connections after the first one was open", l.toOpen)
 	}
 }

@@ -172,41 +172,24 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// Two loops with 5 connections pass over the operations 0, 1, 2... in order, each of them once.
+// The connections take operations 0, 1, 2... in turn, each of them once.
 func TestRota(t *testing.T) {
-	const all, rounds = 5, 3
-	seen := make(map[uint64]int)
-	for index := range 2 {
-		spec := ClientSpec{Target: []string{"127.0.0.1:1"}, Work: Request, Connections: all, Threads: 2,
-			RequestBytes: 1, ResponseBytes: 1, Limit: 1}
-		l, err := newClientLoop(&clientRun{spec: spec}, index, 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.close()
-		r := newRota(l)
-		last := int64(-1)
-		for range rounds * len(l.conns) {
-			k := r.operation(r.conn(), r.round)
-			if int64(k) <= last {
-				t.Errorf("loop %d: operation %d comes after %d", index, k, last)
-			}
-			last = int64(k)
-			seen[k]++
-			r.advance()
-		}
+	r := rota{conns: make([]conn, 5)}
+	for i := range r.conns {
+		r.conns[i].id = int32(i)
 	}
-	for k := range uint64(all * rounds) {
-		if seen[k] != 1 {
-			t.Errorf("operation %d is dealt out %d times", k, seen[k])
+	for want := range uint64(3 * len(r.conns)) {
+		if k := r.operation(r.conn(), r.round); k != want {
+			t.Errorf("operation %d in place of %d", k, want)
 		}
+		r.advance()
 	}
 }
 
-func TestRateIsOfAllThreads(t *testing.T) {
+func TestRateIsOfAllConnections(t *testing.T) {
 	target := startOrigin(t, OriginSpec{Work: Request, RequestBytes: 1, ResponseBytes: 1})
 	spec := smallRequests(target)
-	spec.Rate, spec.Duration, spec.Connections, spec.Threads = 1000, 100*time.Millisecond, 3, 2
+	spec.Rate, spec.Duration, spec.Connections = 1000, 100*time.Millisecond, 3
 	got := runClient(t, spec)
 	if n := got.Latency.Count; n != 100 {
 		t.Errorf("%d operations in 100 ms at 1000 a second", n)

@@ -2,6 +2,8 @@ package traffic
 
 import (
 	"fmt"
+	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -11,21 +13,22 @@ import (
 // acceptsAtATime bounds how long connections wait while others are accepted.
 const acceptsAtATime = 64
 
-// originLoop is one thread of an origin. Its table is indexed by descriptor. A descriptor has at
+// originLoop is the thread of an origin. Its table is indexed by descriptor. A descriptor has at
 // most one event in a batch, and is closed only while that event is handled, so an event never
 // reaches a newer connection.
 type originLoop struct {
-	origin  *origin
-	poller  *poller
-	spec    OriginSpec
-	service service
-	sockets []originConn
-	in      []byte
+	poller    *poller
+	spec      OriginSpec
+	service   service
+	sockets   []originConn
+	addresses []netip.AddrPort // of the listening sockets
+	stopped   atomic.Bool      // it ends
+	in        []byte
 	// numbered is the response of a Backend; nil if the response is the pattern.
 	numbered []byte
 }
 
-// originConn is the state of a descriptor. It belongs to a loop while it is open.
+// originConn is the state of a descriptor. It is in use while it is open.
 type originConn struct {
 	open, listener  bool
 	readable, ended bool   // as in conn
@@ -61,13 +64,13 @@ var services = map[string]service{
 	Source:     {unix.EPOLLOUT | unix.EPOLLRDHUP, source},
 }
 
-func newOriginLoop(o *origin, spec OriginSpec) (*originLoop, error) {
+func newOriginLoop(spec OriginSpec) (*originLoop, error) {
 	poller, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
 	l := &originLoop{
-		origin: o, poller: poller, spec: spec, service: services[spec.Work], in: make([]byte, receiveBuffer),
+		poller: poller, spec: spec, service: services[spec.Work], in: make([]byte, receiveBuffer),
 	}
 	if spec.Work == Backend {
 		l.numbered = numberedResponse(spec.Number, spec.ResponseBytes)
@@ -106,7 +109,7 @@ func (l *originLoop) serve() error {
 	if err := ownThread(); err != nil {
 		return err
 	}
-	for !l.origin.stopped.Load() {
+	for !l.stopped.Load() {
 		events, err := l.poller.wait(forever)
 		if err != nil {
 			return err

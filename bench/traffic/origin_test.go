@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,17 +30,15 @@ func TestRunOrigin(t *testing.T) {
 func TestOriginSaysWhereItCannotListen(t *testing.T) {
 	testnet.SameFiles(t)
 	taken := testnet.Listen(t, "tcp", "").Addr
-	for _, threads := range []int{1, 2} {
-		err := RunOrigin(t.Context(), OriginSpec{Listen: []string{"127.0.0.1:0", taken}, Work: Echo, Threads: threads}, nil)
-		if want := "listening on " + taken + ": bind: address already in use"; err == nil || err.Error() != want {
-			t.Errorf("%d threads: error %v, want %s", threads, err, want)
-		}
+	err := RunOrigin(t.Context(), OriginSpec{Listen: []string{"127.0.0.1:0", taken}, Work: Echo}, nil)
+	if want := "listening on " + taken + ": bind: address already in use"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }
 
 // One socket on 0.0.0.0 is ten thousand backends: each address of the loopback network reaches it.
 func TestOriginOnAllAddresses(t *testing.T) {
-	spec := OriginSpec{Listen: []string{"0.0.0.0:0"}, Work: Request, RequestBytes: 1, ResponseBytes: 1, Threads: 2}
+	spec := OriginSpec{Listen: []string{"0.0.0.0:0"}, Work: Request, RequestBytes: 1, ResponseBytes: 1}
 	address := netip.MustParseAddrPort(startOrigin(t, spec))
 	var targets []string
 	for _, ip := range []string{"127.0.0.1", "127.1.2.3", "127.39.15.255"} {
@@ -57,18 +54,13 @@ func TestOriginOnAllAddresses(t *testing.T) {
 func TestOriginListensOnEachAddress(t *testing.T) {
 	testnet.SameFiles(t)
 	const n = 300
-	spec := OriginSpec{Work: Request, RequestBytes: 1, ResponseBytes: 1, Threads: 2}
+	spec := OriginSpec{Work: Request, RequestBytes: 1, ResponseBytes: 1}
 	for range n {
 		spec.Listen = append(spec.Listen, "127.0.0.1:0")
 	}
 	o, err := newOrigin(spec)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for i, l := range o.loops {
-		if got := ports(t, l); !slices.Equal(got, ports(t, o.loops[0])) || len(got) != n {
-			t.Errorf("loop %d listens on %d ports, or on others than the first one", i, len(got))
-		}
 	}
 	ctx, cancel := context.WithCancel(bounded(t))
 	ended := make(chan error, 1)
@@ -87,29 +79,11 @@ func TestOriginListensOnEachAddress(t *testing.T) {
 	}
 }
 
-// ports are those that a loop listens on, in order.
-func ports(t *testing.T, l *originLoop) []int {
-	t.Helper()
-	var found []int
-	for fd, socket := range l.sockets {
-		if !socket.listener {
-			continue
-		}
-		sa, err := unix.Getsockname(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found = append(found, sa.(*unix.SockaddrInet4).Port)
-	}
-	slices.Sort(found)
-	return found
-}
-
-// Without need, no other origin can take part in an address.
+// No other origin can share an address.
 func TestOriginSharesNoPort(t *testing.T) {
 	address := startOrigin(t, OriginSpec{Work: Echo})
 	if _, err := newOrigin(OriginSpec{Listen: []string{address}, Work: Echo}); err == nil {
-		t.Error("two origins of one thread listen on the same address")
+		t.Error("two origins listen on the same address")
 	}
 }
 

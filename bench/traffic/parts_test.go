@@ -127,25 +127,24 @@ func TestPercentiles(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
-	a, b := newRecord(1), newRecord(1)
+	r := newRecord(1)
 	second := int64(time.Second)
-	a.inSecond(0, 3)
-	b.inSecond(second-1, 4)
-	b.inSecond(2*second, 5)
+	r.inSecond(0, 3)
+	r.inSecond(second-1, 4)
+	r.inSecond(2*second, 5)
 	for i := range mostFailureKinds + 2 {
-		a.fault(fmt.Sprint(i))
+		r.fault(fmt.Sprint(i))
 	}
-	b.fault("0")
-	b.fault("yet another")
-	recordTime(b.latency, int64(time.Millisecond))
-	recordTime(b.late, int64(time.Millisecond))
-	b.operations, b.unanswered, b.bytesIn, b.bytesOut = 12, 1, 2, 3
-	a.merge(&b)
-	got := a.result()
+	r.fault("0")
+	r.fault("yet another")
+	recordTime(r.latency, int64(time.Millisecond))
+	recordTime(r.late, int64(time.Millisecond))
+	r.operations, r.unanswered, r.bytesIn, r.bytesOut = 12, 1, 2, 3
+	got := r.result()
 	want := ClientResult{
 		Operations: 12, Unanswered: 1, BytesIn: 2, BytesOut: 3, PerSecond: []uint64{7, 0, 5},
 		Failed: mostFailureKinds + 4, Failures: map[string]uint64{"0": 2, otherFailures: 3},
-		Latency: percentiles(b.latency), Late: percentiles(b.late),
+		Latency: percentiles(r.latency), Late: percentiles(r.late),
 	}
 	for i := 1; i < mostFailureKinds; i++ {
 		want.Failures[fmt.Sprint(i)] = 1

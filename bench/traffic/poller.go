@@ -109,9 +109,10 @@ func ownThread() error {
 	return nil
 }
 
-// processorsFor raises GOMAXPROCS for loops that keep their Ps: the other goroutines need Ps too.
-func processorsFor(loops int) {
-	if need := loops + 2; runtime.GOMAXPROCS(0) < need {
-		runtime.GOMAXPROCS(need)
+// roomForLoop raises GOMAXPROCS for a loop that keeps its P: the other goroutines need Ps too.
+func roomForLoop() {
+	const enough = 3
+	if runtime.GOMAXPROCS(0) < enough {
+		runtime.GOMAXPROCS(enough)
 	}
 }

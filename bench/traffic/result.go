@@ -82,7 +82,7 @@ func percentiles(h *hdrhistogram.Histogram) Percentiles {
 	}
 }
 
-// record is what one loop has counted. No other goroutine reads it before the loop has ended.
+// record is what the loop has counted. No other goroutine reads it before the loop has ended.
 type record struct {
 	latency, late *hdrhistogram.Histogram
 	operations    uint64
@@ -128,25 +128,6 @@ func (r *record) inSecond(ns int64, n uint64) {
 		r.perSecond = append(r.perSecond, 0)
 	}
 	r.perSecond[second] += n
-}
-
-// merge adds what another loop has counted.
-func (r *record) merge(other *record) {
-	// Both histograms have the same range, so no value is dropped.
-	r.latency.Merge(other.latency)
-	r.late.Merge(other.late)
-	r.operations += other.operations
-	r.failed += other.failed
-	r.unanswered += other.unanswered
-	r.bytesIn += other.bytesIn
-	r.bytesOut += other.bytesOut
-	for sentence, n := range other.failures {
-		r.failures[kindIn(r.failures, sentence)] += n
-	}
-	r.visits = append(r.visits, other.visits...)
-	for second, n := range other.perSecond {
-		r.inSecond(int64(second)*int64(time.Second), n)
-	}
 }
 
 func (r *record) result() ClientResult {

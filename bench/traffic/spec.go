@@ -58,8 +58,6 @@ type ClientSpec struct {
 	// Limit ends the run after that number of operations, failed ones included, or of bytes for
 	// Send and Receive. 0 is no limit.
 	Limit uint64 `json:"limit,omitempty"`
-	// Threads is how many event loops there are; 0 is 1.
-	Threads int `json:"threads,omitempty"`
 	// Verify compares every byte received.
 	Verify bool `json:"verify,omitempty"`
 	// Opened is called once, when all connections are open and, for Idle, have had their request.
@@ -77,7 +75,7 @@ func (s *ClientSpec) validate() error {
 		return errors.New("no target")
 	case s.Connections < 1:
 		return errors.New("at least 1 connection")
-	case s.Rate < 0 || s.ReadRate < 0 || s.WarmUp < 0 || s.Duration < 0 || s.Threads < 0:
+	case s.Rate < 0 || s.ReadRate < 0 || s.WarmUp < 0 || s.Duration < 0:
 		return errors.New("nothing may be negative")
 	case s.Rate > 0 && s.Work != Request && s.Work != Connection && s.Work != Visit:
 		return fmt.Errorf("a rate is for request, connection and visit, not for %s", s.Work)
@@ -97,17 +95,11 @@ func (s *ClientSpec) validate() error {
 	return nil
 }
 
-// threads returns how many loops there are. Each has a connection.
-func (s *ClientSpec) threads() int { return min(max(s.Threads, 1), s.Connections) }
-
 // OriginSpec is what to serve, and where.
 type OriginSpec struct {
 	// Listen are addresses as IP:port. 0.0.0.0:port serves every address of the machine, all of
-	// 127.0.0.0/8 included, with one socket per thread.
+	// 127.0.0.0/8 included, with one socket.
 	Listen []string `json:"listen"`
-	// Threads is how many event loops there are, each with its own listening sockets
-	// (SO_REUSEPORT); 0 is 1.
-	Threads int `json:"threads,omitempty"`
 	// Work is Request, Connection, Backend, Echo, Sink or Source.
 	Work string `json:"work"`
 	// Number, from 1 to 255, is the first byte of a Backend's answers.
@@ -123,8 +115,6 @@ func (s *OriginSpec) validate() error {
 	switch {
 	case len(s.Listen) == 0:
 		return errors.New("no address to listen on")
-	case s.Threads < 0:
-		return errors.New("nothing may be negative")
 	case services[s.Work].step == nil:
 		return fmt.Errorf("no work %q for an origin: there are %s", s.Work, names(services))
 	case s.Work == Backend && (s.Number < 1 || s.Number > 255):

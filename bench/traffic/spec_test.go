@@ -32,11 +32,11 @@ func roundTrip[T any](t *testing.T, v T, options ...cmp.Option) {
 func TestJSON(t *testing.T) {
 	roundTrip(t, ClientSpec{
 		Target: []string{"127.0.0.1:1"}, Sources: []string{"127.0.0.2"}, Work: Request, Connections: 1, RequestBytes: 2,
-		ResponseBytes: 3, Rate: 4.5, ReadRate: 5.5, Timeout: time.Hour, Backends: 7, WarmUp: time.Second, Duration: time.Minute, Limit: 1 << 62, Threads: 6,
+		ResponseBytes: 3, Rate: 4.5, ReadRate: 5.5, Timeout: time.Hour, Backends: 7, WarmUp: time.Second, Duration: time.Minute, Limit: 1 << 62,
 		Verify: true, Opened: func() {},
 	}, cmpopts.IgnoreFields(ClientSpec{}, "Opened"))
 	roundTrip(t, OriginSpec{
-		Listen: []string{"0.0.0.0:1"}, Threads: 2, Work: Request, Number: 1, RequestBytes: 3, ResponseBytes: 4, Verify: true,
+		Listen: []string{"0.0.0.0:1"}, Work: Request, Number: 1, RequestBytes: 3, ResponseBytes: 4, Verify: true,
 	})
 	some := Percentiles{P50: 1, P90: 2, P99: 3, P999: 4, Max: 5, Count: 6}
 	roundTrip(t, ClientResult{
@@ -58,7 +58,6 @@ func TestBadClientSpecs(t *testing.T) {
 		{func(s *ClientSpec) { s.Sources = []string{"::1"} }, "either all IPv4 or all IPv6"},
 		{func(s *ClientSpec) { s.Connections = 0 }, "at least 1 connection"},
 		{func(s *ClientSpec) { s.Rate = -1 }, "negative"},
-		{func(s *ClientSpec) { s.Threads = -1 }, "negative"},
 		{func(s *ClientSpec) { s.Work, s.Rate = Send, 1 }, "a rate is for request, connection and visit, not for send"},
 		{func(s *ClientSpec) { s.Work = Visit }, "visits have a rate, a timeout, backends and a duration, and no limit"},
 		{func(s *ClientSpec) { s.ReadRate = 1 }, "a read rate is for receive, not for request"},
@@ -85,7 +84,6 @@ func TestBadOriginSpecs(t *testing.T) {
 		{func(s *OriginSpec) { s.Work = Idle }, `no work "idle" for an origin: there are backend, connection, echo, request, sink, source`},
 		{func(s *OriginSpec) { s.Listen = nil }, "no address to listen on"},
 		{func(s *OriginSpec) { s.Listen = []string{"127.0.0.1"} }, "listen: "},
-		{func(s *OriginSpec) { s.Threads = -1 }, "negative"},
 		{func(s *OriginSpec) { s.Work = Backend }, "a number from 1 to 255, not 0"},
 		{func(s *OriginSpec) { s.Work, s.Number = Backend, 256 }, "a number from 1 to 255, not 256"},
 		{func(s *OriginSpec) { s.ResponseBytes = 0 }, "1 to 1048576 bytes, not 1 and 0"},

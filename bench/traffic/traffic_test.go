@@ -108,14 +108,14 @@ func idleLoop(t *testing.T, spec ClientSpec) (l *clientLoop, c *conn, peer int) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.close)
+	t.Cleanup(r.loop.close)
 	r.fail = func(error) {}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(pair[1]) })
-	l = r.loops[0]
+	l = r.loop
 	l.begun = true
 	c = &l.conns[0]
 	c.fd, c.state = int32(pair[0]), free

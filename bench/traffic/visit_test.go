@@ -168,7 +168,7 @@ func TestLastVisitsHaveTheirTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
+	defer r.loop.close()
 	if r.drain <= r.spec.Timeout {
 		t.Errorf("the run ends %v after its last visit began, which may take %v", r.drain, r.spec.Timeout)
 	}

@@ -21,12 +21,12 @@ type sending struct {
 	left uint64 // bytes
 }
 
-func newSending(l *clientLoop) work { return &sending{l: l, left: l.run.spec.share(l.index)} }
+func newSending(l *clientLoop) work { return &sending{l: l, left: l.run.spec.limit()} }
 
 func (w *sending) keeps() bool         { return true }
 func (w *sending) start()              { w.l.startStreams(sendEvents) }
 func (w *sending) ready(c *conn)       { w.l.streaming(c, sendEvents) }
-func (w *sending) lost(c *conn)        { w.l.open(c, c.number) }
+func (w *sending) lost(c *conn)        { w.l.open(c, uint64(c.id)) }
 func (w *sending) due(int64) int64     { return forever }
 func (w *sending) done(now int64) bool { return w.left == 0 || now >= w.l.until }
 func (w *sending) finish(int64)        {}
@@ -71,17 +71,17 @@ type receiving struct {
 }
 
 func newReceiving(l *clientLoop) work {
-	return &receiving{l: l, left: l.run.spec.share(l.index), rota: newRota(l)}
+	return &receiving{l: l, left: l.run.spec.limit(), rota: rota{conns: l.conns}}
 }
 
 func (w *receiving) slow() bool          { return w.l.run.spec.ReadRate > 0 }
 func (w *receiving) keeps() bool         { return true }
-func (w *receiving) lost(c *conn)        { w.l.open(c, c.number) }
+func (w *receiving) lost(c *conn)        { w.l.open(c, uint64(c.id)) }
 func (w *receiving) done(now int64) bool { return w.left == 0 || now >= w.l.until }
 func (w *receiving) finish(int64)        {}
 
 func (w *receiving) start() {
-	w.schedule = schedule{w.l.begin, float64(readTurn) / float64(w.rota.all)}
+	w.schedule = schedule{w.l.begin, float64(readTurn) / float64(len(w.rota.conns))}
 	w.l.startStreams(w.events())
 }
 
@@ -174,7 +174,7 @@ func takeStream(fd int32, p []byte, position uint64, all bool) (n int, fault str
 // streaming is called when a stream is connected. Its events change when the load begins.
 func (l *clientLoop) streaming(c *conn, events uint32) {
 	c.state = busy
-	l.succeeded.Add(1)
+	l.succeeded++
 	l.opened(c)
 	if l.begun {
 		l.flow(c, events)

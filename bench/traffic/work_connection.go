@@ -17,11 +17,11 @@ type connections struct {
 	freeSince int64 // since when there has been a free slot
 	turn      uint64
 	schedule  schedule
-	next      uint64 // the next operation of this loop
+	next      uint64 // the next operation
 }
 
 func newConnections(l *clientLoop) work {
-	w := &connections{l: l, left: l.run.spec.share(l.index), turn: uint64(l.index), next: uint64(l.index)}
+	w := &connections{l: l, left: l.run.spec.limit()}
 	for i := range l.conns {
 		w.free = append(w.free, &l.conns[i])
 	}
@@ -72,7 +72,7 @@ func (w *connections) begin(intended int64) {
 	} else if intended > w.freeSince {
 		w.l.late(intended, now)
 	}
-	w.next += uint64(w.l.run.spec.threads())
+	w.next++
 	w.turn++
 	c.intended = intended
 	w.l.open(c, w.turn-1)
@@ -148,6 +148,6 @@ func (w *connections) finish(now int64) {
 			return
 		}
 		w.l.unanswered(intended, now)
-		w.next += uint64(w.l.run.spec.threads())
+		w.next++
 	}
 }

@@ -32,7 +32,7 @@ func (w *idling) event(c *conn) {
 	complete, fault := w.l.exchange(c)
 	if complete {
 		c.state = free
-		w.l.succeeded.Add(1)
+		w.l.succeeded++
 		w.l.record.operations++
 		recordTime(w.l.record.latency, Now()-c.intended)
 		w.l.opened(c)
@@ -45,7 +45,7 @@ func (w *idling) event(c *conn) {
 
 func (w *idling) lost(c *conn) {
 	if !c.counted {
-		w.l.open(c, c.number)
+		w.l.open(c, uint64(c.id))
 	}
 }
 

@@ -14,7 +14,7 @@ type requests struct {
 }
 
 func newRequests(l *clientLoop) work {
-	return &requests{l: l, left: l.run.spec.share(l.index), rota: newRota(l)}
+	return &requests{l: l, left: l.run.spec.limit(), rota: rota{conns: l.conns}}
 }
 
 func (w *requests) keeps() bool { return true }
@@ -100,7 +100,7 @@ func (w *requests) event(c *conn) {
 	}
 }
 
-func (w *requests) lost(c *conn) { w.l.open(c, c.number) }
+func (w *requests) lost(c *conn) { w.l.open(c, uint64(c.id)) }
 
 // due goes through the operations that are due. A connection that is busy, or late with earlier
 // operations, begins its own when those have ended.
@@ -155,19 +155,17 @@ func (w *requests) finish(now int64) {
 	}
 }
 
-// rota gives numbered operations to the connections of all loops in turn, and goes through those of
-// one loop.
+// rota gives numbered operations to the connections in turn.
 type rota struct {
 	conns []conn
-	all   uint64 // connections of all loops
 	turn  int
 	round uint64
 }
 
-func newRota(l *clientLoop) rota { return rota{conns: l.conns, all: uint64(l.run.spec.Connections)} }
-
 // operation returns the number of c's operation in a round.
-func (r *rota) operation(c *conn, round uint64) uint64 { return round*r.all + c.number }
+func (r *rota) operation(c *conn, round uint64) uint64 {
+	return round*uint64(len(r.conns)) + uint64(c.id)
+}
 
 func (r *rota) conn() *conn { return &r.conns[r.turn] }
 

@@ -13,7 +13,7 @@ type visits struct {
 	free     []*conn
 	turn     uint64
 	schedule schedule
-	next     uint64     // the next visit of this loop
+	next     uint64     // the next visit
 	waiting  []deadline // in order; some may be of visits that are over
 }
 
@@ -25,7 +25,7 @@ type deadline struct {
 }
 
 func newVisits(l *clientLoop) work {
-	w := &visits{l: l, turn: uint64(l.index), next: uint64(l.index)}
+	w := &visits{l: l}
 	for i := range l.conns {
 		w.free = append(w.free, &l.conns[i])
 	}
@@ -77,7 +77,7 @@ func (w *visits) giveUp(now int64) {
 func (w *visits) begin(intended int64) {
 	c := w.free[len(w.free)-1]
 	w.free = w.free[:len(w.free)-1]
-	w.next += uint64(w.l.run.spec.threads())
+	w.next++
 	w.turn++
 	c.round++
 	c.dialled = Now() // open may fail before it sets this
