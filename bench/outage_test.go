@@ -173,10 +173,10 @@ func TestOutage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := test.outage
-			o.quiet, o.lasts, o.rate, o.patience = 150*time.Millisecond, 250*time.Millisecond, 100, time.Minute
+			o.quiet, o.lasts, o.rate, o.patience = 300*time.Millisecond, 250*time.Millisecond, 100, time.Minute
 			s := scenario{size: size{failing: true}, metrics: outageMetrics(), run: o.run}
 			l := testLab(t)
-			l.duration = 700 * time.Millisecond
+			l.duration = 850 * time.Millisecond
 			r, err := measureRounds(t.Context(), l, s, []peer{plain}, 1)
 			if err != nil {
 				t.Fatal(err)
