@@ -35,9 +35,9 @@ func TestAllowList(t *testing.T) {
 	}
 }
 
-// TestNobodyIsAClient: the prefixes before the last are distinct, and hold
-// neither clients nor strangers.
-func TestNobodyIsAClient(t *testing.T) {
+// The prefixes before the last are distinct, and contain neither clients nor
+// strangers.
+func TestUnusedPrefixes(t *testing.T) {
 	within := netip.MustParsePrefix("16.0.0.0/4")
 	seen := make(map[netip.Addr]bool, mostPrefixes)
 	for i := range mostPrefixes - 1 {

@@ -35,7 +35,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestMeasureRounds is the whole way once, with one peer and a short load.
+// One real measurement with a short load, and a peer that does not start.
 func TestMeasureRounds(t *testing.T) {
 	for _, tool := range []string{"nginx", "haproxy", "wrk"} {
 		testenv.NeedTool(t, tool)

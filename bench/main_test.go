@@ -8,14 +8,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain lets the test binary stand in for the program where the driver runs
-// its own commands.
+// The test binary also runs the hidden commands that bench starts of itself.
 func TestMain(m *testing.M) {
 	if code, ok := runCommand(os.Args[1:]); ok {
 		os.Exit(code)
 	}
-	// A program under the race detector waits a second before it ends, for other
-	// threads' reports.
+	// Under the race detector, a program waits a second for reports before it ends.
 	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
 		panic(err)
 	}

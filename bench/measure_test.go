@@ -14,7 +14,7 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// starting is a scenario that only starts peers, with more to know than usual.
+// starting is a scenario that only starts peers, with a large configuration.
 func starting(check func(bench)) scenario {
 	return scenario{
 		size: size{backends: 100, prefixes: 1000},
@@ -25,8 +25,8 @@ func starting(check func(bench)) scenario {
 	}
 }
 
-// visited is a scenario in which a few clients come to peers that are ready for
-// backends that fail, and none does.
+// visited is a scenario in which a few clients come to peers that are configured
+// against failing backends, but no backend fails.
 func visited() scenario {
 	return scenario{
 		size: size{failing: true},
@@ -75,9 +75,9 @@ func plainPeer(t *testing.T) peer {
 	return peers[0]
 }
 
-// TestPeersInEveryPlace is a measurement of each peer in each place, up to the
-// load: its configuration with many backends and an access control list is
-// taken, bytes pass, strangers do not.
+// Each peer is started in each place, as for a measurement: it accepts its
+// configuration with many backends and an access control list, passes bytes, and
+// refuses strangers.
 func TestPeersInEveryPlace(t *testing.T) {
 	for _, tool := range []string{"haproxy", "nginx"} {
 		testenv.NeedTool(t, tool)
@@ -140,8 +140,7 @@ func hasNoRules(t *testing.T, p *place) {
 	}
 }
 
-// TestAccessControlListThatAllowsAll: a peer that does not turn strangers away
-// is not measured.
+// A peer that does not refuse strangers is not measured.
 func TestAccessControlListThatAllowsAll(t *testing.T) {
 	l := testLab(t)
 	plain := plainPeer(t)

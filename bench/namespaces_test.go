@@ -21,7 +21,7 @@ func needNamespaces(t *testing.T) (ip string) {
 	return testenv.NeedTool(t, "ip")
 }
 
-// ownNamespaces returns the names that this process has given.
+// ownNamespaces returns the names of the namespaces of this process.
 func ownNamespaces(t *testing.T) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(namespaceDir, namespacePrefix+strconv.Itoa(os.Getpid())+"-*"))
@@ -58,7 +58,7 @@ func TestNamespacesAreSetUpAndRemoved(t *testing.T) {
 	<-left.done
 }
 
-// TestNamespacesThatCannotBeMade: what was made before the fault is removed.
+// What was made before the failure is removed.
 func TestNamespacesThatCannotBeMade(t *testing.T) {
 	ip := needNamespaces(t)
 	// An ip that refuses to change the routes of the origin's namespace.
@@ -70,14 +70,14 @@ func TestNamespacesThatCannotBeMade(t *testing.T) {
 	t.Setenv("PATH", filepath.Dir(fake)+":"+os.Getenv("PATH"))
 	_, err := openPlace(t.Context(), namespaces)
 	if err == nil || !strings.HasSuffix(err.Error(), "exit status 1: made up") {
-		t.Errorf("error %v, want what ip said", err)
+		t.Errorf("error %v, want the output of ip", err)
 	}
 	if names := ownNamespaces(t); len(names) != 0 {
 		t.Errorf("still there: %q", names)
 	}
 }
 
-// TestLeftoversAreRemoved: the namespaces of a run that is gone, and no others.
+// The namespaces of a run that is gone are removed, and no others.
 func TestLeftoversAreRemoved(t *testing.T) {
 	ip := needNamespaces(t)
 	gone := exec.Command("true")

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// testMembers starts the backends of a bench, and returns an address of each.
+// testMembers starts the backends of a bench and returns the address of each.
 func testMembers(t *testing.T) (members []*member, addresses []string) {
 	t.Helper()
 	l := testLab(t)
@@ -27,7 +27,7 @@ func testMembers(t *testing.T) (members []*member, addresses []string) {
 	return members, set.Backends
 }
 
-// checked asks for a backend's health and returns what it says.
+// checked sends a health check to a backend and returns the answer.
 func checked(t *testing.T, address string) (string, error) {
 	t.Helper()
 	conn := asked(t, address)
@@ -38,7 +38,7 @@ func checked(t *testing.T, address string) (string, error) {
 	return string(answer), err
 }
 
-// asked is a connection on which a health check has been sent; nil where it was
+// asked returns a connection on which a health check has been sent, or nil if it was
 // refused.
 func asked(t *testing.T, address string) net.Conn {
 	t.Helper()
@@ -109,7 +109,7 @@ func TestSuspendAndResume(t *testing.T) {
 	}
 }
 
-// TestMembersEnd at once, whatever has been done to them.
+// Members end at once, also killed and suspended ones.
 func TestMembersEnd(t *testing.T) {
 	members, _ := testMembers(t)
 	if err := members[0].kill(t.Context()); err != nil {
@@ -133,7 +133,7 @@ func TestMembersEnd(t *testing.T) {
 	}
 }
 
-// TestMembersThatCannotStart leave none of them behind.
+// If one backend cannot start, none of them is left running.
 func TestMembersThatCannotStart(t *testing.T) {
 	l := testLab(t)
 	set, err := l.setup(t.TempDir(), size{failing: true})
@@ -154,8 +154,8 @@ func TestMembersThatCannotStart(t *testing.T) {
 	}
 }
 
-// TestOutage is the whole way for a proxy that has nothing against failing
-// backends: a third of the clients notice.
+// An outage behind a proxy that does nothing about failing backends: a third of the
+// clients notice.
 func TestOutage(t *testing.T) {
 	plain := plainPeer(t)
 	const lacks = "has nothing against failing backends"
@@ -167,7 +167,7 @@ func TestOutage(t *testing.T) {
 		outage
 		bad, none string
 	}{
-		// Nobody has to wait there either, but on a machine that is busy some do.
+		// No client should have to wait there either, but on a busy machine some do.
 		"kill": {outage{begin: (*member).kill, end: (*member).restart}, "failed", ""},
 		"stop": {outage{begin: (*member).suspend, end: (*member).resume}, "over 100 ms", "failed"},
 	} {
@@ -196,7 +196,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// An outage that cannot be made is a failed measurement, and ends at once.
+// If the outage cannot be made, the measurement fails at once.
 func TestOutageThatDoesNotHappen(t *testing.T) {
 	plain := plainPeer(t)
 	plain.failover = true
@@ -212,7 +212,7 @@ func TestOutageThatDoesNotHappen(t *testing.T) {
 	}
 }
 
-// Each backend has a port to itself, and there are three in the templates.
+// Each backend has a port of its own.
 func TestSetupOfFailingBackends(t *testing.T) {
 	l := testLab(t)
 	set, err := l.setup("dir", size{failing: true})

@@ -14,8 +14,8 @@ import (
 	"l4proxy/internal/testenv"
 )
 
-// TestConfigurationsAreTaken has peers judge what their templates make. They
-// also warn, of what they would do otherwise than they were told.
+// The peers check the configurations that their templates make. A warning means that
+// a peer would ignore or change a setting.
 func TestConfigurationsAreTaken(t *testing.T) {
 	for _, test := range []struct {
 		tool  string

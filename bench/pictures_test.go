@@ -77,7 +77,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// Where no client fared badly there is nothing to draw.
+// If all clients are well there is nothing to draw.
 func TestCourses(t *testing.T) {
 	r := result{Rows: []row{{Peer: "a", Course: &course{From: -1, Until: 1}}}}
 	if panels := r.courses(); len(panels) != 0 {
@@ -90,8 +90,8 @@ func TestCourses(t *testing.T) {
 	}
 }
 
-// A figure that was withheld from the table as too noisy is not drawn either,
-// and costs are ratios to the rival with the best median.
+// A figure that is too noisy for the table is not drawn either, and costs are ratios
+// to the rival with the best median.
 func TestCosts(t *testing.T) {
 	groups := madeUp().costs()
 	if len(groups) != 2 { // the other one is that of latency-60
@@ -109,8 +109,8 @@ func TestCosts(t *testing.T) {
 	}
 }
 
-// Points and bars have the interval that the table tells, and are left out where that withholds
-// them.
+// Points and bars have the interval of the table, and are missing if the table calls them too
+// noisy.
 func TestPicturesDrawTheInterval(t *testing.T) {
 	const metric = "CPU µs/request"
 	at := func(connections float64, rounds int) result {

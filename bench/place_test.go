@@ -15,8 +15,7 @@ func TestHostsOfASite(t *testing.T) {
 	}
 }
 
-// TestTrustedAreTheClients: an access control list allows every address that a
-// client may have, and none that is to be turned away.
+// An access control list allows every address of a client, and no stranger.
 func TestTrustedAreTheClients(t *testing.T) {
 	p := onLoopback()
 	for _, client := range append(p.sources, "127.0.0.1") {
@@ -29,8 +28,7 @@ func TestTrustedAreTheClients(t *testing.T) {
 	}
 }
 
-// TestCommandLinesAreApart: what is appended for one process does not show up
-// in another's.
+// What is appended to one command line does not appear in another one.
 func TestCommandLinesAreApart(t *testing.T) {
 	p := onLoopback()
 	p.proxies.within = append(make([]string, 0, 8), "env")

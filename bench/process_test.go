@@ -11,8 +11,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestStopEndsWhatTheProcessForked: workers that outlive their master must not
-// outlive the benchmark.
+// Workers that outlive their master must not outlive the benchmark.
 func TestStopEndsWhatTheProcessForked(t *testing.T) {
 	p, err := start("forker", t.TempDir(), "sh", "-c", "sleep 600 & exec sleep 600")
 	if err != nil {
@@ -27,7 +26,7 @@ func TestStopEndsWhatTheProcessForked(t *testing.T) {
 		return len(pids) == 2
 	})
 	p.stop()
-	// The orphan is init's to wait for; until then it is a zombie.
+	// The orphan is a zombie until init waits for it.
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[1]))
 	if err == nil && !strings.Contains(string(stat), ") Z ") && !strings.Contains(string(stat), ") X ") {
 		t.Errorf("the child is still there: %s", stat)

@@ -22,7 +22,7 @@ func TestProcessCPU(t *testing.T) {
 	}
 }
 
-// A process counts with what it forked, of which the shell is a small part.
+// A process counts together with its descendants, ended and running.
 func TestUsageOfATree(t *testing.T) {
 	p, err := start("forker", t.TempDir(), "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done & wait; sleep 600 & exec sleep 600")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestHasListener(t *testing.T) {
    2: 0100007F:4E21 0200007F:1234 01 00000000:00000000
    3: 0100007F:4E22 00000000:0000 0A 00000000:00000000
 `
-	// What comes after the first that does not listen is not read.
+	// The search stops at the first socket that does not listen.
 	for port, want := range map[int]bool{20000: true, 20001: false, 8080: true, 4660: false, 20002: false} {
 		got, err := hasListener(strings.NewReader(table), port)
 		if got != want || err != nil {
@@ -68,7 +68,7 @@ func TestHasListener(t *testing.T) {
 	}
 }
 
-// TestListening holds the kernel to listing listening sockets first.
+// The kernel lists listening sockets first.
 func TestListening(t *testing.T) {
 	// Connections are in the table too, more than one page of it.
 	for range 100 {

@@ -133,9 +133,9 @@ func stalled(n int) []float64 {
 	return append(samples, 900)
 }
 
-// One wild round spoils a figure of five rounds, and neither figure nor ratio
-// of twelve. Counts are told with it in any case.
-func TestMoreRoundsTellAFigure(t *testing.T) {
+// One stalled round makes a figure of five rounds too noisy, but neither the figure
+// nor the ratio of twelve. Counts are shown in any case.
+func TestMoreRoundsGiveAFigure(t *testing.T) {
 	for rounds, want := range map[int]string{
 		5: `
 | nginx | 50.0 (50.0–50.0) | 102.0 (100.0–900.0) |
@@ -246,7 +246,7 @@ func TestReportKeepsOtherScenarios(t *testing.T) {
 	}
 }
 
-// Samples are a list for each name in JSON, with null where a round has none.
+// In JSON, samples are a list for each name, with null for a missing figure.
 func TestSamplesInJSON(t *testing.T) {
 	s := samples{{"a": 1.5, "b": 2}, {"a": 3}}
 	data, err := json.Marshal(s)
@@ -273,7 +273,7 @@ func TestSignificant(t *testing.T) {
 	}
 }
 
-// The tables and pictures in docs are those of the figures beside them.
+// The tables and pictures in docs belong to the report.json beside them.
 func TestPublishedReports(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("other processors may round a coordinate of a picture differently")

@@ -25,7 +25,7 @@ func TestSampleProcess(t *testing.T) {
 	}
 }
 
-// TestSamplingEndsWithTheProcess and does not wait for its context.
+// Sampling ends with the process and does not wait for its context.
 func TestSamplingEndsWithTheProcess(t *testing.T) {
 	p, err := start("sleeper", t.TempDir(), "sleep", "600")
 	if err != nil {

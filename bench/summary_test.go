@@ -63,7 +63,7 @@ func coverage(n, k int) *big.Rat {
 	return new(big.Rat).Sub(big.NewRat(1, 1), new(big.Rat).SetFrac(fewer.Lsh(fewer, 1), tosses))
 }
 
-// The interval has the confidence, and the next narrower one has not.
+// The interval reaches the confidence, and the next narrower one does not.
 func TestIntervalRankIsExact(t *testing.T) {
 	atLeast := big.NewRat(15, 16)
 	for n := 1; n <= 300; n++ {

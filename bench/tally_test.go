@@ -11,15 +11,15 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// outageAt is a fault that took 10 ms, long after the clock began.
+// outageAt is a fault that took 10 ms, long after the start of the clock.
 var outageAt = moment{began: int64(time.Hour), complete: int64(time.Hour + 10*time.Millisecond)}
 
-// after is a client that came at such a time after the fault was complete.
+// after is a client that came at d after the fault was complete.
 func after(came, connect, took time.Duration, backend int, failure string) traffic.Visited {
 	return traffic.Visited{Began: outageAt.complete + int64(came), Connect: connect, Took: took, Backend: backend, Failure: failure}
 }
 
-// good is a client that has its answer in 2 ms.
+// good is a client that gets its answer in 2 ms.
 func good(came time.Duration, backend int) traffic.Visited {
 	return after(came, time.Millisecond, 2*time.Millisecond, backend, "")
 }
@@ -40,8 +40,8 @@ func tallied(t *testing.T, visits ...traffic.Visited) *tally {
 	return &got
 }
 
-// The line between those who were there and those who came later is when they
-// were connected, and failing is told from waiting.
+// Clients that connected before the fault are cut off, later ones fail, and slow ones
+// are counted apart.
 func TestAccount(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct {
@@ -101,7 +101,7 @@ func TestAccountOfMany(t *testing.T) {
 	}
 }
 
-// What is no outage is no measurement of one.
+// Failures before the fault are no outage.
 func TestNothingToAccountFor(t *testing.T) {
 	for want, visits := range map[string][]traffic.Visited{
 		"a client failed before any backend did: closed": append(quietly(), after(-500*time.Millisecond, 1, 1, 0, "closed")),

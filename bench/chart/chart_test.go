@@ -243,7 +243,7 @@ func count(t *testing.T, p Picture, s string) (n int) {
 	return n
 }
 
-// Every panel names its lines, those too that end at the same point or early.
+// Every panel names its lines, including lines that end at the same point or early.
 func TestEveryLineHasALabel(t *testing.T) {
 	panel := Panel{Y: Axis{Label: "y"}}
 	for _, peer := range names() {
@@ -296,7 +296,7 @@ func TestPicturesAreDescribedInWords(t *testing.T) {
 	}
 }
 
-// A figure stands clear of the reference and behind the end of its interval.
+// A figure is to the right of its interval and does not overlap the reference.
 func TestFiguresStandClear(t *testing.T) {
 	picture := checkPicture(t, Bars{Title: "T", Label: "ratio", Reference: 1, Groups: []Group{{Name: "g", Bars: []Bar{
 		{Peer: uring, Value: 0.96, Low: 0.96, High: 0.96}, {Peer: epoll, Value: 0.985, Low: 0.9, High: 0.99},
@@ -306,7 +306,7 @@ func TestFiguresStandClear(t *testing.T) {
 	for b, text := range words(t, picture) {
 		at[text] = b
 	}
-	// The ticks stand in the middle of their values.
+	// Tick labels are centred on their values.
 	x := func(v float64) vg.Length {
 		zero, one := (at["0"].left+at["0"].right)/2, (at["1"].left+at["1"].right)/2
 		return zero + (one-zero)*vg.Length(v)

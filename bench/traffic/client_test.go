@@ -132,7 +132,7 @@ func TestReadRate(t *testing.T) {
 	testnet.SameFiles(t)
 	target := startOrigin(t, OriginSpec{Work: Source})
 	got := runClient(t, ClientSpec{Target: []string{target}, Work: Receive, Connections: 2, ReadRate: 1e5, Limit: 40_000})
-	// 5,000 bytes a turn and connection: the fourth turn comes after three times 50 ms.
+	// 5,000 bytes per turn and connection: the fourth turn comes after three times 50 ms.
 	if want := 3 * readTurn.Seconds(); got.Seconds < want {
 		t.Errorf("%v s for %d bytes, at least %v s was due", got.Seconds, got.BytesIn, want)
 	}
@@ -141,7 +141,7 @@ func TestReadRate(t *testing.T) {
 	}
 }
 
-// The portions of a slow reader come to its rate, also where a turn's is no whole number of bytes.
+// The portions of a slow reader add up to its rate, also if a turn is no whole number of bytes.
 func TestPortions(t *testing.T) {
 	for _, rate := range []float64{1, 30, 1e5, 123_456.789} {
 		w := &receiving{l: &clientLoop{run: &clientRun{spec: ClientSpec{ReadRate: rate}}, in: make([]byte, receiveBuffer)}}
@@ -151,10 +151,10 @@ func TestPortions(t *testing.T) {
 			total += w.portion(round)
 		}
 		if want := int(rate * readTurn.Seconds() * rounds); total != want {
-			t.Errorf("%v bytes a second: %d in %d turns, want %d", rate, total, rounds, want)
+			t.Errorf("%v bytes per second: %d in %d turns, want %d", rate, total, rounds, want)
 		}
 		if w.events() != edges {
-			t.Errorf("%v bytes a second: what is not read yet is told again and again", rate)
+			t.Errorf("%v bytes per second: events repeat for what is not read yet", rate)
 		}
 	}
 }
@@ -192,7 +192,7 @@ func TestDurationAndWarmUp(t *testing.T) {
 	}
 }
 
-// What ends in the warm-up is not counted, what ends after the measured part is no operation of it.
+// Operations that end in the warm-up or after the measured part do not count.
 func TestMeasuredPart(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	l := &clientLoop{record: newRecord(1), from: 100 * ms, until: 3000 * ms}

@@ -83,7 +83,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// An end between two requests is nobody's operation, but a failure.
+// An end between two requests belongs to no operation, but is a failure.
 func TestEndBetweenRequests(t *testing.T) {
 	ctx, cancel := context.WithCancel(bounded(t))
 	target := startServer(t, func(conn testnet.Conn, number int) {
@@ -249,8 +249,8 @@ func TestSenderIsInterrupted(t *testing.T) {
 	}
 }
 
-// What lies behind a response is seen with it, when no event will tell of it any more, and what
-// comes later when it comes.
+// Bytes right after a response are found with it, because no further event follows. Later ones are
+// found when they come.
 func TestBehindTheResponse(t *testing.T) {
 	end := func(peer int) { _ = unix.Shutdown(peer, unix.SHUT_WR) }
 	more := func(peer int) { _, _ = unix.Write(peer, []byte{0}) }

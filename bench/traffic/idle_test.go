@@ -14,8 +14,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// Opened tells that all connections are there. One that is lost after that is found, whatever took
-// it, and at the end too.
+// Opened is called when all connections are open. If one is lost after that, for any reason, the
+// run reports it, also at its end.
 func TestIdle(t *testing.T) {
 	for _, test := range []struct {
 		name, want string
@@ -110,7 +110,7 @@ func TestIdleEndsByItself(t *testing.T) {
 	}
 }
 
-// At the end each connection is looked at: an event may not have come yet.
+// At the end each connection is checked: its event may not have come yet.
 func TestIdleLooksAtTheEnd(t *testing.T) {
 	for _, test := range []struct {
 		misdo func(peer int)
@@ -131,7 +131,7 @@ func TestIdleLooksAtTheEnd(t *testing.T) {
 	}
 }
 
-// However many connections there are to be, only some are under way at a time.
+// Only some connections are being opened at a time.
 func TestOpeningIsBounded(t *testing.T) {
 	spec := smallRequests(testnet.Listen(t, "tcp", "").Addr)
 	spec.Work, spec.Connections = Idle, 2*openingAtOnce

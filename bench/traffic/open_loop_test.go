@@ -11,7 +11,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// holdOne serves like answer, but keeps the very first response back for so long.
+// holdOne serves like answer, but delays the very first response by hold.
 func holdOne(t *testing.T, hold time.Duration, once bool) string {
 	var first atomic.Bool
 	return startServer(t, func(conn testnet.Conn, _ int) {
@@ -52,7 +52,7 @@ func TestStallCountsForWhoWaitedBehindIt(t *testing.T) {
 	}
 }
 
-// The same stall in a closed loop: it is one slow answer, and this is why there is an open loop.
+// The same stall in a closed loop is only one slow answer, which is why there is an open loop.
 func TestClosedLoopOmitsWhatItDidNotAsk(t *testing.T) {
 	spec := smallRequests(holdOne(t, 100*time.Millisecond, false))
 	spec.Limit = 50
@@ -65,7 +65,7 @@ func TestClosedLoopOmitsWhatItDidNotAsk(t *testing.T) {
 	}
 }
 
-// Other connections go on while one waits, and it catches up afterwards: here its response comes
+// Other connections continue while one waits, and it catches up afterwards: here its response comes
 // when the others have had all of theirs.
 func TestStallHoldsUpItsConnectionOnly(t *testing.T) {
 	const all, connections = 50, 10
@@ -192,15 +192,15 @@ func TestRateIsOfAllConnections(t *testing.T) {
 	spec.Rate, spec.Duration, spec.Connections = 1000, 100*time.Millisecond, 3
 	got := runClient(t, spec)
 	if n := got.Latency.Count; n != 100 {
-		t.Errorf("%d operations in 100 ms at 1000 a second", n)
+		t.Errorf("%d operations in 100 ms at 1000 per second", n)
 	}
 	if got.Late.Count == 0 {
-		t.Error("nothing tells how late the client was")
+		t.Error("there are no figures of how late the client was")
 	}
 	// A cancelled run does not wait for the schedule.
 	ctx, cancel := context.WithCancel(bounded(t))
 	cancel()
 	if _, err := RunClient(ctx, spec); err == nil {
-		t.Error("a run without a context that lasts succeeded")
+		t.Error("a run with an ended context succeeded")
 	}
 }

@@ -104,7 +104,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// Requests that arrive together have their answers one after the other, however large those are.
+// Requests that arrive together are answered one after the other, also with large answers.
 func TestPipelinedRequests(t *testing.T) {
 	const requests, request, response = 20, 3, 200_000
 	address := startOrigin(t, OriginSpec{Work: Request, RequestBytes: request, ResponseBytes: response, Verify: true})
@@ -143,7 +143,7 @@ func TestOriginClosesFirst(t *testing.T) {
 	}
 }
 
-// It does not close before all of a response is sent that has to wait.
+// It closes only after a response that had to wait has been sent.
 func TestOriginClosesAfterTheResponse(t *testing.T) {
 	l := &originLoop{spec: OriginSpec{RequestBytes: 1, ResponseBytes: largestMessage}, in: make([]byte, receiveBuffer)}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -179,7 +179,7 @@ func TestSourceStopsWithItsClient(t *testing.T) {
 	conn.Close()
 	testnet.Eventually(t, "the origin closes its end", func() bool { return testnet.OpenFiles(t) == before })
 
-	// One that says that it has ended, but reads on, is answered with an end.
+	// A client that has sent FIN but still reads gets a FIN.
 	conn = testnet.Dial(t, "tcp", address)
 	if err := conn.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ func TestRequestsThatAreReadTogether(t *testing.T) {
 	}
 }
 
-// An origin that has run out of descriptors says so: a slow one would be taken for a slow proxy.
+// An origin without descriptors fails: a slow one would look like a slow proxy.
 func TestOriginWithoutDescriptors(t *testing.T) {
 	testnet.SameFiles(t)
 	o, err := newOrigin(OriginSpec{Listen: []string{"127.0.0.1:0"}, Work: Echo})
@@ -235,7 +235,7 @@ func TestOriginWithoutDescriptors(t *testing.T) {
 	}
 }
 
-// An origin resets a connection on which other bytes come than a client sends.
+// An origin resets a connection with bytes that no client sends.
 func TestOriginResetsOnWrongBytes(t *testing.T) {
 	wrongLast := []byte(strings.Clone(string(pattern[:1000])))
 	wrongLast[999]++

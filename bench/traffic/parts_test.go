@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Each stretch is what one would get byte by byte, and is as long as was asked for or as can be.
+// Each stretch equals the pattern byte by byte, and has the wanted length or the largest.
 func TestStretch(t *testing.T) {
 	for _, position := range []uint64{0, 1, period - 1, period, 10*period + 7, 1 << 40} {
 		for _, n := range []int{1, 2, 4096, largestStretch, largestStretch + 1} {
@@ -26,7 +26,7 @@ func TestStretch(t *testing.T) {
 	}
 }
 
-// What has lost a part of any size that buffers have does not match what stands there.
+// After a loss of any usual buffer size, the bytes do not match.
 func TestLossShows(t *testing.T) {
 	for shift := uint64(1); shift <= 1<<20; shift *= 2 {
 		for _, position := range []uint64{0, 1000, period - 10} {
@@ -53,7 +53,7 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// A wait lasts as long as it was told, and no longer than until it is woken, be it raw or not.
+// A wait lasts until its time or until it is woken, with and without the P.
 func TestPoller(t *testing.T) {
 	p, err := newPoller()
 	if err != nil {
@@ -68,7 +68,7 @@ func TestPoller(t *testing.T) {
 			for ; Now() < until; waits++ { // more than one when it is interrupted, or out of patience
 				events, err := p.wait(until)
 				if err != nil || len(events) > 0 {
-					t.Fatalf("quiet %t: %d events, %v, with nothing to tell", quiet, len(events), err)
+					t.Fatalf("quiet %t: %d events, %v, without an event", quiet, len(events), err)
 				}
 			}
 			if waits > 100 {
@@ -90,7 +90,7 @@ func TestPoller(t *testing.T) {
 	}
 }
 
-// Where nothing comes for long, the thread gives its P away.
+// If nothing comes for long, the thread releases its P.
 func TestPollerBecomesQuiet(t *testing.T) {
 	p, err := newPoller()
 	if err != nil {

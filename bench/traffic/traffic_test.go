@@ -42,7 +42,7 @@ func startOrigin(t *testing.T, spec OriginSpec) string {
 	return o.addresses[0].String()
 }
 
-// bounded is a context for what should take no time: only a failing test ever lasts until it ends.
+// bounded is a context for what should take no time: only a failing test waits until it ends.
 func bounded(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testnet.Patience)
@@ -50,7 +50,7 @@ func bounded(t *testing.T) context.Context {
 	return ctx
 }
 
-// startServer has handle serve each connection, with its number, and closes it behind it.
+// startServer calls handle for each connection, with its number, and then closes it.
 func startServer(t *testing.T, handle func(conn testnet.Conn, number int)) string {
 	t.Helper()
 	var connections atomic.Int32
@@ -90,7 +90,7 @@ func smallRequests(target string) ClientSpec {
 	return ClientSpec{Target: []string{target}, Work: Request, Connections: 1, RequestBytes: 1, ResponseBytes: 1}
 }
 
-// runClient runs a client that is not meant to fail.
+// runClient runs a client that must not fail.
 func runClient(t *testing.T, spec ClientSpec) ClientResult {
 	t.Helper()
 	result, err := RunClient(bounded(t), spec)
@@ -100,8 +100,7 @@ func runClient(t *testing.T, spec ClientSpec) ClientResult {
 	return result
 }
 
-// idleLoop is a loop whose load has begun, although nobody runs it, with one open connection to
-// peer.
+// idleLoop is a loop that does not run, but whose load has begun, with one open connection to peer.
 func idleLoop(t *testing.T, spec ClientSpec) (l *clientLoop, c *conn, peer int) {
 	t.Helper()
 	r, err := newClientRun(spec)

@@ -13,8 +13,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// someVisits is a client's spec for 10 visits in as many milliseconds, to backends of which there
-// are 3.
+// someVisits is a client's spec for 10 visits in 10 ms, to 3 backends.
 func someVisits(targets ...string) ClientSpec {
 	return ClientSpec{
 		Target: targets, Work: Visit, Connections: 10, RequestBytes: 100, ResponseBytes: 100, Verify: true,
@@ -27,8 +26,8 @@ func startBackend(t *testing.T, number int) string {
 	return startOrigin(t, OriginSpec{Work: Backend, Number: number, RequestBytes: 100, ResponseBytes: 100, Verify: true})
 }
 
-// Each visit is told of, in order, with who answered it and its times on the clock that all
-// processes share.
+// Each visit is recorded, in order, with the backend that answered and its times on the clock that
+// all processes share.
 func TestVisits(t *testing.T) {
 	testnet.SameFiles(t)
 	before := Now()
@@ -55,7 +54,7 @@ func TestVisits(t *testing.T) {
 	}
 }
 
-// Visits of the warm-up are not told of.
+// Visits of the warm-up are not recorded.
 func TestVisitsOfTheWarmUp(t *testing.T) {
 	spec := someVisits(startBackend(t, 1))
 	spec.WarmUp = 10 * time.Millisecond
@@ -65,7 +64,7 @@ func TestVisitsOfTheWarmUp(t *testing.T) {
 	}
 }
 
-// All visits fail, each in the same way, and the run goes on until its end.
+// All visits fail, each in the same way, and the run continues until its end.
 func TestVisitsThatFail(t *testing.T) {
 	serve := func(respond func(conn testnet.Conn)) func(*testing.T) string {
 		return func(t *testing.T) string {
@@ -118,9 +117,9 @@ func TestVisitsThatFail(t *testing.T) {
 	}
 }
 
-// A place that is taken again is given up when its new visitor has waited for long enough, and not
-// the old one. Who ends first need not have come first.
-func TestVisitInThePlaceOfAnother(t *testing.T) {
+// If a slot is taken again, the timeout is that of the new visit. Visits need not end in the order
+// in which they came.
+func TestVisitInTheSlotOfAnother(t *testing.T) {
 	target := startServer(t, func(conn testnet.Conn, number int) {
 		if _, err := io.ReadFull(conn, make([]byte, 100)); err == nil && number == 1 {
 			_, _ = conn.Write(numberedResponse(2, 100))
@@ -141,7 +140,7 @@ func TestVisitInThePlaceOfAnother(t *testing.T) {
 	}
 }
 
-// What a visit met is nothing of what the last one in its place did.
+// A visit keeps nothing of the last one in its slot.
 func TestVisitAfterAnother(t *testing.T) {
 	spec := someVisits(startBackend(t, 1), testnet.Refusing(t))
 	spec.Connections = 1
@@ -152,7 +151,7 @@ func TestVisitAfterAnother(t *testing.T) {
 	}
 }
 
-// Visits that were due while all places were taken are late.
+// Visits that were due while all slots were taken are late.
 func TestVisitsThatWaitForAPlace(t *testing.T) {
 	target := startServer(t, func(conn testnet.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	spec := someVisits(target)
@@ -162,7 +161,7 @@ func TestVisitsThatWaitForAPlace(t *testing.T) {
 	}
 }
 
-// Who comes last has all the time that the others had.
+// The last visitors have the same time as the others.
 func TestLastVisitsHaveTheirTime(t *testing.T) {
 	r, err := newClientRun(someVisits("127.0.0.1:1"))
 	if err != nil {
@@ -174,7 +173,7 @@ func TestLastVisitsHaveTheirTime(t *testing.T) {
 	}
 }
 
-// What this machine has too little of is nobody's outage.
+// If this machine is out of descriptors, that is no outage.
 func TestVisitsFromAnotherMachine(t *testing.T) {
 	spec := someVisits(startBackend(t, 1))
 	spec.Sources = []string{"192.0.2.1"}
