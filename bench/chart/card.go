@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	bold "golang.org/x/image/font"
@@ -110,6 +108,3 @@ func escape(s string) string {
 	_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder does not fail
 	return b.String()
 }
-
-// names returns the names of all peers, in order.
-func names() []string { return slices.Sorted(maps.Keys(looks)) }

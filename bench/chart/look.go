@@ -3,7 +3,9 @@ package chart
 import (
 	"fmt"
 	"image/color"
+	"maps"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -32,6 +34,9 @@ var looks = map[string]look{
 	"routed": {light: hex(0x6e7781), dark: hex(0x9aa4ae), glyph: glyph{corners: 4, turn: 45, star: true}, dashes: []vg.Length{6, 3, 1, 3}},
 	"dnat":   {light: hex(0x868e96), dark: hex(0x6e7681), glyph: glyph{corners: 3, turn: -90}, dashes: []vg.Length{4, 4}},
 }
+
+// names returns the names of all peers, in order.
+func names() []string { return slices.Sorted(maps.Keys(looks)) }
 
 // unknown is for names that are no peers.
 var unknown = look{light: hex(0x0e7c86), dark: hex(0x4cc3cf), glyph: glyph{corners: 4, turn: 45, hollow: true}, dashes: []vg.Length{9, 4}}

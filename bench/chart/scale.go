@@ -64,7 +64,7 @@ func (a Axis) layOut(all []Series) layout {
 	if l.min == l.max {
 		l.min, l.max = l.min-1, l.max+1
 	}
-	if len(values) > mostTicks {
+	if a.Scale == Linear && len(values) > mostTicks {
 		l.ticks = evenTicks(l.min, l.max, 10)
 		l.min, l.max = l.ticks[0].Value, l.ticks[len(l.ticks)-1].Value
 		return l
