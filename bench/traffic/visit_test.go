@@ -59,6 +59,12 @@ func TestVisitsOfTheWarmUp(t *testing.T) {
 	spec := someVisits(startBackend(t, 1))
 	spec.WarmUp = 10 * time.Millisecond
 	got := runClient(t, spec)
+	for range 100 { // on a busy machine, visits of the warm-up may begin late, in the measured part
+		if got.Late.Max < 1 {
+			break
+		}
+		got = runClient(t, spec)
+	}
 	if len(got.Visits) == 0 || len(got.Visits) > 10+1 || got.Visits[0].Began < got.Began {
 		t.Errorf("%d visits, the first one %d ns after the beginning", len(got.Visits), got.Visits[0].Began-got.Began)
 	}
