@@ -309,10 +309,10 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	target := startServer(t, func(conn testnet.Conn, _ int) { answer(conn, faultless) })
 	for _, rate := range []float64{0, 1} {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			testnet.SameFiles(t)
+			target := startServer(t, func(conn testnet.Conn, _ int) { answer(conn, faultless) })
 			ctx, cancel := context.WithCancel(bounded(t))
 			spec := smallRequests(target)
 			spec.Duration, spec.Rate, spec.Connections = time.Hour, rate, 3
