@@ -54,7 +54,7 @@ func (p tested) limit(b *backend.Backend, most int32) {
 	m := p.members[b]
 	m.MaxConnections = most
 	m.tier.limited[m.index] = most > 0
-	p.setFlags()
+	p.followsEnds.Store(p.endsMatter())
 }
 
 func (p tested) Pick(now int64, tried []*backend.Backend) *backend.Backend {

@@ -42,4 +42,23 @@ func (c *leastConn) set(i int, turn uint64) {
 	c.heap.Set(i, load(c.members.backends[i].Active(), c.members.weights[i]), turn)
 }
 
+// succeed keeps the turns of those that were in old, and gives the others the last
+// ones.
+func (c *leastConn) succeed(old chooser, was []int) {
+	o, ok := old.(*leastConn)
+	if !ok {
+		return
+	}
+	c.turn = o.turn
+	for i, k := range was {
+		switch {
+		case !c.heap.Has(i):
+		case k >= 0 && o.heap.Has(k):
+			c.set(i, o.heap.Tie(k))
+		default:
+			c.add(i)
+		}
+	}
+}
+
 func (c *leastConn) remove(i int) { c.heap.Remove(i) }

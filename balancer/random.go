@@ -17,6 +17,16 @@ func newLottery(m *members, o chooserOptions) lottery {
 	}
 }
 
+// succeed draws on where old ended. With the seed anew, the same draws would follow
+// each Update.
+func (l *lottery) succeed(old chooser, _ []int) {
+	if o, ok := old.(interface{ source() *rand.Rand }); ok {
+		l.rand = o.source()
+	}
+}
+
+func (l *lottery) source() *rand.Rand { return l.rand }
+
 func (l *lottery) picked(int) {}
 
 func (l *lottery) add(i int) { l.weights.set(i, l.members.weights[i]) }

@@ -63,6 +63,36 @@ func (c *roundRobin) add(i int) {
 	c.schedule(i, c.now-into, turn)
 }
 
+// succeed continues the cycle of old: those that were in it, with the same weight,
+// have the turns that they have not had yet. The others join as in add.
+func (c *roundRobin) succeed(old chooser, was []int) {
+	o, ok := old.(*roundRobin)
+	if !ok {
+		return
+	}
+	c.now, c.picks = o.now, o.picks
+	for i, k := range was {
+		switch {
+		case !c.heap.Has(i):
+		case k >= 0 && o.heap.Has(k) && o.members.weights[k] == c.members.weights[i]:
+			c.turn[i] = o.turn[k]
+			start := o.heap.Key(k) - o.heap.Key(k)%cycle
+			key := start + c.offset(i, uint64(c.turn[i]))
+			if int64(key-c.now) < 0 {
+				key = c.now // with more members, its turns are a little earlier
+			}
+			c.heap.Set(i, key, o.heap.Tie(k))
+		default:
+			c.add(i)
+		}
+	}
+}
+
+// offset is when a turn of i is, in its cycle.
+func (c *roundRobin) offset(i int, turn uint64) uint64 {
+	return (turn*cycle + uint64(c.phase[i])) / uint64(c.members.weights[i])
+}
+
 func (c *roundRobin) remove(i int) { c.heap.Remove(i) }
 
 // schedule puts i at a turn of the cycle that begins at start; the turn after
@@ -75,5 +105,5 @@ func (c *roundRobin) schedule(i int, start, turn uint64) {
 	}
 	c.turn[i] = uint32(turn)
 	c.picks++
-	c.heap.Set(i, start+(turn*cycle+uint64(c.phase[i]))/weight, c.picks)
+	c.heap.Set(i, start+c.offset(i, turn), c.picks)
 }
