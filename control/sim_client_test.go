@@ -45,13 +45,18 @@ type simTicket struct {
 
 // arrive is a new client.
 func (s *simulation) arrive() *simClient {
-	c := &simClient{addr: netip.AddrFrom4([4]byte{10, 0, byte(s.rand.UintN(4)), byte(s.rand.UintN(256))})}
+	c := &simClient{addr: s.anyClient()}
 	s.clients++
 	if s.clumsy && !s.mended && s.chance(0.1) {
 		s.loop.after(s.around(s.connectTimeout), func() { s.leave(c) })
 	}
 	s.pick(c, simRequest{})
 	return c
+}
+
+// anyClient is the address of one of many clients.
+func (s *simulation) anyClient() netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 0, byte(s.rand.UintN(4)), byte(s.rand.UintN(256))})
 }
 
 // ask asks the balancer, and tells the twin.
@@ -84,7 +89,7 @@ func (s *simulation) take(c *simClient, b *backend.Backend) *simDial {
 
 // pick looks for a backend.
 func (s *simulation) pick(c *simClient, r simRequest) {
-	r.waits = s.queueTimeout > 0
+	r.waits = s.queueTimeout > 0 && s.options.Queue > 0
 	r.any = r.waits && s.waitForAny
 	r.again = r.waits && c.waited
 	k := &simTicket{s: s, client: c, again: r.again, pausing: len(r.tried) > 0}

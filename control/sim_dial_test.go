@@ -243,7 +243,7 @@ func (s *simulation) failed(d *simDial) {
 
 // tooSlow is told of a dial that another one has overtaken.
 func (s *simulation) tooSlow(d *simDial) {
-	s.twin.leaveAside(s.twin.of(d.backend), d.began, s.loop.now)
+	s.twin.backOff(s.twin.of(d.backend), d.began, s.loop.now)
 	s.balancer.TooSlow(d.backend, d.began, s.loop.now)
 }
 

@@ -28,7 +28,7 @@ func (s *simulation) run() {
 		}
 		s.step()
 	}
-	for _, b := range s.twin.backends {
+	for _, b := range s.twin.all {
 		if b.active != 0 {
 			s.violated(ruleEnd, "%d connections are left: %s", b.active, s)
 		}

@@ -25,6 +25,7 @@ const (
 	ruleEnd     simRule = "10: when all faults are mended, everything is as at the start"
 	ruleSlow    simRule = "11: weights grow from a tenth to the whole in the time of a slow start"
 	ruleTold    simRule = "12: what happens to a backend is told, once"
+	ruleUpdate  simRule = "14: a live pool takes any members and options, and nothing is lost by that"
 	ruleBound   simRule = "13: source_hash gives no backend more than max_load of its share"
 )
 
@@ -203,11 +204,9 @@ func (t *twin) hasRoom(r *simRequest, b *twinBackend, now int64) bool {
 // check compares the balancer with its twin. It follows each event.
 func (s *simulation) check() {
 	t, now := s.twin, s.loop.now
-	for i, b := range t.backends {
+	for _, b := range t.backends {
 		real := b.real
 		switch {
-		case real.Active() != int64(b.active):
-			s.violated(ruleCount, "%s counts %d connections: %s", real.Address, real.Active(), s)
 		case real.Health() != b.health:
 			s.violated(ruleChecked, "%s is %s: %s", real.Address, real.Health(), s)
 		case real.Failures() != b.failures, real.BackoffUntil() != b.until, real.Probing() != b.probing:
@@ -218,8 +217,13 @@ func (s *simulation) check() {
 				s.time(real.EjectedUntil()), real.Suspect(), s)
 		case b.ejectedUntil != 0 && now > b.ejectedUntil+int64(tickEvery):
 			s.violated(ruleEjected, "the ejection of %s has not ended in time: %s", real.Address, s)
-		case s.told[i] != simTold{aside: b.failures > 0, ejected: b.ejectedUntil != 0}:
-			s.violated(ruleTold, "of %s was told %+v: %s", real.Address, s.told[i], s)
+		case b.toldBackoff != (b.failures > 0), b.toldEjected != (b.ejectedUntil != 0):
+			s.violated(ruleTold, "of %s was told: backoff %t, ejected %t: %s", real.Address, b.toldBackoff, b.toldEjected, s)
+		}
+	}
+	for _, b := range t.all {
+		if b.real.Active() != int64(b.active) {
+			s.violated(ruleCount, "%s counts %d connections, want %d: %s", b.real.Address, b.real.Active(), b.active, s)
 		}
 	}
 	stats := s.balancer.Stats()
@@ -227,8 +231,8 @@ func (s *simulation) check() {
 		s.happened("panicked")
 	}
 	switch {
-	case t.ejected()*100 > s.maxEjected()*len(t.backends):
-		s.violated(ruleEjected, "%d of %d are ejected: %s", t.ejected(), len(t.backends), s)
+	case stats.Backends != len(t.backends):
+		s.violated(ruleCount, "%d backends: %s", stats.Backends, s)
 	case stats.Panicking != t.panics() || stats.Usable != t.usable():
 		s.violated(ruleDown, "panicking %t with %d usable: %s", stats.Panicking, stats.Usable, s)
 	case stats.Waiting != len(t.queue):
@@ -250,11 +254,4 @@ func (s *simulation) checkIdle() {
 	case now > s.idle+int64(tickEvery):
 		s.violated(ruleQueue, "since %s a client waits that could be served: %s", s.time(s.idle), s)
 	}
-}
-
-func (s *simulation) maxEjected() int {
-	if s.options.Outlier == nil {
-		return 0
-	}
-	return s.options.Outlier.MaxEjected
 }

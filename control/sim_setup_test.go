@@ -32,6 +32,7 @@ type simSetup struct {
 	bursts   bool          // clients come in crowds
 	clumsy   bool          // clients leave while they are dialling or waiting, and dials fail for local reasons
 	slow     bool          // dials are answered late at times
+	updates  time.Duration // between two updates of the pool, on average; 0: there are none
 }
 
 const simMaxBackends = 6
@@ -42,9 +43,7 @@ func drawSetup(r *rand.Rand) (simSetup, []balancer.Member) {
 	between := func(from, to time.Duration) time.Duration { return from + time.Duration(r.Int64N(int64(to-from)+1)) }
 
 	n := min(1+r.IntN(simMaxBackends+1), simMaxBackends)
-	policies := balancer.Names()
 	s := simSetup{
-		options:        balancer.Options{Policy: policies[r.IntN(len(policies))], Seed: r.Uint64(), HashSeed: "seed"},
 		attempts:       n,
 		connectTimeout: between(200*time.Millisecond, 5*time.Second),
 		endOnDown:      chance(0.2),
@@ -56,9 +55,6 @@ func drawSetup(r *rand.Rand) (simSetup, []balancer.Member) {
 		clumsy:         chance(0.3),
 		slow:           chance(0.3),
 	}
-	if s.options.Policy == "source_hash" && chance(0.5) {
-		s.options.MaxLoad = 101 + r.IntN(200)
-	}
 	if chance(0.3) {
 		s.attempts = 1 + r.IntN(n+1)
 	}
@@ -67,7 +63,6 @@ func drawSetup(r *rand.Rand) (simSetup, []balancer.Member) {
 	}
 	if chance(0.5) {
 		s.queueTimeout = between(500*time.Millisecond, 5*time.Second)
-		s.options.Queue = 1 + r.IntN(10)
 		s.waitForAny = chance(0.5)
 	}
 	if s.checked = chance(0.7); s.checked {
@@ -82,23 +77,43 @@ func drawSetup(r *rand.Rand) (simSetup, []balancer.Member) {
 		s.checks.Timeout = between(50*time.Millisecond, s.checks.Interval)
 		s.expects = chance(0.5)
 	}
+	if chance(0.5) {
+		s.updates = between(300*time.Millisecond, 5*time.Second)
+	}
+	s.options = s.drawOptions(r)
+	return s, drawMembers(r, n)
+}
+
+// drawOptions draws how the pool picks.
+func (s *simSetup) drawOptions(r *rand.Rand) balancer.Options {
+	chance := func(p float64) bool { return r.Float64() < p }
+	between := func(from, to time.Duration) time.Duration { return from + time.Duration(r.Int64N(int64(to-from)+1)) }
+
+	policies := balancer.Names()
+	o := balancer.Options{Policy: policies[r.IntN(len(policies))], Seed: r.Uint64(), HashSeed: "seed"}
+	if o.Policy == "source_hash" && chance(0.5) {
+		o.MaxLoad = 101 + r.IntN(200)
+	}
+	if s.queueTimeout > 0 {
+		o.Queue = 1 + r.IntN(10)
+	}
 	if chance(0.7) {
-		s.options.Outlier = &balancer.Outlier{
+		o.Outlier = &balancer.Outlier{
 			Failures:   1 + r.IntN(3),
 			Eject:      between(300*time.Millisecond, 3*time.Second),
 			MaxEjected: 1 + r.IntN(100),
 		}
 	}
 	if chance(0.4) {
-		s.options.PanicThreshold = 1 + r.IntN(99)
+		o.PanicThreshold = 1 + r.IntN(99)
 	}
 	if chance(0.4) {
-		s.options.SlowStart = between(300*time.Millisecond, 5*time.Second)
+		o.SlowStart = between(300*time.Millisecond, 5*time.Second)
 	}
-	return s, drawBackends(r, n)
+	return o
 }
 
-func drawBackends(r *rand.Rand, n int) []balancer.Member {
+func drawMembers(r *rand.Rand, n int) []balancer.Member {
 	weighted, bounded := r.IntN(2) == 0, r.IntN(2) == 0
 	priorities, zones := 1, r.IntN(4) == 0
 	if r.IntN(3) == 0 {

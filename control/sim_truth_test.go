@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"l4proxy/backend"
@@ -45,8 +46,8 @@ func (s *simulation) become(i int, truth simTruth) {
 	}
 	passed := s.passes(i)
 	s.truth[i] = truth
-	if s.passes(i) != passed {
-		s.targets[i].changed = s.loop.now
+	if target := s.targets[i]; target != nil && s.passes(i) != passed {
+		target.changed = s.loop.now
 	}
 	if truth == simRefuses { // its process is gone, and with it its connections
 		s.endAll(i, true)
@@ -56,6 +57,13 @@ func (s *simulation) become(i int, truth simTruth) {
 // mend ends all trouble.
 func (s *simulation) mend() {
 	s.mended = true
+	if s.updates > 0 { // the last one leaves no pool without backends
+		members := s.newMembers()
+		if len(members) == 0 {
+			members = append(members, s.backendOf(0))
+		}
+		s.update(members)
+	}
 	for i := range s.members {
 		s.become(i, simWell)
 	}
@@ -63,6 +71,7 @@ func (s *simulation) mend() {
 
 // simTarget is a backend under checks, as health's runner makes them.
 type simTarget struct {
+	backend  *twinBackend
 	status   health.Status
 	schedule health.Schedule
 	results  []bool // all of them
@@ -75,15 +84,35 @@ func (s *simulation) passes(i int) bool {
 	return s.truth[i] == simWell || !s.expects && s.truth[i].accepts()
 }
 
-// nextCheck waits for the next check of a target, and does it.
+// startChecks begins to check a server that is in the pool, if the pool is checked.
+func (s *simulation) startChecks(i int) {
+	if !s.checked {
+		return
+	}
+	at := slices.IndexFunc(s.twin.backends, func(b *twinBackend) bool { return b.number == i })
+	s.targets[i] = &simTarget{
+		backend:  s.twin.backends[at],
+		schedule: health.NewSchedule(s.checks, s.loop.now, i, len(s.truth)),
+		changed:  s.loop.now,
+	}
+	s.nextCheck(i)
+}
+
+// nextCheck waits for the next check of a target, and does it, as long as that is in the pool.
 func (s *simulation) nextCheck(i int) {
-	target := &s.targets[i]
+	target := s.targets[i]
 	s.loop.at(target.schedule.Due, func() {
+		if s.targets[i] != target {
+			return
+		}
 		passed, takes := s.passes(i), s.between(0, min(10*time.Millisecond, s.checks.Timeout))
 		if s.truth[i] == simSwallows || !passed && s.truth[i] == simHangs {
 			takes = s.checks.Timeout
 		}
 		s.loop.after(takes, func() {
+			if s.targets[i] != target {
+				return
+			}
 			s.checkDone(i, passed)
 			target.schedule.Next(s.checks, s.loop.now, target.status.InDoubt())
 			s.nextCheck(i)
@@ -92,7 +121,8 @@ func (s *simulation) nextCheck(i int) {
 }
 
 func (s *simulation) checkDone(i int, passed bool) {
-	target, b := &s.targets[i], s.twin.backends[i]
+	target := s.targets[i]
+	b := target.backend
 	s.checkInTime(i)
 	target.results = append(target.results, passed)
 	was := target.status.Health
@@ -134,7 +164,7 @@ func (t *simTarget) expected(was backend.Health, o health.Options) backend.Healt
 // checkInTime holds that a change of a backend shows after so many intervals and the time of one check. It comes before
 // the result of another check.
 func (s *simulation) checkInTime(i int) {
-	target := &s.targets[i]
+	target := s.targets[i]
 	needed, want := s.checks.Fall, backend.HealthDown
 	if s.passes(i) {
 		needed, want = s.checks.Rise, backend.HealthUp

@@ -14,7 +14,8 @@ import (
 // backends each time.
 type twin struct {
 	options  balancer.Options
-	backends []*twinBackend
+	all      []*twinBackend   // those that have left too
+	backends []*twinBackend   // those in the pool
 	tiers    [][]*twinBackend // who serves first is first
 	queue    []*simTicket
 }
@@ -22,10 +23,12 @@ type twin struct {
 // twinBackend is what is expected of one backend.
 type twinBackend struct {
 	real   balancer.Member
-	number int
-	tier   int
+	number int // of the server
+	tier   int // -1: it has left the pool
 	health backend.Health
 	active int
+	// What was reported of it.
+	toldBackoff, toldEjected bool
 
 	failures int   // why it is left aside; 0: it is not
 	until    int64 // of the next probe
@@ -50,8 +53,16 @@ type twinBackend struct {
 func newTwin(o balancer.Options, members []balancer.Member) *twin {
 	t := &twin{options: o}
 	for i, m := range members {
-		t.backends = append(t.backends, &twinBackend{real: m, number: i, weight: 64 * float64(m.Weight)})
+		b := &twinBackend{real: m, number: i, weight: 64 * float64(m.Weight)}
+		t.all, t.backends = append(t.all, b), append(t.backends, b)
 	}
+	t.sort()
+	return t
+}
+
+// sort puts the backends into tiers.
+func (t *twin) sort() {
+	t.tiers = nil
 	near := func(b *twinBackend) int {
 		if b.real.Far {
 			return 1
@@ -69,11 +80,10 @@ func newTwin(o balancer.Options, members []balancer.Member) *twin {
 		b.tier = len(t.tiers) - 1
 		t.tiers[b.tier] = append(t.tiers[b.tier], b)
 	}
-	return t
 }
 
 func (t *twin) of(b *backend.Backend) *twinBackend {
-	return t.backends[slices.IndexFunc(t.backends, func(o *twinBackend) bool { return o.real.Backend == b })]
+	return t.all[slices.IndexFunc(t.all, func(o *twinBackend) bool { return o.real.Backend == b })]
 }
 
 func (b *twinBackend) full() bool {
@@ -128,11 +138,17 @@ func (t *twin) done(b *twinBackend, d *simDial) {
 
 // failed counts a failed dial, unless it is older than what is known: begun before the probe, or before the recovery.
 func (t *twin) failed(b *twinBackend, began, now int64) {
-	t.leaveAside(b, began, now)
+	if b.tier < 0 {
+		return
+	}
+	t.backOff(b, began, now)
 	t.suspect(b, began, now, false)
 }
 
-func (t *twin) leaveAside(b *twinBackend, began, now int64) {
+func (t *twin) backOff(b *twinBackend, began, now int64) {
+	if b.tier < 0 {
+		return
+	}
 	if b.failures == 0 && began >= b.recovered || b.probing && began >= b.until-int64(backend.ProbeLease) {
 		b.failures++
 		b.probing, b.probe = false, nil
@@ -152,6 +168,9 @@ func (t *twin) ok(b *twinBackend, now int64) {
 
 // answered notes the first byte of each connection.
 func (t *twin) answered(b *twinBackend, now int64) {
+	if t.options.Outlier == nil {
+		return
+	}
 	if b.lastAnswer == 0 || now-b.lastAnswer >= int64(time.Millisecond) {
 		b.lastAnswer = now
 	}
@@ -165,7 +184,7 @@ func (b *twinBackend) answeredSince(asked int64) bool {
 
 // silent notes each connection that has ended silently, and reports whether that counts.
 func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
-	if t.options.Outlier == nil || b.answeredSince(s.Asked) {
+	if t.options.Outlier == nil || b.tier < 0 || b.answeredSince(s.Asked) {
 		return false
 	}
 	if s.Once > 0 {
@@ -229,11 +248,16 @@ func (t *twin) tick(now int64) {
 			t.startSlowly(b, now)
 		}
 		if b.rising {
-			share := float64(now-b.risingSince) / float64(t.options.SlowStart)
-			b.weigh(min(1, max(0.1, share)))
-			b.rising = share < 1
+			t.grow(b, now)
 		}
 	}
+}
+
+// grow gives a backend that starts slowly the weight that is due by now.
+func (t *twin) grow(b *twinBackend, now int64) {
+	share := float64(now-b.risingSince) / float64(t.options.SlowStart)
+	b.weigh(min(1, max(0.1, share)))
+	b.rising = share < 1
 }
 
 func (t *twin) startSlowly(b *twinBackend, now int64) {

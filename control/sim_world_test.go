@@ -10,7 +10,6 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/health"
 )
 
 // simulation is the life of one pool, in which everything that happens by chance is drawn from the seed.
@@ -22,10 +21,9 @@ type simulation struct {
 	balancer *balancer.Balancer
 	twin     *twin
 
-	truth    []simTruth  // of backends
-	targets  []simTarget // that are checked
+	truth    []simTruth   // of servers
+	targets  []*simTarget // the servers in the pool, which are checked; nil for those that are not
 	relaying [][]*simDial
-	told     []simTold
 	ticking  bool
 	idle     int64 // since when the first in the queue could be served; 0: it could not
 	clients  int   // that are here
@@ -37,9 +35,6 @@ type simulation struct {
 	tracing bool
 	lines   []string
 }
-
-// simTold is what the balancer has told of a backend.
-type simTold struct{ aside, ejected bool }
 
 // simulate runs the simulation of a seed. It returns the story, if that is wanted, and the rule that did not hold, if
 // there is one. It counts in tally what has happened.
@@ -67,8 +62,7 @@ func (s *simulation) begin() {
 	s.simSetup, s.members = drawSetup(s.rand)
 	s.twin = newTwin(s.options, s.members)
 	n := len(s.members)
-	s.truth, s.targets = make([]simTruth, n), make([]simTarget, n)
-	s.relaying, s.told = make([][]*simDial, n), make([]simTold, n)
+	s.truth, s.targets, s.relaying = make([]simTruth, n), make([]*simTarget, n), make([][]*simDial, n)
 	var err error
 	if s.balancer, err = balancer.New(s.members, s.options); err != nil {
 		panic(errors.New("a setup that cannot be: " + err.Error()))
@@ -81,13 +75,10 @@ func (s *simulation) begin() {
 		if s.chance(0.2) {
 			s.become(i, simTruth(s.rand.IntN(5)))
 		}
-		s.targets[i].changed = s.loop.now
 		s.change(i)
-		if s.checked {
-			s.targets[i].schedule = health.NewSchedule(s.checks, s.loop.now, i, n)
-			s.nextCheck(i)
-		}
+		s.startChecks(i)
 	}
+	s.nextUpdate()
 	s.nextArrivals()
 	s.loop.after(s.trouble, s.mend)
 }
@@ -113,7 +104,7 @@ func (s *simulation) nextArrivals() {
 }
 
 var simEventNames = map[balancer.EventKind]string{
-	balancer.BackedOff: "left aside",
+	balancer.BackedOff: "backed off",
 	balancer.Recovered: "came back",
 	balancer.Ejected:   "ejected",
 	balancer.Returned:  "returned",
@@ -125,16 +116,19 @@ func (s *simulation) notify(e balancer.Event) {
 	if e.Backend == nil {
 		return
 	}
-	told := &s.told[s.number(e.Backend)]
-	flag, to := &told.aside, e.Kind == balancer.BackedOff
+	b := s.twin.of(e.Backend)
+	flag, to := &b.toldBackoff, e.Kind == balancer.BackedOff
 	if e.Kind == balancer.Ejected || e.Kind == balancer.Returned {
-		flag, to = &told.ejected, e.Kind == balancer.Ejected
+		flag, to = &b.toldEjected, e.Kind == balancer.Ejected
 	}
 	if *flag == to {
 		s.violated(ruleTold, "that %s %s was told twice: %s", e.Backend.Address, simEventNames[e.Kind], s)
 	}
 	*flag = to
 	s.happened(simEventNames[e.Kind])
+	if o := s.options.Outlier; e.Kind == balancer.Ejected && s.twin.ejected()*100 > o.MaxEjected*len(s.twin.backends) {
+		s.violated(ruleEjected, "%d of %d are ejected: %s", s.twin.ejected(), len(s.twin.backends), s)
+	}
 	if s.tracing {
 		s.trace("%s %s", e.Backend.Address, simEventNames[e.Kind])
 	}
@@ -166,10 +160,12 @@ func (s *simulation) tick() {
 
 // simHappenings is what a simulation of many seeds must not do without.
 var simHappenings = []string{
-	"left aside", "came back", "ejected", "returned", "went down", "came up", "panicked", "started slowly",
+	"backed off", "came back", "ejected", "returned", "went down", "came up", "panicked", "started slowly",
 	"picked as a probe", "picked as the last resort", "picked of a later tier", "picked in panic",
 	"waited", "granted", "granted to one who had left", "left the queue", "found the queue full", "found nobody",
-	"tried all in vain", "silence did not count", "hedged", "hedged well", "hedged when the first failed",
+	"tried all in vain", "joined", "left", "left with connections", "returned to the pool", "adopted beyond its limit",
+	"granted by an update", "emptied the pool", "changed the policy", "ended ejections by an update",
+	"silence did not count", "hedged", "hedged well", "hedged when the first failed",
 }
 
 func (s *simulation) happened(what string) { s.tally[what]++ }
@@ -207,11 +203,11 @@ func (s *simulation) describe() {
 func (s *simulation) String() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "at %s, expected: %d wait, panics %t", s.time(s.loop.now), len(s.twin.queue), s.twin.panics())
-	for i, b := range s.twin.backends {
-		fmt.Fprintf(&text, "\n  b%d: %s (in truth it %s), tier %d, %d of %d connections", i, b.health, s.truth[i], b.tier,
+	for _, b := range s.twin.backends {
+		fmt.Fprintf(&text, "\n  b%d: %s (in truth it %s), tier %d, %d of %d connections", b.number, b.health, s.truth[b.number], b.tier,
 			b.active, b.real.MaxConnections)
 		if b.failures > 0 {
-			fmt.Fprintf(&text, ", left aside %d until %s (probing %t)", b.failures, s.time(b.until), b.probing)
+			fmt.Fprintf(&text, ", backoff %d until %s (probing %t)", b.failures, s.time(b.until), b.probing)
 		}
 		if b.ejectedUntil != 0 {
 			fmt.Fprintf(&text, ", ejected until %s", s.time(b.ejectedUntil))
