@@ -34,6 +34,7 @@ func newLayout(list []Member, o Options) (*layout, error) {
 		order:    make([]*member, len(list)),
 		members:  make(map[*backend.Backend]*member, len(list)),
 	}
+	records := make([]member, len(list))
 	for i, m := range list {
 		if m.Weight < 1 || m.Weight > MaxWeight/unit {
 			return nil, fmt.Errorf("backend %s has weight %d: from 1 to %d", m.Address, m.Weight, MaxWeight/unit)
@@ -41,7 +42,8 @@ func newLayout(list []Member, o Options) (*layout, error) {
 		if l.members[m.Backend] != nil {
 			return nil, fmt.Errorf("backend %s is in the pool twice", m.Address)
 		}
-		l.order[i] = &member{Member: m}
+		records[i].Member = m
+		l.order[i] = &records[i]
 		l.members[m.Backend] = l.order[i]
 	}
 	l.tiers = newTiers(l.order, uint32(unit), func(m *members) chooser {
