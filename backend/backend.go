@@ -1,9 +1,8 @@
-// Package backend holds what is live about one server address: its counters,
-// its health, and whether it is in backoff after failed dials or ejected. What a
-// pool configures for it, such as its weight, is in balancer.Member.
+// Package backend holds what is live about one server address: its counters, its health, and
+// whether it is in backoff after failed dials or ejected. What a pool configures for it, such as
+// its weight, is in balancer.Member.
 //
-// Nothing here reads a clock. Times are int64 nanoseconds of the caller's
-// monotonic clock.
+// Nothing here reads a clock. Times are int64 nanoseconds of the caller's monotonic clock.
 package backend
 
 import (
@@ -15,19 +14,17 @@ import (
 // cacheLine is the line size of amd64 and of most arm64 processors.
 const cacheLine = 64
 
-// Backend is one server address of a pool. It is used by pointer and must not
-// be copied.
+// Backend is one server address of a pool. It is used by pointer and must not be copied.
 //
 // It fills three cache lines, by how often they are written:
 //   - The first is hardly ever written, so all CPUs share it.
 //   - Every connection writes the second.
 //   - Every answer reads the third, and few answers change it.
 //
-// The Go runtime aligns a Backend that is allocated by itself to 64 bytes, so
-// neighbours share no line.
+// The Go runtime aligns a Backend that is allocated by itself to 64 bytes, so neighbours share no
+// line.
 type Backend struct {
-	// Address is the server address as configured, Sockaddr the same in the kernel's
-	// form.
+	// Address is the server address as configured, Sockaddr the same in the kernel's form.
 	Address  string
 	Sockaddr *rawsys.Sockaddr
 
@@ -48,9 +45,8 @@ type Backend struct {
 	_ [cacheLine - 24]byte
 }
 
-// Reset drops the backoff and the ejection of a backend that has left its pool.
-// The counters stay: its connections have not ended. It is called under the lock
-// of the balancer that it leaves.
+// Reset drops the backoff and the ejection of a backend that has left its pool. The counters stay:
+// its connections have not ended. It is called under the lock of the balancer that it leaves.
 func (b *Backend) Reset() {
 	b.backoff.failures.Store(0)
 	b.backoff.probing.Store(false)
@@ -64,9 +60,8 @@ func (b *Backend) Acquire() int64 {
 	return b.active.Add(1)
 }
 
-// Release takes back one Acquire and returns how many connections are left.
-// It panics if there was none: a count below zero would attract every new
-// client, and nothing would show it.
+// Release takes back one Acquire and returns how many connections are left. It panics if there was
+// none: a count below zero would attract every new client, and nothing would show it.
 func (b *Backend) Release() int64 {
 	n := b.active.Add(-1)
 	if n < 0 {
@@ -87,8 +82,7 @@ func (b *Backend) DialOK() { b.dialsOK.Add(1) }
 // DialFailed counts a dial that was refused or timed out. Fail acts on it.
 func (b *Backend) DialFailed() { b.dialsFailed.Add(1) }
 
-// Dials returns how many dials were answered, and how many were refused or
-// timed out.
+// Dials returns how many dials were answered, and how many were refused or timed out.
 func (b *Backend) Dials() (ok, failed uint64) {
 	return b.dialsOK.Load(), b.dialsFailed.Load()
 }

@@ -156,8 +156,8 @@ func TestOneProbeAtATime(t *testing.T) {
 	}
 }
 
-// TestLateFailures holds that a dial which began before something better was
-// known does not change that.
+// TestLateFailures holds that a dial which began before something better was known does not change
+// that.
 func TestLateFailures(t *testing.T) {
 	b := new(Backend)
 	b.Fail(0, second)

@@ -90,8 +90,8 @@ func TestProbeWithoutVerdict(t *testing.T) {
 	})
 }
 
-// TestProbeBesideOldConnections holds that connections which a failing backend
-// still serves do not let more probes out by ending.
+// TestProbeBesideOldConnections holds that connections which a failing backend still serves do not
+// let more probes out by ending.
 func TestProbeBesideOldConnections(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		p, backends := newPolicy(t, name, 1, 1)
@@ -113,8 +113,7 @@ func TestProbeBesideOldConnections(t *testing.T) {
 	})
 }
 
-// TestBurstOfFailures holds that dials which were under way together count as
-// one failure.
+// TestBurstOfFailures holds that dials which were under way together count as one failure.
 func TestBurstOfFailures(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		p, backends := newPolicy(t, name, 1, 1)
@@ -133,8 +132,8 @@ func TestBurstOfFailures(t *testing.T) {
 	})
 }
 
-// TestLaterAttemptsAreNoProbes holds that a client whose first attempt failed is
-// not used to probe while somebody can serve it.
+// TestLaterAttemptsAreNoProbes holds that a client whose first attempt failed is not used to probe
+// as long as a backend can serve it.
 func TestLaterAttemptsAreNoProbes(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		p, backends := newPolicy(t, name, equal(10)...)
@@ -174,8 +173,8 @@ func TestSingleBackendIsNeverGivenUp(t *testing.T) {
 	})
 }
 
-// TestLastResortTakesTurns holds that with all in backoff the next clients try
-// all of them, so that the one which is back is found.
+// TestLastResortTakesTurns holds that with all in backoff the next clients try all of them, so that
+// the one which is back is found.
 func TestLastResortTakesTurns(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		const n, attempts = 10, 3
@@ -202,8 +201,9 @@ func TestLastResortTakesTurns(t *testing.T) {
 	})
 }
 
-// TestLastResortBesideFullOnes has one backend full and the other in backoff after a single failed dial, and a client that
-// does not wait: it tries the one that may be back, as it would if there were no full one.
+// TestLastResortBesideFullOnes has one backend full and the other in backoff after a single failed
+// dial, and a client that does not wait: it tries the one that may be back, as it would if there
+// were no full one.
 func TestLastResortBesideFullOnes(t *testing.T) {
 	members := newMembers(1, 1)
 	members[0].MaxConnections = 1
@@ -219,6 +219,6 @@ func TestLastResortBesideFullOnes(t *testing.T) {
 	p.Failed(b, 2, 2)
 	p.Done(b, 2)
 	if b, verdict := p.Pick(Request{Now: 3}); b != backends[1] {
-		t.Errorf("picked %v (verdict %d): the client is turned away, although nobody tried %s for it", b, verdict, backends[1].Address)
+		t.Errorf("picked %v (verdict %d): the client is turned away, although %s was not tried for it", b, verdict, backends[1].Address)
 	}
 }

@@ -102,8 +102,8 @@ func TestTriedIsNeverPickedAgain(t *testing.T) {
 	})
 }
 
-// TestTriedDoNotLoseTheirTurn holds that skipping over a backend for one client
-// leaves the others' picks alone.
+// TestTriedDoNotLoseTheirTurn holds that skipping over a backend for one client leaves the others'
+// picks alone.
 func TestTriedDoNotLoseTheirTurn(t *testing.T) {
 	for _, name := range []string{"least_conn", "round_robin"} {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestTriedDoNotLoseTheirTurn(t *testing.T) {
 	}
 }
 
-// spreadsEvenly tells policies that never give one backend more than its share.
+// spreadsEvenly reports whether a policy never gives one backend more than its share.
 func spreadsEvenly(name string) bool { return name == "least_conn" || name == "round_robin" }
 
 func TestManyBackends(t *testing.T) {

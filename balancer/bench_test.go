@@ -7,8 +7,7 @@ import (
 	"l4proxy/backend"
 )
 
-// BenchmarkPick times Pick, OK and Done of one connection, with two open on
-// each backend.
+// BenchmarkPick times Pick, OK and Done of one connection, with two open on each backend.
 func BenchmarkPick(b *testing.B) {
 	for _, name := range Names() {
 		for _, n := range []int{2, 100, 1_000, 10_000} {
@@ -33,9 +32,8 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkPickParallel does the same from as many loops as there are CPUs,
-// with no work between: the lock is contended as it never is by real
-// connections.
+// BenchmarkPickParallel does the same from as many loops as there are CPUs, with no work between:
+// the lock is contended as it never is by real connections.
 func BenchmarkPickParallel(b *testing.B) {
 	for _, name := range Names() {
 		for _, n := range []int{2, 100, 1_000, 10_000} {

@@ -39,12 +39,11 @@ func policyNamed(name string) (policy, error) {
 	return p, nil
 }
 
-// chooser is the part in which policies differ: which of the available members
-// is next. It is called under the pool's lock. When it is made, no member is
-// available.
+// chooser is the part in which policies differ: which of the available members is next. It is
+// called under the pool's lock. When it is made, no member is available.
 type chooser interface {
-	// next returns the index of the available member whose turn it is, except
-	// those tried; -1 if there is none. It changes no turns.
+	// next returns the index of the available member whose turn it is, except those tried; -1 if
+	// there is none. It changes no turns.
 	next(r request) int
 	// picked follows next when the connection has been counted.
 	picked(i int)
@@ -56,16 +55,15 @@ type chooser interface {
 
 // recounter is a chooser whose order depends on the number of connections.
 type recounter interface {
-	// recount follows each change of the number of connections of the available i
-	// that is not a pick.
+	// recount follows each change of the number of connections of the available i that is not a
+	// pick.
 	recount(i int)
 }
 
-// successor is a chooser that carries on where another one, with other members,
-// ends.
+// successor is a chooser that carries on where another one, with other members, ends.
 type successor interface {
-	// succeed takes over the turns of old. The member i was the member was[i] of
-	// old; -1 if it is new. Those available have been added.
+	// succeed takes over the turns of old. The member i was the member was[i] of old; -1 if it is
+	// new. Those available have been added.
 	succeed(old chooser, was []int)
 }
 
@@ -75,15 +73,14 @@ type request struct {
 	tried []int  // indexes that this client has tried; nil for nearly all
 }
 
-// members are the backends among which a chooser chooses. Each has the same
-// index in all three slices.
+// members are the backends among which a chooser chooses. Each has the same index in all three
+// slices.
 type members struct {
 	backends []*backend.Backend
-	// weights are what counts now: less than the whole while a member starts
-	// slowly, never 0. They change only while the member is not available.
+	// weights are what counts now: less than the whole while a member starts slowly, never 0. They
+	// change only while the member is not available.
 	weights []uint32
-	// full are the whole weights, in the same unit, up to MaxWeight. They never
-	// change.
+	// full are the whole weights, in the same unit, up to MaxWeight. They never change.
 	full []uint32
 }
 

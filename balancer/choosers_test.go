@@ -77,7 +77,7 @@ func eachChooser(t *testing.T, f func(t *testing.T, name string, o chooserOption
 	t.Run("source_hash bounded", func(t *testing.T) { f(t, "source_hash", chooserOptions{MaxLoad: 125}) })
 }
 
-// byChance are the policies whose next is not told by what was before.
+// byChance are the policies that draw: what was before does not decide what is next.
 func byChance(name string) bool { return name == "random" || name == "p2c" }
 
 // TestNextContract drives every policy with anything that a pool may do.
@@ -87,7 +87,7 @@ func TestNextContract(t *testing.T) {
 			weights := rapid.SliceOfN(rapid.IntRange(1, 9), 0, 7).Draw(rt, "weights")
 			n := len(weights)
 			c := newTable(name, o, newMembers(weights...))
-			place := rapid.IntRange(0, max(0, n-1))
+			index := rapid.IntRange(0, max(0, n-1))
 			var open []int
 			rt.Repeat(map[string]func(*rapid.T){
 				"pick": func(rt *rapid.T) {
@@ -103,13 +103,13 @@ func TestNextContract(t *testing.T) {
 				},
 				"come or go": func(rt *rapid.T) {
 					if n > 0 {
-						i := place.Draw(rt, "place")
+						i := index.Draw(rt, "index")
 						c.setAvailable(i, !c.available[i])
 					}
 				},
 				"weigh": func(rt *rapid.T) {
 					if n > 0 {
-						i := place.Draw(rt, "place")
+						i := index.Draw(rt, "index")
 						c.setWeight(i, rapid.Uint32Range(1, c.full[i]).Draw(rt, "weight"))
 					}
 				},
@@ -117,7 +117,7 @@ func TestNextContract(t *testing.T) {
 					key := rapid.Uint64().Draw(rt, "key")
 					tried := []int(nil)
 					if n > 0 {
-						tried = rapid.SliceOfN(place, 0, n+1).Draw(rt, "tried")
+						tried = rapid.SliceOfN(index, 0, n+1).Draw(rt, "tried")
 					}
 					before := c.next(request{key: key})
 					i := c.next(request{key: key, tried: tried})
@@ -142,8 +142,8 @@ func TestNextContract(t *testing.T) {
 	})
 }
 
-// tolerance returns how far the count of a member of weight w may be from its
-// share of so many picks, all of which stay open.
+// tolerance returns how far the count of a member of weight w may be from its share of the picks,
+// all of which stay open.
 func tolerance(name string, picks, w, sum float64, members int) float64 {
 	share := w / sum
 	chance := math.Sqrt(picks * share * (1 - share)) // of the keys, or of the policy
@@ -157,7 +157,7 @@ func tolerance(name string, picks, w, sum float64, members int) float64 {
 	case "random":
 		return 5 * chance
 	case "maglev": // the table's entries differ by one percent
-		return 5*chance + picks*share/placesEach
+		return 5*chance + picks*share/entriesEach
 	case "source_hash":
 		points := w / sum * float64(members*pointsEach)
 		return 5 * math.Hypot(chance, picks*share/math.Sqrt(points))
@@ -165,8 +165,8 @@ func tolerance(name string, picks, w, sum float64, members int) float64 {
 	panic("no tolerance for " + name)
 }
 
-// TestShares holds that 100,000 connections are divided by weight, with all
-// available, without some, and for clients that have tried one.
+// TestShares holds that 100,000 connections are divided by weight, with all available, without
+// some, and for clients that have tried one.
 func TestShares(t *testing.T) {
 	const picks = 100_000
 	weights := []int{5, 1, 2, 3, 10, 34, 50, 1}

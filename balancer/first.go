@@ -2,11 +2,10 @@ package balancer
 
 import "l4proxy/internal/iheap"
 
-// first chooses the first available backend in the order of the configuration:
-// the next one gets connections only when those before it are full or cannot
-// serve. Weights have no meaning to it.
+// first chooses the first available backend in the order of the configuration. A backend gets
+// connections only when those before it are full or cannot serve. Weights do not matter.
 type first struct {
-	heap *iheap.Heap // by place
+	heap *iheap.Heap // by index
 }
 
 func newFirst(m *members, _ chooserOptions) chooser {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestClientKeyNeverChanges holds values that another machine computes too: with
-// others, a new version would move all clients.
+// TestClientKeyNeverChanges holds values that another machine computes too: with others, a new
+// version would move all clients.
 func TestClientKeyNeverChanges(t *testing.T) {
 	for _, c := range []struct {
 		seed, addr string
@@ -47,8 +47,8 @@ func TestClientKeyTellsClientsApart(t *testing.T) {
 	}
 }
 
-// TestClientKeySpreads counts neighbouring addresses by the first bits of their
-// hashes, with one seed and another: knowing the one tells nothing of the other.
+// TestClientKeySpreads counts neighbouring addresses by the first bits of their hashes, with one
+// seed and another: knowing one says nothing about the other.
 func TestClientKeySpreads(t *testing.T) {
 	const clients, parts = 1 << 16, 16
 	one, another := hashSeed("one"), hashSeed("another")

@@ -6,32 +6,31 @@ import (
 	"slices"
 )
 
-// hashed is what the policies that go by the client's hash have in common: who
-// is available, and to whom. search.go finds one of them for a key.
+// hashed is what the policies that hash the client have in common: which members are available, and
+// for which keys. search.go finds one of them for a key.
 //
-// Members are known here by their rank, their place when they are sorted by
-// name: proxies that have them in other orders choose alike.
+// Members are known here by their rank, their position when sorted by name, so that proxies which
+// list them in other orders choose the same.
 type hashed struct {
 	members *members
-	ranks   []int32  // by place
+	ranks   []int32  // by index
 	ranked  []ranked // by rank
 	names   []uint64 // hashes of the names, by rank
 	weights tally    // of the available, by rank
 	maxLoad uint64   // percent of the fair share; 0 is no bound
 	active  tally    // connections of the available, by rank; only with a bound
-	held    []int    // places that hold has taken out
+	held    []int    // indexes that hold has taken out
 }
 
-// ranked is what a look-up needs to know of each member that it meets.
+// ranked is what a search needs to know about each member that it meets.
 type ranked struct {
-	// admits is 0 while the member is not available, and everybody unless it
-	// starts slowly.
+	// admits is 0 while the member is not available, and allKeys unless it starts slowly.
 	admits uint32
-	place  int32
+	index  int32
 }
 
-// everybody admits each key.
-const everybody = math.MaxUint32
+// allKeys admits each key.
+const allKeys = math.MaxUint32
 
 // named is a configured member, from which an order of members is built.
 type named struct {
@@ -50,17 +49,17 @@ func newHashed(m *members, o chooserOptions) (hashed, []named) {
 		weights: newTally(n),
 	}
 	for i := range h.ranked {
-		h.ranked[i].place = int32(i)
+		h.ranked[i].index = int32(i)
 	}
 	slices.SortStableFunc(h.ranked, func(a, b ranked) int {
-		return cmp.Compare(m.backends[a.place].Address, m.backends[b.place].Address)
+		return cmp.Compare(m.backends[a.index].Address, m.backends[b.index].Address)
 	})
 	configured := make([]named, n)
 	for rank, r := range h.ranked {
-		hash := o.HashSeed.backend(m.backends[r.place].Address)
-		configured[rank] = named{hash, m.full[r.place]}
+		hash := o.HashSeed.backend(m.backends[r.index].Address)
+		configured[rank] = named{hash, m.full[r.index]}
 		h.names[rank] = hash[2]
-		h.ranks[r.place] = int32(rank)
+		h.ranks[r.index] = int32(rank)
 	}
 	return h, configured
 }
@@ -70,7 +69,7 @@ func (h *hashed) picked(int) {}
 func (h *hashed) add(i int) {
 	rank := h.ranks[i]
 	weight, full := h.members.weights[i], h.members.full[i]
-	admits := uint32(everybody)
+	admits := uint32(allKeys)
 	if weight < full {
 		admits = uint32(uint64(weight) << 32 / uint64(full))
 	}
@@ -95,8 +94,7 @@ func (h *hashed) count(i int) {
 	h.active.set(int(h.ranks[i]), uint32(h.members.backends[i].Active()))
 }
 
-// hold takes out those of tried that are available, until putBack: to this
-// client they are not.
+// hold takes out those of tried that are available, until putBack: this client must not get them.
 func (h *hashed) hold(tried []int) {
 	for _, i := range tried {
 		if h.ranked[h.ranks[i]].admits != 0 {

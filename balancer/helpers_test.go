@@ -39,8 +39,8 @@ func equal(n int) []int {
 	return weights
 }
 
-// tested is a Balancer as the tests of policies use it: they know no time but
-// that of a pick, and no client waits.
+// tested is a Balancer as the tests of policies use it: they know no time but that of a pick, and
+// no client waits.
 type tested struct {
 	*Balancer
 	indexes map[*backend.Backend]int

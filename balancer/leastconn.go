@@ -2,9 +2,8 @@ package balancer
 
 import "l4proxy/internal/iheap"
 
-// leastConn chooses the backend with the smallest (connections+1)/weight, its
-// load with the new connection. Ties rotate: the least recently picked is
-// first. Pick and Done take O(log n).
+// leastConn chooses the backend with the smallest (connections+1)/weight, its load with the new
+// connection. Ties rotate: the least recently picked is first. Pick and Done take O(log n).
 type leastConn struct {
 	members *members
 	heap    *iheap.Heap // by load, then by turn
@@ -15,9 +14,9 @@ func newLeastConn(m *members, _ chooserOptions) chooser {
 	return &leastConn{members: m, heap: iheap.New(len(m.backends))}
 }
 
-// load returns (connections+1)/weight with 32 binary places. Two different
-// such fractions are further apart than 2^-32 with weights up to MaxWeight, so
-// that the order of the results is exact, below 2^31 connections.
+// load returns (connections+1)/weight with 32 fractional bits. Two different such fractions are
+// further apart than 2^-32 with weights up to MaxWeight, so that the order of the results is exact,
+// below 2^31 connections.
 func load(connections int64, weight uint32) uint64 {
 	return uint64(connections+1) << 32 / uint64(weight)
 }
@@ -28,7 +27,7 @@ func (c *leastConn) next(r request) int {
 
 func (c *leastConn) picked(i int) { c.add(i) }
 
-// recount keeps the turn: a connection's end is no pick.
+// recount keeps the turn: only a pick changes it.
 func (c *leastConn) recount(i int) {
 	c.set(i, c.heap.Tie(i))
 }
@@ -42,8 +41,7 @@ func (c *leastConn) set(i int, turn uint64) {
 	c.heap.Set(i, load(c.members.backends[i].Active(), c.members.weights[i]), turn)
 }
 
-// succeed keeps the turns of those that were in old, and gives the others the last
-// ones.
+// succeed keeps the turns of those that were in old, and gives the others the last ones.
 func (c *leastConn) succeed(old chooser, was []int) {
 	o, ok := old.(*leastConn)
 	if !ok {

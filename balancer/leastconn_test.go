@@ -56,8 +56,8 @@ func TestLeastConnFillsTheEmptiest(t *testing.T) {
 	}
 }
 
-// TestLoadIsExact compares neighbouring fractions, which are as close as weights
-// allow, and the largest ones, with cross multiplication.
+// TestLoadIsExact compares neighbouring fractions, which are as close as weights allow, and the
+// largest ones, with cross multiplication.
 func TestLoadIsExact(t *testing.T) {
 	check := func(x int64, v int, y int64, w int) {
 		if got, want := load(x, uint32(v)) < load(y, uint32(w)), (x+1)*int64(w) < (y+1)*int64(v); got != want {
@@ -68,8 +68,7 @@ func TestLoadIsExact(t *testing.T) {
 	weights := []int{1, 3, 65521, MaxWeight - 1, MaxWeight}
 	for _, v := range weights {
 		for _, w := range weights {
-			// Each numerator over the one denominator, with those beside it
-			// over the other.
+			// Each numerator over the one denominator, with those beside it over the other.
 			for x := range int64(v) {
 				y := (x+1)*int64(w)/int64(v) - 1
 				check(x, v, y, w)
@@ -83,8 +82,8 @@ func TestLoadIsExact(t *testing.T) {
 	}
 }
 
-// TestLeastConnSpreadAcrossLoops looks at the counts between any two picks of
-// several loops: they never differ by more than the weights allow.
+// TestLeastConnSpreadAcrossLoops looks at the counts between any two picks of several loops: they
+// never differ by more than the weights allow.
 func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 	const loops, each = 4, 500
 	p, backends := newPolicy(t, "least_conn", 1, 1, 2, 5)
@@ -121,9 +120,8 @@ func TestLeastConnSpreadAcrossLoops(t *testing.T) {
 	}
 }
 
-// checkSpread holds what picking the least load guarantees while no connection
-// ends: the load of a backend is at most what any other's would be with one
-// connection more.
+// checkSpread holds what picking the least load guarantees while no connection ends: the load of a
+// backend is at most what any other's would be with one connection more.
 func checkSpread(t *testing.T, p *Balancer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

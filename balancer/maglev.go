@@ -5,31 +5,30 @@ import (
 	"math/bits"
 )
 
-// maglev is the consistent hashing of Maglev (Eisenbud et al., "Maglev: a fast
-// and reliable software network load balancer", NSDI 2016, section 3.4). A table
-// holds each member as often as its weight says, within one percent; which
-// places are whose changes little from one configuration to the next.
+// maglev is the consistent hashing of Maglev (Eisenbud et al., "Maglev: a fast and reliable
+// software network load balancer", NSDI 2016, section 3.4). A table holds each member as often as
+// its weight says, within one percent. Most entries are the same in the table of a new
+// configuration.
 //
-// The table holds all configured members. A key whose member is not available
-// goes on to other places of the table: the keys of one that fails move to the
-// others by their weights, and nobody else's move.
+// The table holds all configured members. If the member of a key is not available, the search
+// continues with other entries of the table: the keys of a member that fails move to the others by
+// their weights, and no other keys move.
 type maglev[T uint16 | uint32] struct {
 	hashed
 	table []T // ranks
 }
 
-// tableSizes are primes, as the permutations need them, just above powers of
-// two: while a pool grows, the size changes rarely, since then most keys move.
-// The least is the smaller one of the paper's; with the largest the table has 32
-// MiB.
+// tableSizes are primes, as the permutations need them, just above powers of two: while a pool
+// grows, the size changes rarely, since then most keys move. The smallest is the smaller one of the
+// paper. The table of the largest has 32 MiB.
 var tableSizes = [...]int{65537, 131101, 262147, 524309, 1048583, 2097169, 4194319, 8388617}
 
-// placesEach is how many places of the table there are at least for each member:
-// with a hundred, their numbers differ by at most one percent (section 3.4).
-const placesEach = 100
+// entriesEach is the least number of table entries per member. With a hundred, the shares of the
+// members differ by at most one percent (section 3.4).
+const entriesEach = 100
 
-// maxProbes is how many places of the table a search looks at. Of a pool in
-// which every tenth member is available, one key in a thousand finds none.
+// maxProbes is how many entries of the table a search looks at. If every tenth member of a pool is
+// available, one key in a thousand finds none.
 const maxProbes = 64
 
 func newMaglev(m *members, o chooserOptions) chooser {
@@ -48,19 +47,19 @@ func fitsUint16(members int) bool { return members-1 <= math.MaxUint16 }
 
 func tableSize(members int) int {
 	for _, size := range tableSizes {
-		if size >= members*placesEach {
+		if size >= members*entriesEach {
 			return size
 		}
 	}
 	return tableSizes[len(tableSizes)-1]
 }
 
-// fill lets the members take places in turns, each the next free one of its own
-// permutation of the table.
+// fill lets the members take entries in turns, each the next free one of its own permutation of the
+// table.
 func fill[T uint16 | uint32](configured []named, size int) []T {
 	var (
 		table = make([]T, size)
-		taken = make([]uint64, size/64+1) // a bit a place: it stays in the cache
+		taken = make([]uint64, size/64+1) // one bit per entry: it stays in the cache
 		next  = make([]int, len(configured))
 		skip  = make([]int, len(configured))
 	)
@@ -83,16 +82,16 @@ func fill[T uint16 | uint32](configured []named, size int) []T {
 	return table
 }
 
-// turns returns whose turn it is, size times. In the first round it is
-// everybody's; then a member of the largest weight has one in each round, one of
-// half of it in every other. Within a round they go by rank.
+// turns returns the ranks of the members in the order of their turns, size of them. In the first
+// round, each member has a turn. After that, a member of the largest weight has one in each round,
+// a member of half that weight one in every second round. Within a round, they go by rank.
 func turns(configured []named, size int) []uint32 {
 	largest, sum := uint64(0), uint64(0)
 	for _, m := range configured {
 		largest = max(largest, uint64(m.full))
 		sum += uint64(m.full)
 	}
-	// With so many rounds each has at least its share of size.
+	// In this number of rounds, each has at least its share of size.
 	rounds := uint64(size)*largest/sum + 2
 	starts := make([]uint32, rounds+1)
 	each := func(f func(round uint64, rank int)) {
@@ -129,7 +128,7 @@ func (c *maglev[T]) next(r request) int {
 	return i
 }
 
-// probe goes from one place of the table to others that the key decides.
+// probe looks at one entry of the table after another, which the key decides.
 func (c *maglev[T]) probe(key uint64) int {
 	if len(c.table) == 0 {
 		return -1
@@ -138,7 +137,7 @@ func (c *maglev[T]) probe(key uint64) int {
 	for range maxProbes {
 		at, _ := bits.Mul64(key, uint64(len(c.table)))
 		if rank := int(c.table[at]); c.takes(&s, rank) {
-			return int(c.ranked[rank].place)
+			return int(c.ranked[rank].index)
 		}
 		key = mix(key + golden)
 	}

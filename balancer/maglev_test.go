@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slowFill is the slow and obvious twin of fill: the pseudocode of section 3.4
-// of the paper, with whole permutations, and turns by weight.
+// slowFill is the slow and obvious twin of fill: the pseudocode of section 3.4 of the paper, with
+// whole permutations, and turns by weight.
 func slowFill(configured []named, size int) []uint16 {
 	permutation := make([][]int, len(configured))
 	largest := 0
@@ -84,13 +84,12 @@ func TestTableSizes(t *testing.T) {
 		1: 65537, 655: 65537, 656: 131101, 10_000: 1048583, 83_886: 8388617, 1_000_000: 8388617,
 	} {
 		if got := tableSize(members); got != want {
-			t.Errorf("the table for %d members has %d places, want %d", members, got, want)
+			t.Errorf("the table for %d members has %d entries, want %d", members, got, want)
 		}
 	}
 }
 
-// TestTableShares counts the places of each member: within one percent, and
-// nobody has none.
+// TestTableShares counts the entries of each member: within one percent, and each has at least one.
 func TestTableShares(t *testing.T) {
 	for _, weights := range [][]int{
 		{1, 1, 1}, {1, 2, 3, 10, 34, 50, 1}, {MaxWeight, 1, 1}, {65521, MaxWeight}, equal(655), append(equal(100), 50),
@@ -102,15 +101,15 @@ func TestTableShares(t *testing.T) {
 		}
 		counts := make([]int, len(weights))
 		for _, rank := range c.table {
-			counts[c.ranked[rank].place]++
+			counts[c.ranked[rank].index]++
 		}
 		for i, w := range weights {
 			want := float64(len(c.table)) * float64(w) / float64(sum)
 			if d := math.Abs(float64(counts[i]) - want); d > max(1, want/100) {
-				t.Errorf("weight %d of %d has %d places, want %.1f", w, sum, counts[i], want)
+				t.Errorf("weight %d of %d has %d entries, want %.1f", w, sum, counts[i], want)
 			}
 			if counts[i] == 0 {
-				t.Errorf("weight %d of %d has no place", w, sum)
+				t.Errorf("weight %d of %d has no entry", w, sum)
 			}
 		}
 	}
@@ -123,11 +122,10 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestTableOfANewConfiguration adds a member, or takes it away, which is the
-// same seen from the other side. Some keys move among the others, because the
-// turns that the one does not take shift the places of those after it. The paper
-// gives no bound; from 2 to 3,000 members of one weight it was under 1 %,
-// except where the table gets its next size.
+// TestTableOfANewConfiguration adds a member, or takes it away, which is the same seen from the
+// other side. Some keys move among the others, because the turns that the one does not take shift
+// the entries of those after it. The paper gives no bound; from 2 to 3,000 members of one weight it
+// was under 1 %, except where the table gets its next size.
 func TestTableOfANewConfiguration(t *testing.T) {
 	keys := keys(50_000)
 	for _, n := range []int{2, 10, 100, 500, 1000} {
@@ -135,7 +133,7 @@ func TestTableOfANewConfiguration(t *testing.T) {
 		after := newTable("maglev", chooserOptions{}, renamed(0, equal(n+1)...))
 		own, others := moved(before, after, after.backends[n].Address, keys)
 		share := 1 / float64(n+1)
-		if d := math.Abs(own - share); d > 5*math.Sqrt(share/float64(len(keys)))+share/placesEach {
+		if d := math.Abs(own - share); d > 5*math.Sqrt(share/float64(len(keys)))+share/entriesEach {
 			t.Errorf("%.2f %% of the keys went to one of %d, want about %.2f", 100*own, n+1, 100*share)
 		}
 		if others > 0.015 {

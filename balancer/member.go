@@ -2,8 +2,7 @@ package balancer
 
 import "l4proxy/backend"
 
-// member is what a Balancer knows about one backend beside what the backend
-// says itself.
+// member is what a Balancer knows about one backend beside what the backend says itself.
 type member struct {
 	Member
 	tier           *tier
@@ -17,8 +16,7 @@ type history struct {
 	// risingSince is when a slow start began, if it is rising.
 	rising      bool
 	risingSince int64
-	// lastEjection is how long the last ejection lasted, and returned when it
-	// ended.
+	// lastEjection is how long the last ejection lasted, and returned when it ended.
 	lastEjection, returned int64
 	silences               []silence // counted recently
 	trial                  trial
@@ -37,8 +35,7 @@ type standing struct {
 	panicking bool
 }
 
-// refresh puts m where it belongs. It is called after everything that may change
-// that.
+// refresh puts m where it belongs. It is called after everything that may change that.
 func (p *Balancer) refresh(m *member) {
 	p.recount(m)
 	down := m.Health() == backend.HealthDown && !p.standing.panicking
@@ -70,8 +67,7 @@ func change(was, is bool) int {
 	return -1
 }
 
-// judge starts or stops ignoring health and ejections. It follows each change of
-// either.
+// judge starts or stops ignoring health and ejections. It follows each change of either.
 func (p *Balancer) judge() {
 	usable := len(p.order) - p.standing.unusable
 	panicking := p.options.PanicThreshold > 0 && p.standing.unusable > 0 &&
@@ -88,8 +84,7 @@ func (p *Balancer) judge() {
 // Stats is the state of a pool at one moment.
 type Stats struct {
 	Backends int
-	// Usable are those that are neither down nor ejected. Some of them may be in
-	// backoff, or full.
+	// Usable are those that are neither down nor ejected. Some of them may be in backoff, or full.
 	Usable int
 	// Waiting is the number of clients in the queue.
 	Waiting int
@@ -123,8 +118,7 @@ type Share struct {
 	Weight  float64 // its share of the pool at this moment, from 0 to 1
 }
 
-// Shares returns the shares of those backends that new connections go to now,
-// full ones included.
+// Shares returns the shares of those backends that new connections go to now, full ones included.
 func (p *Balancer) Shares() []Share {
 	p.mu.Lock()
 	defer p.mu.Unlock()

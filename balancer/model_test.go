@@ -180,7 +180,7 @@ func TestLeastConnAgreesWithTheModel(t *testing.T) {
 					w := m.backends[i]
 					if b.Active() != int64(w.active) || b.Failures() != w.failures ||
 						b.BackoffUntil() != w.until || b.Probing() != w.probing {
-						rt.Fatalf("backend %d has %d active, %d failures, aside until %d, probing %t, want %+v",
+						rt.Fatalf("backend %d has %d active, %d failures, backoff until %d, probing %t, want %+v",
 							i, b.Active(), b.Failures(), b.BackoffUntil(), b.Probing(), w)
 					}
 				}

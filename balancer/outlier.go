@@ -8,24 +8,24 @@ import (
 	"l4proxy/backend"
 )
 
-// Outlier configures when a backend is ejected because its connections fail,
-// whatever its health checks say.
+// Outlier configures when a backend is ejected because its connections fail, whatever its health
+// checks say.
 type Outlier struct {
 	// Failures is how many dials and connections have to fail in a row.
 	Failures int
-	// Eject is how long the first ejection lasts. Each that follows soon lasts
-	// longer by as much, up to maxEjection or Eject if that is longer.
+	// Eject is how long the first ejection lasts. Each that follows soon lasts that much longer
+	// than the one before, up to maxEjection or Eject if that is longer.
 	Eject time.Duration
-	// MaxEjected is a share of the pool, in percent. No backend is ejected if that
-	// would make a larger share ejected at the same time.
+	// MaxEjected is a share of the pool, in percent. No backend is ejected if that would make a
+	// larger share ejected at the same time.
 	MaxEjected int
 }
 
 // maxEjection bounds the growth of ejections.
 const maxEjection = 5 * time.Minute
 
-// Ejects reports whether the pool ejects backends, so that their answers are
-// worth noting. It takes no lock.
+// Ejects reports whether the pool ejects backends, so that their answers are worth noting. It takes
+// no lock.
 func (p *Balancer) Ejects() bool { return p.ejects.Load() }
 
 // Silence is a connection on which no byte has come from the backend.
@@ -33,15 +33,15 @@ type Silence struct {
 	Client netip.Addr // the zero value for a client on a unix socket
 	Asked  int64      // when the client began to wait
 	Now    int64
-	// Once is the time in which all silences of one client count as one, so that
-	// a few clients cannot eject a backend for all others. With 0, each counts:
-	// the backend itself ended the connection.
+	// Once is the time in which all silences of one client count as one, so that a few clients
+	// cannot eject a backend for all others. With 0, each counts: the backend itself ended the
+	// connection.
 	Once time.Duration
 }
 
-// Silent reports a silence for which b is to blame, as far as the connection
-// shows. It returns whether the silence counts as a failure of b. It does not if
-// b has answered any client since this one began to wait.
+// Silent reports a silence for which b is to blame, as far as the connection shows. It returns
+// whether the silence counts as a failure of b. It does not if b has answered any client since this
+// one began to wait.
 func (p *Balancer) Silent(b *backend.Backend, s Silence) (counted bool) {
 	if !p.Ejects() || b.AnsweredSince(s.Asked) {
 		return false
@@ -63,12 +63,12 @@ type silence struct {
 	at     int64
 }
 
-// maxSilences bounds the silences that are kept per backend. A backend with more
-// failures in so short a time is ejected already, or max_ejected forbids it.
+// maxSilences bounds the silences that are kept per backend. A backend with more failures in so
+// short a time is ejected already, or max_ejected forbids it.
 const maxSilences = 64
 
-// firstSilence reports whether no silence of the client was counted recently, and
-// if so, notes this one. All addresses of an IPv6 /64 are one client.
+// firstSilence reports whether no silence of the client was counted recently, and if so, notes this
+// one. All addresses of an IPv6 /64 are one client.
 func (m *member) firstSilence(s Silence) bool {
 	client := s.Client
 	if client.Is6() {
@@ -85,10 +85,9 @@ func (m *member) firstSilence(s Silence) bool {
 	return true
 }
 
-// suspect counts a failure of m towards a client that has waited since asked, and
-// ejects m if that is one too many. An answer (see [backend.Backend.Answered])
-// resets the count. An answer that came while the client waited shows that the
-// backend works, even if it is reported before the failure.
+// suspect counts a failure of m towards a client that has waited since asked, and ejects m if that
+// is one too many. An answer (see [backend.Backend.Answered]) resets the count. An answer that came
+// while the client waited shows that the backend works, even if it is reported before the failure.
 //
 // Clients that wait (once > 0) do not eject it alone: see tryOut.
 func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
@@ -117,7 +116,7 @@ func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
 	p.refresh(m)
 	p.reschedule(m)
 	p.judge()
-	p.tell(Event{Kind: Ejected, Backend: m.Backend, Now: now, Until: m.EjectedUntil(), Count: failures})
+	p.report(Event{Kind: Ejected, Backend: m.Backend, Now: now, Until: m.EjectedUntil(), Count: failures})
 }
 
 // endEjections ends the ejections whose time is over.
@@ -133,7 +132,7 @@ func (p *Balancer) endEjections(now int64) {
 		m.returned = now
 		p.startSlowly(m, now)
 		p.refresh(m)
-		p.tell(Event{Kind: Returned, Backend: m.Backend, Now: now})
+		p.report(Event{Kind: Returned, Backend: m.Backend, Now: now})
 	}
 	p.judge()
 }

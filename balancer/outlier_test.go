@@ -49,15 +49,15 @@ func TestEjection(t *testing.T) {
 		t.Error("not back in time")
 	}
 	if n := picks(p, b, 11*second, 20); n == 0 {
-		t.Error("nobody goes to a backend whose ejection is over")
+		t.Error("no client goes to a backend whose ejection is over")
 	}
 	if len(*events) != 2 || (*events)[0].Kind != Ejected || (*events)[0].Count != 3 || (*events)[1].Kind != Returned {
-		t.Errorf("told of %+v", *events)
+		t.Errorf("events: %+v", *events)
 	}
 }
 
-// TestSilenceOfBusyBackend makes clients wait while the backend answers others:
-// the backend is well, in whatever order the events are reported.
+// TestSilenceOfBusyBackend makes clients wait while the backend answers others: the backend is
+// well, in whatever order the events are reported.
 func TestSilenceOfBusyBackend(t *testing.T) {
 	p, backends, _ := ejecting(t, 50, 2)
 	b := backends[0]
@@ -87,8 +87,8 @@ func TestSilenceOfBusyBackend(t *testing.T) {
 	}
 }
 
-// TestTrialBeforeAnEjection has clients wait on the backend that has most connections because of them: the next client is
-// sent there, and decides.
+// TestTrialBeforeAnEjection has clients wait on the backend that has most connections because of
+// them: the next client is sent there, and decides.
 func TestTrialBeforeAnEjection(t *testing.T) {
 	accused := func() (tested, *backend.Backend) {
 		p, backends, _ := ejecting(t, 50, 2)
@@ -143,8 +143,8 @@ func TestFullBackendNeedsNoTrial(t *testing.T) {
 	}
 }
 
-// TestSilencesOfOneClient makes one client wait on many connections: between two
-// looks, that is one failure.
+// TestSilencesOfOneClient makes one client wait on many connections: between two looks, that is one
+// failure.
 func TestSilencesOfOneClient(t *testing.T) {
 	for _, test := range []struct {
 		name, first, second string
@@ -180,8 +180,8 @@ func TestSilencesOfOneClient(t *testing.T) {
 	}
 }
 
-// TestEjectionsGrow holds that a backend which fails again soon is ejected for
-// longer, up to a bound, and that one which was well for long begins anew.
+// TestEjectionsGrow holds that a backend which fails again soon is ejected for longer, up to a
+// bound, and that a backend which was well for long starts from the first ejection again.
 func TestEjectionsGrow(t *testing.T) {
 	p, backends, _ := ejecting(t, 50, 2)
 	b := backends[0]
@@ -241,8 +241,7 @@ func TestMaxEjected(t *testing.T) {
 	}
 }
 
-// TestPanicThreshold holds that with too few usable ones all are used, and that
-// this ends.
+// TestPanicThreshold holds that with too few usable ones all are used, and that this ends.
 func TestPanicThreshold(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{Policy: "least_conn", PanicThreshold: 50}, newMembers(equal(4)...))
 	p.SetHealth(backends[0], backend.HealthDown, 0)
@@ -257,7 +256,7 @@ func TestPanicThreshold(t *testing.T) {
 	}
 	among(t, "none of four", p, 0, 0, 1, 2, 3)
 	if !p.CanServe() {
-		t.Error("nobody can serve although all are used")
+		t.Error("no backend can serve although all are used")
 	}
 	for _, b := range backends[1:] {
 		p.SetHealth(b, backend.HealthUp, 0)
@@ -270,11 +269,11 @@ func TestAllDown(t *testing.T) {
 		p, backends := newPolicy(t, name, 1, 1)
 		p.SetHealth(backends[0], backend.HealthDown, 0)
 		if !p.CanServe() {
-			t.Error("nobody can serve although one is not down")
+			t.Error("no backend can serve although one is not down")
 		}
 		p.SetHealth(backends[1], backend.HealthDown, 0)
 		if p.CanServe() {
-			t.Error("somebody can serve although all are down")
+			t.Error("a backend can serve although all are down")
 		}
 		if b := p.Pick(0, nil); b != nil {
 			t.Errorf("picked %s, which is down", b.Address)
@@ -286,8 +285,8 @@ func TestAllDown(t *testing.T) {
 	})
 }
 
-// TestHealthClearsAside holds that checks which pass are an answered dial.
-func TestHealthClearsAside(t *testing.T) {
+// TestHealthEndsBackoff holds that checks which pass are an answered dial.
+func TestHealthEndsBackoff(t *testing.T) {
 	p, backends := newPolicy(t, "least_conn", 1, 1)
 	failFirst(t, p, backends, 0, 0)
 	p.SetHealth(backends[0], backend.HealthDown, 0)

@@ -1,9 +1,8 @@
 package balancer
 
-// p2c is the power of two choices (Mitzenmacher, 2001): of two backends drawn
-// by weight, it takes the one with the smaller (connections+1)/weight. That
-// comes close to least_conn, and many proxies that know only their own
-// connections do not all run to the same backend.
+// p2c is the power of two choices (Mitzenmacher, 2001): it draws two backends by weight and takes
+// the one with the smaller (connections+1)/weight. That comes close to least_conn, and proxies that
+// know only their own connections do not all choose the same backend.
 type p2c struct{ lottery }
 
 func newP2C(m *members, o chooserOptions) chooser { return &p2c{newLottery(m, o)} }
@@ -18,8 +17,8 @@ func (c *p2c) next(r request) int {
 	return drawn
 }
 
-// draw returns the better of two different ones, as far as there are two; -1 if
-// there is none. Of equal ones it is the first drawn: by weight.
+// draw returns the better of two different ones, if there are two; -1 if there is none. Of two
+// equal ones it returns the first, which was drawn by weight.
 func (c *p2c) draw() int {
 	w := &c.weights
 	if w.total == 0 {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestP2CTakesTheBetterOfTwo holds that the two drawn are different: with two
-// backends it is always the emptier.
+// TestP2CTakesTheBetterOfTwo holds that the two drawn are different: with two backends it is always
+// the emptier.
 func TestP2CTakesTheBetterOfTwo(t *testing.T) {
 	for _, weights := range [][]int{{1, 1}, {1, 50}, {50, 1}} {
 		for fuller := range 2 {
@@ -23,8 +23,7 @@ func TestP2CTakesTheBetterOfTwo(t *testing.T) {
 	}
 }
 
-// TestP2CIsCloseToLeastConnections compares it with chance: a hundred clients a
-// backend.
+// TestP2CIsCloseToLeastConnections compares it with chance: a hundred clients a backend.
 func TestP2CIsCloseToLeastConnections(t *testing.T) {
 	worst := func(name string) int64 {
 		c := newTable(name, chooserOptions{Seed: 1}, newMembers(equal(1000)...))
@@ -38,12 +37,12 @@ func TestP2CIsCloseToLeastConnections(t *testing.T) {
 		t.Errorf("the fullest of 1,000 backends has %d of 100,000 connections, want at most 103", n)
 	}
 	if n := worst("random"); n < 120 {
-		t.Errorf("by chance the fullest has only %d: the comparison tells nothing", n)
+		t.Errorf("by chance the fullest has only %d: the comparison means nothing", n)
 	}
 }
 
-// TestP2CTiesGoByWeight holds that idle backends of one weight are picked
-// equally often, also beside a lone one.
+// TestP2CTiesGoByWeight holds that idle backends of one weight are picked equally often, also
+// beside a lone one.
 func TestP2CTiesGoByWeight(t *testing.T) {
 	c := newTable("p2c", chooserOptions{Seed: 1}, newMembers(equal(4)...))
 	c.setAvailable(2, false)

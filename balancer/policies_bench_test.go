@@ -25,13 +25,13 @@ func client(i uint32) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// BenchmarkPickAndDone times a connection: its pick, the hash of its client's
-// address included, and its end, with one more open on each backend. The clients
-// are a thousand that return, or each is new.
+// BenchmarkPickAndDone times a connection: its pick, the hash of its client's address included, and
+// its end, with one more open on each backend. The clients are a thousand that return, or each is
+// new.
 //
-// With 10,000 backends and new clients it shows the memory rather than the
-// policy: the backends, and the tables of maglev and source_hash, are larger
-// than a processor's own cache, and each pick goes to other places of them.
+// With 10,000 backends and new clients it shows the memory rather than the policy: the backends,
+// and the tables of maglev and source_hash, are larger than a processor's own cache, and each pick
+// goes to other parts of them.
 func BenchmarkPickAndDone(b *testing.B) {
 	for _, n := range []int{2, 100, 10_000} {
 		for _, clients := range []struct {

@@ -9,14 +9,14 @@ import (
 	"l4proxy/backend"
 )
 
-// Balancer picks the backends of one pool. Any goroutine may call its methods. A
-// backend belongs to one Balancer.
+// Balancer picks the backends of one pool. Any goroutine may call its methods. A backend belongs to
+// one Balancer.
 //
-// The life of a dial is Pick, then OK or Failed if there was a result, then Done.
-// Times are int64 nanoseconds of one monotonic clock.
+// The life of a dial is Pick, then OK or Failed if there was a result, then Done. Times are int64
+// nanoseconds of one monotonic clock.
 //
-// One lock holds choosing and counting together, so that two loops never count
-// on the same stale minimum. It is taken per connection, never per event.
+// One lock holds choosing and counting together, so that two loops never count on the same stale
+// minimum. It is taken per connection, never per event.
 type Balancer struct {
 	// What is read without the lock.
 	followsEnds atomic.Bool // the end of a connection may make a difference to others
@@ -39,16 +39,15 @@ type Balancer struct {
 	events []Event
 }
 
-// Observe sets the function that is called for each event, in place of the one
-// before; nil ends it. The function must not block and must not call the
-// Balancer; any goroutine may call it.
+// Observe sets the function that is called for each event, in place of the one before; nil ends it.
+// The function must not block and must not call the Balancer; any goroutine may call it.
 func (p *Balancer) Observe(f func(Event)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.observer = f
 }
 
-func (p *Balancer) tell(e Event) {
+func (p *Balancer) report(e Event) {
 	if p.observer != nil {
 		p.events = append(p.events, e)
 	}
@@ -67,8 +66,8 @@ func (p *Balancer) unlock() {
 	}
 }
 
-// Pick chooses a backend and counts the connection on it in one step. It never
-// returns one that the client has tried.
+// Pick chooses a backend and counts the connection on it in one step. It never returns one that the
+// client has tried.
 func (p *Balancer) Pick(r Request) (*backend.Backend, Verdict) {
 	p.mu.Lock()
 	defer p.unlock()
@@ -106,8 +105,8 @@ func (p *Balancer) pickBeside(r *Request) (*backend.Backend, Verdict) {
 	return p.count(m.tier, i), Picked
 }
 
-// key is the hash of a client, 0 if the policy does not look at it. Clients
-// without an address are spread.
+// key is the hash of a client, 0 if the policy does not look at it. Clients without an address are
+// spread.
 func (p *Balancer) key(client *netip.Addr) uint64 {
 	if !p.hashes {
 		return 0
@@ -122,8 +121,8 @@ func (p *Balancer) key(client *netip.Addr) uint64 {
 // choose picks a backend of the first tier that has one, and counts.
 func (p *Balancer) choose(now int64, key uint64, tried []*backend.Backend, waits, probes bool) *backend.Backend {
 	for n, t := range p.tiers {
-		// Only the first attempt of a client may be a probe. The later ones must
-		// get through as long as any backend can serve it.
+		// Only the first attempt of a client may be a probe. The later ones must get through as
+		// long as any backend can serve it.
 		if probes && len(tried) == 0 {
 			if i := p.probe(t, now); i >= 0 {
 				return p.count(t, i)
@@ -154,8 +153,8 @@ func (p *Balancer) anyLeft(now int64, tried []*backend.Backend) *backend.Backend
 	return nil
 }
 
-// waitsHere reports whether a client waits for a backend of tier n, the last of
-// its priority, or of one before it, rather than continue with the backups.
+// waitsHere reports whether a client waits for a backend of tier n, the last of its priority, or of
+// one before it, rather than continue with the backups.
 func (p *Balancer) waitsHere(n int) bool {
 	priority := p.tiers[n].priority
 	if n+1 < len(p.tiers) && p.tiers[n+1].priority == priority {
@@ -187,8 +186,8 @@ func (p *Balancer) count(t *tier, i int) *backend.Backend {
 	return b
 }
 
-// indexes are the indexes in t of those backends that are in it. They are valid
-// until the next call.
+// indexes are the indexes in t of those backends that are in it. They are valid until the next
+// call.
 func (p *Balancer) indexes(t *tier, backends []*backend.Backend) []int {
 	p.scratch = p.scratch[:0]
 	for _, b := range backends {

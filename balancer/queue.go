@@ -7,12 +7,10 @@ import (
 	"l4proxy/backend"
 )
 
-// Waiter is a client that waits for a backend. It is compared by identity: use a
-// pointer.
+// Waiter is a client that waits for a backend. It is compared by identity: use a pointer.
 type Waiter interface {
-	// Granted gives it a backend, on which it is counted as by Pick. Any
-	// goroutine may call it, once. It must not block and must not call the
-	// Balancer.
+	// Granted gives it a backend, on which it is counted as by Pick. Any goroutine may call it,
+	// once. It must not block and must not call the Balancer.
 	Granted(b *backend.Backend)
 }
 
@@ -29,8 +27,7 @@ type queued struct {
 	tired  bool // it has tried the ejected backends already
 }
 
-// grant is a backend for a client that waited, delivered after the lock is
-// released.
+// grant is a backend for a client that waited, delivered after the lock is released.
 type grant struct {
 	waiter  Waiter
 	backend *backend.Backend
@@ -43,8 +40,8 @@ func (q *queue) len() int {
 	return q.waiting.Len()
 }
 
-// hasRoom reports whether the client may wait, in a queue of a size. A client
-// that has had its turn may return in any case.
+// hasRoom reports whether the client may wait, in a queue of a size. A client that has had its turn
+// may return in any case.
 func (q *queue) hasRoom(r *Request, size int) bool { return q.len() < size || r.Again }
 
 // enqueue lets the client wait, if there is room.
@@ -63,13 +60,13 @@ func (p *Balancer) enqueue(r *Request) Verdict {
 		q.entries[r.Waiter] = q.waiting.PushBack(entry)
 	}
 	if q.len() == 1 {
-		p.tell(Event{Kind: ClientWaits, Now: r.Now})
+		p.report(Event{Kind: ClientWaits, Now: r.Now})
 	}
 	return Waiting
 }
 
-// Leave takes a client out of the queue. It returns false if the client has been
-// given a backend already: then Granted was called, or is about to be.
+// Leave takes a client out of the queue. It returns false if the client has been given a backend
+// already: then Granted was called, or is about to be.
 func (p *Balancer) Leave(w Waiter) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,10 +81,9 @@ func (q *queue) remove(entry *list.Element) {
 	delete(q.entries, q.waiting.Remove(entry).(queued).waiter)
 }
 
-// anyEjected picks an ejected backend that is not in backoff, for waiting clients
-// that no other backend is going to serve: dials to it are answered. Waiting
-// clients do not try the backends in backoff, one after another, only to be
-// refused: the first of them is the probe when one is due.
+// anyEjected picks an ejected backend that is not in backoff, for waiting clients that no other
+// backend is going to serve: dials to it are answered. Waiting clients do not try the backends in
+// backoff, one after another, only to be refused: the first of them is the probe when one is due.
 func (p *Balancer) anyEjected() *backend.Backend {
 	for _, m := range p.ejected {
 		if m.tier.waiting.Has(m.index) && !m.InBackoff() {
@@ -97,9 +93,8 @@ func (p *Balancer) anyEjected() *backend.Backend {
 	return nil
 }
 
-// serveQueue gives backends to waiting clients, as far as there are any. No
-// client that comes later has a better claim: while clients wait, there is
-// nothing for a newcomer to pick.
+// serveQueue gives backends to waiting clients, as far as there are any. No client that comes later
+// has a better claim: while clients wait, there is nothing for a newcomer to pick.
 func (p *Balancer) serveQueue(now int64) {
 	for p.queue.len() > 0 {
 		first := p.queue.waiting.Front()

@@ -54,7 +54,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 		third := waits(t, p, Request{})
 		again := waits(t, p, Request{Again: true})
 		if !p.Leave(second) {
-			t.Error("who waits cannot leave")
+			t.Error("a client that waits cannot leave")
 		}
 		for i, w := range []*waiter{again, first, third} {
 			if w.one(t) != nil {
@@ -65,11 +65,11 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 				t.Fatalf("turn %d did not come", i)
 			}
 			if p.Leave(w) {
-				t.Error("who was served was still in the queue")
+				t.Error("a client that was served was still in the queue")
 			}
 		}
 		if second.one(t) != nil {
-			t.Error("who has left was served")
+			t.Error("a client that has left was served")
 		}
 		if n := p.Stats().Waiting; n != 0 {
 			t.Errorf("%d still wait", n)
@@ -93,7 +93,7 @@ func TestQueueIsServedWhenABackendComesBack(t *testing.T) {
 				p.SetHealth(b, backend.HealthDown, 0)
 			}
 			if _, verdict := p.Balancer.Pick(Request{Waiter: new(waiter)}); verdict != NoBackend {
-				t.Errorf("verdict %d for a client that does not wait for just anybody", verdict)
+				t.Errorf("verdict %d for a client that does not wait for any backend", verdict)
 			}
 			var all []*waiter
 			for range 4 {
@@ -109,8 +109,8 @@ func TestQueueIsServedWhenABackendComesBack(t *testing.T) {
 	}
 }
 
-// TestFirstInQueueProbes holds that one client of those who wait finds out
-// whether a backend is back, and that its answer is good for all.
+// TestFirstInQueueProbes holds that one of the waiting clients finds out whether a backend is back,
+// and that its answer is good for all.
 func TestFirstInQueueProbes(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{Policy: "least_conn", Queue: 10}, newMembers(1))
 	failFirst(t, p, backends, 0, 0)
@@ -127,7 +127,7 @@ func TestFirstInQueueProbes(t *testing.T) {
 		t.Error("the answer was not good for the second")
 	}
 	if p.Tick(second1) {
-		t.Error("ticks are wanted with nobody in the queue")
+		t.Error("ticks are wanted with no client in the queue")
 	}
 }
 
@@ -152,7 +152,7 @@ func TestQueueAcrossLoops(t *testing.T) {
 				b, verdict := p.Balancer.Pick(Request{Waiter: turnOn(turn)})
 				switch verdict {
 				case Waiting:
-					for _, b := range open { // or everybody may wait for each other
+					for _, b := range open { // or all may wait for each other
 						p.Done(b)
 					}
 					open = nil
@@ -185,8 +185,8 @@ type turnOn chan *backend.Backend
 
 func (c turnOn) Granted(b *backend.Backend) { c <- b }
 
-// TestSilenceServesTheQueue has a failed connection be the one too many: the
-// pool panics, one that was down is used, and it belongs to the one who waits.
+// TestSilenceServesTheQueue has a failed connection be the one too many: the pool panics, one that
+// was down is used, and it belongs to the client that waits.
 func TestSilenceServesTheQueue(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{
 		Policy: "least_conn", Queue: 5, PanicThreshold: 40,
@@ -201,13 +201,13 @@ func TestSilenceServesTheQueue(t *testing.T) {
 	w := waits(t, p, Request{})
 	p.Silent(a, Silence{})
 	if w.one(t) != c {
-		t.Errorf("who waits has %v, want the one that is used again", w.one(t))
+		t.Errorf("the client that waits has %v, want the one that is used again", w.one(t))
 	}
 }
 
-// TestNobodyIsOvertakenByLastResort has the full backend, for which clients
-// wait, go down: an ejected one is the last resort for them first.
-func TestNobodyIsOvertakenByLastResort(t *testing.T) {
+// TestLastResortDoesNotOvertake has the full backend, for which clients wait, go down: an ejected
+// one is the last resort for them first.
+func TestLastResortDoesNotOvertake(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{
 		Policy: "least_conn", Queue: 5, Outlier: &Outlier{Failures: 1, Eject: 10e9, MaxEjected: 50},
 	}, newMembers(1, 1))
@@ -218,6 +218,6 @@ func TestNobodyIsOvertakenByLastResort(t *testing.T) {
 	w := waits(t, p, Request{})
 	p.SetHealth(full, backend.HealthDown, 0)
 	if w.one(t) != ejected {
-		t.Errorf("who waits has %v, want the ejected one", w.one(t))
+		t.Errorf("the client that waits has %v, want the ejected one", w.one(t))
 	}
 }

@@ -2,7 +2,7 @@ package balancer
 
 import "math/rand/v2"
 
-// lottery is what policies have in common that draw by weight.
+// lottery is what the policies that draw by weight have in common.
 type lottery struct {
 	members *members
 	rand    *rand.Rand
@@ -17,8 +17,8 @@ func newLottery(m *members, o chooserOptions) lottery {
 	}
 }
 
-// succeed draws on where old ended. With the seed anew, the same draws would follow
-// each Update.
+// succeed continues the numbers of old. From the seed again, each Update would be followed by the
+// same draws.
 func (l *lottery) succeed(old chooser, _ []int) {
 	if o, ok := old.(interface{ source() *rand.Rand }); ok {
 		l.rand = o.source()
@@ -33,7 +33,7 @@ func (l *lottery) add(i int) { l.weights.set(i, l.members.weights[i]) }
 
 func (l *lottery) remove(i int) { l.weights.set(i, 0) }
 
-// random chooses by chance, each backend as often as its weight says.
+// random chooses at random, each backend as often as its weight says.
 type random struct{ lottery }
 
 func newRandom(m *members, o chooserOptions) chooser { return &random{newLottery(m, o)} }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// checkShares holds that counts are within 5 standard deviations of a binomial
-// distribution by weights. The seed is fixed, so that it fails always or never.
+// checkShares holds that counts are within 5 standard deviations of a binomial distribution by
+// weights. The seed is fixed, so that it fails always or never.
 func checkShares(t *testing.T, counts []uint64, weights []int) {
 	t.Helper()
 	var picks, sum float64

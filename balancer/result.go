@@ -2,17 +2,16 @@ package balancer
 
 import "l4proxy/backend"
 
-// A report about a backend that has left the pool is counted on the backend, and
-// makes no difference to the pool.
+// A report about a backend that has left the pool is counted on the backend, and makes no
+// difference to the pool.
 
-// Done takes back what Pick or Adopt counted, when the connection or the dial has
-// ended.
+// Done takes back what Pick or Adopt counted, when the connection or the dial has ended.
 func (p *Balancer) Done(b *backend.Backend, now int64) {
 	quiet := func() bool { return !p.followsEnds.Load() && !b.InBackoff() }
 	if quiet() {
 		b.Release()
-		// An Update or a failed dial that came between has counted this
-		// connection: only then does its end make a difference.
+		// An Update or a failed dial that came between has counted this connection: only then does
+		// its end make a difference.
 		if quiet() {
 			return
 		}
@@ -38,8 +37,8 @@ func (p *Balancer) Done(b *backend.Backend, now int64) {
 	}
 }
 
-// Adopt counts a connection that another process hands over, even beyond
-// MaxConnections. Done ends it.
+// Adopt counts a connection that another process hands over, even beyond MaxConnections. Done ends
+// it.
 func (p *Balancer) Adopt(b *backend.Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,9 +49,8 @@ func (p *Balancer) Adopt(b *backend.Backend) {
 	}
 }
 
-// Failed reports that a dial to b, which began at the given time, was refused or
-// timed out. A local error, such as no free source port, says nothing about b:
-// then only Done follows.
+// Failed reports that a dial to b, which began at the given time, was refused or timed out. A local
+// error, such as no free source port, says nothing about b: then only Done follows.
 func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
 	b.DialFailed()
 	p.mu.Lock()
@@ -64,9 +62,9 @@ func (p *Balancer) Failed(b *backend.Backend, began, now int64) {
 	}
 }
 
-// TooSlow reports that another backend answered a dial that began later, while b
-// had not answered. b goes into backoff as if its dial had timed out, but the dial
-// does not count towards its ejection.
+// TooSlow reports that another backend answered a dial that began later, while b had not answered.
+// b goes into backoff as if its dial had timed out, but the dial does not count towards its
+// ejection.
 func (p *Balancer) TooSlow(b *backend.Backend, began, now int64) {
 	b.DialFailed()
 	p.mu.Lock()
@@ -85,7 +83,7 @@ func (p *Balancer) backOff(m *member, began, now int64) {
 	p.refresh(m)
 	p.reschedule(m)
 	if m.Failures() == 1 {
-		p.tell(Event{Kind: BackedOff, Backend: m.Backend, Now: now, Until: m.BackoffUntil(), Count: 1})
+		p.report(Event{Kind: BackedOff, Backend: m.Backend, Now: now, Until: m.BackoffUntil(), Count: 1})
 	}
 }
 
@@ -113,7 +111,7 @@ func (p *Balancer) recover(m *member, now int64) {
 		p.startSlowly(m, now)
 	}
 	p.refresh(m)
-	p.tell(Event{Kind: Recovered, Backend: m.Backend, Now: now, Count: failures})
+	p.report(Event{Kind: Recovered, Backend: m.Backend, Now: now, Count: failures})
 }
 
 // SetHealth sets the health of b, which its checks have found.
@@ -137,9 +135,9 @@ func (p *Balancer) SetHealth(b *backend.Backend, h backend.Health, now int64) {
 	p.serveQueue(now)
 }
 
-// Tick does what is due by time alone: it ends ejections, raises the weights of
-// backends that start slowly, and lets the first client in the queue probe. It
-// reports whether it has to be called again; every 100 ms is often enough.
+// Tick does what is due by time alone: it ends ejections, raises the weights of backends that start
+// slowly, and lets the first client in the queue probe. It reports whether it has to be called
+// again; every 100 ms is often enough.
 func (p *Balancer) Tick(now int64) (again bool) {
 	p.mu.Lock()
 	defer p.unlock()

@@ -2,18 +2,18 @@ package balancer
 
 import "l4proxy/internal/iheap"
 
-// roundRobin is smooth weighted round robin. A backend of weight w has one turn
-// in each of w equal parts of a cycle of virtual time. Going through all turns
-// in the order of time gives each backend exactly its weight in a cycle, in
-// O(log n) a pick and without a table as long as the sum of the weights.
+// roundRobin is smooth weighted round robin. A backend of weight w has one turn in each of w equal
+// parts of a cycle of virtual time. Going through all turns in the order of time gives each backend
+// exactly its weight in a cycle, in O(log n) a pick and without a table as long as the sum of the
+// weights.
 //
-// Where in their parts the turns are spreads the backends of one weight evenly:
-// were all in the middle, a hundred backends of weight 1 would come in a row.
+// The turns of the backends of one weight are at different points of their parts. If all were in
+// the middle, a hundred backends of weight 1 would come in a row.
 type roundRobin struct {
 	members *members
 	heap    *iheap.Heap // by the time of the next turn, then by the last pick
-	turn    []uint32    // the part of its cycle in which each one's next turn is
-	phase   []uint32    // the place of its turns in their parts, of 2^32
+	turn    []uint32    // the part of the cycle in which the next turn of each is
+	phase   []uint32    // where in their parts its turns are, of 2^32
 	now     uint64      // the virtual time of the last pick
 	picks   uint64
 }
@@ -54,8 +54,8 @@ func (c *roundRobin) picked(i int) {
 	c.schedule(i, c.now-c.now%cycle, uint64(c.turn[i])+1)
 }
 
-// add gives i its first turn that is not over yet. It has no claim to those
-// that it missed: all new connections would go to it until it had them.
+// add gives i its first turn that is not over yet. It does not catch up on those that it missed, or
+// it would get all new connections until it had.
 func (c *roundRobin) add(i int) {
 	into := c.now % cycle
 	weight := uint64(c.members.weights[i])
@@ -63,8 +63,8 @@ func (c *roundRobin) add(i int) {
 	c.schedule(i, c.now-into, turn)
 }
 
-// succeed continues the cycle of old: those that were in it, with the same weight,
-// have the turns that they have not had yet. The others join as in add.
+// succeed continues the cycle of old: those that were in it, with the same weight, have the turns
+// that they have not had yet. The others join as in add.
 func (c *roundRobin) succeed(old chooser, was []int) {
 	o, ok := old.(*roundRobin)
 	if !ok {
@@ -95,8 +95,8 @@ func (c *roundRobin) offset(i int, turn uint64) uint64 {
 
 func (c *roundRobin) remove(i int) { c.heap.Remove(i) }
 
-// schedule puts i at a turn of the cycle that begins at start; the turn after
-// the last one is the first of the next cycle.
+// schedule puts i at a turn of the cycle that begins at start; the turn after the last one is the
+// first of the next cycle.
 func (c *roundRobin) schedule(i int, start, turn uint64) {
 	weight := uint64(c.members.weights[i])
 	if turn == weight {

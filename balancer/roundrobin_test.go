@@ -47,8 +47,8 @@ func TestRoundRobinIsExactOverEachCycle(t *testing.T) {
 	})
 }
 
-// TestRoundRobinIsSmooth holds that between two picks of a backend come no more
-// than its even distance, and one for each other weight.
+// TestRoundRobinIsSmooth holds that between two picks of a backend come no more than its even
+// distance, and one for each other weight.
 func TestRoundRobinIsSmooth(t *testing.T) {
 	for _, weights := range [][]int{
 		{1, 2, 3, 10, 34},
@@ -86,8 +86,8 @@ func TestRoundRobinOverHundredThousandPicks(t *testing.T) {
 	}
 }
 
-// TestRoundRobinDoesNotCatchUp holds that a recovered backend gets its share
-// from now on, not what it missed.
+// TestRoundRobinDoesNotCatchUp holds that a recovered backend gets its share from now on, not what
+// it missed.
 func TestRoundRobinDoesNotCatchUp(t *testing.T) {
 	p, backends := newPolicy(t, "round_robin", 10, 40, 40)
 	failFirst(t, p, backends, 1, 0)
@@ -104,8 +104,8 @@ func TestRoundRobinDoesNotCatchUp(t *testing.T) {
 	}
 }
 
-// TestRoundRobinWrapsAround lets virtual time and the count of picks, which
-// decides the tie in the middle of each cycle, pass the largest number.
+// TestRoundRobinWrapsAround lets virtual time and the count of picks, which decides the tie in the
+// middle of each cycle, pass the largest number.
 func TestRoundRobinWrapsAround(t *testing.T) {
 	p, backends := newPolicy(t, "round_robin", 3, 1)
 	c := p.tiers[0].chooser.(*roundRobin)

@@ -2,29 +2,27 @@ package balancer
 
 import "math/bits"
 
-// search is the way of a key through the members, in an order that the policy
-// gives it and that depends on nothing but the key and the members' names. It
-// ends at the first one that is available: a member that comes or goes moves
-// only the keys that are its own.
+// search is the way of a key through the members. The order depends only on the policy, the key and
+// the names of the members. It ends at the first member that is available: a member that comes or
+// goes moves only its own keys.
 type search struct {
 	key uint64
-	// Of those met that start slowly: the one that will be the first to admit
-	// the key, and by how much its weight has to grow until then; 0 if none
-	// was met.
+	// Of the members met that start slowly: the one that will be the first to admit the key, and by
+	// which factor its weight has to grow until then; 0 if none was met.
 	soonest int
 	growth  float64
 }
 
 // takes reports whether rank, the next in the order of s, takes its key.
 //
-// A member that starts slowly admits a part of the keys which only grows with
-// its weight: whoever has come to it stays.
+// A member that starts slowly admits a part of the keys. As its weight grows, keys are added and
+// none is taken away: a client that came to it stays.
 func (h *hashed) takes(s *search, rank int) bool {
 	admits := h.ranked[rank].admits
 	if admits == 0 || h.maxLoad > 0 && !h.hasRoom(h.part(rank)) {
 		return false
 	}
-	if admits == everybody {
+	if admits == allKeys {
 		return true
 	}
 	ticket := uint32(mix(s.key ^ h.names[rank]))
@@ -37,23 +35,21 @@ func (h *hashed) takes(s *search, rank int) bool {
 	return false
 }
 
-// otherwise returns the place for a key that nobody took as far as its search
-// went: all start slowly, or nearly all are not available or have no room. -1
-// says that nobody is available.
+// otherwise returns the index for a key that no member took during its search: all start slowly, or
+// nearly all are not available or have no room. It returns -1 if no member is available.
 func (h *hashed) otherwise(s *search) int {
 	switch {
 	case s.growth > 0:
-		return int(h.ranked[s.soonest].place)
+		return int(h.ranked[s.soonest].index)
 	case h.weights.total > 0:
-		return int(h.ranked[h.descend(s.key)].place)
+		return int(h.ranked[h.descend(s.key)].index)
 	}
 	return -1
 }
 
-// descend finds a member for a key in O(log n), however few are available. At
-// each node of the tree the hash of key and node decides between its halves by
-// their weights. A member that comes or goes changes only the nodes above it,
-// and at each of them no more keys change sides than its share.
+// descend finds a member for a key in O(log n), however few are available. At each node of the tree
+// the hash of key and node decides between its halves by their weights. A member that comes or goes
+// changes only the nodes above it, and at each of them no more keys change sides than its share.
 func (h *hashed) descend(key uint64) int {
 	rank := 0
 	all := h.all()
@@ -88,10 +84,9 @@ func (h *hashed) part(rank int) part {
 	return part{uint64(h.weights.of[rank]), uint64(h.active.of[rank])}
 }
 
-// hasRoom reports whether p may have one connection more: up to its share by
-// weight, times maxLoad, of all connections with that one, rounded up (Mirrokni,
-// Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2018). All
-// together always have room.
+// hasRoom reports whether p may have one connection more: up to its share by weight, times maxLoad,
+// of all connections with that one, rounded up (Mirrokni, Thorup and Zadimoghaddam, "Consistent
+// hashing with bounded loads", 2018). All together always have room.
 func (h *hashed) hasRoom(p part) bool {
 	if h.maxLoad == 0 {
 		return true

@@ -36,8 +36,8 @@ func choices(c *table, keys []uint64) []int {
 	return got
 }
 
-// TestOnlyItsOwnKeysMove takes half of the members out one after another and
-// brings them back: nobody's keys move but those of the one that comes or goes.
+// TestOnlyItsOwnKeysMove takes half of the members out one after another and brings them back: only
+// the keys of the one that comes or goes move.
 func TestOnlyItsOwnKeysMove(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const n = 20
@@ -70,8 +70,8 @@ func TestOnlyItsOwnKeysMove(t *testing.T) {
 	})
 }
 
-// TestTriedIsNotAvailable holds that a client goes on to where it would go if
-// those that it has tried were not there.
+// TestTriedIsNotAvailable holds that a client continues to where it would go if those that it has
+// tried were not there.
 func TestTriedIsNotAvailable(t *testing.T) {
 	for _, o := range []chooserOptions{{}, {MaxLoad: 110}} {
 		eachHashPolicy(t, func(t *testing.T, name string) {
@@ -95,8 +95,7 @@ func TestTriedIsNotAvailable(t *testing.T) {
 	}
 }
 
-// TestOrderInTheFileMakesNoDifference gives two proxies the same backends in
-// other orders.
+// TestOrderInTheFileMakesNoDifference gives two proxies the same backends in other orders.
 func TestOrderInTheFileMakesNoDifference(t *testing.T) {
 	for _, maxLoad := range []int{0, 105} {
 		eachHashPolicy(t, func(t *testing.T, name string) {
@@ -127,9 +126,8 @@ func TestOrderInTheFileMakesNoDifference(t *testing.T) {
 	}
 }
 
-// TestSlowStartOnlyGrows raises the weight of one member: keys go to it, and
-// none goes away again, nor from one of the others to another. Its share is the
-// part of its whole one.
+// TestSlowStartOnlyGrows raises the weight of one member: keys go to it, and none goes away again,
+// nor from one of the others to another. Its share is the part of its whole one.
 func TestSlowStartOnlyGrows(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const full, starting = 64, 2
@@ -165,8 +163,8 @@ func TestSlowStartOnlyGrows(t *testing.T) {
 	})
 }
 
-// TestAllStartSlowly holds that no client who has come to where it belongs is
-// sent away again while all grow together.
+// TestAllStartSlowly holds that no client that has come to where it belongs is sent away again
+// while all grow together.
 func TestAllStartSlowly(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const full = 64
@@ -201,8 +199,8 @@ func TestAllStartSlowly(t *testing.T) {
 	})
 }
 
-// TestSlowStartsAreIndependent has two of three members admit half of the keys:
-// those of the one that the other does not admit either go to the third.
+// TestSlowStartsAreIndependent has two of three members admit half of the keys: those of the one
+// that the other does not admit either go to the third.
 func TestSlowStartsAreIndependent(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const full = 64
@@ -216,9 +214,8 @@ func TestSlowStartsAreIndependent(t *testing.T) {
 				third++
 			}
 		}
-		// A third of the keys are its own; of the others half are not admitted
-		// where they belong, and of those it gets half first, and half of the
-		// other half second.
+		// A third of the keys are its own; of the others half are not admitted where they belong,
+		// and of those it gets half first, and half of the other half second.
 		want := float64(len(keys)) * (1.0/3 + 2.0/3*1/2*(1.0/2+1.0/2*1/2))
 		if math.Abs(third-want) > 0.05*want {
 			t.Errorf("the third got %.0f keys, want about %.0f", third, want)
@@ -226,8 +223,8 @@ func TestSlowStartsAreIndependent(t *testing.T) {
 	})
 }
 
-// TestDescend holds that the way down the tree divides the keys by weight, and
-// that one that leaves moves few keys of the others.
+// TestDescend holds that the way down the tree divides the keys by weight, and that one that leaves
+// moves few keys of the others.
 func TestDescend(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 4, 5, 7, 8, 300} {
 		testDescend(t, n)
@@ -244,7 +241,7 @@ func testDescend(t *testing.T, n int) {
 	before := make([]int, len(keys))
 	counts := make([]uint64, n)
 	for k, key := range keys {
-		before[k] = int(h.ranked[h.descend(key)].place)
+		before[k] = int(h.ranked[h.descend(key)].index)
 		counts[before[k]]++
 	}
 	checkShares(t, counts, weights)
@@ -255,7 +252,7 @@ func testDescend(t *testing.T, n int) {
 	h.remove(gone)
 	own, others := 0, 0
 	for k, key := range keys {
-		switch after := int(h.ranked[h.descend(key)].place); {
+		switch after := int(h.ranked[h.descend(key)].index); {
 		case after == gone:
 			t.Fatal("a key went to one that is not available")
 		case before[k] == gone:
@@ -269,8 +266,8 @@ func testDescend(t *testing.T, n int) {
 	}
 }
 
-// TestFewAreLeft has so few members available that many searches meet none.
-// They share the keys by weight all the same.
+// TestFewAreLeft has so few members available that many searches meet none. They share the keys by
+// weight all the same.
 func TestFewAreLeft(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const n, left = 2000, 5

@@ -2,13 +2,12 @@ package balancer
 
 import "slices"
 
-// leastRise is the share of its weight with which a slow start begins, as a
-// divisor. With no weight at all, no client would find out that it works.
+// leastRise is the share of its weight with which a slow start begins, as a divisor. With no weight
+// at all, no client would find out that it works.
 const leastRise = 10
 
-// startSlowly begins the slow start of m, which is back or new: with all its
-// connections at once, its caches are cold and its own connections to other
-// servers do not exist yet.
+// startSlowly begins the slow start of m, which is back or new: with all its connections at once,
+// its caches are cold and its own connections to other servers do not exist yet.
 func (p *Balancer) startSlowly(m *member, now int64) {
 	if p.options.SlowStart <= 0 {
 		return
@@ -32,8 +31,7 @@ func (p *Balancer) raise(now int64) {
 	})
 }
 
-// grow sets the weight of m: it grows with time from a tenth of the configured
-// one to the whole.
+// grow sets the weight of m: it grows with time from a tenth of the configured one to the whole.
 func (p *Balancer) grow(m *member, now int64) {
 	full := m.tier.members.full[m.index]
 	share := min(1, float64(now-m.risingSince)/float64(p.options.SlowStart))

@@ -7,8 +7,8 @@ import (
 	"l4proxy/backend"
 )
 
-// TestSlowStart has a backend of three come back: its share grows from little
-// to a third in the time, with every policy that spreads by weight.
+// TestSlowStart has a backend of three come back: its share grows from little to a third in the
+// time, with every policy that spreads by weight.
 func TestSlowStart(t *testing.T) {
 	for _, name := range []string{"least_conn", "round_robin", "random", "p2c", "source_hash", "maglev"} {
 		t.Run(name, func(t *testing.T) {
@@ -57,8 +57,8 @@ func spread(p tested, now int64, n int) []int {
 	return counts
 }
 
-// TestHiccupIsNoSlowStart holds that one failed dial does not take a backend's
-// share from it for long.
+// TestHiccupIsNoSlowStart holds that one failed dial does not take a backend's share from it for
+// long.
 func TestHiccupIsNoSlowStart(t *testing.T) {
 	p, backends := newPolicyWith(t, Options{Policy: "round_robin", SlowStart: time.Minute}, newMembers(1, 1))
 	failFirst(t, p, backends, 0, 0)

@@ -5,43 +5,41 @@ import (
 	"slices"
 )
 
-// sourceHash is a consistent hash ring (Karger et al., 1997): each member has
-// points on it, which depend on its name alone, and a key belongs to the member
-// of the next point. In a new configuration only the keys of members that came
-// or went move, where maglev moves some of the others' too; the price is that
-// shares differ by chance.
+// sourceHash is a consistent hash ring (Karger et al., 1997): each member has points on it, which
+// depend on its name alone, and a key belongs to the member of the next point. In a new
+// configuration, only the keys of members that came or went move, while maglev moves some others
+// too. The price is that shares differ by chance.
 //
-// The ring is an array in which each point has the slot that is proportional to
-// its place on the ring, or the next free one, and the slots free before it too.
-// The search for the point after a key begins at the key's own slot and is over
-// within a few: one access to memory, where a binary search makes twenty.
+// The ring is an array in which each point has the slot that is proportional to its position on the
+// ring, or the next free one, and the free slots before it too. The search for the point after a
+// key begins at the key's own slot and ends a few slots later: one access to memory, where a binary
+// search makes twenty.
 type sourceHash struct {
 	hashed
-	ring  []uint64 // points: the place on the ring, and in the last rankBits whose it is
-	slots uint64   // how many the places are spread over; the last points may be past them
+	ring  []uint64 // points: the position on the ring, and in the last rankBits the rank
+	slots uint64   // over which the positions are spread; the last points may be past them
 }
 
 const (
-	// pointsEach is how many points a member of average weight has. How much
-	// of the ring they get varies by the square root: shares are within 3 %
-	// (one standard deviation) of the weights.
+	// pointsEach is how many points a member of average weight has. The part of the ring that they
+	// get varies with its square root: shares are within 3 % (one standard deviation) of the
+	// weights.
 	pointsEach = 1024
-	// maxPoints bounds the memory at 11 MiB. More than 1,024 members divide it
-	// among themselves; with 10,000 their shares are within 10 %.
+	// maxPoints bounds the memory at 11 MiB. More than 1,024 members share it; with 10,000, the
+	// shares are within 10 %.
 	maxPoints = 1 << 20
-	// rankBits leave 2^40 places, of which few are taken twice.
+	// rankBits leave 2^40 positions, so few points have the same one.
 	rankBits = 24
 	rankMask = 1<<rankBits - 1
-	// maxWalk is how many slots a search looks at, in a fraction of a
-	// microsecond. If 5 % of the members are available, one key in 10,000
-	// finds none of them.
+	// maxWalk is how many slots a search looks at, which takes a fraction of a microsecond. If 5 %
+	// of the members are available, one key in 10,000 finds none of them.
 	maxWalk = 256
 )
 
 func newSourceHash(m *members, o chooserOptions) chooser {
 	h, configured := newHashed(m, o)
 	c := &sourceHash{hashed: h}
-	c.place(configured)
+	c.addPoints(configured)
 	if o.MaxLoad == 0 {
 		return c
 	}
@@ -50,11 +48,10 @@ func newSourceHash(m *members, o chooserOptions) chooser {
 	return &boundedSourceHash{c}
 }
 
-// place puts the points of all members on the ring. How many a member has
-// depends on its weight relative to the average: another unit of the weights,
-// or one more member of about that weight, leaves the others' points as they
-// are.
-func (c *sourceHash) place(configured []named) {
+// addPoints puts the points of all members on the ring. The number for a member depends on its
+// weight relative to the average: another unit of the weights, or one more member of about that
+// weight, leaves the points of the others as they are.
+func (c *sourceHash) addPoints(configured []named) {
 	n := len(configured)
 	if n == 0 {
 		return
@@ -92,9 +89,9 @@ func (c *sourceHash) spread(points []uint64) {
 	}
 }
 
-// slot is where the search for a place begins.
-func (c *sourceHash) slot(place uint64) int {
-	at, _ := bits.Mul64(place, c.slots)
+// slot is where the search for a position begins.
+func (c *sourceHash) slot(position uint64) int {
+	at, _ := bits.Mul64(position, c.slots)
 	return int(at)
 }
 
@@ -108,15 +105,15 @@ func (c *sourceHash) next(r request) int {
 	return i
 }
 
-// walk goes from the key's place on the ring from point to point.
+// walk goes from point to point, from the key's position on.
 func (c *sourceHash) walk(key uint64) int {
 	s := search{key: key}
-	place := key &^ rankMask
+	position := key &^ rankMask
 	at := 0
 	if len(c.ring) > 0 {
-		at = c.slot(place)
+		at = c.slot(position)
 	}
-	for at < len(c.ring) && c.ring[at] < place {
+	for at < len(c.ring) && c.ring[at] < position {
 		at++
 	}
 	for range min(maxWalk, len(c.ring)) {
@@ -124,14 +121,14 @@ func (c *sourceHash) walk(key uint64) int {
 			at = 0
 		}
 		if rank := int(c.ring[at] & rankMask); c.takes(&s, rank) {
-			return int(c.ranked[rank].place)
+			return int(c.ranked[rank].index)
 		}
 		at++
 	}
 	return c.otherwise(&s)
 }
 
-// boundedSourceHash passes over members that have more than their share.
+// boundedSourceHash skips members that have more than their share.
 type boundedSourceHash struct{ *sourceHash }
 
 func (c *boundedSourceHash) picked(i int) { c.count(i) }

@@ -10,17 +10,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slowRing is the slow and obvious twin of source_hash: a sorted list of points,
-// of which all are looked at.
+// slowRing is the slow and obvious twin of source_hash: a sorted list of points, of which all are
+// looked at.
 type slowRing struct {
 	*table
 	points []slowPoint
 }
 
 type slowPoint struct {
-	place uint64
-	name  string
-	i     int
+	position uint64
+	name     string
+	i        int
 }
 
 func newSlowRing(c *table, s *seed) *slowRing {
@@ -33,18 +33,17 @@ func newSlowRing(c *table, s *seed) *slowRing {
 	for i, b := range c.backends {
 		mean := float64(sum) / float64(n)
 		for k := range int(math.Round(pointsEach * float64(c.full[i]) / mean)) {
-			place := mix(s.backend(b.Address)[0]+uint64(k)*golden) >> rankBits
-			r.points = append(r.points, slowPoint{place, b.Address, i})
+			position := mix(s.backend(b.Address)[0]+uint64(k)*golden) >> rankBits
+			r.points = append(r.points, slowPoint{position, b.Address, i})
 		}
 	}
 	slices.SortFunc(r.points, func(a, b slowPoint) int {
-		return cmp.Or(cmp.Compare(a.place, b.place), cmp.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(a.position, b.position), cmp.Compare(a.name, b.name))
 	})
 	return r
 }
 
-// most returns how many connections max_load lets member i have, with one more
-// in all.
+// most returns how many connections max_load lets member i have, with one more in all.
 func (r *slowRing) most(i, maxLoad int, tried []int) int64 {
 	connections, sum := 1, 0
 	for k, b := range r.backends {
@@ -56,11 +55,10 @@ func (r *slowRing) most(i, maxLoad int, tried []int) int64 {
 	return int64(math.Ceil(float64(maxLoad*connections*int(r.weights[i])) / float64(100*sum)))
 }
 
-// next returns the member of the first point from the key's on, and how many
-// points were looked at.
+// next returns the member of the first point from the key's on, and how many points were looked at.
 func (r *slowRing) next(key uint64, maxLoad int, tried []int) (i, points int) {
-	at, _ := slices.BinarySearchFunc(r.points, key>>rankBits, func(p slowPoint, place uint64) int {
-		return cmp.Compare(p.place, place)
+	at, _ := slices.BinarySearchFunc(r.points, key>>rankBits, func(p slowPoint, position uint64) int {
+		return cmp.Compare(p.position, position)
 	})
 	for k := range r.points {
 		i := r.points[(at+k)%len(r.points)].i
@@ -75,8 +73,8 @@ func (r *slowRing) next(key uint64, maxLoad int, tried []int) (i, points int) {
 	return -1, len(r.points)
 }
 
-// TestSourceHashAgreesWithTheSlowRing also holds that nobody ever has more
-// connections than max_load lets it.
+// TestSourceHashAgreesWithTheSlowRing also holds that no member ever has more connections than
+// max_load lets it.
 func TestSourceHashAgreesWithTheSlowRing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(1, 5), 1, 6).Draw(rt, "weights")
@@ -84,16 +82,16 @@ func TestSourceHashAgreesWithTheSlowRing(t *testing.T) {
 		s := hashSeed("test")
 		c := newTable("source_hash", chooserOptions{HashSeed: s, MaxLoad: maxLoad}, newMembers(weights...))
 		twin := newSlowRing(c, s)
-		place := rapid.IntRange(0, len(weights)-1)
+		index := rapid.IntRange(0, len(weights)-1)
 		var open []int
 		rt.Repeat(map[string]func(*rapid.T){
 			"pick": func(rt *rapid.T) {
 				key := rapid.Uint64().Draw(rt, "key")
-				tried := rapid.SliceOfN(place, 0, 2).Draw(rt, "tried")
+				tried := rapid.SliceOfN(index, 0, 2).Draw(rt, "tried")
 				want, points := twin.next(key, maxLoad, tried)
 				i := c.next(request{key: key, tried: tried})
-				// Beyond maxWalk slots, of which one in four repeats a point,
-				// it only has to be one with room.
+				// Beyond maxWalk slots, of which one in four repeats a point, it only has to be one
+				// with room.
 				if i != want && points < maxWalk/2 {
 					rt.Fatalf("next returned %d, want %d", i, want)
 				}
@@ -115,15 +113,14 @@ func TestSourceHashAgreesWithTheSlowRing(t *testing.T) {
 				}
 			},
 			"come or go": func(rt *rapid.T) {
-				i := place.Draw(rt, "place")
+				i := index.Draw(rt, "index")
 				c.setAvailable(i, !c.available[i])
 			},
 		})
 	})
 }
 
-// TestRingHoldsThePoints compares the whole ring, and searches at each point and
-// right behind it.
+// TestRingHoldsThePoints compares the whole ring, and searches at each point and right behind it.
 func TestRingHoldsThePoints(t *testing.T) {
 	for _, weights := range [][]int{{1}, {3, 1}, {1, 2, 3, 10, 34, 50, 1}} {
 		s := hashSeed("test")
@@ -134,10 +131,10 @@ func TestRingHoldsThePoints(t *testing.T) {
 			t.Fatalf("weights %v have %d points, want %d", weights, len(ring), len(twin.points))
 		}
 		for k, p := range twin.points {
-			if ring[k]>>rankBits != p.place {
-				t.Fatalf("point %d is at %#x, want %#x", k, ring[k]>>rankBits, p.place)
+			if ring[k]>>rankBits != p.position {
+				t.Fatalf("point %d is at %#x, want %#x", k, ring[k]>>rankBits, p.position)
 			}
-			for _, key := range []uint64{p.place<<rankBits | rankMask, (p.place + 1) << rankBits} {
+			for _, key := range []uint64{p.position<<rankBits | rankMask, (p.position + 1) << rankBits} {
 				want, _ := twin.next(key, 0, nil)
 				if got := c.next(request{key: key}); got != want {
 					t.Fatalf("the key %#x goes to %d, want %d", key, got, want)
@@ -147,8 +144,8 @@ func TestRingHoldsThePoints(t *testing.T) {
 	}
 }
 
-// TestWalkIsBounded holds that a key goes down the tree when there is nobody in
-// the next part of the ring.
+// TestWalkIsBounded holds that a key goes down the tree when no member is available in the next
+// part of the ring.
 func TestWalkIsBounded(t *testing.T) {
 	const n = 300
 	s := hashSeed("test")
@@ -161,7 +158,7 @@ func TestWalkIsBounded(t *testing.T) {
 	for _, key := range keys(1000) {
 		want, points := twin.next(key, 0, nil)
 		if points > maxWalk {
-			want = int(ring.ranked[ring.descend(key)].place)
+			want = int(ring.ranked[ring.descend(key)].index)
 			far++
 		} else if points > maxWalk/2 {
 			continue // some slots repeat a point
@@ -175,8 +172,8 @@ func TestWalkIsBounded(t *testing.T) {
 	}
 }
 
-// TestBoundWithFewAvailable drives the bound where hardly any search meets
-// anybody: a few of many are available, and two keys come again and again.
+// TestBoundWithFewAvailable drives the bound where hardly any search meets an available member: a
+// few of many are available, and two keys come again and again.
 func TestBoundWithFewAvailable(t *testing.T) {
 	const n, maxLoad = 3000, 101
 	s := hashSeed("test")
@@ -195,8 +192,7 @@ func TestBoundWithFewAvailable(t *testing.T) {
 	}
 }
 
-// TestBoundIsExact compares the products where they pass 64 bits, and where one
-// connection decides.
+// TestBoundIsExact compares the products where they pass 64 bits, and where one connection decides.
 func TestBoundIsExact(t *testing.T) {
 	c := newTable("source_hash", chooserOptions{MaxLoad: 1000}, newMembers(MaxWeight, MaxWeight)).chooser.(*boundedSourceHash)
 	for _, x := range []struct {
@@ -228,8 +224,8 @@ func renamed(from int, weights ...int) []Member {
 	return members
 }
 
-// moved returns the part of the keys that go elsewhere in after than in before,
-// though neither is the member named by itself.
+// moved returns the part of the keys that go elsewhere in after than in before, though neither is
+// the member named by itself.
 func moved(before, after *table, one string, keys []uint64) (own, others float64) {
 	for _, key := range keys {
 		a := before.backends[before.next(request{key: key})].Address
@@ -244,10 +240,9 @@ func moved(before, after *table, one string, keys []uint64) (own, others float64
 	return own / float64(len(keys)), others / float64(len(keys))
 }
 
-// TestRingOfANewConfiguration adds a member, or takes it away, which is the
-// same seen from the other side. Of one weight, only keys of that member move.
-// If its weight is another than the average, the others have more or fewer
-// points than before: as many as the average has changed.
+// TestRingOfANewConfiguration adds a member, or takes it away, which is the same seen from the
+// other side. Of one weight, only keys of that member move. If its weight is another than the
+// average, the others have more or fewer points than before: as many as the average has changed.
 func TestRingOfANewConfiguration(t *testing.T) {
 	keys := keys(20_000)
 	for _, c := range []struct {

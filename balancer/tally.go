@@ -2,16 +2,16 @@ package balancer
 
 import "math/bits"
 
-// tally holds a number for each member in a Fenwick tree (Fenwick, "A new data
-// structure for cumulative frequency tables", 1994): the weights of those
-// available, to draw from, or their connections. It changes a number and finds
-// the member at a point of the sum in O(log n). An alias table would draw in
-// constant time, but be built anew whenever a member comes or goes.
+// tally holds a number for each member in a Fenwick tree (Fenwick, "A new data structure for
+// cumulative frequency tables", 1994): the weights of the available members, to draw from, or their
+// connections. Changing a number takes O(log n), as does finding the member at a point of the sum.
+// An alias table would draw in constant time, but would have to be rebuilt whenever a member comes
+// or goes.
 type tally struct {
 	of    []uint32
 	sums  []uint64 // [k] is the sum of the numbers of k-lowbit(k) to k-1
 	total uint64
-	held  []held // those that hold has taken out
+	held  []held // the numbers that hold has taken out
 }
 
 type held struct {
@@ -33,18 +33,18 @@ func (t *tally) set(i int, of uint32) {
 	}
 }
 
-// root is the first step of a way down the tree. From k, at first 0, the element
-// k+step is the sum of the left half of the numbers of k to k+2*step-1.
+// root is the first step on the way down the tree. From k, at first 0, the element k+step is the
+// sum of the left half of the numbers of k to k+2*step-1.
 func (t *tally) root() int { return 1 << bits.Len(uint(len(t.of))) >> 1 }
 
-// at returns whose number lies at x, which is less than the total, when the
-// numbers stand in a row, and the sum of those before it.
+// at returns the member whose number is at x, which is less than the total, when all numbers are
+// put in a row, and the sum of the numbers before it.
 func (t *tally) at(x uint64) (i int, before uint64) {
 	rest := x
 	for step := t.root(); step > 0; step >>= 1 {
 		if k := i + step; k < len(t.sums) {
-			// Branches that chance decides would be mispredicted at every
-			// other level, which costs more than all the rest.
+			// Random branches would be mispredicted at every second level, which costs more than
+			// all the rest.
 			sum := t.sums[k]
 			right := ^(uint64(int64(rest-sum) >> 63)) // all ones if sum <= rest; both are below 2^63
 			i += step & int(right)

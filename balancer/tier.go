@@ -7,8 +7,8 @@ import (
 	"l4proxy/internal/iheap"
 )
 
-// tier is the members of a pool that have one priority and one distance. Within
-// it, they are known by their indexes.
+// tier is the members of a pool that have one priority and one distance. Within it, they are known
+// by their indexes.
 type tier struct {
 	priority  uint8
 	far       bool
@@ -54,8 +54,7 @@ func newTiers(order []*member, unit uint32, build func(*members) chooser) []*tie
 	return tiers
 }
 
-// setAvailable puts i among those that the policy chooses from, or takes it
-// out.
+// setAvailable puts i among those that the policy chooses from, or takes it out.
 func (t *tier) setAvailable(i int, available bool) {
 	if t.available[i] == available {
 		return
@@ -116,8 +115,8 @@ func (t *tier) recount(i int) {
 	}
 }
 
-// reschedule puts m, which was tried or has just failed, where the time of its
-// next probe says, and last among those waiting.
+// reschedule puts m, which was tried or has just failed, where the time of its next probe says, and
+// last among those waiting.
 func (p *Balancer) reschedule(m *member) {
 	p.turns++
 	m.turn = p.turns
@@ -129,8 +128,8 @@ func (p *Balancer) reschedule(m *member) {
 	}
 }
 
-// probe returns the index of a backend whose backoff has run out, for one
-// connection to try; -1 if there is none.
+// probe returns the index of a backend whose backoff has run out, for one connection to try; -1 if
+// there is none.
 func (p *Balancer) probe(t *tier, now int64) int {
 	i := t.due.Min()
 	if i < 0 || !t.records[i].Probe(now) {
@@ -140,10 +139,9 @@ func (p *Balancer) probe(t *tier, now int64) int {
 	return i
 }
 
-// lastResort returns the index of the backend that was not tried for longest,
-// whether its backoff has run out or not: when no other is left, a refusal costs
-// the client nothing. Taking turns finds the first one that is back, also when
-// there are more of them than a client has attempts.
+// lastResort returns the index of the backend that was not tried for longest, whether its backoff
+// has run out or not: when no other is left, a refusal costs the client nothing. Taking turns finds
+// the first one that is back, also when there are more of them than a client has attempts.
 func (p *Balancer) lastResort(t *tier, now int64, tried []int) int {
 	i := t.waiting.MinExcept(tried)
 	if i < 0 {
@@ -154,9 +152,8 @@ func (p *Balancer) lastResort(t *tier, now int64, tried []int) int {
 	return i
 }
 
-// probeEnded ends the probe of m if its connection is known to have ended. A
-// connection that ends beside others may be any of them: then the probe ends
-// with its result or with its lease.
+// probeEnded ends the probe of m if its connection is known to have ended. A connection that ends
+// beside others may be any of them: then the probe ends with its result or with its lease.
 func (p *Balancer) probeEnded(m *member) {
 	if m.Active() == 0 && m.EndProbe() && m.tier.due.Has(m.index) {
 		m.tier.due.Set(m.index, uint64(m.BackoffUntil()), m.turn)

@@ -6,8 +6,8 @@ import (
 	"l4proxy/backend"
 )
 
-// tiers makes backends of these priorities; a negative one is far, of the
-// priority that is its absolute value less one.
+// tiers makes backends of these priorities; a negative one is far, of the priority that is its
+// absolute value less one.
 func tiered(t *testing.T, o Options, priorities ...int) (tested, []*backend.Backend) {
 	t.Helper()
 	members := newMembers(equal(len(priorities))...)
@@ -47,7 +47,7 @@ func among(t *testing.T, what string, p tested, now int64, want ...int) {
 	}
 }
 
-func TestBackupsServeWhenNobodyElseCan(t *testing.T) {
+func TestBackupsServeWhenNoOtherCan(t *testing.T) {
 	p, backends := tiered(t, Options{Policy: "least_conn"}, 10, 0, 0, 1)
 	among(t, "all well", p, 0, 1, 2)
 	p.SetHealth(backends[1], backend.HealthDown, 0)
@@ -71,8 +71,8 @@ func TestNearBeforeFar(t *testing.T) {
 	among(t, "all of the first priority are down", p, 0, 4)
 }
 
-// TestBackupIsProbedOnlyWhenItServes holds that no client is sent to a backup
-// to find out whether that is back.
+// TestBackupIsProbedOnlyWhenItServes holds that no client is sent to a backup to find out whether
+// that is back.
 func TestBackupIsProbedOnlyWhenItServes(t *testing.T) {
 	p, backends := tiered(t, Options{Policy: "least_conn"}, 0, 1)
 	failFirst(t, p, backends, 1, 0)
@@ -81,7 +81,7 @@ func TestBackupIsProbedOnlyWhenItServes(t *testing.T) {
 	among(t, "the backup serves", p, 10*second, 1)
 }
 
-// TestFullBackends holds who serves when the first ones are full.
+// TestFullBackends holds which backends serve when the first ones are full.
 func TestFullBackends(t *testing.T) {
 	for _, test := range []struct {
 		name       string
@@ -135,7 +135,7 @@ func TestMaxConnectionsIsNeverExceeded(t *testing.T) {
 			p.Done(open[0])
 			b := p.Pick(0, nil)
 			if b != open[0] {
-				t.Fatalf("picked %v, want the only one with a place", b)
+				t.Fatalf("picked %v, want the only one that is not full", b)
 			}
 			open = append(open[1:], b)
 		}

@@ -5,15 +5,13 @@ import (
 	"time"
 )
 
-// Clients that wait for an answer accuse their backend only as long as it does
-// not answer others. A policy that looks at the connections sends no others: the
-// clients that wait make the backend the busiest. So before such a backend is
-// ejected, it gets a trial: the next client goes there. If that client is
-// answered, the accusation is void. If it has to wait too, the backend is
-// ejected.
+// Clients that wait for an answer accuse their backend only as long as it does not answer others. A
+// policy that looks at the connections sends no others: the clients that wait make the backend the
+// busiest. So before such a backend is ejected, it gets a trial: the next client goes there. If
+// that client is answered, the accusation is void. If it has to wait too, the backend is ejected.
 
-// trial is the time of a backend between the last failure that was needed to
-// eject it and its ejection.
+// trial is the time of a backend between the last failure that was needed to eject it and its
+// ejection.
 type trial struct {
 	on    bool
 	since int64         // a client that asked later decides
@@ -21,9 +19,8 @@ type trial struct {
 	every time.Duration // between two clients
 }
 
-// tryOut reports whether m gets a trial, rather than an ejection, because of a
-// client that has waited since asked. A backend that is full gets no more clients
-// and so no trial.
+// tryOut reports whether m gets a trial, rather than an ejection, because of a client that has
+// waited since asked. A backend that is full gets no more clients and so no trial.
 func (p *Balancer) tryOut(m *member, asked, now int64, once time.Duration) bool {
 	switch {
 	case m.full():
@@ -38,8 +35,8 @@ func (p *Balancer) tryOut(m *member, asked, now int64, once time.Duration) bool 
 	return asked < m.trial.since
 }
 
-// trialOf picks a backend of t that is on trial, if it is time to send it a
-// client. It returns its index in the tier, -1 for none.
+// trialOf picks a backend of t that is on trial, if it is time to send it a client. It returns its
+// index in the tier, -1 for none.
 func (p *Balancer) trialOf(t *tier, now int64) (index int) {
 	index = -1
 	p.onTrial = slices.DeleteFunc(p.onTrial, func(m *member) bool {

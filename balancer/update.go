@@ -61,32 +61,31 @@ func New(members []Member, o Options) (*Balancer, error) {
 	return p, nil
 }
 
-// Update gives a live Balancer other members, other options or both. On an error,
-// everything stays as it is.
+// Update gives a live Balancer other members, other options or both. On an error, everything stays
+// as it is.
 //
-// Members that stay keep what is known of them: connections, health, backoff and
-// probe, ejection, trial, slow start, and their turn, as far as the policy stays.
-// Another weight, limit, priority or zone counts from now on. A lower limit ends no
-// connections; the backend gets none until it has fewer.
+// Members that stay keep what is known of them: connections, health, backoff and probe, ejection,
+// trial, slow start, and their turn, as far as the policy stays. Another weight, limit, priority or
+// zone counts from now on. A lower limit ends no connections; the backend gets none until it has
+// fewer.
 //
-// New members start slowly if the pool has a slow start and any old member stays.
-// Like a backend that is back, they would otherwise get all clients at once under
-// least_conn. When the whole pool is new, there is no other backend to relieve
-// them.
+// New members start slowly if the pool has a slow start and any old member stays. Like a backend
+// that is back, they would otherwise get all clients at once under least_conn. When the whole pool
+// is new, there is no other backend to relieve them.
 //
-// The backoff, ejection and trial of members that leave are dropped. Their
-// connections are counted on them until Done, as before.
+// The backoff, ejection and trial of members that leave are dropped. Their connections are counted
+// on them until Done, as before.
 //
-// Clients in the queue keep their positions, also in a queue that is now too short
-// for them, and those that can be served are. An ejection that is under way ends
-// when it would have, or now if o.Outlier is nil.
+// Clients in the queue keep their positions, also in a queue that is now too short for them, and
+// those that can be served are. An ejection that is under way ends when it would have, or now if
+// o.Outlier is nil.
 //
-// A hash policy moves only the keys that New would place elsewhere for the new
-// members: those of the members that came, left or changed their weights, and a
-// few others (see source_hash and maglev).
+// A hash policy moves only the keys that New would place elsewhere for the new members: those of
+// the members that came, left or changed their weights, and a few others (see source_hash and
+// maglev).
 //
-// It takes O(n log n), and the lock for less than a microsecond per member: the
-// tables of the hash policies are built without it.
+// It takes O(n log n), and the lock for less than a microsecond per member: the tables of the hash
+// policies are built without it.
 func (p *Balancer) Update(members []Member, o Options, now int64) error {
 	next, err := newLayout(members, o)
 	if err != nil {
@@ -151,7 +150,7 @@ func (p *Balancer) dropOutliers(now int64) {
 	}
 	for _, m := range p.ejected {
 		p.startSlowly(m, now)
-		p.tell(Event{Kind: Returned, Backend: m.Backend, Now: now})
+		p.report(Event{Kind: Returned, Backend: m.Backend, Now: now})
 	}
 	p.ejected, p.onTrial = nil, nil
 	for _, m := range p.order {

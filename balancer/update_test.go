@@ -43,7 +43,8 @@ func TestUpdateRefuses(t *testing.T) {
 	}
 }
 
-// TestTurnsSurviveAnUpdate has an Update before each pick, in turns with another member before all others and without it.
+// TestTurnsSurviveAnUpdate has an Update before each pick, in turns with another member before all
+// others and without it.
 func TestTurnsSurviveAnUpdate(t *testing.T) {
 	for _, test := range []struct {
 		policy  string
@@ -88,7 +89,8 @@ func TestTurnsSurviveAnUpdate(t *testing.T) {
 	}
 }
 
-// TestUpdateMovesOnlyItsOwnKeys has members of one weight come and go, under policies that hash the client.
+// TestUpdateMovesOnlyItsOwnKeys has members of one weight come and go, under policies that hash the
+// client.
 func TestUpdateMovesOnlyItsOwnKeys(t *testing.T) {
 	eachHashPolicy(t, func(t *testing.T, name string) {
 		const n, clients = 20, 5000
@@ -130,7 +132,8 @@ func TestUpdateMovesOnlyItsOwnKeys(t *testing.T) {
 	})
 }
 
-// TestNewMembersStartSlowly holds when they do: beside others that have their connections, and not alone.
+// TestNewMembersStartSlowly holds when they do: beside others that have their connections, and not
+// alone.
 func TestNewMembersStartSlowly(t *testing.T) {
 	members := newMembers(1, 1, 1, 1)
 	p, _ := newPolicyWith(t, Options{Policy: "round_robin", SlowStart: 10 * time.Second}, members[:2])
@@ -322,8 +325,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestUpdateAcrossLoops updates a pool while loops pick, wait and end: no limit is exceeded, no client is lost, and in
-// the end nothing is counted.
+// TestUpdateAcrossLoops updates a pool while loops pick, wait and end: no limit is exceeded, no
+// client is lost, and in the end nothing is counted.
 func TestUpdateAcrossLoops(t *testing.T) {
 	eachPolicy(t, func(t *testing.T, name string) {
 		const loops, each, most = 4, 300, 2

@@ -21,7 +21,8 @@ type simClient struct {
 	gone      bool
 }
 
-// simDial is an attempt, and the connection that may come of it. It is counted on its backend until it is over.
+// simDial is an attempt, and the connection that may come of it. It is counted on its backend until
+// it is over.
 type simDial struct {
 	client    *simClient
 	backend   *backend.Backend
@@ -33,13 +34,13 @@ type simDial struct {
 	over      bool
 }
 
-// simTicket is a client's place in the queue.
+// simTicket is a client's position in the queue.
 type simTicket struct {
 	s      *simulation
 	client *simClient
 	again  bool // the client has had its turn before
-	// pausing: a backend that this client has tried may be free, if its dial failed without a verdict. The next tick, at
-	// the latest, tries it again.
+	// pausing: a backend that this client has tried may be free, if its dial failed without a
+	// verdict. The next tick, at the latest, tries it again.
 	pausing bool
 }
 
@@ -59,7 +60,7 @@ func (s *simulation) anyClient() netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, byte(s.rand.UintN(4)), byte(s.rand.UintN(256))})
 }
 
-// ask asks the balancer, and tells the twin.
+// ask asks the balancer, and the twin follows.
 func (s *simulation) ask(c *simClient, r *simRequest, k *simTicket) (*simDial, balancer.Verdict) {
 	request := balancer.Request{
 		Now: s.loop.now, Client: c.addr, Tried: r.tried, OnlyAvailable: r.onlyAvailable, WaitForAny: r.any, Again: r.again,
@@ -116,17 +117,17 @@ func (s *simulation) pick(c *simClient, r simRequest) {
 		s.happened("found the queue full")
 		s.gone(c)
 	case balancer.NoBackend:
-		s.happened("found nobody")
+		s.happened("found no backend")
 		s.gone(c)
 	}
 }
 
-// Granted implements [balancer.Waiter]. It is called while the balancer tells what it has done, so the client is told
-// later.
+// Granted implements [balancer.Waiter]. It is called while the balancer delivers what it has done,
+// so the client acts on it later.
 func (k *simTicket) Granted(b *backend.Backend) {
 	s := k.s
 	if len(s.twin.queue) == 0 || s.twin.queue[0] != k {
-		s.violated(ruleQueue, "%s was given to client %s, who is not the first to wait: %s", b.Address, k.client.addr, s)
+		s.violated(ruleQueue, "%s was given to client %s, which is not the first to wait: %s", b.Address, k.client.addr, s)
 	}
 	s.judgePick(&simRequest{waits: true, again: k.again, granted: true}, s.twin.of(b))
 	s.happened("granted")
@@ -137,7 +138,7 @@ func (k *simTicket) Granted(b *backend.Backend) {
 	}
 	s.loop.after(s.between(0, 10*time.Millisecond), func() {
 		if k.client.ticket != k {
-			s.happened("granted to one who had left")
+			s.happened("granted to a client that had left")
 			s.done(d)
 			return
 		}
@@ -172,8 +173,8 @@ func (s *simulation) gone(c *simClient) {
 	s.clients--
 }
 
-// dialFailed goes on to the next backend. When all attempts have failed, there is something to wait for if it was the
-// backend's fault.
+// dialFailed continues with the next backend. When all attempts have failed, there is something to
+// wait for if it was the backend's fault.
 func (s *simulation) dialFailed(c *simClient, d *simDial, fault bool) {
 	s.done(d)
 	c.dial = nil
@@ -184,7 +185,7 @@ func (s *simulation) dialFailed(c *simClient, d *simDial, fault bool) {
 	case s.waitForAny && fault:
 		s.pick(c, simRequest{onlyAvailable: true})
 	default:
-		s.happened("tried all in vain")
+		s.happened("failed on all")
 		s.gone(c)
 	}
 }

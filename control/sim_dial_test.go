@@ -52,7 +52,8 @@ func (s *simulation) dialBeside(c *simClient) {
 	s.startDial(d)
 }
 
-// withdraw gives up a dial that is not needed any more. A moment later that has happened, unless it was answered first.
+// withdraw gives up a dial that is not needed any more. A moment later that has happened, unless it
+// was answered first.
 func (s *simulation) withdraw(d *simDial) {
 	if d == nil {
 		return
@@ -93,7 +94,7 @@ func (s *simulation) startDial(d *simDial) {
 
 func (s *simulation) dialAnswered(d *simDial) {
 	c := d.client
-	if d == c.rival { // who is that much slower is left aside, as if it had timed out
+	if d == c.rival { // the slower one goes into backoff, as if its dial had timed out
 		s.happened("hedged well")
 		s.tooSlow(c.dial)
 		s.withdraw(c.dial)
@@ -111,11 +112,12 @@ func (s *simulation) dialRefused(d *simDial) {
 	s.nextDial(d, true)
 }
 
-// dialImpossible is a dial that lacks something on this machine, which says nothing about the backend.
+// dialImpossible is a dial that lacks something on this machine, which says nothing about the
+// backend.
 func (s *simulation) dialImpossible(d *simDial) { s.nextDial(d, false) }
 
-// nextDial goes on after a dial that has come to nothing, by the backend's fault or not, unless there is another beside
-// it.
+// nextDial continues after a dial that has come to nothing, by the backend's fault or not, unless
+// there is another beside it.
 func (s *simulation) nextDial(d *simDial, fault bool) {
 	c := d.client
 	switch {
@@ -241,7 +243,7 @@ func (s *simulation) failed(d *simDial) {
 	s.balancer.Failed(d.backend, d.began, s.loop.now)
 }
 
-// tooSlow is told of a dial that another one has overtaken.
+// tooSlow reports a dial that another one has overtaken.
 func (s *simulation) tooSlow(d *simDial) {
 	s.twin.backOff(s.twin.of(d.backend), d.began, s.loop.now)
 	s.balancer.TooSlow(d.backend, d.began, s.loop.now)

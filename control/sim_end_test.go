@@ -9,11 +9,12 @@ import (
 	"l4proxy/balancer"
 )
 
-// simPatience is how long it may take after all faults are mended until everything is as at the start: the last clients
-// go, a backend is left aside for no more than half a minute, and the longest ejection and the slow start end.
+// simPatience is how long it may take after all faults are mended until everything is as at the
+// start: the last clients go, a backend is in backoff for no more than half a minute, and the
+// longest ejection and the slow start end.
 const simPatience = 2 * time.Minute
 
-// run goes on until everything is as it was, and everybody has left.
+// run continues until everything is as it was, and all clients have left.
 func (s *simulation) run() {
 	for !s.mended || !s.settled() {
 		if s.mended && s.loop.now > s.start+int64(s.trouble+simPatience) {
@@ -41,15 +42,15 @@ func (s *simulation) step() {
 	s.check()
 }
 
-// settled reports whether everything is as at the start, as far as the twin knows. A backup that was left aside may be
-// so until it is needed, but no longer.
+// settled reports whether everything is as at the start, as far as the twin knows. A backup in
+// backoff may stay so until it is needed, but no longer.
 func (s *simulation) settled() bool {
 	if s.loop.now < s.start+int64(s.trouble+s.connectTimeout+time.Second) {
 		return false // dials and silent connections of before are still to end
 	}
 	for _, b := range s.twin.backends {
-		aside := b.failures > 0 && (b.tier == 0 || b.until > s.loop.now || b.probing)
-		if aside || b.ejectedUntil != 0 || b.rising || s.checked && b.health != backend.HealthUp {
+		backoff := b.failures > 0 && (b.tier == 0 || b.until > s.loop.now || b.probing)
+		if backoff || b.ejectedUntil != 0 || b.rising || s.checked && b.health != backend.HealthUp {
 			return false
 		}
 	}
@@ -89,7 +90,8 @@ func (s *simulation) checkShares() {
 	}
 }
 
-// checkSpread holds that each backend of the first tier gets its share of the clients again, and the others nobody.
+// checkSpread holds that each backend of the first tier gets its share of the clients again, and
+// the others get none.
 func (s *simulation) checkSpread() {
 	s.checkShares()
 	tolerance, exact := map[string]int{"least_conn": 0, "round_robin": 2}[s.options.Policy]

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// simLoop is time in a simulation: it goes from event to event, and those of one moment happen in the order in which
-// they were asked for.
+// simLoop is time in a simulation: it goes from event to event, and those of one moment happen in
+// the order in which they were asked for.
 type simLoop struct {
 	now    int64
 	asked  uint64
@@ -27,7 +27,7 @@ func (l *simLoop) at(at int64, do func()) {
 
 func (l *simLoop) after(d time.Duration, do func()) { l.at(l.now+int64(d), do) }
 
-// step goes on to the next event, of which there must be one.
+// step moves to the next event, of which there must be one.
 func (l *simLoop) step() {
 	e := heap.Pop(&l.events).(*simEvent)
 	l.now = e.at

@@ -13,20 +13,20 @@ import (
 type simRule string
 
 const (
-	ruleCount   simRule = "1: each connection and each attempt is counted, up to max_connections"
-	ruleTried   simRule = "2: no client gets a backend that it has tried"
-	ruleDown    simRule = "3: a backend that is down gets nobody unless the pool panics, and it panics at its threshold"
-	ruleEjected simRule = "4: ejected are no more than max_ejected, for their time, and only the last resort until then"
-	ruleChecked simRule = "5: health follows from the results of the checks, in time"
-	ruleQueue   simRule = "6: who waits is served in order, and nobody waits who could be served"
-	ruleServed  simRule = "7: a client is turned away only when all backends that it has not tried are down or full"
-	ruleTier    simRule = "8: a backend serves only when none of an earlier tier can"
-	ruleAside   simRule = "9: a backend that is left aside is probed by one connection at a time"
-	ruleEnd     simRule = "10: when all faults are mended, everything is as at the start"
-	ruleSlow    simRule = "11: weights grow from a tenth to the whole in the time of a slow start"
-	ruleTold    simRule = "12: what happens to a backend is told, once"
-	ruleUpdate  simRule = "14: a live pool takes any members and options, and nothing is lost by that"
-	ruleBound   simRule = "13: source_hash gives no backend more than max_load of its share"
+	ruleCount    simRule = "1: each connection and each attempt is counted, up to max_connections"
+	ruleTried    simRule = "2: no client gets a backend that it has tried"
+	ruleDown     simRule = "3: a backend that is down gets no clients unless the pool panics, and it panics at its threshold"
+	ruleEjected  simRule = "4: ejected are no more than max_ejected, for their time, and only the last resort until then"
+	ruleChecked  simRule = "5: health follows from the results of the checks, in time"
+	ruleQueue    simRule = "6: waiting clients are served in order, and none waits that could be served"
+	ruleServed   simRule = "7: a client is turned away only when all backends that it has not tried are down or full"
+	ruleTier     simRule = "8: a backend serves only when none of an earlier tier can"
+	ruleBackoff  simRule = "9: a backend in backoff is probed by one connection at a time"
+	ruleEnd      simRule = "10: when all faults are mended, everything is as at the start"
+	ruleSlow     simRule = "11: weights grow from a tenth to the whole in the time of a slow start"
+	ruleReported simRule = "12: what happens to a backend is reported, once"
+	ruleUpdate   simRule = "14: a live pool takes any members and options, and nothing is lost by that"
+	ruleBound    simRule = "13: source_hash gives no backend more than max_load of its share"
 )
 
 // simViolation is a rule that did not hold.
@@ -47,9 +47,9 @@ type simState int
 
 const (
 	simFree simState = iota // it may serve
-	simDue                  // left aside, and its next probe is due
-	simLast                 // left aside or ejected: it may serve when nobody else is left
-	simFull                 // it might serve, were there a place
+	simDue                  // in backoff, and its next probe is due
+	simLast                 // in backoff or ejected: it may serve when no other is left
+	simFull                 // it might serve if it had fewer connections
 	simOut                  // it may not serve
 )
 
@@ -78,18 +78,19 @@ func (t *twin) state(b *twinBackend, now int64) simState {
 type simRequest struct {
 	tried         []*backend.Backend
 	onlyAvailable bool
-	waits         bool         // for a place
-	any           bool         // also when nobody can serve
+	waits         bool         // while all are full
+	any           bool         // also when no backend can serve
 	again         bool         // it has had its turn before
 	granted       bool         // this is its turn
 	beside        *twinBackend // that is being dialled for the same client; nil for a first dial
 }
 
-// probes reports whether the client may be the probe of one that is left aside.
+// probes reports whether the client may be the probe of one in backoff.
 func (r *simRequest) probes() bool { return len(r.tried) == 0 && !r.onlyAvailable }
 
-// offer returns the first tier in which somebody may serve the client who is not the last resort; -1 when nobody may.
-// Who waits for a place does not go on to the backups, but who would find the queue full does.
+// offer returns the first tier in which a backend may serve the client without being the last
+// resort; -1 if none may. A client that waits does not continue to the backups; a client that would
+// find the queue full does.
 func (t *twin) offer(r *simRequest, now int64) int {
 	waits := r.waits && (r.granted || r.again || len(t.queue) < t.options.Queue)
 	full := false
@@ -136,14 +137,14 @@ func (s *simulation) judge(r *simRequest, b *backend.Backend, verdict balancer.V
 		s.judgePick(r, t.of(b))
 		return
 	}
-	somebodyFull := t.any(nil, now, simFull)
-	behind := r.waits && len(t.queue) > 0 // nobody overtakes who waits
-	mayWait := r.waits && (r.any || somebodyFull) || behind
+	anyFull := t.any(nil, now, simFull)
+	behind := r.waits && len(t.queue) > 0 // no client overtakes those that wait
+	mayWait := r.waits && (r.any || anyFull) || behind
 	switch {
 	case verdict == balancer.NoBackend && r.onlyAvailable && t.offer(r, now) >= 0,
 		verdict == balancer.NoBackend && !r.onlyAvailable && t.any(r.tried, now, simFree, simDue, simLast):
-		s.violated(ruleServed, "nobody for a client that has tried %d: %s", len(r.tried), s)
-	case t.offer(r, now) >= 0, !r.onlyAvailable && !somebodyFull && !behind && t.any(r.tried, now, simDue, simLast):
+		s.violated(ruleServed, "no backend for a client that has tried %d: %s", len(r.tried), s)
+	case t.offer(r, now) >= 0, !r.onlyAvailable && !anyFull && !behind && t.any(r.tried, now, simDue, simLast):
 		s.violated(ruleQueue, "verdict %d for a client that could be served: %s", verdict, s)
 	case mayWait != (verdict != balancer.NoBackend):
 		s.violated(ruleQueue, "verdict %d for a client, that it may wait is %t: %s", verdict, mayWait, s)
@@ -152,7 +153,7 @@ func (s *simulation) judge(r *simRequest, b *backend.Backend, verdict balancer.V
 	}
 }
 
-// judgePick looks at whom a client has got.
+// judgePick looks at the backend that a client has got.
 func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 	t, now := s.twin, s.loop.now
 	offered, state := t.offer(r, now), t.state(b, now)
@@ -168,11 +169,11 @@ func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 	case b.ejectedUntil != 0 && state == simLast && !lastResort:
 		s.violated(ruleEjected, "%s was picked and is ejected, and others can serve: %s", b.real.Address, s)
 	case state == simLast && !lastResort, state == simDue && !r.probes() && !lastResort:
-		s.violated(ruleAside, "%s was picked and is left aside, and others can serve: %s", b.real.Address, s)
+		s.violated(ruleBackoff, "%s was picked and is in backoff, and others can serve: %s", b.real.Address, s)
 	case offered >= 0 && offered < b.tier, offered < 0 && state == simFree:
 		s.violated(ruleTier, "%s was picked of a tier that does not serve: %s", b.real.Address, s)
 	case state == simDue && b.probe != nil && !lastResort && b.probe.began+int64(backend.ProbeLease) > now:
-		s.violated(ruleAside, "%s is probed by two: %s", b.real.Address, s)
+		s.violated(ruleBackoff, "%s is probed by two: %s", b.real.Address, s)
 	case state == simFree && s.options.MaxLoad > 0 && !b.onTrial && !t.hasRoom(r, b, now):
 		s.violated(ruleBound, "%s was picked over its bound: %s", b.real.Address, s)
 	}
@@ -188,7 +189,8 @@ func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 	}
 }
 
-// hasRoom reports whether one more connection is within the bound of the load, among those of its tier who are free.
+// hasRoom reports whether one more connection is within the bound of the load, among the free ones
+// of its tier.
 func (t *twin) hasRoom(r *simRequest, b *twinBackend, now int64) bool {
 	weights, connections := 0.0, 1
 	for _, other := range t.tiers[b.tier] {
@@ -210,15 +212,15 @@ func (s *simulation) check() {
 		case real.Health() != b.health:
 			s.violated(ruleChecked, "%s is %s: %s", real.Address, real.Health(), s)
 		case real.Failures() != b.failures, real.BackoffUntil() != b.until, real.Probing() != b.probing:
-			s.violated(ruleAside, "%s has %d failures, until %s, probing %t: %s", real.Address,
+			s.violated(ruleBackoff, "%s has %d failures, until %s, probing %t: %s", real.Address,
 				real.Failures(), s.time(real.BackoffUntil()), real.Probing(), s)
 		case real.EjectedUntil() != b.ejectedUntil, real.Suspect() != (b.suspicion != 0):
 			s.violated(ruleEjected, "%s is ejected until %s, suspect %t: %s", real.Address,
 				s.time(real.EjectedUntil()), real.Suspect(), s)
 		case b.ejectedUntil != 0 && now > b.ejectedUntil+int64(tickEvery):
 			s.violated(ruleEjected, "the ejection of %s has not ended in time: %s", real.Address, s)
-		case b.toldBackoff != (b.failures > 0), b.toldEjected != (b.ejectedUntil != 0):
-			s.violated(ruleTold, "of %s was told: backoff %t, ejected %t: %s", real.Address, b.toldBackoff, b.toldEjected, s)
+		case b.reportedBackoff != (b.failures > 0), b.reportedEjected != (b.ejectedUntil != 0):
+			s.violated(ruleReported, "of %s was reported: backoff %t, ejected %t: %s", real.Address, b.reportedBackoff, b.reportedEjected, s)
 		}
 	}
 	for _, b := range t.all {
@@ -243,7 +245,8 @@ func (s *simulation) check() {
 	s.checkIdle()
 }
 
-// checkIdle holds that the first in the queue is served no later than at the next tick, be it as the probe.
+// checkIdle holds that the first in the queue is served no later than at the next tick, be it as
+// the probe.
 func (s *simulation) checkIdle() {
 	now := s.loop.now
 	switch {

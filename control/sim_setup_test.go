@@ -18,14 +18,14 @@ type simSetup struct {
 	connectTimeout time.Duration
 	hedge          time.Duration // 0: off
 	queueTimeout   time.Duration // 0: no queue
-	waitForAny     bool          // clients wait also when nobody can serve
+	waitForAny     bool          // clients wait also when no backend can serve
 
 	checked   bool
 	checks    health.Options
 	expects   bool // the checks ask for an answer; else to be accepted is enough
 	endOnDown bool // the connections of a backend end when it is down
 
-	trouble  time.Duration // for how long backends fail
+	trouble  time.Duration // how long backends fail
 	everyDay time.Duration // between two changes of one backend, on average
 	arrivals time.Duration // between two clients, on average
 	stay     time.Duration // of a client, on average
@@ -142,7 +142,8 @@ func (s *simulation) between(from, to time.Duration) time.Duration {
 	return from + time.Duration(s.rand.Int64N(int64(to-from)+1))
 }
 
-// around draws from the exponential distribution, as independent things happen; never more than ten times the mean.
+// around draws from the exponential distribution, as independent things happen; never more than ten
+// times the mean.
 func (s *simulation) around(mean time.Duration) time.Duration {
 	return time.Duration(math.Min(s.rand.ExpFloat64(), 10) * float64(mean))
 }

@@ -13,9 +13,10 @@ var (
 // simEnough seeds let everything happen at least once.
 const simEnough = 1000
 
-// TestSimulation leads pools through all kinds of trouble: backends fail in all the ways there are, checks find out or
-// do not, clients come and go, wait and give up. Each seed is another pool. After each event, all the rules of
-// sim_rules_test.go must hold. Nothing runs beside it and no clock is read, so that a seed gives the same each time.
+// TestSimulation leads pools through all kinds of trouble: backends fail in all the ways there are,
+// checks find out or do not, clients come and go, wait and give up. Each seed is another pool.
+// After each event, all the rules of sim_rules_test.go must hold. Nothing runs beside it and no
+// clock is read, so that a seed gives the same each time.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
 		story, violation := simulate(*simSeed, make(map[string]int), true)
@@ -38,7 +39,7 @@ func TestSimulation(t *testing.T) {
 	}
 	for _, what := range simHappenings {
 		if tally[what] == 0 && count >= simEnough {
-			t.Errorf("in %d seeds, nobody %s", count, what)
+			t.Errorf("in %d seeds, this never happened: %s", count, what)
 		}
 	}
 }

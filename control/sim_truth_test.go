@@ -8,7 +8,7 @@ import (
 	"l4proxy/health"
 )
 
-// simTruth is what a backend is like, which nobody is told.
+// simTruth is what a backend is like. Only the checks and dials find out.
 type simTruth int
 
 const (
@@ -161,8 +161,8 @@ func (t *simTarget) expected(was backend.Health, o health.Options) backend.Healt
 	return is
 }
 
-// checkInTime holds that a change of a backend shows after so many intervals and the time of one check. It comes before
-// the result of another check.
+// checkInTime holds that a change of a backend shows after rise or fall intervals and the time of
+// one check. It comes before the result of another check.
 func (s *simulation) checkInTime(i int) {
 	target := s.targets[i]
 	needed, want := s.checks.Fall, backend.HealthDown

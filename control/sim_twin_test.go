@@ -10,13 +10,13 @@ import (
 	"l4proxy/balancer"
 )
 
-// twin is what a simulation expects of a balancer: it is told the same things, is slow and obvious, and looks at all
-// backends each time.
+// twin is what a simulation expects of a balancer: it gets the same reports, is slow and obvious,
+// and looks at all backends each time.
 type twin struct {
 	options  balancer.Options
 	all      []*twinBackend   // those that have left too
 	backends []*twinBackend   // those in the pool
-	tiers    [][]*twinBackend // who serves first is first
+	tiers    [][]*twinBackend // the first to serve is first
 	queue    []*simTicket
 }
 
@@ -27,10 +27,10 @@ type twinBackend struct {
 	tier   int // -1: it has left the pool
 	health backend.Health
 	active int
-	// What was reported of it.
-	toldBackoff, toldEjected bool
+	// What events have said of it.
+	reportedBackoff, reportedEjected bool
 
-	failures int   // why it is left aside; 0: it is not
+	failures int   // why it is in backoff; 0: it is not
 	until    int64 // of the next probe
 	probing  bool
 	probe    *simDial // the connection that does
@@ -117,7 +117,8 @@ func (t *twin) panics() bool {
 	return t.options.PanicThreshold > 0 && usable < all && usable*100 <= t.options.PanicThreshold*all
 }
 
-// take counts one more connection. If the backend is left aside and its time is over, that is the probe.
+// take counts one more connection. If the backend is in backoff and its time is over, that is the
+// probe.
 func (t *twin) take(b *twinBackend, d *simDial, now int64) {
 	b.active++
 	if b.failures > 0 && b.until <= now {
@@ -136,7 +137,8 @@ func (t *twin) done(b *twinBackend, d *simDial) {
 	}
 }
 
-// failed counts a failed dial, unless it is older than what is known: begun before the probe, or before the recovery.
+// failed counts a failed dial, unless it is older than what is known: begun before the probe, or
+// before the recovery.
 func (t *twin) failed(b *twinBackend, began, now int64) {
 	if b.tier < 0 {
 		return
@@ -199,7 +201,8 @@ func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
 	return true
 }
 
-// suspect notes each failed dial, and each connection that has ended silently. A client has waited since asked.
+// suspect notes each failed dial, and each connection that has ended silently. A client has waited
+// since asked.
 func (t *twin) suspect(b *twinBackend, asked, now int64, waited bool) {
 	o := t.options.Outlier
 	if o == nil || b.ejectedUntil != 0 || b.answeredSince(asked) {

@@ -8,7 +8,8 @@ import (
 	"l4proxy/balancer"
 )
 
-// nextUpdate has the pool change now and then, and connections handed over, as long as there is trouble.
+// nextUpdate has the pool change now and then, and connections handed over, as long as there is
+// trouble.
 func (s *simulation) nextUpdate() {
 	if s.updates == 0 {
 		return
@@ -26,8 +27,8 @@ func (s *simulation) nextUpdate() {
 	})
 }
 
-// newMembers draws which servers are in the pool from now on, with what is configured for them. A server may come back
-// as the backend that it was, or as another one with the same address.
+// newMembers draws which servers are in the pool from now on, with what is configured for them. A
+// server may come back as the backend that it was, or as another one with the same address.
 func (s *simulation) newMembers() []*twinBackend {
 	fresh := drawMembers(s.rand, len(s.truth))
 	var members []*twinBackend
@@ -55,7 +56,8 @@ func (s *simulation) newMembers() []*twinBackend {
 	return members
 }
 
-// backendOf returns the backend of a server: the one in the pool, the last one that has left, or a new one.
+// backendOf returns the backend of a server: the one in the pool, the last one that has left, or a
+// new one.
 func (s *simulation) backendOf(number int) *twinBackend {
 	var last *twinBackend
 	for _, b := range s.twin.all {
@@ -97,7 +99,8 @@ func (s *simulation) newOptions() balancer.Options {
 	return o
 }
 
-// update gives the pool other members and options. What watches over the pool begins and ends the checks.
+// update gives the pool other members and options. What watches over the pool begins and ends the
+// checks.
 func (s *simulation) update(members []*twinBackend) {
 	o := s.newOptions()
 	if s.tracing {
@@ -157,7 +160,8 @@ func (s *simulation) update(members []*twinBackend) {
 	s.wantTicks()
 }
 
-// adopt takes over a connection of another process, to a backend that may be full or have left the pool.
+// adopt takes over a connection of another process, to a backend that may be full or have left the
+// pool.
 func (s *simulation) adopt() {
 	b := s.twin.all[s.rand.IntN(len(s.twin.all))]
 	if b.full() {

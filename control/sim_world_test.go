@@ -12,7 +12,8 @@ import (
 	"l4proxy/balancer"
 )
 
-// simulation is the life of one pool, in which everything that happens by chance is drawn from the seed.
+// simulation is the life of one pool, in which everything that happens by chance is drawn from the
+// seed.
 type simulation struct {
 	simSetup
 	loop     simLoop
@@ -36,8 +37,8 @@ type simulation struct {
 	lines   []string
 }
 
-// simulate runs the simulation of a seed. It returns the story, if that is wanted, and the rule that did not hold, if
-// there is one. It counts in tally what has happened.
+// simulate runs the simulation of a seed. It returns the story, if that is wanted, and the rule
+// that did not hold, if there is one. It counts in tally what has happened.
 func simulate(seed uint64, tally map[string]int, tracing bool) (story string, violation error) {
 	s := &simulation{tally: tally, tracing: tracing, rand: rand.New(rand.NewPCG(seed, 0))}
 	defer func() {
@@ -110,19 +111,19 @@ var simEventNames = map[balancer.EventKind]string{
 	balancer.Returned:  "returned",
 }
 
-// notify is told by the balancer.
+// notify is the observer of the balancer.
 func (s *simulation) notify(e balancer.Event) {
 	s.wantTicks()
 	if e.Backend == nil {
 		return
 	}
 	b := s.twin.of(e.Backend)
-	flag, to := &b.toldBackoff, e.Kind == balancer.BackedOff
+	flag, to := &b.reportedBackoff, e.Kind == balancer.BackedOff
 	if e.Kind == balancer.Ejected || e.Kind == balancer.Returned {
-		flag, to = &b.toldEjected, e.Kind == balancer.Ejected
+		flag, to = &b.reportedEjected, e.Kind == balancer.Ejected
 	}
 	if *flag == to {
-		s.violated(ruleTold, "that %s %s was told twice: %s", e.Backend.Address, simEventNames[e.Kind], s)
+		s.violated(ruleReported, "that %s %s was reported twice: %s", e.Backend.Address, simEventNames[e.Kind], s)
 	}
 	*flag = to
 	s.happened(simEventNames[e.Kind])
@@ -137,7 +138,7 @@ func (s *simulation) notify(e balancer.Event) {
 // number is which backend it is, from 0.
 func (s *simulation) number(b *backend.Backend) int { return s.twin.of(b).number }
 
-// wantTicks begins to tell the balancer the time, until it does not want to hear it any more.
+// wantTicks starts the ticks of the balancer, until it needs none any more.
 func (s *simulation) wantTicks() {
 	if !s.ticking {
 		s.ticking = true
@@ -162,8 +163,8 @@ func (s *simulation) tick() {
 var simHappenings = []string{
 	"backed off", "came back", "ejected", "returned", "went down", "came up", "panicked", "started slowly",
 	"picked as a probe", "picked as the last resort", "picked of a later tier", "picked in panic",
-	"waited", "granted", "granted to one who had left", "left the queue", "found the queue full", "found nobody",
-	"tried all in vain", "joined", "left", "left with connections", "returned to the pool", "adopted beyond its limit",
+	"waited", "granted", "granted to a client that had left", "left the queue", "found the queue full", "found no backend",
+	"failed on all", "joined", "left", "left with connections", "returned to the pool", "adopted beyond its limit",
 	"granted by an update", "emptied the pool", "changed the policy", "ended ejections by an update",
 	"silence did not count", "hedged", "hedged well", "hedged when the first failed",
 }

@@ -22,8 +22,6 @@ var listAll = flag.Bool("all", false, "list the findings in pending files too: g
 var pending = []string{
 	"docs/configuration.md",
 	"acl",
-	"backend",
-	"balancer",
 	"cmd",
 	"config",
 	"control",
