@@ -84,8 +84,9 @@ func New(members []Member, o Options) (*Balancer, error) {
 // the members that came, left or changed their weights, and a few others (see source_hash and
 // maglev).
 //
-// It takes O(n log n), and the lock for less than a microsecond per member: the tables of the hash
-// policies are built without it.
+// With 10,000 members an Update takes up to 100 ms, and holds the lock for about 2 ms of them: the
+// tables of the hash policies are built without it. Updates must not overlap. After one, Tick may
+// have something to do.
 func (p *Balancer) Update(members []Member, o Options, now int64) error {
 	next, err := newLayout(members, o)
 	if err != nil {

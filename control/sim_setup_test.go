@@ -81,6 +81,9 @@ func drawSetup(r *rand.Rand) (simSetup, []balancer.Member) {
 		s.updates = between(300*time.Millisecond, 5*time.Second)
 	}
 	s.options = s.drawOptions(r)
+	if s.options.Policy == "maglev" { // each fills tables, which takes more time than all the rest
+		s.updates *= 4
+	}
 	return s, drawMembers(r, n)
 }
 

@@ -14,9 +14,9 @@ var (
 const simEnough = 1000
 
 // TestSimulation leads pools through all kinds of trouble: backends fail in all the ways there are,
-// checks find out or do not, clients come and go, wait and give up. Each seed is another pool.
-// After each event, all the rules of sim_rules_test.go must hold. Nothing runs beside it and no
-// clock is read, so that a seed gives the same each time.
+// checks find out or do not, clients come and go, wait and give up. Half of the pools are updated
+// under way. Each seed is another pool. After each event, all the rules of sim_rules_test.go must
+// hold. Nothing runs beside it and no clock is read, so that a seed gives the same each time.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
 		story, violation := simulate(*simSeed, make(map[string]int), true)
