@@ -14,7 +14,7 @@ type roundRobin struct {
 	heap    *iheap.Heap // by the time of the next turn, then by the last pick
 	turn    []uint32    // the part of the cycle in which the next turn of each is
 	phase   []uint32    // where in their parts its turns are, of 2^32
-	now     uint64      // the virtual time of the last pick
+	now     uint64      // the virtual time: that of the latest turn
 	picks   uint64
 }
 
@@ -49,10 +49,20 @@ func (c *roundRobin) next(r request) int {
 	return c.heap.MinExcept(r.tried)
 }
 
+// picked gives i the turn after this one. Time may be ahead of i, because clients that had tried it
+// passed it. Then i does not make up for the turns that it missed: see add.
 func (c *roundRobin) picked(i int) {
-	c.now = c.heap.Key(i)
-	c.schedule(i, c.now-c.now%cycle, uint64(c.turn[i])+1)
+	key := c.heap.Key(i)
+	if before(key, c.now) {
+		c.add(i)
+		return
+	}
+	c.now = key
+	c.schedule(i, key-key%cycle, uint64(c.turn[i])+1)
 }
+
+// before compares times that wrap around.
+func before(a, b uint64) bool { return int64(a-b) < 0 }
 
 // add gives i its first turn that is not over yet. It does not catch up on those that it missed, or
 // it would get all new connections until it had.
@@ -74,11 +84,12 @@ func (c *roundRobin) succeed(old chooser, was []int) {
 	for i, k := range was {
 		switch {
 		case !c.heap.Has(i):
-		case k >= 0 && o.heap.Has(k) && o.members.weights[k] == c.members.weights[i]:
+		case k >= 0 && o.heap.Has(k) && !before(o.heap.Key(k), o.now) &&
+			o.members.weights[k] == c.members.weights[i]:
 			c.turn[i] = o.turn[k]
 			start := o.heap.Key(k) - o.heap.Key(k)%cycle
 			key := start + c.offset(i, uint64(c.turn[i]))
-			if int64(key-c.now) < 0 {
+			if before(key, c.now) {
 				key = c.now // with more members, its turns are a little earlier
 			}
 			c.heap.Set(i, key, o.heap.Tie(k))

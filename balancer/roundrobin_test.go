@@ -128,3 +128,23 @@ func TestRoundRobinSkipsTheTried(t *testing.T) {
 		t.Errorf("picked %s, want the one not tried", b.Address)
 	}
 }
+
+// TestRoundRobinRetries has many clients take one backend because they have tried the other: neither
+// makes up for that, and a backend that comes meanwhile gets its turns at once.
+func TestRoundRobinRetries(t *testing.T) {
+	p, backends := newPolicy(t, "round_robin", 1, 1, 2)
+	failFirst(t, p, backends, 2, 0)
+	for range 100 {
+		p.Pick(0, backends[:1])
+	}
+	p.OK(backends[2])
+	counts := make([]int, 3)
+	for _, i := range order(p, 0, 8) {
+		counts[i]++
+	}
+	for i, want := range []int{2, 2, 4} {
+		if off := counts[i] - want; off > 1 || off < -1 {
+			t.Errorf("picked %v of 8 after the retries, want about [2 2 4]", counts)
+		}
+	}
+}
