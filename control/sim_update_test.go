@@ -78,7 +78,7 @@ func (s *simulation) backendOf(number int) *twinBackend {
 // newOptions draws what else changes, if anything.
 func (s *simulation) newOptions() balancer.Options {
 	o, drawn := s.options, s.drawOptions(s.rand)
-	if s.chance(0.3) {
+	if s.chance(0.3) && (drawn.Policy != "maglev" || s.chance(0.2)) { // see drawSetup
 		o.Policy, o.MaxLoad = drawn.Policy, drawn.MaxLoad
 	}
 	if s.chance(0.3) {
