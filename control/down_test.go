@@ -38,7 +38,7 @@ pools:
 
 // A pool whose backends are all down serves no client, and a listener with when_no_backend: unlisten never listens.
 func TestPoolThatIsDown(t *testing.T) {
-	for _, policy := range []string{"least_conn", "round_robin", "p2c", "random", "source_hash", "maglev", "first"} {
+	for _, policy := range balancer.Names() {
 		cfg := parse(t, "listeners: {web: {bind: \":80\", when_no_backend: unlisten}}\n"+
 			"pools: {web: {policy: "+policy+", backends: [{address: \"10.0.0.1:80\", down: true}], health: {}}}\n")
 		state, monitor, err := Build(t.Context(), cfg, nobody)

@@ -147,6 +147,7 @@ func (s *simulation) update(members []*twinBackend) {
 	if err := s.balancer.Update(configured, o, s.loop.now); err != nil {
 		s.violated(ruleUpdate, "Update: %v", err)
 	}
+	s.checkShares()
 	if len(s.twin.queue) < waiting {
 		s.happened("granted by an update")
 	}
