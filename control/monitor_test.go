@@ -213,7 +213,7 @@ pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, 
 `)
 	stop := runs(t, m, p)
 	silentSecondAgo(w.pool)
-	for w.pool.Members[0].Backend.Ejected() {
+	for w.pool.Members[0].Ejected() {
 		select {
 		case <-t.Context().Done():
 			t.Fatal("the ejection does not end")
@@ -393,7 +393,7 @@ pools: {back: {backends: ["192.0.2.1:1", "192.0.2.2:1"], outlier: {failures: 1, 
 	defer runs(t, m, p)()
 	silentSecondAgo(w.pool)
 	give, every := time.After(20*tickEvery), time.Tick(tickEvery/5)
-	for w.pool.Members[0].Backend.Ejected() {
+	for w.pool.Members[0].Ejected() {
 		select {
 		case <-give:
 			t.Fatal("the ejection does not end while clients come to an empty queue now and then")

@@ -179,7 +179,7 @@ func TestStopWhileUnixBackendIsBusy(t *testing.T) {
 			r.dial()
 		}
 		testnet.Eventually(t, "both are dialled for two clients", func() bool {
-			return r.pool.Members[0].Backend.Active() >= 3 && r.pool.Members[1].Backend.Active() >= 3
+			return r.pool.Members[0].Active() >= 3 && r.pool.Members[1].Active() >= 3
 		})
 		r.cancel()
 		if err := r.wait(); err != nil {

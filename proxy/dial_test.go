@@ -34,7 +34,7 @@ func TestRefusingBackend(t *testing.T) {
 		if most := 1 + int(time.Since(began)/time.Second); failed < 1 || failed > most {
 			t.Errorf("%d of %d clients were sent to the refusing backend first, want 1 to %d", failed, many, most)
 		}
-		if got := r.pool.Members[0].Backend.Active(); got != 0 {
+		if got := r.pool.Members[0].Active(); got != 0 {
 			t.Errorf("%d connections are counted on the refusing backend", got)
 		}
 	})
@@ -166,7 +166,7 @@ func TestClientLeavesDuringDial(t *testing.T) {
 		// One that is reset before it was looked at is not a connection yet (ECONNABORTED), and makes no record.
 		testnet.Eventually(t, "those that closed are recorded", func() bool { return len(r.records.all()) >= 5 })
 		testnet.Eventually(t, "no connection left", func() bool { return r.server.Connections() == 0 })
-		if got := r.pool.Members[0].Backend.Active(); got != 0 {
+		if got := r.pool.Members[0].Active(); got != 0 {
 			t.Errorf("%d connections are counted on the backend", got)
 		}
 	})

@@ -42,7 +42,7 @@ func TestSilentClientsDoNotEject(t *testing.T) {
 		for began := time.Now(); time.Since(began) < 2*firstByte; {
 			mustAsk(t, busy, "hello")
 		}
-		if r.pool.Members[0].Backend.Ejected() {
+		if r.pool.Members[0].Ejected() {
 			t.Error("ejected although it answers")
 		}
 	})

@@ -133,7 +133,7 @@ func TestHedgeStopped(t *testing.T) {
 		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond))
 		r.dial()
 		testnet.Eventually(t, "both are dialled", func() bool {
-			return r.pool.Members[0].Backend.Active() == 1 && r.pool.Members[1].Backend.Active() == 1
+			return r.pool.Members[0].Active() == 1 && r.pool.Members[1].Active() == 1
 		})
 		r.cancel()
 		if err := r.wait(); err != nil {
@@ -155,7 +155,7 @@ func TestHedgeBudget(t *testing.T) {
 		}
 		second := r.pool.Members[1].Backend
 		testnet.Eventually(t, "the budget is spent", func() bool { return second.Active() >= budget })
-		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Members[0].Backend.Active() == clients })
+		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Members[0].Active() == clients })
 		if n := second.Active(); n > budget+clients/10 {
 			t.Errorf("%d second dials of %d clients, with a budget of %d and a tenth", n, clients, budget)
 		}

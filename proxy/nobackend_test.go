@@ -134,7 +134,7 @@ func TestSilentConnections(t *testing.T) {
 					c.Close()
 					testnet.Eventually(t, "it has ended", func() bool { return len(r.records.all()) == i+1 })
 				}
-				if got := r.pool.Members[0].Backend.Ejected(); got != test.eject {
+				if got := r.pool.Members[0].Ejected(); got != test.eject {
 					t.Fatalf("ejected = %v", got)
 				}
 				if !test.eject {
@@ -179,7 +179,7 @@ func TestClientsGiveUp(t *testing.T) {
 			t.Errorf("read %d bytes", n)
 		}
 		_ = testnet.Reset(later)
-		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Members[0].Backend.Ejected() })
+		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Members[0].Ejected() })
 		mustAsk(t, r.dial(), "somebody else answers")
 	})
 }
@@ -239,7 +239,7 @@ func TestClientsCannotEject(t *testing.T) {
 			_ = testnet.Reset(c)
 		}
 		r.ended(5)
-		if r.pool.Members[0].Backend.Ejected() {
+		if r.pool.Members[0].Ejected() {
 			t.Error("five resets by one client have ejected the backend for everybody")
 		}
 		close(answer)

@@ -52,7 +52,7 @@ func TestQueue(t *testing.T) {
 			if _, err := io.ReadFull(peer, got); err != nil || got[0] != byte('0'+i) {
 				t.Errorf("turn %d is that of client %q, %v", i, got, err)
 			}
-			if n := r.pool.Members[0].Backend.Active(); n > 1 {
+			if n := r.pool.Members[0].Active(); n > 1 {
 				t.Errorf("%d connections on a backend that takes one", n)
 			}
 			c.Close()
@@ -196,7 +196,7 @@ func TestQueueIsNoBusyLoop(t *testing.T) {
 					r.cancel() // ends them
 				}
 				<-done
-				if n := r.pool.Members[0].Backend.Total(); n > 100 {
+				if n := r.pool.Members[0].Total(); n > 100 {
 					t.Errorf("%d dials for two clients in %v", n, timeout)
 				}
 			})

@@ -193,10 +193,10 @@ func TestUnusableAddressFamily(t *testing.T) {
 			for range many { // who stays makes the other backend the emptier one
 				mustAsk(t, r.dial(), "hello")
 			}
-			if ok, failed := r.pool.Members[0].Backend.Dials(); ok != 0 || failed == 0 {
+			if ok, failed := r.pool.Members[0].Dials(); ok != 0 || failed == 0 {
 				t.Errorf("dials of the unusable backend: %d succeeded, %d failed; want some that failed", ok, failed)
 			}
-			if n := r.pool.Members[0].Backend.Active(); n != 0 || b.Accepted() != many {
+			if n := r.pool.Members[0].Active(); n != 0 || b.Accepted() != many {
 				t.Errorf("%d connections are counted on the unusable backend, %d of %d reached the other", n, b.Accepted(), many)
 			}
 		})

@@ -48,7 +48,7 @@ func startProxy(t *testing.T, engine string, loops int, slots []*slot) (stop fun
 			t.Errorf("%d connections are left in the proxy", server.Connections())
 		}
 		for _, l := range state.Listeners {
-			if n := l.Pool.Members[0].Backend.Active(); n != 0 {
+			if n := l.Pool.Members[0].Active(); n != 0 {
 				t.Errorf("%d connections are left on the backend of %s", n, l.Name)
 			}
 		}
