@@ -39,9 +39,9 @@ type Balancer struct {
 	events []Event
 }
 
-// Observe sets the function that is called for each event, instead of the one before; nil sets none.
-// The function must not block and must not call the Balancer. Any goroutine may call it, and those
-// that have just changed something may still call the one before.
+// Observe sets the function that is called for each event, instead of the one before; nil sets
+// none. The function must not block and must not call the Balancer. Any goroutine may call it, and
+// those that have just changed something may still call the one before.
 func (p *Balancer) Observe(f func(Event)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

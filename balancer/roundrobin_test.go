@@ -129,8 +129,8 @@ func TestRoundRobinSkipsTheTried(t *testing.T) {
 	}
 }
 
-// TestRoundRobinRetries has many clients take one backend because they have tried the other: neither
-// makes up for that, and a backend that comes meanwhile gets its turns at once.
+// TestRoundRobinRetries has many clients take one backend because they have tried the other:
+// neither makes up for that, and a backend that comes meanwhile gets its turns at once.
 func TestRoundRobinRetries(t *testing.T) {
 	p, backends := newPolicy(t, "round_robin", 1, 1, 2)
 	failFirst(t, p, backends, 2, 0)
