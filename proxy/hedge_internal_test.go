@@ -33,7 +33,7 @@ func TestSecondDialAfterTheQueue(t *testing.T) {
 		})
 		w, pool := in.server.workers[0], in.listener().Pool
 		for range pool.Members {
-			pool.Balancer.Pick(balancer.Request{Now: w.loop.Now()})
+			pool.Balancer.Pick(balancer.Request{Now: in.clock.now.Load()})
 		}
 		c := testnet.Dial(t, "tcp", in.addr)
 		in.inState(w, stateQueued)
