@@ -2,139 +2,226 @@ package config
 
 import (
 	"fmt"
+	"iter"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
-// parseBinds reads what a bind key or LISTENER_PORT may hold: one address, or
-// several when it ends in a range of ports.
-func parseBinds(s string) ([]Bind, *fault) {
-	if strings.HasPrefix(s, "unix:") {
-		path, f := parseUnix(s)
-		if f != nil {
-			return nil, f
-		}
-		return []Bind{{Network: "unix", Path: path}}, nil
+// Address is where to listen or to connect: a TCP address or a unix socket. It
+// is parsed once, when it is read.
+type Address struct {
+	// IP is the address when one was written; without it and without a Host,
+	// a listener takes every address of the machine, IPv4 and IPv6.
+	IP netip.Addr
+	// Host is the host name when one was written.
+	Host string
+	Port uint16
+	// Path is the absolute path of a unix socket; the other fields are empty.
+	Path string
+}
+
+// IsUnix reports whether the address is that of a unix socket.
+func (a Address) IsUnix() bool { return a.Path != "" }
+
+// String returns the address as it is written in a file: "host:port", with
+// brackets around IPv6, or "unix:/path".
+func (a Address) String() string {
+	if a.IsUnix() {
+		return "unix:" + a.Path
 	}
-	host, ports, f := splitHostPort(s, ":")
-	if f != nil {
-		return nil, f
+	host := a.Host
+	if a.IP.IsValid() {
+		host = a.IP.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(a.Port)))
+}
+
+// MarshalText returns what String does.
+func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// Bind is one or more addresses to listen on: more when it ends in a range of
+// ports.
+type Bind struct {
+	Address
+	// Last is the last port of the range, at least Port.
+	Last uint16
+}
+
+// Addresses returns the addresses one by one.
+func (b Bind) Addresses() iter.Seq[Address] {
+	return func(yield func(Address) bool) {
+		a := b.Address
+		for port := int(b.Port); port <= max(int(b.Port), int(b.Last)); port++ {
+			a.Port = uint16(port)
+			if !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+func (b Bind) String() string {
+	text := b.Address.String()
+	if b.Last > b.Port {
+		text += fmt.Sprintf("-%d", b.Last)
+	}
+	return text
+}
+
+// MarshalText returns what String does.
+func (b Bind) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// count is how many addresses b has.
+func (b Bind) count() int { return max(int(b.Last)-int(b.Port), 0) + 1 }
+
+const (
+	maxUnixPath = 107 // sun_path is 108 bytes with its NUL, unix(7)
+	maxHostLen  = 253 // RFC 1035 section 2.3.4, as text
+
+	whatAddress = "host:port or unix:/path"
+)
+
+func bind(dst *Bind) scalar[Bind] {
+	return scalar[Bind]{dst: dst, as: asString, what: whatAddress, typ: anyText, parse: parseBind,
+		bounds: func(b Bind) *Fault {
+			if b.Last < b.Port {
+				return faultf("write the lower port first, as in 8000-8010", "\"%d-%d\" is not a range of ports", b.Port, b.Last)
+			}
+			return checkAddress(b.Address)
+		}}
+}
+
+func parseBind(s string) (Bind, *Fault) {
+	a, ports, f := splitAddress(s, ":")
+	if f != nil || a.IsUnix() {
+		return Bind{Address: a}, f
 	}
 	low, high, isRange := strings.Cut(ports, "-")
-	first, ok1 := parsePort(low)
-	last, ok2 := first, true
-	if isRange {
-		last, ok2 = parsePort(high)
+	b := Bind{Address: a}
+	if b.Port, f = parsePort(low, ports); f != nil {
+		return Bind{}, f
 	}
-	switch {
-	case !ok1 || !ok2:
-		return nil, badPort(ports)
-	case isRange && first == 0:
-		return nil, faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, with which the system chooses a port", quote(ports))
-	case isRange && last < first:
-		return nil, faultf("write the lower port first, as in 8000-8010", "%s is not a range of ports", quote(ports))
+	if b.Last = b.Port; isRange {
+		b.Last, f = parsePort(high, ports)
 	}
-	binds := make([]Bind, 0, int(last)-int(first)+1)
-	for p := int(first); p <= int(last); p++ {
-		binds = append(binds, Bind{Network: "tcp", Host: host, Port: uint16(p)})
+	if f == nil && isRange && b.Port == 0 {
+		f = faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, with which the system chooses a port", quote(ports))
 	}
-	return binds, nil
+	return b, f
 }
 
-// parseBackend reads the address of a backend.
-func parseBackend(s string) (Backend, *fault) {
-	if strings.HasPrefix(s, "unix:") {
-		path, f := parseUnix(s)
-		if f != nil {
-			return Backend{}, f
-		}
-		return Backend{Address: formatAddress("unix", "", 0, path), Network: "unix", Path: path}, nil
-	}
-	host, portText, f := splitHostPort(s, "127.0.0.1:")
-	if f != nil {
-		return Backend{}, f
-	}
-	if host == "" {
-		return Backend{}, faultf(fmt.Sprintf("write %q for this machine", "127.0.0.1:"+shorten(portText)), "the backend %s has no host", quote(s))
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
-		return Backend{}, faultf("write the address of the server", "%s is no address to connect to", host)
-	}
-	port, ok := parsePort(portText)
-	if !ok {
-		if strings.Contains(portText, "-") {
-			return Backend{}, faultf("write one backend for each port", "a backend has one port, got %s", quote(portText))
-		}
-		return Backend{}, badPort(portText)
-	}
-	if port == 0 {
-		return Backend{}, faultf("write the port of the server", "port 0 is no port to connect to")
-	}
-	return Backend{Address: formatAddress("tcp", host, port, ""), Network: "tcp", Host: host, Port: port}, nil
+func backendAddress(dst *Address) scalar[Address] {
+	return scalar[Address]{dst: dst, as: asString, what: whatAddress, typ: anyText, parse: parseBackend,
+		bounds: func(a Address) *Fault {
+			switch {
+			case a.IsUnix():
+			case a.IP.IsUnspecified():
+				return faultf("write the address of the server", "%s is no address to connect to", a.IP)
+			case a.Host == "" && !a.IP.IsValid():
+				return faultf(fmt.Sprintf("write \"127.0.0.1:%d\" for this machine", a.Port), "the backend %s has no host", quote(a.String()))
+			case a.Port == 0:
+				return faultf("write the port of the server", "port 0 is no port to connect to")
+			}
+			return checkAddress(a)
+		}}
 }
 
-// splitHostPort splits s and returns the host in canonical form. bare is what
-// to put before a lone port in the proposal.
-func splitHostPort(s, bare string) (host, port string, f *fault) {
-	if s == "" {
-		return "", "", faultf("write host:port or unix:/path", "the address is empty")
+func parseBackend(s string) (Address, *Fault) {
+	a, port, f := splitAddress(s, "127.0.0.1:")
+	if f != nil || a.IsUnix() {
+		return a, f
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }) {
-		return "", "", faultf("write host:port", "the address %s holds a space or a control character", quote(s))
+	if strings.Contains(port, "-") {
+		return Address{}, faultf("write one backend for each port", "a backend has one port, got %s", quote(port))
 	}
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		return "", "", faultf("write "+quote(strings.TrimRight(rest, "/")), "the address %s begins with %s", quote(s), quote(scheme+"://"))
+	a.Port, f = parsePort(port, port)
+	return a, f
+}
+
+// splitAddress parses an address up to its port. bare is what to put before a
+// lone port in the proposal.
+func splitAddress(s, bare string) (a Address, port string, f *Fault) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if !strings.HasPrefix(path, "/") || path == "/" {
+			return a, "", faultf("write unix:/path/to/socket", "%s has no absolute path", quote(s))
+		}
+		return Address{Path: path}, "", nil
 	}
-	if strings.Trim(s, "0123456789-") == "" {
-		return "", "", faultf("write "+quote(bare+s), "%s is a port without a host", quote(s))
+	switch scheme, rest, isURL := strings.Cut(s, "://"); {
+	case s == "":
+		return a, "", faultf("write "+whatAddress, "the address is empty")
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }):
+		return a, "", faultf("write host:port", "the address %s holds a space or a control character", quote(s))
+	case isURL:
+		return a, "", faultf("write "+quote(strings.TrimRight(rest, "/")), "the address %s begins with %s", quote(s), quote(scheme+"://"))
+	case strings.Trim(s, "0123456789-") == "":
+		return a, "", faultf("write "+quote(bare+s), "%s is a port without a host", quote(s))
 	}
+	colon := strings.LastIndexByte(s, ':')
 	bareIP := s
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		bareIP = s[1 : len(s)-1]
 	}
-	colon := strings.LastIndexByte(s, ':')
 	switch ip, err := netip.ParseAddr(bareIP); {
 	case err == nil && ip.Is6():
-		return "", "", faultf("write "+quote("["+bareIP+"]:PORT"), "the address %s has no port", quote(s))
+		return a, "", faultf("write "+quote("["+bareIP+"]:PORT"), "the address %s has no port", quote(s))
 	case colon < 0:
-		return "", "", faultf("write "+quote(s+":PORT"), "the address %s has no port", quote(s))
+		return a, "", faultf("write "+quote(s+":PORT"), "the address %s has no port", quote(s))
 	}
-	host, port = s[:colon], s[colon+1:]
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		inner, ok = strings.CutSuffix(inner, "]")
-		ip, err := netip.ParseAddr(inner)
-		if !ok || err != nil || !ip.Is6() {
-			return "", "", faultf(`write as in "[::1]:80"`, "%s is not an IPv6 address in brackets", quote(host))
-		}
-		if ip.IsLinkLocalUnicast() && ip.Zone() == "" {
-			return "", "", faultf("write as in "+quote("["+inner+"%eth0]:"+port), "the link-local address %s needs a network interface", quote(inner))
-		}
-		return ip.Unmap().String(), port, nil
+	host, port := s[:colon], s[colon+1:]
+	inner, bracketed := strings.CutPrefix(host, "[")
+	if bracketed {
+		inner = strings.TrimSuffix(inner, "]")
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip.Is6() {
-			return "", "", faultf("write "+quote("["+host+"]:"+port), "an IPv6 address with a port needs brackets")
-		}
-		return ip.String(), port, nil
+	ip, err := netip.ParseAddr(inner)
+	switch {
+	case bracketed && (err != nil || !ip.Is6() || len(inner) != len(host)-2):
+		return a, "", faultf(`write as in "[::1]:80"`, "%s is not an IPv6 address in brackets", quote(host))
+	case err == nil && ip.Is6() && !bracketed:
+		return a, "", faultf("write "+quote("["+host+"]:"+port), "an IPv6 address with a port needs brackets")
+	case err == nil:
+		a.IP = ip.Unmap()
+	case host == "*":
+		return a, "", faultf("write "+quote(":"+port)+" for every address", "* is not a host")
+	default:
+		a.Host = strings.ToLower(host)
 	}
-	if host, f = parseHost(host, port); f != nil {
-		return "", "", f
-	}
-	return host, port, nil
+	return a, port, nil
 }
 
-// parseHost checks a host name, which may be empty.
-func parseHost(host, port string) (string, *fault) {
-	if host == "*" {
-		return "", faultf("write "+quote(":"+port)+" for every address", "* is not a host")
+func parsePort(s, all string) (uint16, *Fault) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || len(s) > 5 || s[0] == '+' {
+		return 0, faultf("write a number from 0 to 65535", "%s is not a port", quote(all))
 	}
+	return uint16(n), nil
+}
+
+// checkAddress refuses what no socket can have.
+func checkAddress(a Address) *Fault {
+	switch path := a.Path; {
+	case a.IP.IsLinkLocalUnicast() && a.IP.Is6() && a.IP.Zone() == "":
+		return faultf(fmt.Sprintf(`write as in "[%s%%eth0]:%d"`, a.IP, a.Port), "the link-local address %s needs a network interface", quote(a.IP.String()))
+	case a.Host != "":
+		return checkHost(a.Host)
+	case path == "":
+	case strings.HasPrefix(path, "//"):
+		return faultf("write "+quote("unix:/"+strings.TrimLeft(path, "/")), "the path of %s begins with more than one slash", quote(a.String()))
+	case strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return faultf("write a path without it", "the path of %s holds a character that cannot be printed", quote(a.String()))
+	case len(path) > maxUnixPath:
+		return faultf("write a shorter path", "the path of %s has more than %d bytes, the kernel's limit", quote(a.String()), maxUnixPath)
+	}
+	return nil
+}
+
+// checkHost checks a host name.
+func checkHost(host string) *Fault {
 	if len(host) > maxHostLen {
-		return "", faultf("write a shorter one", "the host name %s is longer than %d characters", quote(host), maxHostLen)
-	}
-	if host == "" {
-		return "", nil
+		return faultf("write a shorter one", "the host name %s is longer than %d characters", quote(host), maxHostLen)
 	}
 	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
 	for _, l := range labels {
@@ -144,41 +231,16 @@ func parseHost(host, port string) (string, *fault) {
 			valid = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 		}
 		if !valid {
-			return "", faultf("write an IP address or a host name", "%s is not a host", quote(host))
+			return faultf("write an IP address or a host name", "%s is not a host", quote(host))
 		}
 	}
 	// A name that ends in a number is a mistyped IPv4 address: no top-level
 	// domain is a number (RFC 3696 section 2).
 	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
-		return "", faultf("write four numbers from 0 to 255 with dots, without leading zeros", "%s is not an IP address", quote(host))
+		return faultf("write four numbers from 0 to 255 with dots, without leading zeros", "%s is not an IP address", quote(host))
 	}
-	return strings.ToLower(host), nil
+	return nil
 }
 
-func parsePort(s string) (uint16, bool) {
-	if len(s) > 5 || strings.Trim(s, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 10, 16)
-	return uint16(n), err == nil
-}
-
-func badPort(port string) *fault {
-	return faultf("write a number from 0 to 65535", "%s is not a port", quote(port))
-}
-
-func parseUnix(s string) (path string, f *fault) {
-	path = strings.TrimPrefix(s, "unix:")
-	if rest := strings.TrimLeft(path, "/"); len(path)-len(rest) > 1 {
-		return "", faultf("write "+quote("unix:/"+rest), "the path of %s begins with more than one slash", quote(s))
-	}
-	switch {
-	case !strings.HasPrefix(path, "/") || path == "/":
-		return "", faultf("write unix:/path/to/socket", "%s has no absolute path", quote(s))
-	case strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "", faultf("write a path without it", "the path of %s holds a character that cannot be printed", quote(s))
-	case len(path) > maxUnixPath:
-		return "", faultf("write a shorter path", "the path of %s has more than %d bytes, the kernel's limit", quote(s), maxUnixPath)
-	}
-	return path, nil
-}
+// binds is the value of one entry in a list of addresses to listen on.
+func binds(dst *Bind) value { return bind(dst) }

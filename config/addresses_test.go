@@ -20,17 +20,14 @@ func checkAddresses(t *testing.T, text string, local ...string) string {
 	for _, a := range local {
 		here.Addresses = append(here.Addresses, netip.MustParseAddr(a))
 	}
-	if err := CheckAddresses(c.Listeners, c.Pools, here); err != nil {
-		return err.Error()
-	}
-	return ""
+	return c.Locate(CheckAddresses(c.Listeners, c.Pools, here)).Error()
 }
 
 // A backend on an address of this machine is the proxy itself if a listener
 // binds all addresses, and only then.
 func TestLoopsThroughLocalAddresses(t *testing.T) {
 	const backends = `["10.0.0.9:80", "[fd00::9]:80", "[fe80::9%eth0]:80", "10.0.0.8:80", "10.0.0.9:81"]`
-	const itself = `a.yaml:2:%d: the backend %s is the proxy itself: its listener "a" (line 1) listens on %s and leads back to the pool "a": ` +
+	const itself = `a.yaml:2:%d: the backend %s is the proxy itself: the pool "a" leads back to it through %s of its listener "a" (line 1): ` +
 		"write the address of a server, or remove it"
 	four, six, link := `10.0.0.9:80`, `[fd00::9]:80`, `[fe80::9%eth0]:80`
 	cols := map[string]int{four: 24, six: 39, link: 55}

@@ -1,199 +1,95 @@
 // Package config reads what the user wrote: a JSON or YAML file in the simple
-// or the full form, and the environment variables that override it. It returns
-// the effective configuration with every default filled in, or all problems
-// with their positions. It opens no socket and resolves no name.
+// or the full form, and the environment variables that override it. It opens no
+// socket and resolves no name.
+//
+// Three steps lead from a text to a configuration that can be used:
+//
+//   - [Parse] decodes the text into a [Config]. It reports unknown and repeated
+//     keys, wrong types and values that cannot be read.
+//   - [Complete] fills in what follows from other values.
+//   - [Validate] checks the values. It sees no text, so a Config that comes from
+//     a program passes the same checks; [Config.Locate] finds the position of
+//     what it reports when there is a text.
+//
+// Each part of the configuration has one table, its method fields: the keys,
+// their types, defaults, bounds and documentation. Decoding, validation, the
+// JSON Schema and the reference in docs/configuration.md all read these tables.
 package config
 
 import (
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
+	"log/slog"
 	"time"
 )
 
-// Config is the effective configuration: validated, all defaults filled in.
+// Config is a configuration. [SetDefaults] makes an empty one.
 type Config struct {
-	// File is the name the configuration was read from, "" when it came from
-	// environment variables alone.
+	// File is the name of the file that was read, "" when there was none.
 	File string
-	// Simple tells that the simple form was used (LISTENER_PORT and so on).
-	Simple bool
-	Log    Log
-	// Workers is the number of event loops; 0 means one for each CPU that the
-	// process may use.
+	Log  Log
+	// Workers is the number of event loops; 0 is one per CPU that the process
+	// may use.
 	Workers int
-	// Engine is "auto", "io_uring" or "epoll".
-	Engine string
-	// MaxConnections bounds the connections of the whole process; 0 means
-	// derived from RLIMIT_NOFILE.
+	Engine  Engine
+	// MaxConnections bounds the connections of the whole process; 0 is derived
+	// from RLIMIT_NOFILE.
 	MaxConnections int
 	Drain          Drain
-	// Listeners and Pools are in file order; names are unique.
+	// Listeners and Pools are in file order; their names are unique.
 	Listeners []Listener
 	Pools     []Pool
 	// Warnings are about settings that are valid but probably not intended.
 	Warnings Problems `json:",omitempty"`
+	// Source is where the values were written; nil when a program made them.
+	Source *Source `json:"-"`
+}
+
+const (
+	maxWorkers     = 1024
+	maxConnections = 10_000_000
+)
+
+func (c *Config) fields() fields {
+	return fields{
+		{"log", section(&c.Log), "What is logged; see below."},
+		{"workers", integer(&c.Workers, 1, maxWorkers).def("auto"), "Event loops, 1 to 1024. `auto` is one per CPU that the process may use."},
+		{"engine", enum(&c.Engine, engines, EngineAuto), "How the loops wait: `io_uring`, `epoll`, or `auto`, which is io_uring where it works."},
+		{"max_connections", integer(&c.MaxConnections, 1, maxConnections).def("auto"),
+			"The most connections at once, of all listeners. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
+		{"drain", section(&c.Drain), "How a graceful shutdown is bounded; see below."},
+		{"listeners", required(named(&c.Listeners, "listener"), `write listeners: {web: {bind: ":8080", pool: web}}`), "The addresses that clients connect to, by name."},
+		{"pools", required(named(&c.Pools, "pool"), `write pools: {web: {backends: ["127.0.0.1:8081"]}}`), "The backends, in pools by name."},
+		{"admin", unsupported{}, ""},
+	}
 }
 
 // Log says what is logged and how.
 type Log struct {
-	// Level is "debug", "info", "warn" or "error".
-	Level string
-	// Format is "auto" (text on a terminal, JSON otherwise), "text" or "json".
-	Format string
-	// Connections asks for one line for each finished connection.
+	Level  slog.Level
+	Format LogFormat
+	// Connections asks for one line per finished connection.
 	Connections bool
 }
 
-// Drain bounds a graceful stop.
+func (l *Log) fields() fields {
+	return fields{
+		{"level", enum(&l.Level, logLevels, slog.LevelInfo), "The least important messages to log: `debug`, `info`, `warn`, `error`."},
+		{"format", enum(&l.Format, logFormats, LogAuto), "`text`, `json`, or `auto`: text on a terminal, json otherwise."},
+		{"connections", boolean(&l.Connections, true), "One line per finished connection."},
+	}
+}
+
+// Drain bounds a graceful shutdown.
 type Drain struct {
-	// Delay is how long the proxy keeps accepting after it has been told to
-	// stop.
+	// Delay is how long the proxy keeps accepting connections after the signal.
 	Delay time.Duration
-	// Timeout is how long live connections may go on after that; 0 closes
+	// Timeout is how long live connections may continue after that; 0 closes
 	// them at once.
 	Timeout time.Duration
 }
 
-// Listener is one set of addresses that clients connect to.
-type Listener struct {
-	Name  string
-	Binds []Bind
-	// Socket applies to the unix sockets among Binds.
-	Socket Socket
-	// Pool is the name of an entry of Config.Pools.
-	Pool string
-	// ACL is nil when there is none: everyone is allowed.
-	ACL *ACL
-	// DenyMessage is sent by rules (and by the default) that deny with
-	// "message".
-	DenyMessage string
-	// MaxConnections bounds this listener; 0 means only the bound of the
-	// process holds.
-	MaxConnections int
-	Timeouts       Timeouts
-	// WhenNoBackend is what a client sees that no backend can serve: "close",
-	// "reset", "message", "queue" (it waits in the pool's queue) or "unlisten"
-	// (nobody can connect until a backend is back).
-	WhenNoBackend string
-	// NoBackendMessage is what "message" sends.
-	NoBackendMessage string
-	Pos              Position
-}
-
-// Timeouts of a relayed connection.
-type Timeouts struct {
-	// Idle ends a connection on which nothing moved for so long; 0 is off.
-	Idle time.Duration
-	// HalfClose ends a connection of which one side has finished sending and
-	// the other has been silent for so long; 0 is off.
-	HalfClose time.Duration
-	// CloseOnFIN ends a connection when one side has finished sending
-	// (half_close: off).
-	CloseOnFIN bool
-}
-
-// Bind is one address to listen on. Port ranges are already expanded.
-type Bind struct {
-	// Network is "tcp" or "unix".
-	Network string
-	// Host is an IP address (without brackets), a host name, or "" for every
-	// address of the machine, IPv4 and IPv6. Empty for unix.
-	Host string
-	// Port 0 lets the kernel choose.
-	Port uint16
-	// Path is the socket's absolute path, for unix.
-	Path string
-	Pos  Position
-}
-
-// String returns the address as it is written in a file: "host:port" with
-// brackets around IPv6, or "unix:/path".
-func (b Bind) String() string {
-	return formatAddress(b.Network, b.Host, b.Port, b.Path)
-}
-
-func formatAddress(network, host string, port uint16, path string) string {
-	if network == "unix" {
-		return "unix:" + path
+func (d *Drain) fields() fields {
+	return fields{
+		{"delay", duration(&d.Delay).def("0s"), "How long to keep accepting connections after the signal to stop."},
+		{"timeout", duration(&d.Timeout).def("30s"), "How long live connections may continue after that. 0 closes them at once."},
 	}
-	return net.JoinHostPort(host, strconv.Itoa(int(port)))
-}
-
-// ACL is an ordered list of rules; the first that matches decides.
-type ACL struct {
-	Rules []Rule
-}
-
-// DefaultRule is the name to log and count under when no rule of an ACL
-// matched and its default decided.
-const DefaultRule = "default"
-
-// DefaultAllow reports what happens to an address that no rule matches: a list
-// with at least one allow rule denies it (with the message), any other list,
-// and no list at all (nil), allows it.
-func (a *ACL) DefaultAllow() bool {
-	if a == nil {
-		return true
-	}
-	for i := range a.Rules {
-		if a.Rules[i].Allow {
-			return false
-		}
-	}
-	return true
-}
-
-// Rule is one entry of an ACL.
-type Rule struct {
-	Allow bool
-	// Prefixes are masked; IPv4-mapped IPv6 is written as IPv4; a single
-	// address is a /32 or a /128. They may repeat and overlap.
-	Prefixes []netip.Prefix
-	// Lists are the files that the rule names. With no prefix there or here,
-	// the rule matches no client.
-	Lists []*List
-	// With is what a denied client sees: "message", "close" or "reset". Empty
-	// for allow rules.
-	With string
-	// Name is a short label for logs and metrics: the kind and the place in
-	// the list, counted from 0 ("deny[0]", "allow[1]").
-	Name string
-	Pos  Position
-}
-
-// Count returns how many prefixes the rule has, those of its lists included.
-func (r *Rule) Count() int {
-	n := len(r.Prefixes)
-	for _, l := range r.Lists {
-		n += len(l.Prefixes)
-	}
-	return n
-}
-
-// List is the content of a file that ACLs name: one IP address or CIDR prefix
-// per line, with comments (# or ;) and blank lines. Rules that name the same
-// file share one List.
-type List struct {
-	// Name is the file's path.
-	Name string
-	// Prefixes follow the same rules as Rule.Prefixes.
-	Prefixes []netip.Prefix
-}
-
-// Position is a place in a configuration file. Line and Col count from 1, Col
-// in characters. The zero value means "not from a file".
-type Position struct {
-	File string
-	Line int
-	Col  int
-}
-
-// String returns "FILE:LINE:COL", or "" for the zero value.
-func (p Position) String() string {
-	if p == (Position{}) {
-		return ""
-	}
-	return strings.Join([]string{p.File, strconv.Itoa(p.Line), strconv.Itoa(p.Col)}, ":")
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,7 +9,7 @@ import (
 )
 
 func TestDefaultAllow(t *testing.T) {
-	allow, deny := Rule{Allow: true}, Rule{With: "message"}
+	allow, deny := Rule{Allow: true}, Rule{}
 	for name, tt := range map[string]struct {
 		acl  *ACL
 		want bool
@@ -32,7 +33,9 @@ func TestDefaultDenyMessage(t *testing.T) {
 }
 
 func TestPositionString(t *testing.T) {
-	for want, p := range map[string]Position{"": {}, "a.yaml:3:7": {File: "a.yaml", Line: 3, Col: 7}} {
+	for want, p := range map[string]Position{
+		"": {}, "a.yaml:3:7": {File: "a.yaml", Line: 3, Col: 7}, "a.yaml": {File: "a.yaml"}, "$NAME": {Env: "NAME"},
+	} {
 		if got := p.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
@@ -41,18 +44,18 @@ func TestPositionString(t *testing.T) {
 
 func TestBindString(t *testing.T) {
 	for want, b := range map[string]Bind{
-		"127.0.0.1:80":    {Network: "tcp", Host: "127.0.0.1", Port: 80},
-		"[::1]:0":         {Network: "tcp", Host: "::1"},
-		":80":             {Network: "tcp", Port: 80},
-		"unix:/run/x":     {Network: "unix", Path: "/run/x"},
-		"[fe80::1%lo]:80": {Network: "tcp", Host: "fe80::1%lo", Port: 80},
+		"127.0.0.1:80":        {Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}, 80},
+		"[::1]:0":             {Address{IP: netip.MustParseAddr("::1")}, 0},
+		":80":                 {Address{Port: 80}, 80},
+		"unix:/run/x":         {Address{Path: "/run/x"}, 0},
+		"[fe80::1%lo]:80":     {Address{IP: netip.MustParseAddr("fe80::1%lo"), Port: 80}, 80},
+		"localhost:8000-8010": {Address{Host: "localhost", Port: 8000}, 8010},
 	} {
 		if got := b.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-		again, f := parseBinds(want)
-		if f != nil || len(again) != 1 || again[0] != b {
-			t.Errorf("parseBinds(%q) = %v, %v; want %+v", want, again, f, b)
+		if again, f := parseBind(want); f != nil || again != b {
+			t.Errorf("parseBind(%q) = %v, %v; want %+v", want, again, f, b)
 		}
 	}
 }
@@ -92,7 +95,7 @@ func TestListPaths(t *testing.T) {
 }
 
 func TestSuggest(t *testing.T) {
-	keys := fullSection.names()
+	keys := new(Config).fields().keys()
 	for word, want := range map[string]string{
 		"listener": "listeners", "Listeners": "listeners", "lsiteners": "listeners", "worker": "workers",
 		"max-connections": "max_connections", "pool": "pools", "x": "", "": "", "timeouts": "",
@@ -115,7 +118,7 @@ pools: {p: {backends: [10.0.0.5:5432, db:5432, {address: 10.0.0.6:5432, weight: 
 	}
 	var got []string
 	for _, b := range c.Pools[0].Backends {
-		got = append(got, b.Address)
+		got = append(got, b.Address.String())
 	}
 	if want := []string{"10.0.0.5:5432", "db:5432", "10.0.0.6:5432", "10.0.0.7:5432"}; !slices.Equal(got, want) {
 		t.Errorf("backends %q, want %q", got, want)

@@ -55,21 +55,25 @@ func TestWholeLanguageSupportedPart(t *testing.T) {
 			t.Fatalf("no key at %v", p)
 		}
 	}
-	d := newDecoder("testdata/full/contract.yaml", testEnv)
-	c, err := d.finish(d.decode(root), data)
+	c, err := newDecoder("testdata/full/contract.yaml", testEnv).finish(root, data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := newDecoder("testdata/full/contract.yaml", testEnv).defaults()
+	var want Config
+	SetDefaults(&want)
 	if c.Log != want.Log || c.Workers != want.Workers || c.Engine != want.Engine ||
 		c.MaxConnections != want.MaxConnections || c.Drain != want.Drain {
 		t.Errorf("the example has %+v, the defaults are %+v", c, want)
 	}
-	l, wantListener := c.Listeners[0], defaultListener("postgres", Position{})
+	var wantListener Listener
+	SetDefaults(&wantListener)
+	l := c.Listeners[0]
 	if l.Name != "postgres" || l.DenyMessage != wantListener.DenyMessage || l.Timeouts != wantListener.Timeouts {
 		t.Errorf("the example has %+v, the defaults are %+v", l, wantListener)
 	}
-	p0, wantPool := c.Pools[0], defaultPool("pg", Position{})
+	var wantPool Pool
+	SetDefaults(&wantPool)
+	p0 := c.Pools[0]
 	if p0.Name != "pg" || p0.Policy != wantPool.Policy || p0.Connect != wantPool.Connect ||
 		p0.OnDown != wantPool.OnDown || p0.OnRemoved != wantPool.OnRemoved {
 		t.Errorf("the example has %+v, the defaults are %+v", p0, wantPool)
@@ -84,7 +88,7 @@ func TestWholeLanguageSupportedPart(t *testing.T) {
 	if got, want := p0.Outlier, checks.Pools[0].Outlier; *got != *want {
 		t.Errorf("the example has %+v, the defaults are %+v", got, want)
 	}
-	if got := p0.Backends; l.WhenNoBackend != "reset" || p0.SlowStart != 30*time.Second || got[1].MaxConnections != 200 || !got[2].Backup {
+	if got := p0.Backends; l.WhenNoBackend != NoBackendReset || p0.SlowStart != 30*time.Second || got[1].MaxConnections != 200 || !got[2].Backup {
 		t.Errorf("the example has %+v and %+v", l, p0)
 	}
 }

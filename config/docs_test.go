@@ -1,14 +1,16 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/invopop/jsonschema"
+	"github.com/google/go-cmp/cmp"
 )
 
 const docsFile = "../docs/configuration.md"
@@ -57,157 +59,160 @@ func TestDocumentedConfigurationsLoad(t *testing.T) {
 	}
 }
 
-// Every section has a table with each of its keys and its default, and no
-// others.
+// headings are the headings of the reference's tables.
+func headings() map[string]fields {
+	all := map[string]fields{"## The simple form": newSimple(new(Config)).fields()}
+	for at, fs := range sections() {
+		heading := "### Top level"
+		if at != "" {
+			heading = "### `" + at + "`"
+		}
+		all[heading] = fs
+	}
+	return all
+}
+
+// The reference has a table for each section, as the section's fields say. Run
+// the test with -update to write them anew.
 func TestDocumentedKeys(t *testing.T) {
 	docs := readDocs(t)
-	headings := map[string]*section{
-		"## The simple form": simpleSection, "### Top level": fullSection,
-		"### `log`": logSection, "### `drain`": drainSection,
-		"### `listeners.NAME`": listenerSection, "### `listeners.NAME.acl`": ruleSection,
-		"### `listeners.NAME.timeouts`": timeoutsSection, "### `pools.NAME`": poolSection,
-		"### `pools.NAME.backends`": backendSection, "### `pools.NAME.connect`": connectSection,
-		"### `pools.NAME.health`": healthSection, "### `pools.NAME.health.script`": stepSection,
-		"### `pools.NAME.outlier`": outlierSection, "### `pools.NAME.queue`": queueSection,
-		"### `pools.NAME.hash`": hashSection, "### `pools.NAME.rebalance`": rebalanceSection,
-	}
-	if got, want := len(headings), len(innerSections)+2; got != want {
-		t.Errorf("%d sections are looked for, there are %d", got, want)
-	}
-	for heading, s := range headings {
-		_, text, ok := strings.Cut(docs, "\n"+heading+"\n")
-		if !ok {
-			t.Errorf("no heading %q", heading)
+	table := regexp.MustCompile(`(?m)^\| key \| default \| meaning \|\n\|---\|---\|---\|\n(\|.*\n)*`)
+	for heading, fs := range headings() {
+		before, after, ok := strings.Cut(docs, "\n"+heading+"\n")
+		at := table.FindStringIndex(after)
+		if !ok || at == nil {
+			t.Errorf("no heading %q with a table", heading)
 			continue
 		}
-		text, _, _ = strings.Cut(text, "\n##")
-		var want []string
-		for _, k := range s.keys {
-			if k.unsupported {
-				continue
-			}
-			shown := " "
-			switch {
-			case k.required || s == simpleSection:
-				shown = " required "
-			case k.schema.Default != nil:
-				shown = fmt.Sprintf(" `%v` ", k.schema.Default)
-			}
-			want = append(want, fmt.Sprintf("| `%s` |%s|", k.name, shown))
+		want := reference(fs)
+		if got := after[at[0]:at[1]]; got != want && !*update {
+			t.Errorf("%s is stale (go test ./config -update writes it):\n%s", heading, cmp.Diff(want, got))
 		}
-		rows := regexp.MustCompile("(?m)^\\| `[^|]*\\|[^|]*\\|").FindAllString(text, -1)
-		if got, want := strings.Join(rows, "\n"), strings.Join(want, "\n"); got != want {
-			t.Errorf("%s has the rows\n%s\nwant\n%s", heading, got, want)
+		docs = before + "\n" + heading + "\n" + after[:at[0]] + want + after[at[1]:]
+	}
+	if *update {
+		if err := os.WriteFile(docsFile, []byte(docs), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
+}
+
+// reference is the table of a section.
+func reference(fs fields) string {
+	var b strings.Builder
+	b.WriteString("| key | default | meaning |\n|---|---|---|\n")
+	for _, f := range fs {
+		if _, later := f.value.(unsupported); later {
+			continue
+		}
+		shown := ""
+		if _, ok := f.value.(requiredValue); ok {
+			shown = " required"
+		} else if text := f.value.shown(); text != "" {
+			shown = " `" + text + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` |%s | %s |\n", f.key, shown, f.doc)
+	}
+	return b.String()
 }
 
 // The documentation names everything that is not supported yet.
 func TestDocumentedUnsupported(t *testing.T) {
 	_, text, _ := strings.Cut(readDocs(t), "\n### Not supported yet\n")
 	text, _, _ = strings.Cut(text, "\n##")
-	sections := []*section{fullSection}
-	for _, s := range innerSections {
-		sections = append(sections, s)
-	}
-	for _, s := range sections {
-		for _, k := range s.keys {
-			name := k.name
-			if strings.HasSuffix(s.prefix, ".") {
-				name = s.path(k.name)
+	for at, fs := range sections() {
+		for _, f := range fs {
+			name := f.key
+			if at == "listeners.NAME.timeouts" {
+				name = "timeouts." + f.key
 			}
-			if k.unsupported && !strings.Contains(text, "`"+name+"`") {
-				t.Errorf("%s is not named", name)
+			if _, later := f.value.(unsupported); later && !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("%s of %q is not named", f.key, at)
 			}
 		}
 	}
-	for _, word := range append(denyActions.unsupported, policies.unsupported...) {
+	for _, word := range slices.Concat(denyActions.unsupported, policies.unsupported) {
 		if !strings.Contains(text, word+"`") {
 			t.Errorf("%s is not named", word)
 		}
 	}
 }
 
-// examples/full.yaml and full.json show every key that is supported, and every
-// word of a closed list.
-func TestFullExamplesAreComplete(t *testing.T) {
-	for name, read := range map[string]func(string, []byte) (*node, *Problem){
-		"../examples/full.yaml": readYAML, "../examples/full.json": readJSON,
-	} {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		root, p := read(name, data)
-		if p != nil {
-			t.Fatal(p)
-		}
-		shown := make(map[*key]bool)
-		fullSection.eachKey(root, func(k *key) { shown[k] = true })
-		sections := []*section{fullSection}
-		for _, s := range innerSections {
-			sections = append(sections, s)
-		}
-		for _, s := range sections {
-			for i := range s.keys {
-				if k := &s.keys[i]; !k.unsupported && !shown[k] {
-					t.Errorf("%s does not show %s", name, s.path(k.name))
-				}
-			}
-		}
-	}
-	// The words are explained in comments, which JSON has not.
-	data, err := os.ReadFile("../examples/full.yaml")
+// examples/full.yaml shows every key that is supported, and every word of a
+// closed list.
+func TestFullExampleIsComplete(t *testing.T) {
+	const name = "../examples/full.yaml"
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []*choice{logLevels, logFormats, engines, policies, denyActions, noBackendActions, liveActions, healthTypes} {
-		for _, word := range c.values {
+	root, p := readYAML(name, data)
+	if p != nil {
+		t.Fatal(p)
+	}
+	shown := make(map[string]bool)
+	showKeys(root, "", new(Config).fields(), shown)
+	for at, fs := range sections() {
+		for _, key := range fs.keys() {
+			if !shown[at+"."+key] {
+				t.Errorf("%s does not show %s of %q", name, key, at)
+			}
+		}
+	}
+	for _, words := range [][]string{
+		logLevels.texts(), logFormats.texts(), engines.texts(), policies.texts(), denyActions.texts(), noBackendActions.texts(),
+		liveActions.texts(), healthTypes.texts(),
+	} {
+		for _, word := range words {
 			if !regexp.MustCompile(`\b` + word + `\b`).Match(data) {
-				t.Errorf("full.yaml does not show the %s %s", c.what, word)
+				t.Errorf("%s does not show the word %s", name, word)
 			}
 		}
 	}
 }
 
-// eachKey calls f with every key of the section that n has, and with those of
-// the sections within, which the schema refers to.
-func (s *section) eachKey(n *node, f func(*key)) {
+// showKeys notes the keys that n has, and those of the mappings within.
+func showKeys(n *node, at string, fs fields, shown map[string]bool) {
 	for _, m := range n.members {
-		k := s.key(m.key)
-		if k == nil {
+		f := fs.find(m.key)
+		if f == nil {
 			continue
 		}
-		f(k)
-		inner := referred(k.schema)
-		if inner == nil {
-			continue
-		}
+		shown[at+"."+m.key] = true
+		suffix, inner := innerOf(f.value)
 		within := append([]*node{m.value}, m.value.items...)
-		if k.schema.AdditionalProperties != nil { // a mapping from names
+		if suffix != "" {
 			within = nil
 			for _, named := range m.value.members {
 				within = append(within, named.value)
 			}
 		}
 		for _, n := range within {
-			inner.eachKey(n, f)
+			showKeys(n, strings.TrimPrefix(at+"."+m.key+suffix, "."), inner, shown)
 		}
 	}
 }
 
-// referred is the section that a key's schema refers to, at any depth.
-func referred(schema *jsonschema.Schema) *section {
-	if schema == nil {
-		return nil
+// JSON and YAML are two ways to write the same: the full example, written as
+// JSON, is the same configuration.
+func TestFullExampleInJSON(t *testing.T) {
+	want, err := Load("../examples/full.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s := innerSections[strings.TrimPrefix(schema.Ref, "#/$defs/")]; s != nil {
-		return s
+	text, err := json.MarshalIndent(plain(t, "../examples/full.yaml"), "", "\t")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, inner := range append([]*jsonschema.Schema{schema.Items, schema.AdditionalProperties}, schema.AnyOf...) {
-		if s := referred(inner); s != nil {
-			return s
-		}
+	got, err := Parse("../examples/full.json", text, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return nil
+	byName := func(a, b Pool) int { return strings.Compare(a.Name, b.Name) } // encoding/json sorts the keys
+	slices.SortFunc(want.Pools, byName)
+	slices.SortFunc(want.Listeners, func(a, b Listener) int { return strings.Compare(a.Name, b.Name) })
+	got.File = want.File
+	if diff := cmp.Diff(show(want), show(got)); diff != "" {
+		t.Errorf("configuration (-yaml +json):\n%s", diff)
+	}
 }

@@ -36,12 +36,12 @@ type summary struct {
 }
 
 func summarize(c *Config) summary {
-	s := summary{Level: c.Log.Level, Format: c.Log.Format}
+	s := summary{Level: logLevels.text(c.Log.Level), Format: c.Log.Format.String()}
 	for _, b := range c.Listeners[0].Binds {
 		s.Bind += b.String()
 	}
 	for _, b := range c.Pools[0].Backends {
-		s.Backends = append(s.Backends, b.Address)
+		s.Backends = append(s.Backends, b.Address.String())
 	}
 	if acl := c.Listeners[0].ACL; acl != nil {
 		for _, p := range acl.Rules[0].Prefixes {
@@ -104,15 +104,15 @@ func TestEnvironmentAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !c.Simple || c.File != "" {
-		t.Errorf("Simple %v, File %q; want the simple form of no file", c.Simple, c.File)
+	if c.File != "" {
+		t.Errorf("File %q, want none", c.File)
 	}
 	want := summary{"127.0.0.1:8080", []string{"127.0.0.1:8081"}, nil, "info", "auto"}
 	if diff := cmp.Diff(want, summarize(c)); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 	if c.Listeners[0].ACL.DefaultAllow() {
-		t.Error("the empty list lets everyone in, want nobody")
+		t.Error("the empty list allows clients by default, want none")
 	}
 	if got := len(c.Listeners[0].DenyMessage); got != 40 {
 		t.Errorf("the deny message has %d bytes, want 40", got)
@@ -155,12 +155,12 @@ func TestEnvironmentProblems(t *testing.T) {
 			"$ACCESS_CONTROL_LIST: \"host\" is not an IP address or a CIDR prefix: write 192.168.1.10, 10.0.0.0/8 or 2001:db8::/32\n" +
 			"$ACCESS_CONTROL_LIST: an empty address: remove it\n" +
 			"$BACKEND_PORTS: the address is empty: write host:port or unix:/path\n" +
-			"$BACKEND_PORTS: the backend a:1 is repeated: remove it\n" +
+			"$BACKEND_PORTS: the backend a:1 is repeated: remove it, or give the first a higher weight\n" +
 			"$L4PROXY_LOG_FORMAT: unknown log format \"JSON\": did you mean \"json\"?\n" +
 			"$L4PROXY_LOG_LEVEL: unknown log level \"loud\": write debug, info, warn or error\n" +
 			"$LISTENER_PORT: \"8080\" is a port without a host: write \":8080\""},
 		"empty values": {simpleFile, map[string]string{"LISTENER_PORT": "", "BACKEND_PORTS": " "}, "" +
-			"$BACKEND_PORTS: there is no backend: write 127.0.0.1:8081, or unset it\n" +
+			"$BACKEND_PORTS: the list backends is empty: write at least one entry\n" +
 			"$LISTENER_PORT: the address is empty: write host:port or unix:/path"},
 		"of Kubernetes, and no file": {"", map[string]string{"LISTENER_PORT": "tcp://10.0.0.1:80", "BACKEND_PORTS": "a:1", "ACCESS_CONTROL_LIST": ""}, "" +
 			"$LISTENER_PORT: Kubernetes has set it to \"tcp://10.0.0.1:80\" for a Service named listener, and there is no configuration file: set it to host:port, or write a configuration file"},
@@ -174,7 +174,7 @@ func TestEnvironmentProblems(t *testing.T) {
 			"config.yaml:5:1: unknown key \"wrkers\": did you mean \"workers\"?"},
 		"beside a file that cannot be read": {"a: [", map[string]string{"L4PROXY_LOG_LEVEL": "x"}, "" +
 			"$L4PROXY_LOG_LEVEL: unknown log level \"x\": write debug, info, warn or error\n" +
-			"config.yaml:1:4: not valid YAML, sequence end token ']' not found: check the indentation, quotes and brackets around it"},
+			"config.yaml:1:4: not valid YAML, sequence end token ']' not found: check the indentation and the brackets, and put values with : [ ] { } @ or ${ in quotes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error

@@ -5,22 +5,11 @@ import (
 	"strings"
 )
 
-// fault is what is wrong with a value and what to write instead. Whoever knows
-// where the value came from makes it a Problem.
-type fault struct {
-	msg string
-	fix string
-}
-
-func faultf(fix, format string, args ...any) *fault {
-	return &fault{msg: fmt.Sprintf(format, args...), fix: fix}
-}
-
 // expand replaces ${NAME} and ${NAME:-default} in s. As in a shell the default
 // stands for a variable that is unset or empty; without one the variable must
 // be set. "$${" is a literal "${"; any other "$" is itself, so that passwords
 // need no care. What a variable holds is not expanded again.
-func expand(s string, env func(string) (string, bool)) (string, *fault) {
+func expand(s string, env func(string) (string, bool)) (string, *Fault) {
 	if !strings.Contains(s, "${") {
 		return s, nil
 	}
@@ -52,7 +41,7 @@ func expand(s string, env func(string) (string, bool)) (string, *fault) {
 }
 
 // variable evaluates what stands between "${" and "}".
-func variable(body string, env func(string) (string, bool)) (string, *fault) {
+func variable(body string, env func(string) (string, bool)) (string, *Fault) {
 	name, fallback, hasFallback := strings.Cut(body, ":-")
 	if !isVariableName(name) {
 		return "", faultf("write ${NAME} or ${NAME:-default}, or $${ for a literal ${", "%s is not a variable", quote("${"+body+"}"))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,44 +20,31 @@ func parsePool(t *testing.T, keys string, env map[string]string) Pool {
 	return c.Pools[0]
 }
 
-// A section that is there but empty has the defaults that the schema shows.
+// A section that is there but empty has the defaults that its table shows.
 func TestSectionDefaults(t *testing.T) {
-	empty := parsePool(t, "health: {type: http}, outlier: {}, rebalance: {}", nil)
-	var shown []string
-	for name, s := range map[string]*section{"health": healthSection, "outlier": outlierSection, "rebalance": rebalanceSection} {
+	for _, section := range []string{"health", "outlier", "rebalance", "queue", "connect"} {
 		var keys []string
-		for _, k := range s.keys {
-			if k.schema.Default != nil && k.name != "type" {
-				keys = append(keys, fmt.Sprintf("%s: %v", k.name, k.schema.Default))
+		for _, f := range sections()["pools.NAME."+section] {
+			if shown := f.value.shown(); shown != "" {
+				keys = append(keys, f.key+": "+shown)
 			}
 		}
-		if s == healthSection {
-			keys = append(keys, "type: http")
-			// Refused without TLS.
-			keys = slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, "verify:") })
+		const text = "listeners: {web: {bind: \":80\", when_no_backend: queue}}\npools: {web: {backends: [\"h:1\", \"h:2\"], %s: {%s}%s}}\n"
+		queue := ""
+		if section != "queue" {
+			queue = ", queue: {}"
 		}
-		shown = append(shown, name+": {"+strings.Join(keys, ", ")+"}")
-	}
-	written := parsePool(t, strings.Join(shown, ", "), nil)
-	if !reflect.DeepEqual(empty.Health, written.Health) || *empty.Outlier != *written.Outlier || *empty.Rebalance != *written.Rebalance {
-		t.Errorf("empty sections have %+v %+v %+v, the schema shows %+v %+v %+v",
-			empty.Health, empty.Outlier, empty.Rebalance, written.Health, written.Outlier, written.Rebalance)
-	}
-	if got := parsePool(t, "health: {}", nil).Health.Type; got != healthSection.key("type").schema.Default {
-		t.Errorf("a health check is of type %s by default, want what the schema shows", got)
-	}
-}
-
-func TestQueueDefaults(t *testing.T) {
-	const text = `{"listeners": {"a": {"bind": ":1", "when_no_backend": "queue"}}, "pools": {"a": {"backends": ["h:1"], "queue": {}}}}`
-	c, err := Parse("a.json", []byte(text), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := queueSection.key("size").schema.Default
-	timeout, err := time.ParseDuration(queueSection.key("timeout").schema.Default.(string))
-	if q := c.Pools[0].Queue; q == nil || q.Size != size || q.Timeout != timeout || err != nil {
-		t.Errorf("an empty queue is %+v, the schema shows %v and %v", q, size, timeout)
+		empty, err := Parse("a.yaml", fmt.Appendf(nil, text, section, "", queue), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written, err := Parse("a.yaml", fmt.Appendf(nil, text, section, strings.Join(keys, ", "), queue), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(empty.Pools, written.Pools) || len(keys) == 0 {
+			t.Errorf("an empty %s has %+v, its table shows %+v", section, empty.Pools[0], written.Pools[0])
+		}
 	}
 }
 
@@ -164,22 +150,22 @@ pools:
 	}
 	const ms = time.Millisecond
 	want := Pool{
-		Name: "a", Policy: "source_hash", Connect: Connect{Timeout: 3 * time.Second, Attempts: 3, Hedge: 20 * ms},
-		Health:         &Health{Type: "tls", Interval: 20 * ms, FastInterval: 20 * ms, Timeout: time.Second, Jitter: 5, Rise: 7, Fall: 3, Port: 7},
+		Name: "a", Policy: SourceHash, Connect: Connect{Timeout: 3 * time.Second, Attempts: 3, Hedge: 20 * ms},
+		Health:         &Health{Type: HealthTLS, Interval: 20 * ms, FastInterval: 20 * ms, Timeout: time.Second, Jitter: 5, Rise: 7, Fall: 3, Port: 7},
 		Outlier:        &Outlier{Failures: 7, Eject: 20 * ms, MaxEjected: 7},
-		PanicThreshold: 5, SlowStart: 20 * ms, OnDown: "close", OnRemoved: "close", OnRecovered: "close", Spread: 20 * ms,
-		Queue: &Queue{Size: 7, Timeout: 20 * ms}, Zone: "eu-1", Hash: Hash{Seed: "eu-1", MaxLoad: 125},
+		PanicThreshold: 5, SlowStart: 20 * ms, OnDown: LiveClose, OnRemoved: LiveClose, OnRecovered: LiveClose, Spread: 20 * ms,
+		Queue: &Queue{Size: 7, Timeout: 20 * ms}, Zone: "eu-1", Hash: &Hash{Seed: "eu-1", MaxLoad: 125},
 	}
 	got := c.Pools[0]
 	b := got.Backends
-	got.Backends, got.Pos = nil, Position{}
+	got.Backends = nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if b[0].MaxConnections != 7 || !b[0].Backup || b[0].Zone != "eu-1" || b[1].Priority != 7 {
 		t.Errorf("backends %+v", b)
 	}
-	if l := c.Listeners[0]; l.WhenNoBackend != "message" || l.NoBackendMessage != "eu-1" {
+	if l := c.Listeners[0]; l.WhenNoBackend != NoBackendMessage || l.NoBackendMessage != "eu-1" {
 		t.Errorf("listener %+v", l)
 	}
 }

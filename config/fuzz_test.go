@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 )
 
 const fuzzList = "10.0.0.0/8\nnot an address\n"
@@ -38,6 +39,9 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		checkConfig(t, c)
+		if faults := Validate(c); faults != nil {
+			t.Errorf("the values are refused: %v", faults)
+		}
 	})
 }
 
@@ -58,12 +62,13 @@ func checkProblems(t *testing.T, name string, data []byte, err error) {
 	if !errors.As(err, &problems) || len(problems) == 0 {
 		t.Fatalf("error %v, want Problems", err)
 	}
-	widths := lineWidths([]byte(strings.TrimPrefix(string(data), string(utf8BOM))))
+	text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.TrimPrefix(string(data), string(utf8BOM)))
+	lines := strings.Split(text, "\n")
 	for _, p := range problems {
 		if p.Line == 0 && p.Env == "" && len(data) <= maxYAMLSize && len(problems) <= maxProblems {
 			t.Errorf("no position: %v", p)
 		}
-		if p.File == name && p.Line > 0 && (p.Line > len(widths) || p.Col < 1 || p.Col > widths[p.Line-1]+1) {
+		if p.File == name && p.Line > 0 && (p.Line > len(lines) || p.Col < 1 || p.Col > utf8.RuneCountInString(lines[p.Line-1])+1) {
 			t.Errorf("outside of the file: %v", p)
 		}
 		p.File = ""
@@ -79,14 +84,14 @@ func checkConfig(t *testing.T, c *Config) {
 	for _, p := range c.Pools {
 		pools[p.Name] = true
 		checkPool(t, &p)
-		if len(p.Backends) == 0 || p.Policy == "" || p.Connect.Timeout <= 0 || p.Connect.Attempts < 1 {
+		if len(p.Backends) == 0 || p.Connect.Timeout <= 0 || p.Connect.Attempts < 1 {
 			t.Errorf("an incomplete pool: %+v", p)
 		}
 		for _, b := range p.Backends {
 			if b.MaxConnections < 0 || b.Priority < 0 || b.Priority > maxPriority || b.Backup && b.Priority != 0 || b.Zone != "" && p.Zone == "" {
 				t.Errorf("a bad backend: %+v", b)
 			}
-			if b.Weight < 1 || b.Weight > maxWeight || (b.Network == "tcp") != (b.Port != 0 && b.Host != "") || (b.Network == "unix") != (b.Path != "") {
+			if b.Weight < 1 || b.Weight > maxWeight || b.Address.IsUnix() == (b.Address.Port != 0 && (b.Address.Host != "" || b.Address.IP.IsValid())) {
 				t.Errorf("a bad backend: %+v", b)
 			}
 		}
@@ -98,14 +103,14 @@ func checkConfig(t *testing.T, c *Config) {
 		if len(l.Binds) == 0 || !pools[l.Pool] || l.Timeouts.Idle < 0 || l.Timeouts.HalfClose < 0 {
 			t.Errorf("an incomplete listener: %+v", l)
 		}
-		if noBackendActions.check(l.WhenNoBackend) != nil || len(l.NoBackendMessage) > maxMessage {
+		if !noBackendActions.has(l.WhenNoBackend) || len(l.NoBackendMessage) > maxMessage {
 			t.Errorf("a bad answer without a backend: %+v", l)
 		}
 		if l.ACL == nil {
 			continue
 		}
 		for _, r := range l.ACL.Rules {
-			if r.Name == "" || r.Allow != (r.With == "") {
+			if r.Name == "" || r.Allow && r.With != DenyMessage {
 				t.Errorf("an incomplete rule: %+v", r)
 			}
 			prefixes := r.Prefixes
@@ -124,9 +129,9 @@ func checkConfig(t *testing.T, c *Config) {
 // checkPool holds what the builder relies on of everything but the backends.
 func checkPool(t *testing.T, p *Pool) {
 	t.Helper()
-	bad := policies.check(p.Policy) != nil || p.Connect.Hedge < 0 || p.Connect.Hedge >= p.Connect.Timeout ||
+	bad := !policies.has(p.Policy) || p.Connect.Hedge < 0 || p.Connect.Hedge >= p.Connect.Timeout ||
 		p.PanicThreshold < 0 || p.PanicThreshold > maxPanicThreshold || p.SlowStart < 0 || p.Spread < 0 ||
-		liveActions.check(p.OnDown) != nil || liveActions.check(p.OnRemoved) != nil || liveActions.check(p.OnRecovered) != nil
+		!liveActions.has(p.OnDown) || !liveActions.has(p.OnRemoved) || !liveActions.has(p.OnRecovered)
 	if q := p.Queue; q != nil {
 		bad = bad || q.Size < 1 || q.Timeout <= 0
 	}
@@ -134,17 +139,17 @@ func checkPool(t *testing.T, p *Pool) {
 		bad = bad || o.Failures < 1 || o.Eject <= 0 || o.MaxEjected < 1 || o.MaxEjected > 100
 	}
 	if r := p.Rebalance; r != nil {
-		bad = bad || r.Rate <= 0 || r.Jitter < 0 || r.Jitter > maxRebalanceJitter
+		bad = bad || r.Rate <= 0 || r.Jitter < 0 || r.Jitter > 100
 	}
-	if m := p.Hash.MaxLoad; m != 0 {
-		bad = bad || m < minMaxLoad || p.Policy != "source_hash"
+	if h := p.Hash; h != nil && h.MaxLoad != 0 {
+		bad = bad || h.MaxLoad < 101 || p.Policy != SourceHash
 	}
 	if h := p.Health; h != nil {
-		bad = bad || healthTypes.check(h.Type) != nil || h.Interval <= 0 || h.FastInterval <= 0 || h.FastInterval > h.Interval ||
+		bad = bad || !healthTypes.has(h.Type) || h.Interval <= 0 || h.FastInterval <= 0 || h.FastInterval > h.Interval ||
 			h.Timeout <= 0 || h.Jitter < 0 || h.Jitter > maxHealthJitter || h.Rise < 1 || h.Fall < 1 ||
-			h.Verify && h.Type != "tls" && !h.TLS ||
-			(h.Type == "http") != (h.Method != "" && strings.HasPrefix(h.Path, "/") && len(h.Status) > 0) ||
-			(h.Type == "expect") != (len(h.Script) > 0)
+			h.Verify && h.Type != HealthTLS && !h.TLS ||
+			(h.Type == HealthHTTP) != (h.Method != "" && strings.HasPrefix(h.Path, "/") && len(h.Status) > 0) ||
+			(h.Type == HealthExpect) != (len(h.Script) > 0)
 		for _, step := range h.Script {
 			bad = bad || (len(step.Send) > 0) == (len(step.Receive) > 0)
 		}

@@ -2,151 +2,100 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
+	"strconv"
 	"time"
 )
 
-// healthKeys are the keys that belong to some types of checks only.
-var healthKeys = map[string][]string{
-	"server_name": {"tls", "http"}, "verify": {"tls", "http"},
-	"tls": {"http"}, "method": {"http"}, "path": {"http"}, "host": {"http"}, "status": {"http"}, "body": {"http"},
-	"script": {"expect"},
+// Health is how the backends of a pool are checked.
+type Health struct {
+	Type HealthType
+	// Interval is the time from one check of a backend to the next, and
+	// FastInterval, never longer, the same while its state is in doubt.
+	Interval, FastInterval time.Duration
+	// Timeout bounds one check.
+	Timeout time.Duration
+	// Jitter is by how much an interval may be shorter, 0 to 50 percent.
+	Jitter int
+	// Rise is how many passes in a row bring a backend up, Fall how many
+	// failures in a row take it down.
+	Rise, Fall int
+	// Port is checked instead of the backend's; 0 is the backend's own.
+	Port uint16
+	// ServerName is the name to ask for and to verify; "" is the backend's
+	// host. TLS only.
+	ServerName string
+	// Verify asks for a certificate that is valid for ServerName or, when that
+	// is empty, for the backend's host, a name or an IP address.
+	Verify bool
+	// TLS asks for type http over TLS.
+	TLS bool
+	// Method, Path, Host and Status are of type http only. Host "" is the
+	// backend's name or address.
+	Method, Path, Host string
+	Status             []StatusRange
+	// Body is a text that the answer must contain, "" for any.
+	Body string
+	// Script is of type expect only, and has at least one step that receives.
+	Script []Step
 }
 
-// health decodes how backends are checked.
-func (d *decoder) health(n *node, backends []Backend) *Health {
-	h := &Health{
-		Type: defaultHealthType, Interval: defaultInterval, Timeout: defaultHealthTimeout,
-		Jitter: defaultHealthJitter, Rise: defaultRise, Fall: defaultFall,
+// StatusRange is From to To, both included, within 100 to 599.
+type StatusRange struct{ From, To int }
+
+func (r StatusRange) String() string {
+	if r.From == r.To {
+		return strconv.Itoa(r.From)
 	}
-	if n.kind == kindString && healthTypes.check(n.text) == nil {
-		d.expected(n, "a mapping", "write {type: "+n.text+"}")
-		return h
-	}
-	f, ok := d.object(n, n, healthSection)
-	if !ok {
-		return h
-	}
-	typeKnown := d.enum(f["type"], healthTypes, &h.Type)
-	d.healthTimes(f, h)
-	d.percent(f["jitter"], 0, maxHealthJitter, &h.Jitter)
-	d.integer(f["rise"], 1, maxRiseFall, false, &h.Rise)
-	d.integer(f["fall"], 1, maxRiseFall, false, &h.Fall)
-	port := 0
-	d.integer(f["port"], 1, 65535, false, &port)
-	h.Port = uint16(port)
-	if f["port"] != nil {
-		d.portOfUnix(n.find("port"), backends)
-	}
-	if typeKnown {
-		d.otherTypes(n, f, h.Type)
-	}
-	d.healthTLS(n, f, h, backends)
-	if h.Type == "http" {
-		h.Method, h.Path = defaultMethod, defaultPath
-		h.Status = []StatusRange{{defaultStatusFrom, defaultStatusTo}}
-	}
-	d.healthHTTP(f, h)
-	switch script := f["script"]; {
-	case script != nil:
-		h.Script = d.script(script)
-	case h.Type == "expect":
-		d.faultf(f["type"], `write script: [{send: "PING\r\n"}, {receive: "+PONG"}]`, "type expect needs a script")
-	}
-	return h
+	return fmt.Sprintf("%d-%d", r.From, r.To)
 }
 
-// healthTimes decodes the times of a check.
-func (d *decoder) healthTimes(f fields, h *Health) {
-	regular := d.interval(f["interval"], &h.Interval)
-	h.FastInterval = min(max(h.Interval/4, minDefaultFast), h.Interval)
-	fast := d.interval(f["fast_interval"], &h.FastInterval)
-	if regular && fast && h.FastInterval > h.Interval {
-		d.faultf(f["fast_interval"], "write a shorter one", "health.fast_interval is longer than health.interval, which is %v", h.Interval)
-	}
-	d.duration(f["timeout"], false, &h.Timeout)
-}
+// Step of a script sends, or receives until it has seen some bytes. One of the
+// two is not empty.
+type Step struct{ Send, Receive []byte }
 
-// interval is duration for the time between two checks.
-func (d *decoder) interval(n *node, dst *time.Duration) bool {
-	v := *dst
-	if n == nil || !d.duration(n, false, &v) {
-		return n == nil
-	}
-	if v < minInterval {
-		d.faultf(n, fmt.Sprintf("write \"%v\" or more", minInterval), "shorter than %v: %v", minInterval, v)
-		return false
-	}
-	*dst = v
-	return true
-}
+const (
+	minInterval     = 20 * time.Millisecond
+	maxHealthJitter = 50 // with more, two checks could follow each other at once
+	maxRiseFall     = 1000
+	maxBody         = 1024
+	maxSteps        = 100
 
-// portOfUnix refuses a port, at the given place, for backends that have none.
-func (d *decoder) portOfUnix(at *node, backends []Backend) {
-	for i := range backends {
-		if backends[i].Network == "unix" {
-			d.faultf(at, "remove it, or put that backend into a pool of its own", "health.port is not for a unix socket, and the backend %s is one", backends[i].Address)
-			return
-		}
-	}
-}
+	defaultMethod = "GET"
+	defaultPath   = "/"
+)
 
-// otherTypes refuses keys of the mapping n that belong to other types.
-func (d *decoder) otherTypes(n *node, f fields, typ string) {
-	for _, k := range healthSection.keys {
-		types := healthKeys[k.name]
-		if f[k.name] == nil || types == nil || slices.Contains(types, typ) {
-			continue
-		}
-		d.faultf(n.find(k.name), "remove it, or write type: "+oneOf(types), "health.%s is for the type %s, not %s", k.name, oneOf(types), typ)
+var defaultStatus = StatusRange{200, 399}
+
+func (h *Health) fields() fields {
+	return fields{
+		{"type", enum(&h.Type, healthTypes, HealthTCP), "What passes: `tcp`, a connection; `tls`, a TLS handshake; `http`, an answer to a request; `expect`, a conversation."},
+		{"interval", duration(&h.Interval).min(minInterval).def("2s"), "The time from the start of one check of a backend to the start of the next, at least 20ms."},
+		{"fast_interval", duration(&h.FastInterval).min(minInterval),
+			"The same while the state is in doubt: after a failure of a backend that is up, after a pass of one that is down, and until the state is known. Left out, a quarter of `interval`, but at least 100ms (and never more than `interval`)."},
+		{"timeout", duration(&h.Timeout).positive().def("1s"), "The time for one whole check."},
+		{"jitter", percent(&h.Jitter, 0, maxHealthJitter).def("10%"), "By how much an interval may be shorter, at random, up to 50%, so that the checks of many proxies do not arrive all at once."},
+		{"rise", integer(&h.Rise, 1, maxRiseFall).def("2"), "This many passes in a row bring up a backend that was down, 1 to 1000."},
+		{"fall", integer(&h.Fall, 1, maxRiseFall).def("3"), "This many failures in a row take it down, 1 to 1000."},
+		{"port", integer(&h.Port, 1, 65535), "Check this port instead of the backend's. Not for unix sockets."},
+		{"server_name", serverName(&h.ServerName), "The host name to ask for in the handshake, and to verify. Left out, the backend's name; for a backend with an IP address, no name is sent. For `tls`, and for `http` with `tls: true`."},
+		{"verify", boolean(&h.Verify, false), "Whether the certificate must be valid by the roots of this machine, for `server_name` or, without one, for the backend's name or IP address. For `tls`, and for `http` with `tls: true`."},
+		{"tls", boolean(&h.TLS, false), "Send the request over TLS. For `http`."},
+		{"method", method(&h.Method), "The method of the request, in upper case. Left out, `GET`. For `http`."},
+		{"path", urlPath(&h.Path), "What to ask for, with its query if it has one. Redirects are not followed. Left out, `/`. For `http`."},
+		{"host", httpHost(&h.Host), "The Host of the request, a name or an address, with a port if needed. Left out, the backend's name or IP address as configured, with the port unless it is 80 (with `tls: true`, 443). For a unix socket, `localhost`. For `http`."},
+		{"status", listOf(&h.Status, status).orOne(), "The status codes that pass: one, a range, or a list of both, as in `[200, \"300-399\"]`. Left out, `200-399`. For `http`."},
+		{"body", text(&h.Body, "a text").max(maxBody).full("write what the answer must contain, or remove it"), "A text of up to 1024 bytes that the answer must contain within its first 64 KiB. For `http`."},
+		{"script", listOf(&h.Script, step).most(maxSteps), "What to send and to receive; see below. For `expect`, which requires it."},
 	}
 }
 
-// healthTLS decodes the keys of a handshake.
-func (d *decoder) healthTLS(n *node, f fields, h *Health, backends []Backend) {
-	tlsKnown := d.boolean(f["tls"], &h.TLS)
-	d.boolean(f["verify"], &h.Verify)
-	overTLS := h.Type == "tls" || h.Type == "http" && h.TLS
-	if name := f["server_name"]; name != nil {
-		if text, ok := d.text(name, "a host name"); ok {
-			h.ServerName = text
-			d.serverName(name, text, h.Verify)
-		}
-	} else if h.Verify && overTLS {
-		d.verifyNameless(n.find("verify"), backends)
-	}
-	if h.Type != "http" || h.TLS || !tlsKnown {
-		return
-	}
-	for _, key := range []string{"server_name", "verify"} {
-		if f[key] != nil {
-			d.faultf(n.find(key), "write tls: true too, or remove it", "health.%s has no effect on http without TLS", key)
-		}
-	}
+func step(s *Step) value {
+	return either[*Step]{structure[*Step]{s}, [2]string{"send", "receive"}, "..."}
 }
 
-// verifyNameless requires server_name with verify if a backend has neither a
-// name nor an IP address that its certificate could match.
-func (d *decoder) verifyNameless(at *node, backends []Backend) {
-	for i := range backends {
-		if b := &backends[i]; b.Network == "unix" {
-			d.faultf(at, "write server_name: NAME too", "health.verify needs health.server_name: the backend %s has no name or IP address that a certificate could match", b.Address)
-			return
-		}
-	}
-}
-
-// serverName checks a name to ask for. An IP address is never asked for (RFC
-// 6066 section 3), but a certificate may be for one.
-func (d *decoder) serverName(n *node, name string, verify bool) {
-	if _, err := netip.ParseAddr(name); err == nil {
-		if !verify {
-			d.faultf(n, "write a host name, or remove it", "health.server_name has no effect with an IP address unless verify is true")
-		}
-		return
-	}
-	if host, f := parseHost(name, ""); host == "" || f != nil {
-		d.faultf(n, "write one such as db.example.com", "%s is not a host name", quote(name))
+func (s *Step) fields() fields {
+	return fields{
+		{"send", payload(&s.Send), "Send these bytes."},
+		{"receive", payload(&s.Receive), "Wait until these are among the bytes received since the last `receive`, at most 64 KiB of them."},
 	}
 }

@@ -12,6 +12,13 @@ import (
 	"unicode/utf8"
 )
 
+const (
+	maxFileSize = 64 << 20
+	// maxYAMLSize bounds the memory of the YAML library, which takes hundreds
+	// of bytes for each value.
+	maxYAMLSize = 8 << 20
+)
+
 var utf8BOM = []byte("\xef\xbb\xbf")
 
 // Load reads the file called name, merges the environment, fills in the
@@ -20,16 +27,15 @@ var utf8BOM = []byte("\xef\xbb\xbf")
 // simple form must be set. The error is of type [Problems].
 func Load(name string, env func(string) (string, bool)) (*Config, error) {
 	if name == "" {
-		d := newDecoder("", env)
-		return d.finish(d.simple(nil), nil)
+		return newDecoder("", env).finish(nil, nil)
 	}
 	data, err := readFile(name)
 	if err != nil {
-		p := Problem{File: name, Msg: "cannot read the configuration: " + reason(err)}
+		p := problemf(name, 0, 0, "", "cannot read the configuration: %s", reason(err))
 		if errors.Is(err, fs.ErrNotExist) {
 			p.Fix = "name another file with -c, or set LISTENER_PORT, BACKEND_PORTS and ACCESS_CONTROL_LIST"
 		}
-		return nil, Problems{p}
+		return nil, Problems{*p}
 	}
 	return Parse(name, data, env)
 }
@@ -46,8 +52,8 @@ func newDecoder(name string, env func(string) (string, bool)) *decoder {
 		env = func(string) (string, bool) { return "", false }
 	}
 	return &decoder{
-		file: name, env: env, readList: readRegular,
-		lists: make(map[string]*List), pools: make(map[string]*poolUse),
+		file: name, env: env, readList: readRegular, lists: make(map[string]*List),
+		unread: unread{make(map[string]bool), make(map[string]bool)},
 	}
 }
 
@@ -57,92 +63,121 @@ func (d *decoder) parse(data []byte) (*Config, error) {
 		return nil, Problems{*p}
 	}
 	read := readYAML
-	if isJSON(d.file, data) {
+	switch {
+	case isJSON(d.file, data):
 		read = readJSON
+	case len(data) > maxYAMLSize:
+		return nil, Problems{*problemf(d.file, 0, 0, `write it as JSON, or move long address lists to files ("file:trusted.txt")`,
+			"larger than %d MiB, the limit for YAML", maxYAMLSize>>20)}
 	}
 	root, p := read(d.file, data)
 	if p != nil {
-		d.add(*p)
-		return d.finish(nil, data)
+		d.addProblem(*p)
+		root = nil
 	}
-	return d.finish(d.decode(root), data)
+	return d.finish(root, data)
 }
 
-// decode chooses the form by its keys.
-func (d *decoder) decode(root *node) *Config {
-	if root.kind != kindMap {
-		d.expected(root, "the keys of a configuration", `write listeners and pools, or "LISTENER_PORT", "BACKEND_PORTS" and "ACCESS_CONTROL_LIST"`)
-		return nil
+// finish turns the tree of a file into a configuration, or into every problem
+// when there is one. root is nil when there is no file, or no readable one.
+func (d *decoder) finish(root *node, data []byte) (*Config, error) {
+	c := &Config{File: d.file}
+	SetDefaults(c)
+	decoded := len(d.problems) == 0 && d.decode(c, root)
+	d.logEnv(c)
+	if decoded {
+		Complete(c)
+		check := newChecker(c, d.unread)
+		check.all()
+		known := min(len(check.faults), maxProblems)
+		for _, p := range c.Locate(check.faults[:known]) {
+			d.addProblem(p)
+		}
+		d.dropped += len(check.faults) - known
+		c.Warnings = append(d.warnings, c.Locate(check.warnings)...).sorted(d.file)
 	}
-	simple, full := d.forms(root)
+	if len(d.problems) == 0 {
+		return c, nil
+	}
+	clamp(d.problems, d.file, data)
+	ps := d.problems.sorted(d.file)
+	if d.dropped > 0 {
+		ps = append(ps, *problemf(d.file, 0, 0, "", "%d more problems", d.dropped))
+	}
+	return nil, ps
+}
+
+// decode chooses the form by its keys. It reports whether there was one.
+func (d *decoder) decode(c *Config, root *node) bool {
+	if root == nil {
+		d.simple(c, nil)
+		return true
+	}
+	c.Source = &Source{file: d.file, root: root}
+	if root.kind != kindMap {
+		d.expected(root, nil, "the keys of a configuration", `write listeners and pools, or "LISTENER_PORT", "BACKEND_PORTS" and "ACCESS_CONTROL_LIST"`)
+		return false
+	}
+	simple, full := forms(root)
 	switch {
 	case simple != nil && full != nil:
 		later := simple
 		if full.line > simple.line || full.line == simple.line && full.col > simple.col {
 			later = full
 		}
-		d.faultf(later.keyNode(), "keep one of the two forms", "%s and %s do not mix: one is of the simple form, one of the full form", simple.key, full.key)
-		return nil
-	case simple != nil:
-		return d.simple(root)
-	case full == nil && d.simpleEnv():
-		return d.simple(root)
+		d.faultf(later.keyNode(), nil, "keep one of the two forms", "%s and %s do not mix: one is of the simple form, one of the full form", simple.key, full.key)
+		return false
+	case simple != nil, full == nil && d.simpleEnv():
+		d.simple(c, root)
+	default:
+		d.refuseSimpleEnv()
+		section(c).decode(d, root, nil)
 	}
-	d.refuseSimpleEnv()
-	return d.full(root)
+	return true
 }
 
 // forms returns the first key of each form, also when it is mistyped.
-func (d *decoder) forms(root *node) (simple, full *member) {
+func forms(root *node) (simple, full *member) {
+	fullForm := new(Config).fields()
 	for _, m := range root.members {
 		switch {
-		case simpleSection.key(m.key) != nil:
-			if simple == nil {
-				simple = m
-			}
-		case fullSection.key(m.key) != nil:
-			if full == nil {
-				full = m
-			}
+		case simple == nil && isSimpleKey(m.key):
+			simple = m
+		case full == nil && fullForm.find(m.key) != nil:
+			full = m
 		}
 	}
 	if simple != nil || full != nil {
 		return simple, full
 	}
 	for _, m := range root.members[:min(len(root.members), maxProblems)] {
-		if suggest(m.key, simpleSection.names()) != "" && suggest(m.key, fullSection.names()) == "" {
+		if suggest(m.key, simpleKeys) != "" && suggest(m.key, fullForm.keys()) == "" {
 			return m, nil
 		}
 	}
 	return nil, nil
 }
 
-func (d *decoder) simpleEnv() bool {
-	for _, k := range simpleSection.keys {
-		if _, ok := d.override(k.name); ok {
-			return true
+// clamp moves problems that lie outside of data to its nearest position. The
+// YAML library gives values that were left out a position after the end of
+// their line.
+func clamp(ps Problems, file string, data []byte) {
+	text := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
+	lines := strings.Split(text, "\n")
+	widths := make(map[int]int)
+	for i := range ps {
+		p := &ps[i]
+		if p.File != file || p.Line == 0 {
+			continue
 		}
+		p.Line = min(p.Line, len(lines))
+		width, known := widths[p.Line]
+		if !known {
+			width = utf8.RuneCountInString(lines[p.Line-1])
+			widths[p.Line] = width
+		}
+		p.Col = max(1, min(p.Col, width+1))
 	}
-	return false
-}
-
-// finish applies the overrides of the log section and returns the Config, or
-// every problem when there is one. c is nil when the file could not be read.
-func (d *decoder) finish(c *Config, data []byte) (*Config, error) {
-	if c == nil {
-		c = d.defaults()
-	}
-	d.logEnv(&c.Log)
-	if len(d.problems) == 0 {
-		c.Warnings = d.warnings.sorted(d.file)
-		return c, nil
-	}
-	clamp(d.problems, d.file, data)
-	ps := d.problems.sorted(d.file)
-	if d.dropped > 0 {
-		ps = append(ps, Problem{File: d.file, Msg: fmt.Sprintf("%d more problems", d.dropped)})
-	}
-	return nil, ps
 }
 
 func isJSON(name string, data []byte) bool {
@@ -158,36 +193,20 @@ func isJSON(name string, data []byte) bool {
 // checkText refuses what is no text before a reader stumbles over it.
 func checkText(name string, data []byte) *Problem {
 	if len(data) > maxFileSize {
-		return &Problem{File: name, Msg: fmt.Sprintf("larger than %d MiB", maxFileSize>>20), Fix: `move long address lists to files ("file:trusted.txt")`}
+		return problemf(name, 0, 0, `move long address lists to files ("file:trusted.txt")`, "larger than %d MiB", maxFileSize>>20)
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
-		return &Problem{File: name, Line: 1, Col: 1, Msg: "the file is empty", Fix: "write a configuration, as in docs/configuration.md"}
+		return problemf(name, 1, 1, "write a configuration, as in docs/configuration.md", "the file is empty")
 	}
-	bad := len(data)
 	for i := 0; i < len(data); {
 		r, size := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && size == 1 || isControl(r) {
-			bad = i
-			break
+		if r == utf8.RuneError && size == 1 || r == 0x7f || r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+			line, col := newTextPosition(data).at(i)
+			return problemf(name, line, col, "save the file as UTF-8", "not UTF-8 text, byte 0x%02x", data[i])
 		}
 		i += size
 	}
-	if bad == len(data) {
-		return nil
-	}
-	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return errorAt(name, 1, 1, "looks like UTF-16", "save the file as UTF-8")
-	}
-	line, col := newTextPosition(data).at(bad)
-	if data[bad] == 0 {
-		return errorAt(name, line, col, "contains a NUL byte", "save the file as UTF-8 text")
-	}
-	return errorAt(name, line, col, "not UTF-8 text, byte 0x%02x", "save the file as UTF-8", data[bad])
-}
-
-// isControl tells characters that have no place in a text file.
-func isControl(r rune) bool {
-	return r == 0x7f || r < ' ' && r != '\t' && r != '\n' && r != '\r'
+	return nil
 }
 
 // readFile reads a whole file of at most maxFileSize bytes (and one, so that

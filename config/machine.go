@@ -2,11 +2,12 @@ package config
 
 import (
 	"net/netip"
-	"path"
+	"path/filepath"
+	"strings"
 )
 
-// Machine is what CheckAddresses may know of the machine; the zero value is
-// nothing.
+// Machine is what CheckAddresses may know of the machine that the proxy runs
+// on; the zero value is nothing.
 type Machine struct {
 	// Addresses are those of its network interfaces.
 	Addresses []netip.Addr
@@ -14,26 +15,28 @@ type Machine struct {
 	Zones map[string]string
 	// RealPath returns a path without symbolic links; nil keeps every path.
 	RealPath func(string) string
+	// Hosts are the addresses that host names resolve to.
+	Hosts map[string]netip.Addr
 }
 
-// socket is the same for all paths to one unix socket.
-func (a *addressBook) socket(name string) address {
-	name = path.Clean(name)
-	if a.here.RealPath != nil {
-		name = a.here.RealPath(name)
+// canonical is the same for all spellings of one address.
+func (m *Machine) canonical(a Address) Address {
+	if a.Path != "" {
+		a.Path = filepath.Clean(a.Path)
+		if m.RealPath != nil {
+			a.Path = m.RealPath(a.Path)
+		}
+		return a
 	}
-	return address{path: name}
-}
-
-// ip reads an address, with its zone as a number if that is known.
-func (a *addressBook) ip(host string) (netip.Addr, error) {
-	ip, err := netip.ParseAddr(host)
-	switch number, ok := a.here.Zones[ip.Zone()]; {
-	case err != nil:
-	case !ip.IsLinkLocalUnicast():
-		ip = ip.WithZone("") // the kernel ignores it
+	if ip, ok := m.Hosts[a.Host]; ok && ip.IsValid() {
+		a.IP, a.Host = ip, ""
+	}
+	a.Host = strings.TrimSuffix(a.Host, ".")
+	switch number, ok := m.Zones[a.IP.Zone()]; {
+	case !a.IP.IsLinkLocalUnicast():
+		a.IP = a.IP.WithZone("") // the kernel ignores it
 	case ok:
-		ip = ip.WithZone(number)
+		a.IP = a.IP.WithZone(number)
 	}
-	return ip, err
+	return a
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 	"unicode/utf8"
 )
@@ -25,6 +24,7 @@ type node struct {
 	kind    kind
 	line    int
 	col     int
+	env     string    // the environment variable that it comes from, if any
 	text    string    // of a bool, number (as written) or string
 	items   []*node   // of a list
 	members []*member // of a mapping, repeated keys included, in file order
@@ -36,6 +36,28 @@ type member struct {
 	line  int
 	col   int
 	value *node
+}
+
+// member returns a key of a mapping; nil if it is not there, or n is none.
+func (n *node) member(key string) *member {
+	for _, m := range n.members {
+		if m.key == key {
+			return m
+		}
+	}
+	return nil
+}
+
+// keyNode stands for a member's key where a problem is with the key.
+func (m *member) keyNode() *node {
+	return &node{line: m.line, col: m.col}
+}
+
+func (n *node) position(file string) Position {
+	if n.env != "" {
+		return Position{Env: n.env}
+	}
+	return Position{File: file, Line: n.line, Col: n.col}
 }
 
 // String describes the node for "expected ..., got ...".
@@ -56,6 +78,14 @@ func (n *node) String() string {
 	}
 }
 
+// got shows a scalar's value after its variables have been expanded.
+func (n *node) got(text string) string {
+	if n.kind == kindString {
+		return quote(text)
+	}
+	return shorten(text)
+}
+
 // quote puts s in quotes for a message: one line, printable, not too long.
 func quote(s string) string {
 	return strconv.Quote(shorten(s))
@@ -63,17 +93,10 @@ func quote(s string) string {
 
 func shorten(s string) string {
 	const limit = 80 // characters
-	if len(s) <= limit {
+	if utf8.RuneCountInString(s) <= limit {
 		return s
 	}
-	count := 0
-	for i := range s {
-		if count == limit {
-			return s[:i] + "..."
-		}
-		count++
-	}
-	return s
+	return string([]rune(s)[:limit]) + "..."
 }
 
 // textPosition turns rising byte offsets into lines and columns. Lines end
@@ -110,40 +133,4 @@ func (t *textPosition) at(offset int) (line, col int) {
 		t.offset += size
 	}
 	return t.line, t.col
-}
-
-// clamp moves problems that lie outside of data to its nearest place. The
-// YAML library gives values that were left out a position after the end of
-// their line.
-func clamp(ps Problems, file string, data []byte) {
-	var width []int // of each line, in characters
-	for i := range ps {
-		if ps[i].File != file || ps[i].Line == 0 {
-			continue
-		}
-		if width == nil {
-			width = lineWidths(data)
-		}
-		ps[i].Line = min(ps[i].Line, len(width))
-		ps[i].Col = max(1, min(ps[i].Col, width[ps[i].Line-1]+1))
-	}
-}
-
-func lineWidths(data []byte) []int {
-	var widths []int
-	t := newTextPosition(data)
-	line, col := 1, 1
-	for t.offset < len(data) {
-		nextLine, nextCol := t.at(t.offset + 1)
-		if nextLine != line {
-			widths = append(widths, col-1)
-		}
-		line, col = nextLine, nextCol
-	}
-	return append(widths, col-1)
-}
-
-// errorAt is a problem found while reading, before there is a decoder.
-func errorAt(file string, line, col int, msg, fix string, args ...any) *Problem {
-	return &Problem{File: file, Line: line, Col: col, Msg: fmt.Sprintf(msg, args...), Fix: fix}
 }

@@ -1,182 +1,196 @@
 package config
 
-func defaultPool(name string, pos Position) Pool {
-	return Pool{
-		Name:        name,
-		Policy:      defaultPolicy,
-		Connect:     Connect{Timeout: defaultConnectTimeout, Attempts: defaultAttempts},
-		OnDown:      defaultOnDown,
-		OnRemoved:   defaultOnRemoved,
-		OnRecovered: defaultOnRecovered,
-		Spread:      defaultSpread,
-		Pos:         pos,
+import "time"
+
+// Pool is a set of backends that serve the same thing.
+type Pool struct {
+	Name     string
+	Policy   Policy
+	Backends []Backend
+	Connect  Connect
+	// Health is nil without active checks, Outlier without passive ones.
+	Health  *Health
+	Outlier *Outlier
+	// PanicThreshold is a share in percent, 0 to 99: when at most this share of
+	// the backends is usable, Health and Outlier are ignored. 0 is never.
+	PanicThreshold int
+	// SlowStart is how long a backend that is back takes to get its full
+	// share; 0 is none.
+	SlowStart time.Duration
+	// OnDown, OnRemoved and OnRecovered say what happens to live connections
+	// when a backend goes down, is removed by a reload, or is back.
+	OnDown, OnRemoved, OnRecovered LiveAction
+	// Spread is the time over which those three end connections; 0 is at once.
+	Spread time.Duration
+	// Queue is nil when no client waits for a backend.
+	Queue *Queue
+	// Zone is where this proxy is, "" when zones do not matter.
+	Zone string
+	// Hash is nil for all defaults.
+	Hash *Hash
+	// Rebalance is nil when live connections stay where they are.
+	Rebalance *Rebalance
+}
+
+const maxPanicThreshold = 99 // 100 would ignore health always
+
+func (p *Pool) name() *string { return &p.Name }
+
+func (p *Pool) fields() fields {
+	return fields{
+		{"policy", enum(&p.Policy, policies, LeastConn), "How a backend is picked; see [Policies](#policies)."},
+		{"backends", required(listOf(&p.Backends, backend), `write backends: ["127.0.0.1:8081"]`), "At least one. Each is an address, or a mapping with the keys below."},
+		{"connect", section(&p.Connect), "How backends are dialed; see below."},
+		{"health", optional(&p.Health), "Checks that find out that a backend is down before a client does; see below. Left out, nothing is checked."},
+		{"outlier", optional(&p.Outlier), "Ejects backends that are up but fail their clients; see below. Left out, no backend is ejected."},
+		{"panic_threshold", percent(&p.PanicThreshold, 0, maxPanicThreshold).def("0%"),
+			"When at most this share of the backends is usable, 1% to 99%, checks and ejections are ignored and all backends are used: it is more likely that the checks are wrong than that nearly every backend is down, and the few that are left could not bear the whole load. 0% is never. Requires `health` or `outlier`."},
+		{"slow_start", duration(&p.SlowStart).def("0s"),
+			"A backend that is back (from down, from an ejection, from several failed dials) begins with a tenth of its weight and reaches all of it after this time, so that its caches can warm up. 0 is at once. Not with the policy `first`."},
+		{"on_down", enum(&p.OnDown, liveActions, LiveKeep), "What happens to a backend's live connections when its checks report that it is down; see [Live connections](#live-connections). Requires `health`."},
+		{"on_removed", enum(&p.OnRemoved, liveActions, LiveDrain), "The same, when a reload has removed the backend."},
+		{"on_recovered", enum(&p.OnRecovered, liveActions, LiveKeep), "When a backend is up again, what happens to the live connections on the less preferred backends that stood in for it. Requires `health`, and backends with `backup`, `priority` or `zone`."},
+		{"spread", duration(&p.Spread).def("5s"), "The time over which these three end connections, evenly, so that their clients do not reconnect all at once. 0 is at once."},
+		{"queue", optional(&p.Queue), "Where clients wait while every backend is full; see below. Left out, no client waits."},
+		{"zone", zone(&p.Zone), "Where this proxy is; see [Which backend serves first](#which-backend-serves-first)."},
+		{"hash", optional(&p.Hash), "How `source_hash` and `maglev` map clients to backends; see below."},
+		{"rebalance", optional(&p.Rebalance), "Ends connections of backends that have too many; see below. Left out, connections stay where they are."},
+		{"send_proxy", unsupported{}, ""},
 	}
 }
 
-// pool decodes one pool.
-func (d *decoder) pool(m *member) Pool {
-	p := defaultPool(m.key, m.position(d.file))
-	f, ok := d.object(m.value, m.keyNode(), poolSection)
-	if !ok {
-		return p
-	}
-	use := &poolUse{node: m.value, backends: f["backends"]}
-	d.pools[m.key] = use
-	policyKnown := d.enum(f["policy"], policies, &p.Policy)
-	if n := f["backends"]; n != nil {
-		p.Backends = d.backends(n)
-	}
-	if n := f["connect"]; n != nil {
-		d.connect(n, f["backends"], &p.Connect)
-	}
-	if n := f["health"]; n != nil {
-		p.Health = d.health(n, p.Backends)
-	}
-	if n := f["outlier"]; n != nil {
-		p.Outlier = d.outlier(n)
-	}
-	d.percent(f["panic_threshold"], 0, maxPanicThreshold, &p.PanicThreshold)
-	use.panics = p.PanicThreshold > 0
-	d.duration(f["slow_start"], true, &p.SlowStart)
-	d.live(f, m.value, &p)
-	if n := f["queue"]; n != nil {
-		p.Queue = d.queue(n)
-	}
-	d.zone(f["zone"], &p.Zone)
-	if n := f["hash"]; n != nil {
-		d.hash(n, &p.Hash)
-	}
-	if n := f["rebalance"]; n != nil {
-		p.Rebalance = d.rebalance(n)
-	}
-	if p.Health == nil {
-		d.checkHealthless(&p, m.value)
-	}
-	if n := f["backends"]; n != nil && n.kind == kindList {
-		d.checkTiers(&p, m.value, n)
-	}
-	if policyKnown {
-		d.checkPolicy(&p, m.value, f["hash"])
-	}
-	return p
+// Backend is one server address of a pool.
+type Backend struct {
+	// Address is unique in its pool.
+	Address Address
+	// Weight is from 1 to 1000.
+	Weight int
+	// MaxConnections is the most connections at once; 0 is no bound.
+	MaxConnections int
+	// Backup backends serve when no other can.
+	Backup bool
+	// Priority is from 0 to 9, the lowest first; 0 for a Backup.
+	Priority int
+	// Zone is where the backend is, "" when it does not matter.
+	Zone string
+	// Down backends are never used, as if they were not in the file.
+	Down bool
 }
 
-// backends decodes a pool's list of backends, or BACKEND_PORTS.
-func (d *decoder) backends(n *node) []Backend {
-	if n.kind != kindList {
-		fix := ""
-		if n.kind == kindString {
-			fix = "write [" + quote(n.text) + "]"
-		}
-		d.expected(n, "a list of backends", fix)
-		return nil
-	}
-	if len(n.items) == 0 {
-		d.faultf(n, `write ["127.0.0.1:8081"]`, "there is no backend")
-	}
-	backends := make([]Backend, 0, len(n.items))
-	lines, down := make(map[string]int, len(n.items)), make(map[string]bool)
-	for _, item := range n.items {
-		b, at, ok := d.backend(item)
-		if !ok {
-			continue
-		}
-		if first, ok := lines[b.Address]; ok {
-			fix := "remove it, or give the first a higher weight"
-			if b.Down != down[b.Address] {
-				fix = "keep one of them, with or without down: true"
-			}
-			d.faultf(at, fix, "the backend %s is repeated, first on line %d", b.Address, first)
-			continue
-		}
-		lines[b.Address], down[b.Address] = at.line, b.Down
-		backends = append(backends, b)
-	}
-	return backends
-}
+const (
+	maxWeight   = 1000
+	maxPriority = 9
+)
 
-// backend decodes one entry; at is where its address stands.
-func (d *decoder) backend(n *node) (b Backend, at *node, ok bool) {
-	const what = "host:port or unix:/path"
-	address, f := n, fields(nil)
-	if n.kind == kindMap {
-		f, ok = d.object(n, n, backendSection)
-		if !ok || f["address"] == nil {
-			return b, n, false
-		}
-		address = f["address"]
-	}
-	text, ok := "", false
-	if address.kind == kindNumber {
-		d.expected(address, what, "write "+quote("127.0.0.1:"+address.text))
-	} else {
-		text, ok = d.str(address, what)
-	}
-	if !ok {
-		return b, address, false
-	}
-	b, fault := parseBackend(text)
-	if fault != nil {
-		d.fault(address, fault)
-		return b, address, false
-	}
-	b.Weight = defaultWeight
-	b.Pos = d.position(n)
-	if f != nil {
-		d.backendKeys(n, f, &b)
-	}
-	return b, address, true
-}
+// backend is the value of one entry in a list of backends.
+func backend(b *Backend) value { return shorthand[*Backend]{structure[*Backend]{b}} }
 
-// backendKeys decodes what a mapping says beside the address.
-func (d *decoder) backendKeys(n *node, f fields, b *Backend) {
-	d.integer(f["weight"], 1, maxWeight, false, &b.Weight)
-	d.integer(f["max_connections"], 1, maxConnections, false, &b.MaxConnections)
-	d.boolean(f["backup"], &b.Backup)
-	d.integer(f["priority"], 0, maxPriority, false, &b.Priority)
-	d.zone(f["zone"], &b.Zone)
-	d.boolean(f["down"], &b.Down)
-	if b.Backup && f["priority"] != nil {
-		d.faultf(n.find("priority"), "keep one of them", "priority and backup do not go together: a backup comes after every priority")
+func (b *Backend) fields() fields {
+	return fields{
+		{"address", required(backendAddress(&b.Address), `write address: "127.0.0.1:8081"`),
+			"`host:port` with an IP address or a host name, `\"[::1]:port\"`, or `unix:/path`. No two addresses in a pool may be the same. None may be a listener of this proxy that leads back to the pool. Names are resolved once, at the start, to one address, IPv4 first."},
+		{"weight", integer(&b.Weight, 1, maxWeight).def("1"), "The share of connections relative to the others, 1 to 1000."},
+		{"max_connections", integer(&b.MaxConnections, 1, maxConnections), "The most connections at once, 1 to 10,000,000. When it is reached, the backend is full: others serve, or clients wait in the `queue`."},
+		{"backup", boolean(&b.Backup, false), "Serve only when no other backend can."},
+		{"priority", integer(&b.Priority, 0, maxPriority).def("0"), "0 to 9, the lowest serves first. Not together with `backup`, which comes after all of them."},
+		{"zone", zone(&b.Zone), "Where the backend is. Requires `zone` in the pool."},
+		{"down", boolean(&b.Down, false), "Keep it in the file, but never use it: it is not dialed, not checked and not counted, and its name is not resolved. If all backends of a pool are down, no client of the pool can be served."},
 	}
 }
 
-// zone sets dst to the name of a place.
-func (d *decoder) zone(n *node, dst *string) {
-	if n == nil {
-		return
-	}
-	name, ok := d.text(n, "the name of a zone")
-	if !ok {
-		return
-	}
-	if f := checkName(name); f != nil {
-		d.fault(n, f)
-		return
-	}
-	*dst = name
+// Connect bounds how backends are dialed.
+type Connect struct {
+	// Timeout bounds one attempt; never 0.
+	Timeout time.Duration
+	// Attempts is how many different backends are tried for one client.
+	Attempts int
+	// Hedge dials a second backend when the first has not answered for that
+	// long; 0 is never.
+	Hedge time.Duration
 }
 
-// connect decodes how the backends listed in backends are dialled.
-func (d *decoder) connect(n, backends *node, c *Connect) {
-	f, ok := d.object(n, n, connectSection)
-	if !ok {
-		return
+const maxAttempts = 100
+
+func (c *Connect) fields() fields {
+	return fields{
+		{"timeout", duration(&c.Timeout).positive().def("3s"), "The time for one attempt; not 0. While the queue of a unix socket is full, the proxy retries for that long."},
+		{"attempts", integer(&c.Attempts, 1, maxAttempts).def("3"), "How many different backends are tried for one client, 1 to 100."},
+		{"hedge", duration(&c.Hedge).def("0s"),
+			"When a backend has not answered for that long, a second one of the same priority and zone is dialed as well, which counts as an attempt. The first to answer serves, and the other dial is closed before a byte is sent. Shorter than `timeout`; 0 is never. Requires two backends and two attempts."},
 	}
-	timed := d.duration(f["timeout"], false, &c.Timeout)
-	d.integer(f["attempts"], 1, maxAttempts, false, &c.Attempts)
-	hedged := d.duration(f["hedge"], true, &c.Hedge)
-	if c.Hedge == 0 {
-		return
+}
+
+// Outlier ejects backends whose connections fail.
+type Outlier struct {
+	// Failures in a row eject a backend.
+	Failures int
+	// Eject is how long; never 0.
+	Eject time.Duration
+	// MaxEjected is the most that may be ejected of a pool at once, 1 to 100
+	// percent.
+	MaxEjected int
+	// FirstByte is how long a client may wait for the first byte before that
+	// counts as a failure; 0 is forever.
+	FirstByte time.Duration
+}
+
+const maxFailures = 10_000
+
+func (o *Outlier) fields() fields {
+	return fields{
+		{"failures", integer(&o.Failures, 1, maxFailures).def("5"), "This many failures in a row eject a backend, 1 to 10,000. An answer from it resets the count."},
+		{"eject", duration(&o.Eject).positive().def("30s"), "How long no client is sent to an ejected backend. Each ejection that follows soon lasts longer by as much, up to 5 minutes."},
+		{"max_ejected", percent(&o.MaxEjected, 1, 100).def("50%"), "The most of the pool's backends that are ejected at once, 1% to 100%. Rounded down: of a single backend, 50% is none."},
+		{"first_byte", duration(&o.FirstByte).def("0s"),
+			"When a client has sent something and has received no byte for that long, its connection counts as failed, once; the client continues to wait. With 0, only the end of a connection can be a failure."},
 	}
-	hedge := f["hedge"]
-	if timed && hedged && c.Hedge >= c.Timeout {
-		d.faultf(hedge, "write a shorter one", "connect.hedge must be shorter than connect.timeout, which is %v", c.Timeout)
+}
+
+// Queue is where clients wait for a backend.
+type Queue struct {
+	// Size is how many clients may wait at once.
+	Size int
+	// Timeout is how long each may wait; never 0.
+	Timeout time.Duration
+}
+
+const maxQueueSize = 1_000_000
+
+func (q *Queue) fields() fields {
+	return fields{
+		{"size", integer(&q.Size, 1, maxQueueSize).def("1000"), "How many clients may wait at once, 1 to 1,000,000."},
+		{"timeout", duration(&q.Timeout).positive().def("10s"), "How long each may wait; not 0."},
 	}
-	if c.Attempts == 1 {
-		d.faultf(hedge, "write attempts: 2, or remove hedge", "connect.hedge has no effect with one attempt")
+}
+
+// Hash is how the policies source_hash and maglev map clients to backends.
+type Hash struct {
+	// Seed makes the mapping another one.
+	Seed string
+	// MaxLoad is the most that a backend may have of its fair share, 101 to
+	// 1000 percent; 0 is no bound. Of source_hash only.
+	MaxLoad int
+}
+
+func (h *Hash) fields() fields {
+	return fields{
+		{"seed", text(&h.Seed, "a text"), "Any text. Proxies with the same seed and the same backends send a client to the same one; with another seed, clients are mapped in another way. Without a seed, proxies agree too, but anyone can compute which backend an address is sent to, and aim at one."},
+		// With 100%, one backend more or less would move every client.
+		{"max_load", percent(&h.MaxLoad, 101, 1000), "101% to 1000%: a backend that has this much of its fair share of the connections gets no new ones, and its clients are sent to the next in their order. Left out, there is no bound. For `source_hash`."},
 	}
-	if backends != nil && backends.kind == kindList && len(backends.items) == 1 {
-		d.faultf(hedge, "remove it, or add a backend", "connect.hedge has no effect with one backend")
+}
+
+// Rebalance moves connections from backends that have too many.
+type Rebalance struct {
+	// Rate is how many connections are ended per second, more than 0.
+	Rate float64
+	// Jitter varies the time between two, by 0 to 100 percent.
+	Jitter int
+}
+
+func (r *Rebalance) fields() fields {
+	return fields{
+		{"rate", rate(&r.Rate).def("10/s"), "How many connections are ended: `N/s`, `N/m` or `N/h`."},
+		{"jitter", percent(&r.Jitter, 0, 100).def("20%"), "By how much the time between two varies, up to 100%."},
 	}
 }

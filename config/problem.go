@@ -4,51 +4,92 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// Problem is one thing that is wrong, where it stands, and what to write
+// Fault is one thing that is wrong with a configuration, and what to write
 // instead.
-type Problem struct {
-	// File, Line and Col say where. Line is 0 when the file as a whole is
-	// meant (it cannot be read).
-	File string `json:"file,omitempty"`
-	Line int    `json:"line,omitempty"`
-	Col  int    `json:"col,omitempty"`
-	// Env is the environment variable that holds the mistake, in place of a
-	// position.
-	Env string `json:"env,omitempty"`
+type Fault struct {
+	// Path says where, as in listeners.web.acl[1].allow[0].
+	Path string `json:"path,omitempty"`
 	// Msg is what is wrong, Fix what to write instead.
 	Msg string `json:"msg"`
 	Fix string `json:"fix,omitempty"`
+	// See are the paths of what the message compares with.
+	See []string `json:"-"`
+	// generic: the text is no value of its type at all; about makes the message.
+	generic bool
 }
 
-// Error returns "FILE:LINE:COL: what is wrong: what to write instead", or
-// "$VARIABLE: ..." for an environment variable.
-func (p Problem) Error() string {
-	var b strings.Builder
+func faultf(fix, format string, args ...any) *Fault {
+	return &Fault{Msg: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+// about gives a generic fault its message.
+func (f *Fault) about(expected, got string) *Fault {
+	if f != nil && f.generic && f.Msg == "" {
+		f.Msg = fmt.Sprintf("expected %s, got %s", expected, got)
+	}
+	return f
+}
+
+// Error returns "path: what is wrong: what to write instead".
+func (f Fault) Error() string {
+	text := f.Msg
+	if f.Path != "" {
+		text = f.Path + ": " + text
+	}
+	if f.Fix != "" {
+		text += ": " + f.Fix
+	}
+	return text
+}
+
+// Position is a position in a configuration file, or the name of an environment
+// variable. Line and Col count from 1, Col in characters; Line is 0 when the
+// file as a whole is meant. The zero value is a value that a program made.
+type Position struct {
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	Col  int    `json:"col,omitempty"`
+	Env  string `json:"env,omitempty"`
+}
+
+// String returns "FILE:LINE:COL", "FILE", "$VARIABLE", or "".
+func (p Position) String() string {
 	switch {
 	case p.Env != "":
-		fmt.Fprintf(&b, "$%s: ", p.Env)
-	case p.Line > 0:
-		fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Col)
-	case p.File != "":
-		fmt.Fprintf(&b, "%s: ", p.File)
+		return "$" + p.Env
+	case p.Line == 0:
+		return p.File
 	}
-	b.WriteString(p.Msg)
-	if p.Fix != "" {
-		b.WriteString(": ")
-		b.WriteString(p.Fix)
+	return strings.Join([]string{p.File, strconv.Itoa(p.Line), strconv.Itoa(p.Col)}, ":")
+}
+
+// Problem is a fault with its position.
+type Problem struct {
+	Position
+	Fault
+}
+
+// Error returns "FILE:LINE:COL: what is wrong: what to write instead". Without a
+// position it is the path that leads.
+func (p Problem) Error() string {
+	f := p.Fault
+	if p.Position == (Position{}) {
+		return f.Error()
 	}
-	return b.String()
+	f.Path = ""
+	return p.Position.String() + ": " + f.Error()
 }
 
 // Problems is the error that Load and Parse return: everything that is wrong,
 // sorted: the environment first, then the configuration file, then the files
-// it names.
+// that it names.
 type Problems []Problem
 
-// Error returns one problem a line.
+// Error returns one problem per line.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,22 +8,26 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// checkReached refuses rules that can never match because each of their
-// prefixes lies within one of the rules before them. n is the list of the rules
-// of a. The content of a list file may change: a rule with a file may match any
-// client, and its file is never taken to match any. Prefixes that only together
-// cover another, such as 0.0.0.0/1 and 128.0.0.0/1, are not found.
-func (d *decoder) checkReached(a *ACL, n *node) {
-	var before bart.Table[*Rule] // the first rule that has a prefix
+// reached refuses rules that can never match because each of their prefixes
+// lies within one of the rules before them. The content of a list file may
+// change: a rule with a file may match any client, and its file is never taken
+// to match any. Prefixes that only together cover another, such as 0.0.0.0/1
+// and 128.0.0.0/1, are not found.
+func (c *checker) reached(a *ACL, at *path) {
+	var before bart.Table[int] // the first rule that has a prefix
 	for i := range a.Rules {
 		r := &a.Rules[i]
 		if by := covers(&before, r); len(by) > 0 {
-			d.faultf(n.items[i], "remove it, or move it up", "%s can never match: %s", r.Name, r.because(by))
+			f := faultf("remove it, or move it up", "%s can never match: %s", r.Name, r.because(a, by))
+			for _, b := range by {
+				f.See = append(f.See, at.item(b).String())
+			}
+			c.add(at.item(i), f)
 			continue
 		}
 		for _, p := range r.Prefixes {
 			if _, ok := before.Get(p); !ok {
-				before.Insert(p, r)
+				before.Insert(p, i)
 			}
 		}
 	}
@@ -32,14 +35,21 @@ func (d *decoder) checkReached(a *ACL, n *node) {
 
 var all4, all6 = netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 
+// deniesAll reports whether the deny rules match all clients that have an address.
+func (a *ACL) deniesAll() bool {
+	has := func(p netip.Prefix) bool {
+		return slices.ContainsFunc(a.Rules, func(r Rule) bool { return !r.Allow && slices.Contains(r.Prefixes, p) })
+	}
+	return has(all4) && has(all6)
+}
+
 // covers returns the rules whose prefixes cover those of r, each once and in
 // their order; none if r may match a client that they do not.
-func covers(before *bart.Table[*Rule], r *Rule) (by []*Rule) {
+func covers(before *bart.Table[int], r *Rule) (by []int) {
 	prefixes := r.Prefixes
 	if len(r.Lists) > 0 {
 		prefixes = []netip.Prefix{all4, all6}
 	}
-	seen := make(map[*Rule]bool)
 	for _, p := range prefixes {
 		// The rule that matches a whole family explains more than one with a
 		// longer prefix.
@@ -50,25 +60,23 @@ func covers(before *bart.Table[*Rule], r *Rule) (by []*Rule) {
 		if !ok {
 			return nil
 		}
-		if !seen[rule] {
-			seen[rule] = true
-			by = append(by, rule)
-		}
+		by = append(by, rule)
 	}
-	slices.SortFunc(by, func(a, b *Rule) int { return cmp.Or(a.Pos.Line-b.Pos.Line, a.Pos.Col-b.Pos.Col) })
-	return by
+	slices.Sort(by)
+	return slices.Compact(by)
 }
 
-// because says why r can never match after the rules by.
-func (r *Rule) because(by []*Rule) string {
-	clients := "all of its clients"
+// because says why r can never match after the rules by of a.
+func (r *Rule) because(a *ACL, by []int) string {
+	matches := func(all netip.Prefix) bool {
+		return slices.ContainsFunc(by, func(i int) bool { return slices.Contains(a.Rules[i].Prefixes, all) })
+	}
 	is4, is6 := len(r.Lists) > 0, len(r.Lists) > 0
 	for _, p := range r.Prefixes {
 		is4, is6 = is4 || p.Addr().Is4(), is6 || p.Addr().Is6()
 	}
-	every4 := slices.ContainsFunc(by, func(b *Rule) bool { return slices.Contains(b.Prefixes, all4) })
-	every6 := slices.ContainsFunc(by, func(b *Rule) bool { return slices.Contains(b.Prefixes, all6) })
-	switch {
+	clients := "all of its clients"
+	switch every4, every6 := matches(all4), matches(all6); {
 	case every4 && !is6:
 		clients = "all IPv4 clients"
 	case every6 && !is4:
@@ -78,12 +86,9 @@ func (r *Rule) because(by []*Rule) string {
 	}
 	switch len(by) {
 	case 1:
-		return by[0].where() + " matches " + clients
+		return a.Rules[by[0]].Name + " matches " + clients
 	case 2:
-		return by[0].where() + " and " + by[1].where() + " match " + clients
+		return a.Rules[by[0]].Name + " and " + a.Rules[by[1]].Name + " match " + clients
 	}
-	return fmt.Sprintf("%s and %d other rules match %s", by[0].where(), len(by)-1, clients)
+	return fmt.Sprintf("%s and %d other rules match %s", a.Rules[by[0]].Name, len(by)-1, clients)
 }
-
-// where names the rule and its line.
-func (r *Rule) where() string { return fmt.Sprintf("%s (line %d)", r.Name, r.Pos.Line) }

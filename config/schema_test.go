@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,81 +27,45 @@ func loadSchema(t *testing.T) map[string]any {
 
 // The schema has exactly the keys that the decoder accepts, each described.
 func TestSchemaKeys(t *testing.T) {
-	schema := loadSchema(t)
-	if got, want := schema["$schema"], "https://json-schema.org/draft/2020-12/schema"; got != want {
+	s := loadSchema(t)
+	if got, want := s["$schema"], "https://json-schema.org/draft/2020-12/schema"; got != want {
 		t.Errorf("$schema is %v, want %s", got, want)
 	}
-	defs := schema["$defs"].(map[string]any)
-	all := map[string]*section{"full": fullSection, "simple": simpleSection}
-	for name, s := range innerSections {
-		all[name] = s
-	}
-	for name, s := range all {
-		properties := defs[name].(map[string]any)["properties"].(map[string]any)
-		var got []string
-		for key, property := range properties {
-			got = append(got, key)
-			if property.(map[string]any)["description"] == "" {
-				t.Errorf("%s.%s has no description", name, key)
-			}
-		}
-		slices.Sort(got)
-		want := s.names()
+	got := make(map[string][]string)
+	collectKeys(t, "", s["oneOf"].([]any)[0].(map[string]any), got)
+	for at, fs := range sections() {
+		want := fs.keys()
 		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Errorf("%s has %q, want %q", name, got, want)
+		if !slices.Equal(got[at], want) {
+			t.Errorf("%q has %q, want %q", at, got[at], want)
 		}
 	}
 }
 
-// The defaults that the schema shows are those that the decoder fills in.
-func TestSchemaDefaults(t *testing.T) {
-	shown := func(s *section, key string) any { return s.key(key).schema.Default }
-	c := newDecoder("", nil).defaults()
-	l, p := defaultListener("", Position{}), defaultPool("", Position{})
-	for _, tt := range []struct{ shown, used any }{
-		{shown(logSection, "level"), c.Log.Level},
-		{shown(logSection, "format"), c.Log.Format},
-		{shown(logSection, "connections"), c.Log.Connections},
-		{shown(fullSection, "engine"), c.Engine},
-		{shown(listenerSection, "deny_message"), l.DenyMessage},
-		{shown(listenerSection, "when_no_backend"), l.WhenNoBackend},
-		{shown(listenerSection, "no_backend_message"), l.NoBackendMessage},
-		{shown(ruleSection, "with"), defaultWith},
-		{shown(poolSection, "policy"), p.Policy},
-		{shown(poolSection, "on_down"), p.OnDown},
-		{shown(poolSection, "on_removed"), p.OnRemoved},
-		{shown(poolSection, "on_recovered"), p.OnRecovered},
-		{shown(backendSection, "weight"), defaultWeight},
-		{shown(backendSection, "backup"), Backend{}.Backup},
-		{shown(backendSection, "priority"), Backend{}.Priority},
-		{shown(backendSection, "down"), Backend{}.Down},
-		{shown(connectSection, "attempts"), p.Connect.Attempts},
-	} {
-		if !reflect.DeepEqual(tt.shown, tt.used) {
-			t.Errorf("the schema shows %v, used is %v", tt.shown, tt.used)
+// collectKeys notes the keys of each mapping that a schema describes, under the
+// path that the reference gives it.
+func collectKeys(t *testing.T, at string, schema map[string]any, found map[string][]string) {
+	if of, ok := schema["anyOf"].([]any); ok {
+		for _, s := range of {
+			collectKeys(t, at, s.(map[string]any), found)
 		}
 	}
-	d := newDecoder("", nil)
-	for _, tt := range []struct {
-		shown any
-		used  any
-	}{
-		{shown(drainSection, "delay"), c.Drain.Delay},
-		{shown(drainSection, "timeout"), c.Drain.Timeout},
-		{shown(timeoutsSection, "idle"), l.Timeouts.Idle},
-		{shown(timeoutsSection, "half_close"), l.Timeouts.HalfClose},
-		{shown(connectSection, "timeout"), p.Connect.Timeout},
-		{shown(connectSection, "hedge"), p.Connect.Hedge},
-		{shown(poolSection, "slow_start"), p.SlowStart},
-		{shown(poolSection, "spread"), p.Spread},
-	} {
-		v := defaultIdle
-		d.duration(&node{kind: kindString, text: tt.shown.(string)}, true, &v)
-		if v != tt.used {
-			t.Errorf("the schema shows %v, used is %v", tt.shown, tt.used)
-		}
+	if items, ok := schema["items"].(map[string]any); ok {
+		collectKeys(t, at, items, found)
 	}
+	if named, ok := schema["additionalProperties"].(map[string]any); ok {
+		collectKeys(t, at+".NAME", named, found)
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	for key, property := range properties {
+		property := property.(map[string]any)
+		if property["description"] == "" {
+			t.Errorf("%s.%s has no description", at, key)
+		}
+		found[at] = append(found[at], key)
+		collectKeys(t, strings.TrimPrefix(at+"."+key, "."), property, found)
+	}
+	slices.Sort(found[at])
 }
 
 // What Load accepts is valid under the schema, and it refuses the mistakes

@@ -6,67 +6,147 @@ import (
 	"strings"
 )
 
-// simple decodes the simple form: the file's keys, each of which an
-// environment variable of the same name replaces. root is nil without a file.
-func (d *decoder) simple(root *node) *Config {
-	c := d.defaults()
-	c.Simple = true
-	var f fields
-	pos := Position{}
-	if root != nil {
-		f, _ = d.object(root, root, simpleSection)
-		pos = d.position(root)
-	}
-	l := defaultListener("default", pos)
-	p := defaultPool("default", pos)
-	l.Pool = p.Name
+// The three keys of the simple form, which are also environment variables.
+const (
+	keyListenerPort = "LISTENER_PORT"
+	keyBackendPorts = "BACKEND_PORTS"
+	keyAccessList   = "ACCESS_CONTROL_LIST"
+)
 
-	if text, ok := d.override(keyListenerPort); ok {
-		binds, f := parseBinds(text)
-		if f != nil {
-			d.envFault(keyListenerPort, f)
-		}
-		l.Binds = binds
-	} else if n := d.simpleValue(f, root, keyListenerPort); n != nil {
-		l.Binds = d.bindOnce(n)
-	}
-	if text, ok := d.override(keyBackendPorts); ok {
-		p.Backends = d.envBackends(text)
-	} else if n := d.simpleValue(f, root, keyBackendPorts); n != nil {
-		p.Backends = d.backends(n)
-	}
-	// One allow rule, also when it allows nobody: a list with an allow rule
-	// denies whoever matches none.
-	rule := Rule{Allow: true, Name: ruleName(true, 0)}
-	if text, ok := d.override(keyAccessList); ok {
-		rule.Prefixes = d.envPrefixes(text)
-	} else if n := d.simpleValue(f, root, keyAccessList); n != nil {
-		rule.Prefixes, _ = d.prefixes(n, false)
-		rule.Pos = d.position(n)
-	}
-	l.ACL = &ACL{Rules: []Rule{rule}}
-	d.socket(root, nil, &l)
-	c.Listeners = []Listener{l}
-	c.Pools = []Pool{p}
-	d.addresses(c)
-	return c
+var simpleKeys = []string{keyListenerPort, keyBackendPorts, keyAccessList}
+
+func isSimpleKey(key string) bool { return slices.Contains(simpleKeys, key) }
+
+// simpleName is the name of the listener and of the pool of the simple form.
+const simpleName = "default"
+
+// simple is the simple form: three keys that set values of one listener and
+// one pool.
+type simple struct {
+	listener *Listener
+	pool     *Pool
 }
 
-// simpleValue returns the file's value of a key, or reports that it is
-// missing there as well.
-func (d *decoder) simpleValue(f fields, root *node, name string) *node {
-	if n := f[name]; n != nil {
-		return n
+func (s simple) fields() fields {
+	rule := &s.listener.ACL.Rules[0]
+	return fields{
+		{keyListenerPort, required(bind(&s.listener.Binds[0]), `write "LISTENER_PORT": "127.0.0.1:8080", or set the environment variable`),
+			"The address to listen on. `\":8080\"` is every address of the machine."},
+		{keyBackendPorts, required(listOf(&s.pool.Backends, backend), `write "BACKEND_PORTS": ["127.0.0.1:8081"], or set the environment variable`),
+			"The backends. Each client goes to the one with the fewest connections."},
+		{keyAccessList, required(plainList{clients{rule, true}}, `write "ACCESS_CONTROL_LIST": ["127.0.0.1"], or set the environment variable`),
+			"IP addresses and CIDR prefixes that may connect. `::ffff:1.2.3.4` is `1.2.3.4`. **An empty list denies every client.**"},
 	}
-	if text, _ := d.env(name); root == nil && ofKubernetes(name, text) {
-		d.envFault(name, faultf("set it to host:port, or write a configuration file",
-			"Kubernetes has set it to %s for a Service named listener, and there is no configuration file", quote(text)))
-	} else if root == nil {
-		d.envFault(name, faultf("set it, or write a configuration file", "not set, and there is no configuration file"))
-	} else if root.kind == kindMap {
-		d.faultf(root, simpleSection.key(name).hint, "%s is missing", name)
+}
+
+// plainList is the list of allowed clients: without files, and it may be empty.
+type plainList struct{ clients }
+
+func (v plainList) empty() bool { return false }
+
+func (v plainList) decode(d *decoder, n *node, p *path) {
+	v.rule.Prefixes, _ = d.prefixes(n, p, false)
+}
+
+func (v plainList) schema() schema {
+	return schema{"type": "array", "items": schema{"type": "string"}}
+}
+
+func newSimple(c *Config) simple {
+	l, p := Listener{}, Pool{}
+	SetDefaults(&l)
+	SetDefaults(&p)
+	l.Name, p.Name, l.Pool = simpleName, simpleName, simpleName
+	l.Binds = make([]Bind, 1)
+	// One allow rule, also when it allows no client: a list with an allow rule
+	// denies what it does not match.
+	l.ACL = &ACL{Rules: []Rule{{Allow: true}}}
+	c.Listeners, c.Pools = []Listener{l}, []Pool{p}
+	return simple{&c.Listeners[0], &c.Pools[0]}
+}
+
+// simplePaths are the paths of the values that the keys of the simple form set.
+var simplePaths = map[string]*path{
+	keyListenerPort: newPath("listeners", simpleName, "bind", 0),
+	keyBackendPorts: newPath("pools", simpleName, "backends"),
+	keyAccessList:   newPath("listeners", simpleName, "acl", 0, "allow"),
+}
+
+// simpleRoot stands for a file in the simple form: the paths of what is in it
+// are those of the full form.
+var simpleRoot = new(path)
+
+// simplePath is the path in the simple form of a value of the full form.
+func simplePath(path string) string {
+	for key, full := range simplePaths {
+		if rest, ok := strings.CutPrefix(path, full.String()); ok {
+			return key + rest
+		}
 	}
-	return nil
+	return ""
+}
+
+// simple decodes the simple form: the file's keys, each of which an environment
+// variable of the same name replaces. root is nil without a file.
+func (d *decoder) simple(c *Config, root *node) {
+	form := newSimple(c)
+	merged := &node{kind: kindMap}
+	if root != nil {
+		merged.line, merged.col = root.line, root.col
+		for _, m := range root.members {
+			if _, replaced := d.override(m.key); !replaced || !isSimpleKey(m.key) {
+				merged.members = append(merged.members, m)
+			}
+		}
+	}
+	for _, key := range simpleKeys {
+		if text, ok := d.override(key); ok {
+			merged.members = append(merged.members, &member{key: key, value: envNode(key, text)})
+		}
+	}
+	c.Source = &Source{file: d.file, root: merged, simple: true}
+	for _, f := range form.fields() {
+		switch p := simpleRoot.child(f.key); {
+		case merged.member(f.key) != nil:
+		case root == nil:
+			d.notSet(f.key, p)
+		default:
+			d.faultf(merged, p, f.value.(requiredValue).hint, "%s is missing", f.key)
+		}
+	}
+	section(form).decode(d, merged, simpleRoot)
+}
+
+// envNode is the value of a variable, as if it were in a file.
+func envNode(name, text string) *node {
+	if name == keyListenerPort {
+		return &node{kind: kindString, env: name, text: text}
+	}
+	n := &node{kind: kindList, env: name}
+	for _, entry := range strings.Split(text, ",") {
+		if strings.TrimSpace(text) != "" {
+			n.items = append(n.items, &node{kind: kindString, env: name, text: strings.TrimSpace(entry)})
+		}
+	}
+	return n
+}
+
+// notSet reports that a variable is missing, and there is no file.
+func (d *decoder) notSet(name string, p *path) {
+	at := &node{env: name}
+	if text, _ := d.env(name); ofKubernetes(name, text) {
+		d.faultf(at, p, "set it to host:port, or write a configuration file",
+			"Kubernetes has set it to %s for a Service named listener, and there is no configuration file", quote(text))
+		return
+	}
+	d.faultf(at, p, "set it, or write a configuration file", "not set, and there is no configuration file")
+}
+
+func (d *decoder) simpleEnv() bool {
+	return slices.ContainsFunc(simpleKeys, func(key string) bool {
+		_, ok := d.override(key)
+		return ok
+	})
 }
 
 // override returns the variable that replaces a key of the simple form, unless
@@ -76,10 +156,9 @@ func (d *decoder) override(name string) (string, bool) {
 	if !ok || !ofKubernetes(name, text) {
 		return text, ok
 	}
-	warning := Problem{Env: name, Msg: quote(text) + " is ignored, because Kubernetes sets it for a Service named listener",
-		Fix: "rename the Service, or set enableServiceLinks: false in the Pod"}
-	if !slices.Contains(d.warnings, warning) {
-		d.warn(warning)
+	if !slices.ContainsFunc(d.warnings, func(p Problem) bool { return p.Env == name }) {
+		d.warnings = append(d.warnings, Problem{Position{Env: name}, *faultf("rename the Service, or set enableServiceLinks: false in the Pod",
+			"%s is ignored, because Kubernetes sets it for a Service named listener", quote(text))})
 	}
 	return "", false
 }
@@ -96,95 +175,24 @@ func ofKubernetes(name, text string) bool {
 	return err == nil
 }
 
-func (d *decoder) envFault(name string, f *fault) {
-	d.add(Problem{Env: name, Msg: f.msg, Fix: f.fix})
-}
-
-// bindOnce decodes the file's LISTENER_PORT, which is one string.
-func (d *decoder) bindOnce(n *node) []Bind {
-	if n.kind == kindList {
-		d.expected(n, "one host:port", "use the full form (listeners, pools) for several")
-		return nil
-	}
-	return d.bind(n)
-}
-
-func (d *decoder) envBackends(text string) []Backend {
-	var backends []Backend
-	seen := make(map[string]bool)
-	for _, entry := range splitList(text) {
-		b, f := parseBackend(entry)
-		if f == nil && seen[b.Address] {
-			f = faultf("remove it", "the backend %s is repeated", b.Address)
-		}
-		if f != nil {
-			d.envFault(keyBackendPorts, f)
-			continue
-		}
-		seen[b.Address] = true
-		b.Weight = defaultWeight
-		backends = append(backends, b)
-	}
-	if strings.TrimSpace(text) == "" {
-		d.envFault(keyBackendPorts, faultf("write 127.0.0.1:8081, or unset it", "there is no backend"))
-	}
-	return backends
-}
-
-func (d *decoder) envPrefixes(text string) (prefixes []netip.Prefix) {
-	for _, entry := range splitList(text) {
-		p, f := parsePrefix(entry)
-		if f != nil {
-			d.envFault(keyAccessList, f)
-			continue
-		}
-		prefixes = append(prefixes, p)
-	}
-	return prefixes
-}
-
-// splitList splits a variable at its commas; the empty text is an empty list.
-func splitList(text string) []string {
-	if strings.TrimSpace(text) == "" {
-		return nil
-	}
-	entries := strings.Split(text, ",")
-	for i := range entries {
-		entries[i] = strings.TrimSpace(entries[i])
-	}
-	return entries
-}
-
 // refuseSimpleEnv reports variables of the simple form beside a file in the
 // full form: they would have no effect, and a list of allowed clients without
 // effect must not go unnoticed.
 func (d *decoder) refuseSimpleEnv() {
-	for _, k := range simpleSection.keys {
-		if _, ok := d.override(k.name); ok {
-			d.envFault(k.name, faultf("unset it", "set, but has no effect on %s, which is in the full form", d.file))
+	for _, key := range simpleKeys {
+		if _, ok := d.override(key); ok {
+			d.report(*faultf("unset it", "set, but has no effect on %s, which is in the full form", d.file), &node{env: key})
 		}
 	}
 }
 
 // logEnv applies the variables that override the log section. An empty one
 // counts as unset.
-func (d *decoder) logEnv(log *Log) {
-	for _, v := range []struct {
-		name string
-		of   *choice
-		dst  *string
-	}{
-		{"L4PROXY_LOG_LEVEL", logLevels, &log.Level},
-		{"L4PROXY_LOG_FORMAT", logFormats, &log.Format},
-	} {
-		text, _ := d.env(v.name)
-		if text == "" {
-			continue
+func (d *decoder) logEnv(c *Config) {
+	for key, name := range map[string]string{"level": "L4PROXY_LOG_LEVEL", "format": "L4PROXY_LOG_FORMAT"} {
+		if text, _ := d.env(name); text != "" {
+			p := (*path)(nil).child("log").child(key)
+			c.Log.fields().find(key).value.decode(d, &node{kind: kindString, env: name, text: text}, p)
 		}
-		if f := v.of.check(text); f != nil {
-			d.envFault(v.name, f)
-			continue
-		}
-		*v.dst = text
 	}
 }

@@ -2,7 +2,6 @@ package control
 
 import (
 	"math/rand/v2"
-	"net/netip"
 
 	"l4proxy/config"
 	"l4proxy/health"
@@ -25,20 +24,12 @@ func checkGroup(h *config.Health, targets []health.Target) health.Group {
 	}
 }
 
-// hostName is the name that checks ask a backend for, "" if it is configured by an IP address or a path.
-func hostName(b *config.Backend) string {
-	if _, err := netip.ParseAddr(b.Host); err == nil {
-		return ""
-	}
-	return b.Host
-}
-
 // checkers make the checks by their types in the configuration.
-var checkers = map[string]func(h *config.Health) health.Checker{
-	"tcp":    func(*config.Health) health.Checker { return health.NewTCP() },
-	"tls":    func(h *config.Health) health.Checker { return health.NewTLS(tlsOptions(h)) },
-	"http":   func(h *config.Health) health.Checker { return health.NewHTTP(httpOptions(h)) },
-	"expect": func(h *config.Health) health.Checker { return health.NewExpect(script(h)) },
+var checkers = map[config.HealthType]func(h *config.Health) health.Checker{
+	config.HealthTCP:    func(*config.Health) health.Checker { return health.NewTCP() },
+	config.HealthTLS:    func(h *config.Health) health.Checker { return health.NewTLS(tlsOptions(h)) },
+	config.HealthHTTP:   func(h *config.Health) health.Checker { return health.NewHTTP(httpOptions(h)) },
+	config.HealthExpect: func(h *config.Health) health.Checker { return health.NewExpect(script(h)) },
 }
 
 func tlsOptions(h *config.Health) health.TLSOptions {

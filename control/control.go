@@ -26,7 +26,7 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 	var failed []error
 	pools := make(map[string]*proxy.Pool, len(cfg.Pools))
 	for i := range cfg.Pools {
-		pool, err := buildPool(&cfg.Pools[i], names, monitor)
+		pool, err := buildPool(cfg, &cfg.Pools[i], names, monitor)
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -38,11 +38,11 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		var err error
-		if binds[i], err = buildBinds(l, names); err != nil {
+		if binds[i], err = buildBinds(cfg, l, names); err != nil {
 			failed = append(failed, err)
 		}
 		if sockets[i], err = access(&l.Socket); err != nil {
-			failed = append(failed, at(l.Pos, fmt.Errorf("listener %s: %w", l.Name, err)))
+			failed = append(failed, at(cfg.Where(config.Path("listeners", l.Name)), fmt.Errorf("listener %s: %w", l.Name, err)))
 		}
 	}
 	if failed != nil {
@@ -70,7 +70,7 @@ func Build(ctx context.Context, cfg *config.Config, lookup Lookup) (*proxy.State
 			Slots:            proxy.NewSlots(int64(l.MaxConnections)),
 		}
 		state.Listeners = append(state.Listeners, listener)
-		if l.WhenNoBackend == "unlisten" {
+		if l.WhenNoBackend == config.NoBackendUnlisten {
 			monitor.unlisten(listener)
 		}
 	}
@@ -88,40 +88,39 @@ func at(pos config.Position, err error) error {
 
 // noBackend are the words of the configuration for what happens to a client that nobody serves. Clients who come in
 // the moment before a listener stops to listen are closed.
-var noBackend = map[string]proxy.NoBackend{
-	"close": proxy.CloseClient, "unlisten": proxy.CloseClient, "reset": proxy.ResetClient,
-	"message": proxy.MessageClient, "queue": proxy.QueueClient,
+var noBackend = map[config.NoBackend]proxy.NoBackend{
+	config.NoBackendClose: proxy.CloseClient, config.NoBackendUnlisten: proxy.CloseClient, config.NoBackendReset: proxy.ResetClient,
+	config.NoBackendMessage: proxy.MessageClient, config.NoBackendQueue: proxy.QueueClient,
 }
 
 // buildBinds makes the addresses of a listener. The error has a line for each address that cannot be used.
-func buildBinds(l *config.Listener, names *resolver) ([]listen.Bind, error) {
+func buildBinds(cfg *config.Config, l *config.Listener, names *resolver) ([]listen.Bind, error) {
 	binds := make([]listen.Bind, 0, len(l.Binds))
 	var failed []error
-	var told config.Position // report only the first port of a range
-	for _, b := range l.Binds {
-		bind, err := buildBind(b, names)
-		if err != nil {
-			if b.Pos != told || told.Line == 0 {
-				failed = append(failed, at(b.Pos, fmt.Errorf("listener %s: %w", l.Name, err)))
+	for i, b := range l.Binds {
+		place := cfg.Where(config.Path("listeners", l.Name, "bind", i))
+		for a := range b.Addresses() {
+			bind, err := buildBind(a, names)
+			if err != nil {
+				failed = append(failed, at(place, fmt.Errorf("listener %s: %w", l.Name, err)))
+				break // report only the first port of a range
 			}
-			told = b.Pos
-			continue
+			bind.Place = place.String()
+			binds = append(binds, bind)
 		}
-		bind.Place = b.Pos.String()
-		binds = append(binds, bind)
 	}
 	return binds, errors.Join(failed...)
 }
 
-func buildBind(b config.Bind, names *resolver) (listen.Bind, error) {
-	if b.Network == "unix" {
+func buildBind(b config.Address, names *resolver) (listen.Bind, error) {
+	if b.IsUnix() {
 		return listen.Bind{Network: "unix", Address: b.Path}, nil
 	}
 	port := strconv.Itoa(int(b.Port))
-	if b.Host == "" {
+	if !b.IP.IsValid() && b.Host == "" {
 		return listen.Bind{Network: "tcp", Address: ":" + port}, nil
 	}
-	ip, err := names.resolve(b.Host)
+	ip, err := names.resolve(b)
 	if err == nil {
 		_, err = rawsys.Scope(ip)
 	}
@@ -132,7 +131,7 @@ func buildBind(b config.Bind, names *resolver) (listen.Bind, error) {
 }
 
 // actions are the words of the configuration for what happens to a denied client.
-var actions = map[string]acl.Action{"message": acl.Message, "close": acl.Close, "reset": acl.Reset}
+var actions = map[config.DenyAction]acl.Action{config.DenyMessage: acl.Message, config.DenyClose: acl.Close, config.DenyReset: acl.Reset}
 
 // sets are the sets made from list files: each is made once, for all listeners.
 type sets map[*config.List]*acl.Set

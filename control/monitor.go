@@ -267,19 +267,19 @@ func (m *Monitor) Removed(b *backend.Backend) {
 }
 
 // evict ends the connections of a backend in one of the ways of the configuration.
-func (m *Monitor) evict(w *watched, b *backend.Backend, how string, reason proxy.Reason, unless func() bool) {
+func (m *Monitor) evict(w *watched, b *backend.Backend, how config.LiveAction, reason proxy.Reason, unless func() bool) {
 	e := proxy.Evict{Backend: b, Reason: reason, Over: w.config.Spread}
 	switch how {
-	case "keep":
+	case config.LiveKeep:
 		return
-	case "drain":
+	case config.LiveDrain:
 		e.After, e.Unless = m.drainTimeout, unless
-	case "reset":
+	case config.LiveReset:
 		e.Reset = true
 	}
 	if n := b.Active(); n > 0 {
 		m.log.Info("ending connections of backend", "pool", w.pool.Name, "backend", b.Address, "connections", n,
-			"reason", reason.String(), "how", how, seconds("after", int64(e.After)), seconds("over", int64(e.Over)))
+			"reason", reason.String(), "how", how.String(), seconds("after", int64(e.After)), seconds("over", int64(e.Over)))
 		m.server.Evict(e)
 	}
 }

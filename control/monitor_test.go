@@ -367,11 +367,11 @@ pools:
 
 // TestEachCheck makes each type of check.
 func TestEachCheck(t *testing.T) {
-	for _, kind := range []string{"tcp", "tls", "http", "expect"} {
+	for _, kind := range []config.HealthType{config.HealthTCP, config.HealthTLS, config.HealthHTTP, config.HealthExpect} {
 		if checkers[kind] == nil {
 			t.Fatalf("no checker for %s", kind)
 		}
-		h := config.Health{Type: kind, Script: []config.Step{{Send: []byte("x")}}, TLS: kind == "http", Status: []config.StatusRange{{From: 200, To: 299}}}
+		h := config.Health{Type: kind, Script: []config.Step{{Send: []byte("x")}}, TLS: kind == config.HealthHTTP, Status: []config.StatusRange{{From: 200, To: 299}}}
 		if checkGroup(&h, nil).Checker == nil {
 			t.Errorf("%s makes no checker", kind)
 		}

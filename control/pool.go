@@ -20,7 +20,7 @@ const backupPriority = 10
 
 // buildPool makes one pool and has the monitor watch over it. The error has a line for each backend whose address
 // cannot be used.
-func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, error) {
+func buildPool(cfg *config.Config, p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, error) {
 	pool := &proxy.Pool{
 		Name:           p.Name,
 		ConnectTimeout: p.Connect.Timeout,
@@ -41,11 +41,11 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 			sockaddr, err = addr.sockaddr()
 		}
 		if err != nil {
-			failed = append(failed, at(b.Pos, fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)))
+			failed = append(failed, at(cfg.Where(config.Path("pools", p.Name, "backends", i)), fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)))
 			continue
 		}
 		member := balancer.Member{
-			Backend:        &backend.Backend{Address: b.Address, Sockaddr: sockaddr},
+			Backend:        &backend.Backend{Address: b.Address.String(), Sockaddr: sockaddr},
 			Weight:         b.Weight,
 			MaxConnections: int32(b.MaxConnections),
 			Priority:       uint8(b.Priority),
@@ -57,7 +57,7 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 		pool.Members = append(pool.Members, member)
 		if p.Health != nil {
 			targets = append(targets, health.Target{
-				Backend: member.Backend, Addr: addr.toCheck(p.Health.Port), Name: hostName(b),
+				Backend: member.Backend, Addr: addr.toCheck(p.Health.Port), Name: b.Address.Host,
 			})
 		}
 	}
@@ -80,12 +80,13 @@ func buildPool(p *config.Pool, names *resolver, monitor *Monitor) (*proxy.Pool, 
 
 func balancerOptions(p *config.Pool) balancer.Options {
 	o := balancer.Options{
-		Policy:         p.Policy,
+		Policy:         p.Policy.String(),
 		Seed:           rand.Uint64(),
-		HashSeed:       p.Hash.Seed,
-		MaxLoad:        p.Hash.MaxLoad,
 		SlowStart:      p.SlowStart,
 		PanicThreshold: p.PanicThreshold,
+	}
+	if p.Hash != nil {
+		o.HashSeed, o.MaxLoad = p.Hash.Seed, p.Hash.MaxLoad
 	}
 	if p.Outlier != nil {
 		o.Outlier = &balancer.Outlier{
@@ -105,11 +106,11 @@ type resolved struct {
 }
 
 func resolveBackend(b *config.Backend, names *resolver) (resolved, error) {
-	if b.Network == "unix" {
-		return resolved{path: b.Path}, nil
+	if b.Address.IsUnix() {
+		return resolved{path: b.Address.Path}, nil
 	}
-	ip, err := names.resolve(b.Host)
-	return resolved{addr: netip.AddrPortFrom(ip, b.Port)}, err
+	ip, err := names.resolve(b.Address)
+	return resolved{addr: netip.AddrPortFrom(ip, b.Address.Port)}, err
 }
 
 func (r resolved) sockaddr() (*rawsys.Sockaddr, error) {

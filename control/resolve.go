@@ -39,7 +39,7 @@ func resolveAll(ctx context.Context, cfg *config.Config, lookup Lookup) *resolve
 	for i := range cfg.Pools {
 		for _, b := range cfg.Pools[i].Backends {
 			if !b.Down {
-				hosts = append(hosts, b.Host)
+				hosts = append(hosts, b.Address.Host)
 			}
 		}
 	}
@@ -57,7 +57,7 @@ func resolveAll(ctx context.Context, cfg *config.Config, lookup Lookup) *resolve
 func (r *resolver) ask(ctx context.Context, hosts []string) {
 	var names []string
 	for _, host := range hosts {
-		if _, err := netip.ParseAddr(host); err == nil || host == "" {
+		if host == "" {
 			continue
 		}
 		if _, asked := r.known[host]; !asked {
@@ -102,37 +102,26 @@ func (r *resolver) lookUp(ctx context.Context, name string) (netip.Addr, error) 
 	return ips[0].Unmap(), nil
 }
 
-// resolve returns host itself if it is an address, otherwise the answer that ask found.
-func (r *resolver) resolve(host string) (netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap(), nil
+// resolve returns the IP address that was configured, otherwise the answer that ask found.
+func (r *resolver) resolve(address config.Address) (netip.Addr, error) {
+	if address.IP.IsValid() {
+		return address.IP, nil
 	}
-	a := r.known[host]
+	a := r.known[address.Host]
 	return a.addr, a.err
 }
 
 // checkAddresses is [config.CheckAddresses] with the names resolved.
 func (r *resolver) checkAddresses(cfg *config.Config) error {
-	known := func(host string) string {
-		if ip, err := r.resolve(host); err == nil && ip.IsValid() {
-			return ip.String()
-		}
-		return host
-	}
-	listeners, pools := slices.Clone(cfg.Listeners), slices.Clone(cfg.Pools)
-	for i := range listeners {
-		listeners[i].Binds = slices.Clone(listeners[i].Binds)
-		for k := range listeners[i].Binds {
-			b := &listeners[i].Binds[k]
-			b.Host = known(b.Host)
+	here := ThisMachine()
+	here.Hosts = make(map[string]netip.Addr, len(r.known))
+	for name, a := range r.known {
+		if a.err == nil {
+			here.Hosts[name] = a.addr
 		}
 	}
-	for i := range pools {
-		pools[i].Backends = slices.Clone(pools[i].Backends)
-		for k := range pools[i].Backends {
-			b := &pools[i].Backends[k]
-			b.Host = known(b.Host)
-		}
+	if faults := config.CheckAddresses(cfg.Listeners, cfg.Pools, here); faults != nil {
+		return cfg.Locate(faults)
 	}
-	return config.CheckAddresses(listeners, pools, ThisMachine())
+	return nil
 }

@@ -62,10 +62,10 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 	for i := range n {
 		if host := fmt.Sprintf("host%d", i); !strings.HasPrefix(host, "host7") {
 			want = append(want, fmt.Sprintf("%s: pool web, backend %s.test:80: cannot resolve the name: no such host",
-				cfg.Pools[0].Backends[i].Pos, host))
+				cfg.Where(config.Path("pools", "web", "backends", i)), host))
 		}
 	}
-	want = append(want, cfg.Listeners[0].Binds[0].Pos.String()+": listener web: bind front.test:80: cannot resolve the name: no such host")
+	want = append(want, cfg.Where("listeners.web.bind[0]").String()+": listener web: bind front.test:80: cannot resolve the name: no such host")
 	if err == nil || err.Error() != strings.Join(want, "\n") {
 		t.Errorf("error\n%v\nwant\n%s", err, strings.Join(want, "\n"))
 	}
@@ -78,16 +78,16 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 func TestResolvedNamesAreChecked(t *testing.T) {
 	server := names{known: map[string][]string{"a.test": {"127.0.0.1"}, "b.test": {"::1"}, "c.test": {"127.0.0.1"}}}
 	for want, yaml := range map[string]string{
-		`config.yaml:2:48: 127.0.0.1:80 of the listener "b" overlaps 0.0.0.0:80 of the listener "a" (line 2): choose another port, or remove one of them`: `
+		`config.yaml:2:48: a.test:80 (127.0.0.1) of the listener "b" overlaps 0.0.0.0:80 of the listener "a" (line 2): choose another port, or remove one of them`: `
 listeners: {a: {bind: "0.0.0.0:80"}, b: {bind: "a.test:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`config.yaml:2:47: 127.0.0.1:80 of the listener "b" is already taken by the listener "a" (line 2): choose another address`: `
+		`config.yaml:2:47: c.test:80 (127.0.0.1) of the listener "b" is already taken by the listener "a" (line 2): choose another address`: `
 listeners: {a: {bind: "a.test:80"}, b: {bind: "c.test:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`config.yaml:3:26: the backend a.test:80 is the proxy itself: its listener "web" (line 2) listens on :80 and leads back to the pool "web": write the address of a server, or remove it`: `
+		`config.yaml:3:26: the backend a.test:80 is the proxy itself: the pool "web" leads back to it through :80 of its listener "web" (line 2): write the address of a server, or remove it`: `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["a.test:80", "b.test:81"]}}`,
-		`config.yaml:3:26: the backend [::1]:80 is the proxy itself: its listener "web" (line 2) listens on [::1]:80 and leads back to the pool "web": write the address of a server, or remove it`: `
+		`config.yaml:3:26: the backend [::1]:80 is the proxy itself: the pool "web" leads back to it through b.test:80 (::1) of its listener "web" (line 2): write the address of a server, or remove it`: `
 listeners: {web: {bind: "b.test:80"}}
 pools: {web: {backends: ["[::1]:80"]}}`,
 		`config.yaml:2:25: listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `

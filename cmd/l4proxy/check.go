@@ -26,15 +26,17 @@ func newCheckCommand(file *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Validate the configuration and print every problem with its place",
-		Long: "Validate the configuration without starting anything: no port is opened and no name resolved.\n" +
+		Short: "Validate the configuration and print every problem with its position",
+		Long: "Validate the configuration without starting anything: it opens no port and resolves no name.\n" +
 			"Every problem is one line on standard output: FILE:LINE:COL: what is wrong: what to write instead.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name := configFile(*file, os.LookupEnv)
 			cfg, err := config.Load(name, os.LookupEnv)
 			if err == nil {
-				err = config.CheckAddresses(cfg.Listeners, cfg.Pools, control.ThisMachine())
+				if faults := config.CheckAddresses(cfg.Listeners, cfg.Pools, control.ThisMachine()); faults != nil {
+					err = cfg.Locate(faults)
+				}
 			}
 			var text string
 			switch {
@@ -61,11 +63,10 @@ func newCheckCommand(file *string) *cobra.Command {
 
 func reportJSON(name string, cfg *config.Config, err error) string {
 	r := report{OK: err == nil, File: name, Problems: config.Problems{}}
-	if err != nil && !errors.As(err, &r.Problems) {
-		r.Problems = config.Problems{{File: name, Msg: err.Error()}}
-	}
 	if err == nil {
 		r.Warnings = cfg.Warnings
+	} else {
+		errors.As(err, &r.Problems) // all errors of config are Problems
 	}
 	var b strings.Builder
 	out := json.NewEncoder(&b)
@@ -75,7 +76,7 @@ func reportJSON(name string, cfg *config.Config, err error) string {
 	return b.String()
 }
 
-// describe says what a configuration means, the access rules' default included: it depends on the rules.
+// describe lists what is configured, with the effective default of each ACL, which depends on its rules.
 func describe(cfg *config.Config) []string {
 	lines := []string{source(cfg) + ": ok"}
 	for i := range cfg.Listeners {
@@ -92,7 +93,7 @@ func describe(cfg *config.Config) []string {
 	return lines
 }
 
-// describePool says who serves, and what happens when somebody does not.
+// describePool summarizes the backends of a pool, and what happens when one fails.
 func describePool(p *config.Pool) string {
 	backups, down := 0, 0
 	for i := range p.Backends {
@@ -124,7 +125,7 @@ func describePool(p *config.Pool) string {
 	return text
 }
 
-// describeBinds names the first few addresses: a range of ports has a thousand.
+// describeBinds names the first few entries of bind.
 func describeBinds(binds []config.Bind) string {
 	const shown = 4
 	var names []string
@@ -140,18 +141,17 @@ func describeBinds(binds []config.Bind) string {
 
 func describeACL(a *config.ACL) string {
 	if a == nil {
-		return "no acl: everyone is allowed"
+		return "no acl, every client allowed"
 	}
 	prefixes := 0
 	for i := range a.Rules {
 		prefixes += a.Rules[i].Count()
 	}
-	verb := "denied"
+	verb := "deny"
 	if a.DefaultAllow() {
-		verb = "allowed"
+		verb = "allow"
 	}
-	return fmt.Sprintf("acl of %s and %s; whom none matches is %s",
-		count(len(a.Rules), "rule"), count(prefixes, "prefix"), verb)
+	return fmt.Sprintf("acl: %s, %s, default %s", count(len(a.Rules), "rule"), count(prefixes, "prefix"), verb)
 }
 
 // count writes a number with its noun.

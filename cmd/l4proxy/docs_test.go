@@ -217,7 +217,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 		t.Errorf("%d blocks were found: the pattern is wrong", blocks)
 	}
 	var stdout, stderr bytes.Buffer
-	for _, name := range []string{"simple.json", "full.json", "full.yaml", "web.yaml", "postgres.yaml"} {
+	for _, name := range []string{"simple.json", "full.yaml", "web.yaml", "postgres.yaml"} {
 		if code := execute([]string{"check", "-c", filepath.Join(repository, "examples", name)}, &stdout, &stderr); code != exitDone {
 			t.Errorf("check %s: exit code %d: %s%s", name, code, stdout.String(), stderr.String())
 		}

@@ -114,12 +114,12 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 	if err != nil {
 		return nil, err
 	}
-	logger, err := logs.New(logs.Options{Level: logLevel(cfg.Log.Level), Format: cfg.Log.Format, Out: stderr})
+	logger, err := logs.New(logs.Options{Level: cfg.Log.Level, Format: cfg.Log.Format.String(), Out: stderr})
 	if err != nil {
 		return nil, err
 	}
 	p := &process{cfg: cfg, monitor: monitor, logger: logger, log: logger.Slog()}
-	options := proxy.Options{Engine: cfg.Engine, Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
+	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
 	if finished == nil && cfg.Log.Connections {
 		lines := connectionLog{p.log}
 		options.Finished = func(r *proxy.Record) {
@@ -162,12 +162,6 @@ func listenSockets(state *proxy.State, workers int) int {
 		}
 	}
 	return n
-}
-
-func logLevel(name string) slog.Level {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(name)) // the configuration was validated
-	return level
 }
 
 // serve runs until a signal has stopped the proxy, or until it has failed.

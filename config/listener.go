@@ -1,0 +1,89 @@
+package config
+
+import "time"
+
+// Listener is one set of addresses that clients connect to.
+type Listener struct {
+	Name  string
+	Binds []Bind
+	// Socket applies to the unix sockets among Binds.
+	Socket Socket
+	// Pool is the name of an entry of Config.Pools.
+	Pool string
+	// ACL is nil when there is none: every client is allowed.
+	ACL *ACL
+	// DenyMessage is sent by rules, and by the default, that deny with a message.
+	DenyMessage string
+	// MaxConnections bounds this listener; 0 leaves only the bound of the
+	// process.
+	MaxConnections int
+	Timeouts       Timeouts
+	// WhenNoBackend is what happens to a client that no backend can serve.
+	WhenNoBackend NoBackend
+	// NoBackendMessage is sent to such a client with the action of that name.
+	NoBackendMessage string
+}
+
+const (
+	// DefaultDenyMessage is the text that a denied client receives: 40 bytes, no
+	// newline.
+	DefaultDenyMessage = "Access Denied: Your IP is not authorized"
+	// DefaultNoBackendMessage is the text that a client receives when no backend
+	// can serve it and when_no_backend is message.
+	DefaultNoBackendMessage = "Service Unavailable: no backend can serve you"
+
+	maxMessage = 1024 // must fit a fresh socket's send buffer in one call
+)
+
+func (l *Listener) name() *string { return &l.Name }
+
+func (l *Listener) fields() fields {
+	return fields{
+		{"bind", required(listOf(&l.Binds, binds).orOne(), `write bind: ":8080"`),
+			"`host:port`, `\"[::]:port\"`, `\"host:8000-8010\"`, `unix:/path`, or a list of them; see [Addresses](#addresses)."},
+		{"mode", mode(&l.Socket.Mode), "The permissions of its unix sockets, in octal: `\"0660\"`. A process needs write permission to connect. Left out, 0777 minus the umask."},
+		{"owner", owner(&l.Socket.Owner), "The owner of its unix sockets: `\"user\"`, `\"user:group\"` or `\":group\"`, by name or number. Left out, the user and the group of the process. Only root can set another user; any other user can only set a group that it is a member of."},
+		{"pool", text(&l.Pool, "the name of a pool"), "Where connections go. May be left out when there is exactly one pool."},
+		{"acl", pointer(&l.ACL, func(a *ACL) value { return listOf(&a.Rules, rule).orNone() }), "Rules for clients' addresses. Without it, every client is allowed."},
+		{"deny_message", text(&l.DenyMessage, "a text").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
+		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The most connections of this listener at once. Left out, only the top-level bound holds."},
+		{"timeouts", section(&l.Timeouts), "When to end a connection on which no byte moves; see below."},
+		{"when_no_backend", enum(&l.WhenNoBackend, noBackendActions, NoBackendClose), "What a client sees that no backend can serve; see [When no backend can serve](#when-no-backend-can-serve)."},
+		{"no_backend_message", text(&l.NoBackendMessage, "a text").max(maxMessage).def(DefaultNoBackendMessage), "What `when_no_backend: message` sends, up to 1024 bytes, exactly as written: no newline is added."},
+		{"proxy_protocol", unsupported{}, ""},
+		{"routes", unsupported{}, ""},
+		{"per_client", unsupported{}, ""},
+	}
+}
+
+// Timeouts of a relayed connection.
+type Timeouts struct {
+	// Idle ends a connection on which no byte moved for that long; 0 is never.
+	Idle time.Duration
+	// HalfClose ends a connection of which one side has finished sending when
+	// no byte moved for that long; 0 is never.
+	HalfClose time.Duration
+	// CloseOnFIN ends a connection when one side has finished sending
+	// (half_close: off).
+	CloseOnFIN bool
+}
+
+func (t *Timeouts) fields() fields {
+	return fields{
+		{"idle", duration(&t.Idle).def("1h"), "Reset a connection on which no byte moved for that long. 0 is never."},
+		{"half_close", halfClose{duration(&t.HalfClose).def("1m"), &t.CloseOnFIN},
+			"Once one side has finished sending, reset the connection when no byte moves for that long. 0 is never. With `off`, the first FIN ends the whole connection, as soon as the bytes before it have been delivered. Use that for protocols in which a client or server that closes its side expects no more bytes."},
+		{"handshake", unsupported{}, ""},
+	}
+}
+
+// Socket says which processes may connect to a listener's unix sockets:
+// connect(2) needs write permission on the socket's file.
+type Socket struct {
+	// Mode is the permissions of the file; 0 is 0777 minus the umask.
+	Mode uint32
+	Owner
+}
+
+// Owner is a user and a group, by name or number; "" is that of the process.
+type Owner struct{ User, Group string }

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Source knows where the values of a Config were written.
+type Source struct {
+	file string
+	root *node
+	// simple says that root is of the simple form.
+	simple bool
+}
+
+// Where returns the position of the value at a path, or of what is around it
+// when it was left out. A list or a mapping is where its key is.
+func (c *Config) Where(path string) Position {
+	s := c.Source
+	if s == nil || s.root == nil {
+		return Position{File: c.File}
+	}
+	if s.simple {
+		path = simplePath(path)
+	}
+	n := s.root
+	at := n
+	for _, step := range steps(path) {
+		if n.kind == kindList {
+			i, err := strconv.Atoi(strings.Trim(step, "[]"))
+			if err != nil || i >= len(n.items) {
+				break
+			}
+			n = n.items[i]
+			at = n
+			continue
+		}
+		m := n.member(step)
+		if m == nil {
+			break // or a value that stands for a list of one, or for a mapping
+		}
+		n, at = m.value, m.keyNode()
+		if n.env != "" || n.kind != kindMap && n.kind != kindList {
+			at = n
+		}
+	}
+	return at.position(s.file)
+}
+
+// Locate gives faults their positions.
+func (c *Config) Locate(faults []Fault) Problems {
+	problems := make(Problems, len(faults))
+	for i, f := range faults {
+		f.Msg += c.see(f.See)
+		problems[i] = Problem{Position: c.Where(f.Path), Fault: f}
+	}
+	return problems.sorted(c.File)
+}
+
+// see names the lines of what a message compares with.
+func (c *Config) see(paths []string) string {
+	var lines []string
+	for _, path := range paths {
+		if at := c.Where(path); at.Line > 0 {
+			lines = append(lines, strconv.Itoa(at.Line))
+		}
+	}
+	switch len(lines) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(" (line %s)", lines[0])
+	}
+	last := len(lines) - 1
+	return fmt.Sprintf(" (lines %s and %s)", strings.Join(lines[:last], ", "), lines[last])
+}

@@ -1,0 +1,231 @@
+package config
+
+import (
+	"slices"
+	"time"
+)
+
+// Complete fills in the values that follow from others when they are left out:
+// the pool of a listener when there is only one, the names of ACL rules, and
+// the settings of health checks that depend on their type.
+func Complete(c *Config) {
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		if l.Pool == "" && len(c.Pools) == 1 {
+			l.Pool = c.Pools[0].Name
+		}
+		if l.ACL != nil {
+			for k := range l.ACL.Rules {
+				l.ACL.Rules[k].Name = ruleName(l.ACL.Rules[k].Allow, k)
+			}
+		}
+	}
+	for i := range c.Pools {
+		if h := c.Pools[i].Health; h != nil {
+			h.complete()
+		}
+	}
+}
+
+func (h *Health) complete() {
+	const shortest = 100 * time.Millisecond
+	if h.FastInterval == 0 {
+		h.FastInterval = min(max(h.Interval/4, shortest), h.Interval)
+	}
+	if h.Type != HealthHTTP {
+		return
+	}
+	if h.Method == "" {
+		h.Method = defaultMethod
+	}
+	if h.Path == "" {
+		h.Path = defaultPath
+	}
+	if h.Status == nil {
+		h.Status = []StatusRange{defaultStatus}
+	}
+}
+
+// Validate reports everything that is wrong with the values of a configuration,
+// which Complete has seen.
+func Validate(c *Config) []Fault {
+	check := newChecker(c, unread{})
+	check.all()
+	return check.faults
+}
+
+// checker collects what is wrong.
+type checker struct {
+	c        *Config
+	faults   []Fault
+	warnings []Fault
+	unread   unread
+	pools    map[string]*Pool
+	names    []string // of the pools
+}
+
+func newChecker(c *Config, unread unread) *checker {
+	check := &checker{c: c, unread: unread, pools: make(map[string]*Pool, len(c.Pools))}
+	for i := range c.Pools {
+		check.pools[c.Pools[i].Name] = &c.Pools[i]
+		check.names = append(check.names, c.Pools[i].Name)
+	}
+	return check
+}
+
+func (c *checker) add(p *path, f *Fault) {
+	if f == nil || c.unread.has(p) {
+		return
+	}
+	f.Path = p.String()
+	c.faults = append(c.faults, *f)
+}
+
+func (c *checker) faultf(p *path, fix, format string, args ...any) {
+	c.add(p, faultf(fix, format, args...))
+}
+
+// clear reports whether all of these keys of the mapping at p could be read.
+func (c *checker) clear(p *path, keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(key string) bool { return c.unread.has(p.child(key)) })
+}
+
+// all checks every value by itself, and then what they mean together.
+func (c *checker) all() {
+	section(c.c).check(c, nil)
+	for i := range c.c.Pools {
+		c.pool(&c.c.Pools[i], newPath("pools", c.c.Pools[i].Name))
+	}
+	for i := range c.c.Listeners {
+		c.listener(&c.c.Listeners[i], newPath("listeners", c.c.Listeners[i].Name))
+	}
+	if len(c.unread.exact) == 0 {
+		c.idleQueues()
+	}
+	c.bindCount()
+	c.faults = append(c.faults, CheckAddresses(c.c.Listeners, c.c.Pools, Machine{})...)
+}
+
+const maxBinds = 65535 // of the whole configuration, ranges expanded
+
+// bindCount bounds the number of addresses.
+func (c *checker) bindCount() {
+	n := 0
+	for i := range c.c.Listeners {
+		for k, b := range c.c.Listeners[i].Binds {
+			if n += b.count(); n > maxBinds {
+				c.faultf(newPath("listeners", c.c.Listeners[i].Name, "bind", k),
+					"write fewer or shorter ranges", "more than %d addresses to listen on", maxBinds)
+			}
+		}
+	}
+}
+
+// listener checks what the values of one listener mean together.
+func (c *checker) listener(l *Listener, at *path) {
+	pool := c.pools[l.Pool]
+	names := c.names
+	switch {
+	case pool != nil || len(names) == 0:
+	case l.Pool == "":
+		fix := "write the name of one"
+		if len(names) <= 8 {
+			fix = "write pool: " + oneOf(names)
+		}
+		c.faultf(at.child("pool"), fix, "pool is missing, and there are %d pools", len(names))
+	default:
+		c.faultf(at.child("pool"), didYouMean(l.Pool, names), "there is no pool %s", quote(l.Pool))
+	}
+	if l.ACL != nil && c.clear(at, "acl") {
+		c.reached(l.ACL, at.child("acl"))
+	}
+	if c.clear(at, "bind") {
+		c.socket(l, at)
+	}
+	if !c.clear(at, "when_no_backend") {
+		return
+	}
+	if pool != nil {
+		c.withoutBackend(l, at.child("when_no_backend"), pool)
+	}
+	if l.NoBackendMessage != DefaultNoBackendMessage && l.WhenNoBackend != NoBackendMessage {
+		c.faultf(at.child("no_backend_message"), "write that, or remove it", "no_backend_message has no effect without when_no_backend: message")
+	}
+}
+
+// withoutBackend checks what a listener does when its pool has no backend.
+func (c *checker) withoutBackend(l *Listener, at *path, pool *Pool) {
+	inPool := newPath("pools", pool.Name)
+	switch l.WhenNoBackend {
+	case NoBackendQueue:
+		if pool.Queue == nil && c.clear(inPool, "queue") {
+			c.faultf(at, "write queue: {size: 1000, timeout: 10s} there", "when_no_backend: queue requires a queue in the pool %s", l.Pool)
+		}
+	case NoBackendUnlisten:
+		if unix := firstUnix(l.Binds); unix >= 0 {
+			c.faultf(at, "write another action, or give the address to a listener of its own",
+				"when_no_backend: unlisten is not for a unix socket, and %s is one", l.Binds[unix])
+		}
+		if pool.Health == nil && c.clear(inPool, "health") {
+			c.faultf(at, "write health: {type: tcp} there",
+				"when_no_backend: unlisten requires health in the pool %s, to notice when a backend is back", l.Pool)
+		}
+		if pool.PanicThreshold > 0 {
+			c.faultf(at, "remove one of them",
+				"when_no_backend: unlisten has no effect with panic_threshold in the pool %s, which uses backends that are down", l.Pool)
+		}
+	}
+}
+
+func firstUnix(binds []Bind) int {
+	return slices.IndexFunc(binds, func(b Bind) bool { return b.IsUnix() })
+}
+
+// socket checks the settings of unix sockets, and warns of an ACL on one.
+func (c *checker) socket(l *Listener, at *path) {
+	unix := firstUnix(l.Binds)
+	if unix < 0 {
+		const fix = "remove it, or write bind: unix:/path"
+		if l.Socket.Owner != (Owner{}) {
+			c.faultf(at.child("owner"), fix, "owner requires a unix socket in bind")
+		}
+		if l.Socket.Mode != 0 {
+			c.faultf(at.child("mode"), fix, "mode requires a unix socket in bind")
+		}
+	}
+	if unix < 0 || l.ACL == nil {
+		return
+	}
+	onlyUnix := !slices.ContainsFunc(l.Binds, func(b Bind) bool { return !b.IsUnix() })
+	var f *Fault
+	switch {
+	case !l.ACL.DefaultAllow():
+		f = faultf("move the socket to a listener of its own, without acl",
+			"the acl denies every client of %s: clients of a unix socket have no address that a rule could match, and a list with an allow rule denies by default", l.Binds[unix])
+	case onlyUnix && l.ACL.deniesAll():
+		f = faultf("limit access with mode and owner, and remove the acl",
+			"the acl allows every client of %s: clients of a unix socket have no address that a rule could match, and a list without an allow rule allows by default", l.Binds[unix])
+	default:
+		return
+	}
+	f.Path = at.child("bind").item(unix).String()
+	c.warnings = append(c.warnings, *f)
+}
+
+// idleQueues finds the queues in which no client can ever wait.
+func (c *checker) idleQueues() {
+	asked := make(map[string]bool)
+	for i := range c.c.Listeners {
+		if c.c.Listeners[i].WhenNoBackend == NoBackendQueue {
+			asked[c.c.Listeners[i].Pool] = true
+		}
+	}
+	for i := range c.c.Pools {
+		p := &c.c.Pools[i]
+		full := slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.MaxConnections > 0 })
+		if p.Queue != nil && !full && !asked[p.Name] {
+			c.faultf(newPath("pools", p.Name, "queue"), "write max_connections for the backends, or when_no_backend: queue in the listener, or remove it",
+				"no client can ever wait in this queue: no backend can be full, and no listener asks for it")
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package config
+
+import (
+	"log/slog"
+	"slices"
+)
+
+// words is a closed list of words and the values that they stand for. Each list
+// exists once: decoding, validation, the schema and the reference all use it.
+type words[T comparable] struct {
+	what string // for messages: "unknown policy"
+	list []word[T]
+	// unsupported words belong to the configuration language, but what they
+	// ask for is not built. instead says what to write for a word that people
+	// try.
+	unsupported []string
+	instead     map[string]string
+}
+
+type word[T comparable] struct {
+	text  string
+	value T
+}
+
+// texts are the words in their order.
+func (w *words[T]) texts() []string {
+	texts := make([]string, len(w.list))
+	for i := range w.list {
+		texts[i] = w.list[i].text
+	}
+	return texts
+}
+
+// text is the word for a value, "unknown" for one that has none.
+func (w *words[T]) text(v T) string {
+	i := slices.IndexFunc(w.list, func(word word[T]) bool { return word.value == v })
+	if i < 0 {
+		return "unknown"
+	}
+	return w.list[i].text
+}
+
+func (w *words[T]) has(v T) bool {
+	return slices.ContainsFunc(w.list, func(word word[T]) bool { return word.value == v })
+}
+
+// parse returns the value of a word.
+func (w *words[T]) parse(text string) (T, *Fault) {
+	for _, word := range w.list {
+		if word.text == text {
+			return word.value, nil
+		}
+	}
+	var none T
+	if slices.Contains(w.unsupported, text) {
+		return none, faultf("write "+oneOf(w.texts()), "%s %s is not supported yet", w.what, text)
+	}
+	fix, ok := w.instead[text]
+	if !ok {
+		fix = didYouMean(text, w.texts())
+	}
+	return none, faultf(fix, "unknown %s %s", w.what, quote(text))
+}
+
+// unmarshal is parse for UnmarshalText.
+func (w *words[T]) unmarshal(text []byte, v *T) error {
+	parsed, f := w.parse(string(text))
+	if f != nil {
+		return f
+	}
+	*v = parsed
+	return nil
+}
+
+var logLevels = &words[slog.Level]{what: "log level", list: []word[slog.Level]{
+	{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError},
+}}
+
+// LogFormat is how log lines are written.
+type LogFormat uint8
+
+// The log formats. LogAuto is text on a terminal, JSON otherwise.
+const (
+	LogAuto LogFormat = iota
+	LogText
+	LogJSON
+)
+
+var logFormats = &words[LogFormat]{what: "log format", list: []word[LogFormat]{
+	{"auto", LogAuto}, {"text", LogText}, {"json", LogJSON},
+}}
+
+func (f LogFormat) String() string                   { return logFormats.text(f) }
+func (f LogFormat) MarshalText() ([]byte, error)     { return []byte(f.String()), nil }
+func (f *LogFormat) UnmarshalText(text []byte) error { return logFormats.unmarshal(text, f) }
+
+// Engine is how the event loops wait for the kernel.
+type Engine uint8
+
+// The engines. EngineAuto is io_uring where the kernel allows it, epoll
+// otherwise.
+const (
+	EngineAuto Engine = iota
+	EngineIOURing
+	EngineEpoll
+)
+
+var engines = &words[Engine]{what: "engine", list: []word[Engine]{
+	{"auto", EngineAuto}, {"io_uring", EngineIOURing}, {"epoll", EngineEpoll},
+}}
+
+func (e Engine) String() string                   { return engines.text(e) }
+func (e Engine) MarshalText() ([]byte, error)     { return []byte(e.String()), nil }
+func (e *Engine) UnmarshalText(text []byte) error { return engines.unmarshal(text, e) }
+
+// Policy is how a pool picks a backend.
+type Policy uint8
+
+// The policies.
+const (
+	LeastConn Policy = iota
+	RoundRobin
+	P2C
+	Random
+	SourceHash
+	Maglev
+	First
+)
+
+var policies = &words[Policy]{what: "policy", list: []word[Policy]{
+	{"least_conn", LeastConn}, {"round_robin", RoundRobin}, {"p2c", P2C}, {"random", Random},
+	{"source_hash", SourceHash}, {"maglev", Maglev}, {"first", First},
+}}
+
+func (p Policy) String() string                   { return policies.text(p) }
+func (p Policy) MarshalText() ([]byte, error)     { return []byte(p.String()), nil }
+func (p *Policy) UnmarshalText(text []byte) error { return policies.unmarshal(text, p) }
+
+// DenyAction is what a denied client sees.
+type DenyAction uint8
+
+// The deny actions: the listener's deny_message, a close without a word, a
+// reset.
+const (
+	DenyMessage DenyAction = iota
+	DenyClose
+	DenyReset
+)
+
+var denyActions = &words[DenyAction]{what: "deny action", list: []word[DenyAction]{
+	{"message", DenyMessage}, {"close", DenyClose}, {"reset", DenyReset},
+}, unsupported: []string{"drop", "tarpit"}}
+
+func (a DenyAction) String() string                   { return denyActions.text(a) }
+func (a DenyAction) MarshalText() ([]byte, error)     { return []byte(a.String()), nil }
+func (a *DenyAction) UnmarshalText(text []byte) error { return denyActions.unmarshal(text, a) }
+
+// NoBackend is what happens to a client that no backend can serve.
+type NoBackend uint8
+
+// What happens without a backend. NoBackendQueue lets the client wait in the
+// pool's queue. NoBackendUnlisten closes the listener until a backend is back.
+const (
+	NoBackendClose NoBackend = iota
+	NoBackendReset
+	NoBackendMessage
+	NoBackendQueue
+	NoBackendUnlisten
+)
+
+var noBackendActions = &words[NoBackend]{what: "action without a backend", list: []word[NoBackend]{
+	{"close", NoBackendClose}, {"reset", NoBackendReset}, {"message", NoBackendMessage},
+	{"queue", NoBackendQueue}, {"unlisten", NoBackendUnlisten},
+}}
+
+func (a NoBackend) String() string                   { return noBackendActions.text(a) }
+func (a NoBackend) MarshalText() ([]byte, error)     { return []byte(a.String()), nil }
+func (a *NoBackend) UnmarshalText(text []byte) error { return noBackendActions.unmarshal(text, a) }
+
+// LiveAction is what happens to the live connections of a backend when its
+// state changes.
+type LiveAction uint8
+
+// The actions for live connections.
+const (
+	LiveKeep LiveAction = iota
+	LiveDrain
+	LiveClose
+	LiveReset
+)
+
+var liveActions = &words[LiveAction]{what: "action for live connections", list: []word[LiveAction]{
+	{"keep", LiveKeep}, {"drain", LiveDrain}, {"close", LiveClose}, {"reset", LiveReset},
+}}
+
+func (a LiveAction) String() string                   { return liveActions.text(a) }
+func (a LiveAction) MarshalText() ([]byte, error)     { return []byte(a.String()), nil }
+func (a *LiveAction) UnmarshalText(text []byte) error { return liveActions.unmarshal(text, a) }
+
+// HealthType is what a health check does.
+type HealthType uint8
+
+// The types of health checks: a connection, a TLS handshake, an HTTP request, a
+// scripted conversation.
+const (
+	HealthTCP HealthType = iota
+	HealthTLS
+	HealthHTTP
+	HealthExpect
+)
+
+var healthTypes = &words[HealthType]{what: "type of health check", list: []word[HealthType]{
+	{"tcp", HealthTCP}, {"tls", HealthTLS}, {"http", HealthHTTP}, {"expect", HealthExpect},
+}, instead: map[string]string{"https": "write type: http and tls: true", "ssl": "write tls"}}
+
+func (t HealthType) String() string                   { return healthTypes.text(t) }
+func (t HealthType) MarshalText() ([]byte, error)     { return []byte(t.String()), nil }
+func (t *HealthType) UnmarshalText(text []byte) error { return healthTypes.unmarshal(text, t) }
