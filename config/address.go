@@ -39,9 +39,6 @@ func (a Address) String() string {
 	return net.JoinHostPort(host, strconv.Itoa(int(a.Port)))
 }
 
-// MarshalText returns what String does.
-func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
 // Bind is one or more addresses to listen on: more when it ends in a range of
 // ports.
 type Bind struct {
@@ -70,9 +67,6 @@ func (b Bind) String() string {
 	}
 	return text
 }
-
-// MarshalText returns what String does.
-func (b Bind) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
 // count is how many addresses b has.
 func (b Bind) count() int { return max(int(b.Last)-int(b.Port), 0) + 1 }

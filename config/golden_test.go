@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding"
 	"errors"
 	"flag"
 	"fmt"
@@ -112,10 +111,9 @@ func show(c *Config) string {
 }
 
 func showValue(b *strings.Builder, at string, v, deflt reflect.Value) {
-	_, isText := v.Interface().(encoding.TextMarshaler)
 	switch _, isStringer := v.Interface().(fmt.Stringer); {
 	case v.Type() == reflect.TypeFor[*Source](), deflt.IsValid() && v.Kind() != reflect.Struct && reflect.DeepEqual(v.Interface(), deflt.Interface()):
-	case isText || isStringer || v.Type() == reflect.TypeFor[[]byte]():
+	case isStringer || v.Type() == reflect.TypeFor[[]byte]():
 		fmt.Fprintf(b, "%s = %s\n", at, v.Interface())
 	case v.Kind() == reflect.Pointer:
 		if !v.IsNil() {

@@ -2,8 +2,10 @@ package config
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -77,6 +79,37 @@ func httpHost(dst *string) value {
 		}
 		return nil
 	})
+}
+
+// status is one status code, or a range of them.
+func status(dst *StatusRange) value {
+	return scalar[StatusRange]{
+		dst: dst, as: asString | asNumber, what: `a status such as 200 or "200-399"`,
+		typ: func() schema {
+			return anyOf(schema{"type": "integer", "minimum": 100, "maximum": 599}, textLike(`^[1-5][0-9]{2}(-[1-5][0-9]{2})?$`)())
+		},
+		parse: func(text string) (r StatusRange, f *Fault) {
+			low, high, isRange := strings.Cut(text, "-")
+			if !isRange {
+				high = low
+			}
+			from, err1 := strconv.ParseUint(low, 10, 16)
+			to, err2 := strconv.ParseUint(high, 10, 16)
+			if err1 != nil || err2 != nil {
+				return r, unreadable("write codes from 100 to 599")
+			}
+			return StatusRange{int(from), int(to)}, nil
+		},
+		bounds: func(r StatusRange) *Fault {
+			switch {
+			case min(r.From, r.To) < 100 || max(r.From, r.To) > 599: // RFC 9110 section 15
+				return unreadable("write codes from 100 to 599")
+			case r.To < r.From:
+				return faultf(fmt.Sprintf("write \"%d-%d\"", r.To, r.From), "the range %s ends before it begins", r)
+			}
+			return nil
+		},
+	}
 }
 
 const maxStepBytes = 1024

@@ -76,14 +76,3 @@ func (t *Timeouts) fields() fields {
 		{"handshake", unsupported{}, ""},
 	}
 }
-
-// Socket says which processes may connect to a listener's unix sockets:
-// connect(2) needs write permission on the socket's file.
-type Socket struct {
-	// Mode is the permissions of the file; 0 is 0777 minus the umask.
-	Mode uint32
-	Owner
-}
-
-// Owner is a user and a group, by name or number; "" is that of the process.
-type Owner struct{ User, Group string }

@@ -62,6 +62,7 @@ func (d *decoder) parse(data []byte) (*Config, error) {
 	if p := checkText(d.file, data); p != nil {
 		return nil, Problems{*p}
 	}
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	read := readYAML
 	switch {
 	case isJSON(d.file, data):
@@ -162,8 +163,7 @@ func forms(root *node) (simple, full *member) {
 // YAML library gives values that were left out a position after the end of
 // their line.
 func clamp(ps Problems, file string, data []byte) {
-	text := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
-	lines := strings.Split(text, "\n")
+	lines := bytes.Split(data, []byte("\n"))
 	widths := make(map[int]int)
 	for i := range ps {
 		p := &ps[i]
@@ -173,7 +173,7 @@ func clamp(ps Problems, file string, data []byte) {
 		p.Line = min(p.Line, len(lines))
 		width, known := widths[p.Line]
 		if !known {
-			width = utf8.RuneCountInString(lines[p.Line-1])
+			width = utf8.RuneCount(lines[p.Line-1])
 			widths[p.Line] = width
 		}
 		p.Col = max(1, min(p.Col, width+1))

@@ -99,13 +99,12 @@ func shorten(s string) string {
 	return string([]rune(s)[:limit]) + "..."
 }
 
-// textPosition turns rising byte offsets into lines and columns. Lines end
-// with LF, CRLF or CR; columns count characters.
+// textPosition turns rising byte offsets into lines and columns. Columns count
+// characters.
 type textPosition struct {
-	data   []byte
-	offset int
-	line   int
-	col    int
+	data      []byte
+	offset    int
+	line, col int
 }
 
 func newTextPosition(data []byte) *textPosition {
@@ -115,22 +114,13 @@ func newTextPosition(data []byte) *textPosition {
 // at returns the position of offset, which must not be before the last one.
 func (t *textPosition) at(offset int) (line, col int) {
 	offset = min(offset, len(t.data))
-	for t.offset < offset {
-		c := t.data[t.offset]
-		size := 1
-		switch {
-		case c == '\n', c == '\r' && !bytes.HasPrefix(t.data[t.offset+1:], []byte("\n")):
-			t.line++
-			t.col = 1
-		case c == '\r':
-			// The LF that follows ends the line.
-		case c < utf8.RuneSelf:
-			t.col++
-		default:
-			_, size = utf8.DecodeRune(t.data[t.offset:])
-			t.col++
-		}
-		t.offset += size
+	passed := t.data[t.offset:offset]
+	t.offset = offset
+	if last := bytes.LastIndexByte(passed, '\n'); last >= 0 {
+		t.line += bytes.Count(passed, []byte("\n"))
+		t.col = 1
+		passed = passed[last+1:]
 	}
+	t.col += utf8.RuneCount(passed)
 	return t.line, t.col
 }

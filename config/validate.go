@@ -85,6 +85,13 @@ func (c *checker) faultf(p *path, fix, format string, args ...any) {
 	c.add(p, faultf(fix, format, args...))
 }
 
+// refuse is faultf for a value that is bad.
+func (c *checker) refuse(bad bool, p *path, fix, format string, args ...any) {
+	if bad {
+		c.faultf(p, fix, format, args...)
+	}
+}
+
 // clear reports whether all of these keys of the mapping at p could be read.
 func (c *checker) clear(p *path, keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(key string) bool { return c.unread.has(p.child(key)) })
@@ -148,9 +155,8 @@ func (c *checker) listener(l *Listener, at *path) {
 	if pool != nil {
 		c.withoutBackend(l, at.child("when_no_backend"), pool)
 	}
-	if l.NoBackendMessage != DefaultNoBackendMessage && l.WhenNoBackend != NoBackendMessage {
-		c.faultf(at.child("no_backend_message"), "write that, or remove it", "no_backend_message has no effect without when_no_backend: message")
-	}
+	c.refuse(l.NoBackendMessage != DefaultNoBackendMessage && l.WhenNoBackend != NoBackendMessage, at.child("no_backend_message"),
+		"write that, or remove it", "no_backend_message has no effect without when_no_backend: message")
 }
 
 // withoutBackend checks what a listener does when its pool has no backend.
@@ -158,22 +164,17 @@ func (c *checker) withoutBackend(l *Listener, at *path, pool *Pool) {
 	inPool := newPath("pools", pool.Name)
 	switch l.WhenNoBackend {
 	case NoBackendQueue:
-		if pool.Queue == nil && c.clear(inPool, "queue") {
-			c.faultf(at, "write queue: {size: 1000, timeout: 10s} there", "when_no_backend: queue requires a queue in the pool %s", l.Pool)
-		}
+		c.refuse(pool.Queue == nil && c.clear(inPool, "queue"), at, "write queue: {size: 1000, timeout: 10s} there",
+			"when_no_backend: queue requires a queue in the pool %s", l.Pool)
 	case NoBackendUnlisten:
 		if unix := firstUnix(l.Binds); unix >= 0 {
 			c.faultf(at, "write another action, or give the address to a listener of its own",
 				"when_no_backend: unlisten is not for a unix socket, and %s is one", l.Binds[unix])
 		}
-		if pool.Health == nil && c.clear(inPool, "health") {
-			c.faultf(at, "write health: {type: tcp} there",
-				"when_no_backend: unlisten requires health in the pool %s, to notice when a backend is back", l.Pool)
-		}
-		if pool.PanicThreshold > 0 {
-			c.faultf(at, "remove one of them",
-				"when_no_backend: unlisten has no effect with panic_threshold in the pool %s, which uses backends that are down", l.Pool)
-		}
+		c.refuse(pool.Health == nil && c.clear(inPool, "health"), at, "write health: {type: tcp} there",
+			"when_no_backend: unlisten requires health in the pool %s, to notice when a backend is back", l.Pool)
+		c.refuse(pool.PanicThreshold > 0, at, "remove one of them",
+			"when_no_backend: unlisten has no effect with panic_threshold in the pool %s, which uses backends that are down", l.Pool)
 	}
 }
 
@@ -186,12 +187,8 @@ func (c *checker) socket(l *Listener, at *path) {
 	unix := firstUnix(l.Binds)
 	if unix < 0 {
 		const fix = "remove it, or write bind: unix:/path"
-		if l.Socket.Owner != (Owner{}) {
-			c.faultf(at.child("owner"), fix, "owner requires a unix socket in bind")
-		}
-		if l.Socket.Mode != 0 {
-			c.faultf(at.child("mode"), fix, "mode requires a unix socket in bind")
-		}
+		c.refuse(l.Socket.Owner != (Owner{}), at.child("owner"), fix, "owner requires a unix socket in bind")
+		c.refuse(l.Socket.Mode != 0, at.child("mode"), fix, "mode requires a unix socket in bind")
 	}
 	if unix < 0 || l.ACL == nil {
 		return

@@ -30,9 +30,9 @@ func (c *checker) pool(p *Pool, at *path) {
 	if c.clear(at, "policy", "hash") {
 		c.policy(p, at)
 	}
-	if c.clear(at, "on_down", "on_removed", "on_recovered") && p.Spread != defaultSpread && p.OnDown == LiveKeep && p.OnRemoved == LiveKeep && p.OnRecovered == LiveKeep {
-		c.faultf(at.child("spread"), "remove it", "spread has no effect when on_down, on_removed and on_recovered keep all connections")
-	}
+	keeps := c.clear(at, "on_down", "on_removed", "on_recovered") && p.OnDown == LiveKeep && p.OnRemoved == LiveKeep && p.OnRecovered == LiveKeep
+	c.refuse(keeps && p.Spread != defaultSpread, at.child("spread"), "remove it",
+		"spread has no effect when on_down, on_removed and on_recovered keep all connections")
 }
 
 // backends finds addresses that are repeated.
@@ -41,9 +41,8 @@ func (c *checker) backends(p *Pool, at *path) {
 	for i := range p.Backends {
 		b := &p.Backends[i]
 		at := at.child("backends").item(i)
-		if b.Backup && b.Priority != 0 {
-			c.faultf(at.child("priority"), "keep one of them", "priority and backup do not go together: a backup comes after every priority")
-		}
+		c.refuse(b.Backup && b.Priority != 0, at.child("priority"), "keep one of them",
+			"priority and backup do not go together: a backup comes after every priority")
 		earlier, ok := first[b.Address]
 		if !ok || b.Address == (Address{}) {
 			first[b.Address] = i
@@ -60,79 +59,74 @@ func (c *checker) backends(p *Pool, at *path) {
 }
 
 func (c *checker) hedge(p *Pool, at *path) {
-	if p.Connect.Hedge == 0 {
-		return
-	}
-	if p.Connect.Hedge >= p.Connect.Timeout {
-		c.faultf(at, "write a shorter one", "connect.hedge must be shorter than connect.timeout, which is %v", p.Connect.Timeout)
-	}
-	if p.Connect.Attempts == 1 {
-		c.faultf(at, "write attempts: 2, or remove hedge", "connect.hedge has no effect with one attempt")
-	}
-	if len(p.Backends) == 1 {
-		c.faultf(at, "remove it, or add a backend", "connect.hedge has no effect with one backend")
-	}
+	hedge := p.Connect.Hedge > 0
+	c.refuse(hedge && p.Connect.Hedge >= p.Connect.Timeout, at, "write a shorter one",
+		"connect.hedge must be shorter than connect.timeout, which is %v", p.Connect.Timeout)
+	c.refuse(hedge && p.Connect.Attempts == 1, at, "write attempts: 2, or remove hedge", "connect.hedge has no effect with one attempt")
+	c.refuse(hedge && len(p.Backends) == 1, at, "remove it, or add a backend", "connect.hedge has no effect with one backend")
 }
 
 // healthless looks at what a pool says for backends that are down, when nothing
 // finds out that they are.
 func (c *checker) healthless(p *Pool, at *path) {
-	if p.PanicThreshold > 0 && p.Outlier == nil {
-		c.faultf(at.child("panic_threshold"), "add one of them, as in health: {type: tcp}, or remove it",
-			"panic_threshold has no effect without health and outlier")
-	}
-	for key, action := range map[string]LiveAction{"on_down": p.OnDown, "on_recovered": p.OnRecovered} {
-		if action != LiveKeep {
-			c.faultf(at.child(key), "add health: {type: tcp}, or remove it",
-				"%s has no effect without health, which finds out that a backend is down", key)
-		}
-	}
+	const what = "%s has no effect without health, which finds out that a backend is down"
+	c.refuse(p.PanicThreshold > 0 && p.Outlier == nil, at.child("panic_threshold"), "add one of them, as in health: {type: tcp}, or remove it",
+		"panic_threshold has no effect without health and outlier")
+	c.refuse(p.OnDown != LiveKeep, at.child("on_down"), "add health: {type: tcp}, or remove it", what, "on_down")
+	c.refuse(p.OnRecovered != LiveKeep, at.child("on_recovered"), "add health: {type: tcp}, or remove it", what, "on_recovered")
 }
 
 // tiers looks at what depends on backends that serve before others.
 func (c *checker) tiers(p *Pool, at *path) {
 	zoned := slices.IndexFunc(p.Backends, func(b Backend) bool { return b.Zone != "" })
 	ordered := zoned >= 0 || slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.Backup || b.Priority != 0 })
-	if p.OnRecovered != LiveKeep && !ordered {
-		c.faultf(at.child("on_recovered"), "write {address: ..., backup: true} for some, or remove it",
-			"on_recovered has no effect when no backend comes before another: there is no backup, priority or zone")
-	}
-	switch {
-	case zoned >= 0 && p.Zone == "":
-		c.faultf(at.child("backends").item(zoned).child("zone"), "write zone: NAME in the pool too, for where the proxy is, or remove it",
-			"the zone of a backend has no effect without the zone of the pool")
-	case zoned < 0 && p.Zone != "":
-		c.faultf(at.child("zone"), "write {address: ..., zone: NAME} for the backends, or remove it",
-			"the zone of the pool has no effect when no backend has one")
-	}
+	c.refuse(p.OnRecovered != LiveKeep && !ordered, at.child("on_recovered"), "write {address: ..., backup: true} for some, or remove it",
+		"on_recovered has no effect when no backend comes before another: there is no backup, priority or zone")
+	c.refuse(zoned >= 0 && p.Zone == "", at.child("backends").item(zoned).child("zone"),
+		"write zone: NAME in the pool too, for where the proxy is, or remove it", "the zone of a backend has no effect without the zone of the pool")
+	c.refuse(zoned < 0 && p.Zone != "", at.child("zone"), "write {address: ..., zone: NAME} for the backends, or remove it",
+		"the zone of the pool has no effect when no backend has one")
 }
 
 // policy looks at what depends on the policy.
 func (c *checker) policy(p *Pool, at *path) {
 	hashes := p.Policy == SourceHash || p.Policy == Maglev
-	if p.Hash != nil && !hashes {
-		c.faultf(at.child("hash"), "remove it, or write policy: source_hash or maglev", "hash has no effect with the policy %s", p.Policy)
-	}
-	if p.Hash != nil && p.Hash.MaxLoad > 0 && p.Policy == Maglev {
-		c.faultf(at.child("hash").child("max_load"), "remove it, or write policy: source_hash", "hash.max_load is for the policy source_hash, not maglev")
-	}
-	if p.Rebalance != nil && (hashes || p.Policy == First) {
-		c.faultf(at.child("rebalance"), "remove it, or write policy: least_conn",
-			"rebalance does not go with the policy %s, which would send the connections back", p.Policy)
-	}
-	if p.SlowStart > 0 && p.Policy == First {
-		c.faultf(at.child("slow_start"), "remove it, or write another policy", "slow_start has no effect with the policy first, which knows no shares")
-	}
+	c.refuse(p.Hash != nil && !hashes, at.child("hash"), "remove it, or write policy: source_hash or maglev",
+		"hash has no effect with the policy %s", p.Policy)
+	c.refuse(p.Hash != nil && p.Hash.MaxLoad > 0 && p.Policy == Maglev, at.child("hash").child("max_load"),
+		"remove it, or write policy: source_hash", "hash.max_load is for the policy source_hash, not maglev")
+	c.refuse(p.Rebalance != nil && (hashes || p.Policy == First), at.child("rebalance"), "remove it, or write policy: least_conn",
+		"rebalance does not go with the policy %s, which would send the connections back", p.Policy)
+	c.refuse(p.SlowStart > 0 && p.Policy == First, at.child("slow_start"), "remove it, or write another policy",
+		"slow_start has no effect with the policy first, which knows no shares")
 }
 
-// ofTypes are the settings that belong to some types of checks only.
-func (h *Health) ofTypes() []struct {
-	key   string
-	set   bool
-	types []HealthType
-} {
+// health checks what the settings of a health check mean together.
+func (c *checker) health(p *Pool, at *path) {
+	h := p.Health
+	c.refuse(h.FastInterval > h.Interval && c.clear(at, "interval"), at.child("fast_interval"), "write a shorter one",
+		"health.fast_interval is longer than health.interval, which is %v", h.Interval)
+	if c.clear(at, "type") {
+		c.ofType(h, at)
+	}
+	if c.clear(at, "type", "tls", "verify") {
+		c.handshake(p, at)
+	}
+	c.refuse(h.Body != "" && h.Method == "HEAD", at.child("body"), "remove it, or write method: GET", "an answer to HEAD has no body")
+	receives := len(h.Script) == 0 // an empty list is a fault already
+	for i, s := range h.Script {
+		neither := (s.Send == nil) == (s.Receive == nil)
+		c.refuse(neither, at.child("script").item(i), "write {send: ...} or {receive: ...}", "expected either send or receive")
+		receives = receives || neither || s.Receive != nil
+	}
+	c.refuse(!receives && c.clear(at, "script"), at.child("script"), "add {receive: ...}, or write type: tcp",
+		"the script receives nothing, so that any server passes")
+}
+
+// ofType looks at the settings that belong to some types of checks only.
+func (c *checker) ofType(h *Health, at *path) {
 	handshake, http := []HealthType{HealthTLS, HealthHTTP}, []HealthType{HealthHTTP}
-	return []struct {
+	for _, s := range []struct {
 		key   string
 		set   bool
 		types []HealthType
@@ -140,67 +134,36 @@ func (h *Health) ofTypes() []struct {
 		{"server_name", h.ServerName != "", handshake}, {"verify", h.Verify, handshake}, {"tls", h.TLS, http},
 		{"method", h.Method != "", http}, {"path", h.Path != "", http}, {"host", h.Host != "", http},
 		{"status", h.Status != nil, http}, {"body", h.Body != "", http}, {"script", h.Script != nil, []HealthType{HealthExpect}},
-	}
-}
-
-// health checks what the settings of a health check mean together.
-func (c *checker) health(p *Pool, at *path) {
-	h := p.Health
-	if h.FastInterval > h.Interval && c.clear(at, "interval") {
-		c.faultf(at.child("fast_interval"), "write a shorter one", "health.fast_interval is longer than health.interval, which is %v", h.Interval)
-	}
-	for _, s := range h.ofTypes() {
-		if s.set && c.clear(at, "type") && !slices.Contains(s.types, h.Type) {
-			types := s.types[0].String()
-			if len(s.types) > 1 {
-				types += " or " + s.types[1].String()
-			}
-			c.faultf(at.child(s.key), "remove it, or write type: "+types, "health.%s is for the type %s, not %s", s.key, types, h.Type)
+	} {
+		var types []string
+		for _, t := range s.types {
+			types = append(types, t.String())
 		}
+		c.refuse(s.set && !slices.Contains(s.types, h.Type), at.child(s.key), "remove it, or write type: "+oneOf(types),
+			"health.%s is for the type %s, not %s", s.key, oneOf(types), h.Type)
 	}
-	if c.clear(at, "type", "tls", "verify") {
-		c.handshake(p, at)
-	}
-	if h.Body != "" && h.Method == "HEAD" {
-		c.faultf(at.child("body"), "remove it, or write method: GET", "an answer to HEAD has no body")
-	}
-	if h.Type == HealthExpect && h.Script == nil && c.clear(at, "script") {
-		c.faultf(at.child("type"), `write script: [{send: "PING\r\n"}, {receive: "+PONG"}]`, "type expect requires a script")
-	}
-	receives := len(h.Script) == 0 // then the list is empty, which is a fault already
-	for i, s := range h.Script {
-		receives = receives || s.Receive != nil
-		if (s.Send == nil) == (s.Receive == nil) {
-			c.faultf(at.child("script").item(i), "write {send: ...} or {receive: ...}", "expected either send or receive")
-			receives = true // it may have been meant to
-		}
-	}
-	if h.Script != nil && !receives && c.clear(at, "script") {
-		c.faultf(at.child("script"), `add {receive: ...}, or write type: tcp`, "the script receives nothing, so that any server passes")
-	}
+	c.refuse(h.Type == HealthExpect && h.Script == nil && c.clear(at, "script"), at.child("type"),
+		`write script: [{send: "PING\r\n"}, {receive: "+PONG"}]`, "type expect requires a script")
 }
 
 // handshake checks the settings of TLS, and what unix sockets do not have.
 func (c *checker) handshake(p *Pool, at *path) {
 	h := p.Health
-	unix := slices.IndexFunc(p.Backends, func(b Backend) bool { return b.Address.IsUnix() })
-	if h.Port != 0 && unix >= 0 {
-		c.faultf(at.child("port"), "remove it, or put that backend into a pool of its own",
-			"health.port is not for a unix socket, and the backend %s is one", p.Backends[unix].Address)
+	var unix *Address
+	if i := slices.IndexFunc(p.Backends, func(b Backend) bool { return b.Address.IsUnix() }); i >= 0 {
+		unix = &p.Backends[i].Address
 	}
-	if _, err := netip.ParseAddr(h.ServerName); err == nil && !h.Verify {
-		c.faultf(at.child("server_name"), "write a host name, or remove it",
-			"health.server_name has no effect with an IP address unless verify is true") // RFC 6066 section 3
-	}
-	switch overTLS := h.Type == HealthTLS || h.Type == HealthHTTP && h.TLS; {
-	case overTLS && h.Verify && h.ServerName == "" && unix >= 0:
-		c.faultf(at.child("verify"), "write server_name: NAME too",
-			"health.verify requires health.server_name: the backend %s has no name or IP address that a certificate could match", p.Backends[unix].Address)
-	case h.Type == HealthHTTP && !h.TLS:
-		for key, set := range map[string]bool{"server_name": h.ServerName != "", "verify": h.Verify} {
-			if set {
-				c.faultf(at.child(key), "write tls: true too, or remove it", "health.%s has no effect on http without TLS", key)
-			}
-		}
+	c.refuse(h.Port != 0 && unix != nil, at.child("port"), "remove it, or put that backend into a pool of its own",
+		"health.port is not for a unix socket, and the backend %v is one", unix)
+	_, notIP := netip.ParseAddr(h.ServerName)
+	c.refuse(notIP == nil && !h.Verify, at.child("server_name"), "write a host name, or remove it",
+		"health.server_name has no effect with an IP address unless verify is true") // RFC 6066 section 3
+	overTLS := h.Type == HealthTLS || h.Type == HealthHTTP && h.TLS
+	c.refuse(overTLS && h.Verify && h.ServerName == "" && unix != nil, at.child("verify"), "write server_name: NAME too",
+		"health.verify requires health.server_name: the backend %v has no name or IP address that a certificate could match", unix)
+	if h.Type == HealthHTTP && !h.TLS {
+		const what, fix = "health.%s has no effect on http without TLS", "write tls: true too, or remove it"
+		c.refuse(h.ServerName != "", at.child("server_name"), fix, what, "server_name")
+		c.refuse(h.Verify, at.child("verify"), fix, what, "verify")
 	}
 }

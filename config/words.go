@@ -62,16 +62,6 @@ func (w *words[T]) parse(text string) (T, *Fault) {
 	return none, faultf(fix, "unknown %s %s", w.what, quote(text))
 }
 
-// unmarshal is parse for UnmarshalText.
-func (w *words[T]) unmarshal(text []byte, v *T) error {
-	parsed, f := w.parse(string(text))
-	if f != nil {
-		return f
-	}
-	*v = parsed
-	return nil
-}
-
 var logLevels = &words[slog.Level]{what: "log level", list: []word[slog.Level]{
 	{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError},
 }}
@@ -90,9 +80,7 @@ var logFormats = &words[LogFormat]{what: "log format", list: []word[LogFormat]{
 	{"auto", LogAuto}, {"text", LogText}, {"json", LogJSON},
 }}
 
-func (f LogFormat) String() string                   { return logFormats.text(f) }
-func (f LogFormat) MarshalText() ([]byte, error)     { return []byte(f.String()), nil }
-func (f *LogFormat) UnmarshalText(text []byte) error { return logFormats.unmarshal(text, f) }
+func (f LogFormat) String() string { return logFormats.text(f) }
 
 // Engine is how the event loops wait for the kernel.
 type Engine uint8
@@ -109,9 +97,7 @@ var engines = &words[Engine]{what: "engine", list: []word[Engine]{
 	{"auto", EngineAuto}, {"io_uring", EngineIOURing}, {"epoll", EngineEpoll},
 }}
 
-func (e Engine) String() string                   { return engines.text(e) }
-func (e Engine) MarshalText() ([]byte, error)     { return []byte(e.String()), nil }
-func (e *Engine) UnmarshalText(text []byte) error { return engines.unmarshal(text, e) }
+func (e Engine) String() string { return engines.text(e) }
 
 // Policy is how a pool picks a backend.
 type Policy uint8
@@ -132,9 +118,7 @@ var policies = &words[Policy]{what: "policy", list: []word[Policy]{
 	{"source_hash", SourceHash}, {"maglev", Maglev}, {"first", First},
 }}
 
-func (p Policy) String() string                   { return policies.text(p) }
-func (p Policy) MarshalText() ([]byte, error)     { return []byte(p.String()), nil }
-func (p *Policy) UnmarshalText(text []byte) error { return policies.unmarshal(text, p) }
+func (p Policy) String() string { return policies.text(p) }
 
 // DenyAction is what a denied client sees.
 type DenyAction uint8
@@ -151,9 +135,7 @@ var denyActions = &words[DenyAction]{what: "deny action", list: []word[DenyActio
 	{"message", DenyMessage}, {"close", DenyClose}, {"reset", DenyReset},
 }, unsupported: []string{"drop", "tarpit"}}
 
-func (a DenyAction) String() string                   { return denyActions.text(a) }
-func (a DenyAction) MarshalText() ([]byte, error)     { return []byte(a.String()), nil }
-func (a *DenyAction) UnmarshalText(text []byte) error { return denyActions.unmarshal(text, a) }
+func (a DenyAction) String() string { return denyActions.text(a) }
 
 // NoBackend is what happens to a client that no backend can serve.
 type NoBackend uint8
@@ -173,9 +155,7 @@ var noBackendActions = &words[NoBackend]{what: "action without a backend", list:
 	{"queue", NoBackendQueue}, {"unlisten", NoBackendUnlisten},
 }}
 
-func (a NoBackend) String() string                   { return noBackendActions.text(a) }
-func (a NoBackend) MarshalText() ([]byte, error)     { return []byte(a.String()), nil }
-func (a *NoBackend) UnmarshalText(text []byte) error { return noBackendActions.unmarshal(text, a) }
+func (a NoBackend) String() string { return noBackendActions.text(a) }
 
 // LiveAction is what happens to the live connections of a backend when its
 // state changes.
@@ -193,9 +173,7 @@ var liveActions = &words[LiveAction]{what: "action for live connections", list: 
 	{"keep", LiveKeep}, {"drain", LiveDrain}, {"close", LiveClose}, {"reset", LiveReset},
 }}
 
-func (a LiveAction) String() string                   { return liveActions.text(a) }
-func (a LiveAction) MarshalText() ([]byte, error)     { return []byte(a.String()), nil }
-func (a *LiveAction) UnmarshalText(text []byte) error { return liveActions.unmarshal(text, a) }
+func (a LiveAction) String() string { return liveActions.text(a) }
 
 // HealthType is what a health check does.
 type HealthType uint8
@@ -213,6 +191,4 @@ var healthTypes = &words[HealthType]{what: "type of health check", list: []word[
 	{"tcp", HealthTCP}, {"tls", HealthTLS}, {"http", HealthHTTP}, {"expect", HealthExpect},
 }, instead: map[string]string{"https": "write type: http and tls: true", "ssl": "write tls"}}
 
-func (t HealthType) String() string                   { return healthTypes.text(t) }
-func (t HealthType) MarshalText() ([]byte, error)     { return []byte(t.String()), nil }
-func (t *HealthType) UnmarshalText(text []byte) error { return healthTypes.unmarshal(text, t) }
+func (t HealthType) String() string { return healthTypes.text(t) }

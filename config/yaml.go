@@ -26,8 +26,7 @@ func readYAML(file string, data []byte) (n *node, p *Problem) {
 			n, p = nil, problemf(file, 1, 1, yamlFix, "not valid YAML, %s", printable(fmt.Sprint(r)))
 		}
 	}()
-	text := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n")
-	tokens := lexer.Tokenize(text)
+	tokens := lexer.Tokenize(string(data))
 	if t := yamlTooDeep(tokens); t != nil {
 		return nil, tooDeep(file, t.Position.Line, t.Position.Column)
 	}
