@@ -35,8 +35,11 @@ func TestExamplesLoad(t *testing.T) {
 			continue
 		}
 		loaded++
-		if _, err := Load(name, nil); err != nil {
+		c, err := Load(name, nil)
+		if err != nil {
 			t.Error(err)
+		} else if len(c.Warnings) > 0 {
+			t.Errorf("%s: %v", name, c.Warnings)
 		}
 	}
 	if loaded == 0 {

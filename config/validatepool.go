@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -10,7 +11,12 @@ import (
 // together. Someone counts on each of them, so it is an error. A value that is
 // the default counts on nothing.
 
-const defaultSpread = 5 * time.Second
+// defaultSpread is what the table of a pool says.
+var defaultSpread = sync.OnceValue(func() time.Duration {
+	var p Pool
+	SetDefaults(&p)
+	return p.Spread
+})
 
 // pool checks what the values of one pool mean together.
 func (c *checker) pool(p *Pool, at *path) {
@@ -31,7 +37,7 @@ func (c *checker) pool(p *Pool, at *path) {
 		c.policy(p, at)
 	}
 	keeps := c.clear(at, "on_down", "on_removed", "on_recovered") && p.OnDown == LiveKeep && p.OnRemoved == LiveKeep && p.OnRecovered == LiveKeep
-	c.refuse(keeps && p.Spread != defaultSpread, at.child("spread"), "remove it",
+	c.refuse(keeps && p.Spread != defaultSpread(), at.child("spread"), "remove it",
 		"spread has no effect when on_down, on_removed and on_recovered keep all connections")
 }
 
