@@ -10,13 +10,12 @@ type ACL struct {
 	Rules []Rule
 }
 
-// DefaultRule is the name to log and count under when no rule of an ACL
-// matched and its default decided.
+// DefaultRule is the name to log and count under when no rule of an ACL matched and its default
+// decided.
 const DefaultRule = "default"
 
-// DefaultAllow reports what happens to an address that no rule matches: a list
-// with at least one allow rule denies it (with the message), any other list,
-// and no list at all (nil), allows it.
+// DefaultAllow reports what happens to an address that no rule matches: a list with at least one
+// allow rule denies it (with the message), any other list, and no list at all (nil), allows it.
 func (a *ACL) DefaultAllow() bool {
 	if a == nil {
 		return true
@@ -32,22 +31,21 @@ func (a *ACL) DefaultAllow() bool {
 // Rule is one entry of an ACL.
 type Rule struct {
 	Allow bool
-	// Prefixes are masked; IPv4-mapped IPv6 is written as IPv4; a single
-	// address is a /32 or a /128. They may repeat and overlap.
+	// Prefixes are masked; IPv4-mapped IPv6 is written as IPv4; a single address is a /32 or a
+	// /128. They may repeat and overlap.
 	Prefixes []netip.Prefix
-	// Lists are the files that the rule names. With no prefix there or here,
-	// the rule matches no client.
+	// Lists are the files that the rule names. With no prefix there or here, the rule matches no
+	// client.
 	Lists []*List
 	// With is what a denied client sees; an allow rule has DenyMessage here.
 	With DenyAction
-	// Name is a short label for logs and metrics: the kind and the position in
-	// the list, counted from 0 ("deny[0]", "allow[1]"). Complete sets it.
+	// Name is a short label for logs and metrics: the kind and the position in the list, counted
+	// from 0 ("deny[0]", "allow[1]"). Complete sets it.
 	Name string
 }
 
-// List is the content of a file that ACLs name: one IP address or CIDR prefix
-// per line, with comments (# or ;) and blank lines. Rules that name the same
-// file share one List.
+// List is the content of a file that ACLs name: one IP address or CIDR prefix per line, with
+// comments (# or ;) and blank lines. Rules that name the same file share one List.
 type List struct {
 	// Name is the file's path.
 	Name string

@@ -10,11 +10,11 @@ import (
 	"unicode"
 )
 
-// Address is where to listen or to connect: a TCP address or a unix socket. It
-// is parsed once, when it is read.
+// Address is where to listen or to connect: a TCP address or a unix socket. It is parsed once, when
+// it is read.
 type Address struct {
-	// IP is the address when one was written; without it and without a Host,
-	// a listener takes every address of the machine, IPv4 and IPv6.
+	// IP is the address when one was written; without it and without a Host, a listener takes every
+	// address of the machine, IPv4 and IPv6.
 	IP netip.Addr
 	// Host is the host name when one was written.
 	Host string
@@ -26,8 +26,8 @@ type Address struct {
 // IsUnix reports whether the address is that of a unix socket.
 func (a Address) IsUnix() bool { return a.Path != "" }
 
-// String returns the address as it is written in a file: "host:port", with
-// brackets around IPv6, or "unix:/path".
+// String returns the address as it is written in a file: "host:port", with brackets around IPv6, or
+// "unix:/path".
 func (a Address) String() string {
 	if a.IsUnix() {
 		return "unix:" + a.Path
@@ -39,8 +39,7 @@ func (a Address) String() string {
 	return net.JoinHostPort(host, strconv.Itoa(int(a.Port)))
 }
 
-// Bind is one or more addresses to listen on: more when it ends in a range of
-// ports.
+// Bind is one or more addresses to listen on: more when it ends in a range of ports.
 type Bind struct {
 	Address
 	// Last is the last port of the range, at least Port.
@@ -135,8 +134,8 @@ func parseBackend(s string) (Address, *Fault) {
 	return a, f
 }
 
-// splitAddress parses an address up to its port. bare is what to put before a
-// lone port in the proposal.
+// splitAddress parses an address up to its port. bare is what to put before a lone port in the
+// proposal.
 func splitAddress(s, bare string) (a Address, port string, f *Fault) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		if !strings.HasPrefix(path, "/") || path == "/" {
@@ -228,8 +227,8 @@ func checkHost(host string) *Fault {
 			return faultf("write an IP address or a host name", "%s is not a host", quote(host))
 		}
 	}
-	// A name that ends in a number is a mistyped IPv4 address: no top-level
-	// domain is a number (RFC 3696 section 2).
+	// A name that ends in a number is a mistyped IPv4 address: no top-level domain is a number (RFC
+	// 3696 section 2).
 	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
 		return faultf("write four numbers from 0 to 255 with dots, without leading zeros", "%s is not an IP address", quote(host))
 	}

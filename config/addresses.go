@@ -6,10 +6,9 @@ import (
 	"slices"
 )
 
-// CheckAddresses finds listeners whose addresses overlap, and backends that are
-// a listener which leads back to their own pool. Validate runs it on the values
-// alone. Call it again with what is known of this machine, and of the host
-// names when they are resolved.
+// CheckAddresses finds listeners whose addresses overlap, and backends that are a listener which
+// leads back to their own pool. Validate runs it on the values alone. Call it again with what is
+// known of this machine, and of the host names when they are resolved.
 func CheckAddresses(listeners []Listener, pools []Pool, here Machine) []Fault {
 	book := &addressBook{
 		exact: make(map[Address]*claim), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(here.Addresses)),
@@ -39,9 +38,8 @@ func CheckAddresses(listeners []Listener, pools []Pool, here Machine) []Fault {
 	return append(faults, book.loops(listeners, pools)...)
 }
 
-// addressBook records which listener owns which address. The rules are those
-// of bind(2) and listen(2): an address has one listener, and a wildcard takes
-// all addresses of its families.
+// addressBook records which listener owns which address. The rules are those of bind(2) and
+// listen(2): an address has one listener, and a wildcard takes all addresses of its families.
 type addressBook struct {
 	exact map[Address]*claim
 	ports map[uint16]*portClaims
@@ -72,8 +70,8 @@ type portClaims struct {
 	one4, one6, name *claim // a single address; a name, which may have either family
 }
 
-// claim notes who listens on an address, and refuses one that another bind
-// owns. Port 0 is a new port each time.
+// claim notes who listens on an address, and refuses one that another bind owns. Port 0 is a new
+// port each time.
 func (book *addressBook) claim(c *claim) *Fault {
 	a := book.here.canonical(c.address)
 	if !a.IsUnix() && a.Port == 0 {
@@ -139,8 +137,8 @@ func (c *claim) fault(other *claim, fix, does string, args ...any) *Fault {
 	return f
 }
 
-// dualStack finds the binds to [::] that take the IPv4 addresses of others
-// with them: [::] is for both families unless there is 0.0.0.0 at its port.
+// dualStack finds the binds to [::] that take the IPv4 addresses of others with them: [::] is for
+// both families unless there is 0.0.0.0 at its port.
 func (book *addressBook) dualStack() []Fault {
 	lowest := make(map[string]*portClaims) // by the bind to [::]: report only one pair of ports for two ranges
 	for _, p := range book.ports {
@@ -161,8 +159,8 @@ func (book *addressBook) dualStack() []Fault {
 	return faults
 }
 
-// owner returns the listener that a dial to the backend would reach; nil if it
-// reaches none, or if that cannot be known.
+// owner returns the listener that a dial to the backend would reach; nil if it reaches none, or if
+// that cannot be known.
 func (book *addressBook) owner(b *Backend) *claim {
 	a := book.here.canonical(b.Address)
 	if c := book.exact[a]; c != nil {
@@ -187,9 +185,9 @@ func (book *addressBook) owner(b *Backend) *claim {
 	return p.any6
 }
 
-// loops finds the backends that lead back to their own pool. A connection to
-// one would cause another, and so on until the process runs out of
-// descriptors. A listener that is a backend of another listener is no fault.
+// loops finds the backends that lead back to their own pool. A connection to one would cause
+// another, and so on until the process runs out of descriptors. A listener that is a backend of
+// another listener is no fault.
 func (book *addressBook) loops(listeners []Listener, pools []Pool) (faults []Fault) {
 	byName := make(map[string]*Pool, len(pools))
 	for i := range pools {

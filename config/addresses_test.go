@@ -23,8 +23,8 @@ func checkAddresses(t *testing.T, text string, local ...string) string {
 	return c.Locate(CheckAddresses(c.Listeners, c.Pools, here)).Error()
 }
 
-// A backend on an address of this machine is the proxy itself if a listener
-// binds all addresses, and only then.
+// A backend on an address of this machine is the proxy itself if a listener binds all addresses,
+// and only then.
 func TestLoopsThroughLocalAddresses(t *testing.T) {
 	const backends = `["10.0.0.9:80", "[fd00::9]:80", "[fe80::9%eth0]:80", "10.0.0.8:80", "10.0.0.9:81"]`
 	const itself = `a.yaml:2:%d: the backend %s is the proxy itself: the pool "a" leads back to it through %s of its listener "a" (line 1): ` +
@@ -47,8 +47,7 @@ func TestLoopsThroughLocalAddresses(t *testing.T) {
 	}
 }
 
-// Thousands of listeners whose pools form one long chain are checked without
-// comparing every pair.
+// Thousands of listeners whose pools form one long chain are checked without comparing every pair.
 func TestManyAddressesAreCheckedQuickly(t *testing.T) {
 	const n = 4_000 / slowdown
 	var b strings.Builder

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkParse times the whole way from text to configuration: expansion, the tree with its positions, decoding and
-// every check.
+// BenchmarkParse times the whole way from text to configuration: expansion, the tree with its
+// positions, decoding and every check.
 func BenchmarkParse(b *testing.B) {
 	for _, n := range []int{2, 100, 10_000} {
 		yaml, json := manyBackends(n)

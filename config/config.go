@@ -1,6 +1,5 @@
-// Package config reads what the user wrote: a JSON or YAML file in the simple
-// or the full form, and the environment variables that override it. It opens no
-// socket and resolves no name.
+// Package config reads what the user wrote: a JSON or YAML file in the simple or the full form, and
+// the environment variables that override it. It opens no socket and resolves no name.
 //
 // Three steps lead from a text to a configuration that can be used:
 //
@@ -11,9 +10,9 @@
 //     a program passes the same checks; [Config.Locate] finds the position of
 //     what it reports when there is a text.
 //
-// Each part of the configuration has one table, its method fields: the keys,
-// their types, defaults, bounds and documentation. Decoding, validation, the
-// JSON Schema and the reference in docs/configuration.md all read these tables.
+// Each part of the configuration has one table, its method fields: the keys, their types, defaults,
+// bounds and documentation. Decoding, validation, the JSON Schema and the reference in
+// docs/configuration.md all read these tables.
 package config
 
 import (
@@ -26,12 +25,10 @@ type Config struct {
 	// File is the name of the file that was read, "" when there was none.
 	File string
 	Log  Log
-	// Workers is the number of event loops; 0 is one per CPU that the process
-	// may use.
+	// Workers is the number of event loops; 0 is one per CPU that the process may use.
 	Workers int
 	Engine  Engine
-	// MaxConnections bounds the connections of the whole process; 0 is derived
-	// from RLIMIT_NOFILE.
+	// MaxConnections bounds the connections of the whole process; 0 is derived from RLIMIT_NOFILE.
 	MaxConnections int
 	Drain          Drain
 	// Listeners and Pools are in file order; their names are unique.
@@ -82,8 +79,7 @@ func (l *Log) fields() fields {
 type Drain struct {
 	// Delay is how long the proxy keeps accepting connections after the signal.
 	Delay time.Duration
-	// Timeout is how long live connections may continue after that; 0 closes
-	// them at once.
+	// Timeout is how long live connections may continue after that; 0 closes them at once.
 	Timeout time.Duration
 }
 

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The whole example of the configuration language: every key in it is either
-// accepted or refused as not supported yet, with exactly these problems.
+// The whole example of the configuration language: every key in it is either accepted or refused as
+// not supported yet, with exactly these problems.
 func TestWholeLanguage(t *testing.T) {
 	_, err := Load("testdata/full/contract.yaml", testEnv)
 	var problems Problems
@@ -34,8 +34,8 @@ func TestWholeLanguage(t *testing.T) {
 	}
 }
 
-// What of that example is supported is accepted when the rest is left out, and
-// its values are the defaults where it shows defaults.
+// What of that example is supported is accepted when the rest is left out, and its values are the
+// defaults where it shows defaults.
 func TestWholeLanguageSupportedPart(t *testing.T) {
 	data, err := os.ReadFile("testdata/full/contract.yaml")
 	if err != nil {

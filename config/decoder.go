@@ -10,8 +10,8 @@ const (
 	maxProblems = 1000 // reported; the rest is counted
 )
 
-// decoder fills a Config from the tree of a file and collects what it cannot
-// read on the way. Such a value is left at its default.
+// decoder fills a Config from the tree of a file and collects what it cannot read on the way. Such
+// a value is left at its default.
 type decoder struct {
 	file     string
 	env      func(string) (string, bool)
@@ -23,8 +23,8 @@ type decoder struct {
 	unread
 }
 
-// unread are the paths of the values that could not be read. They are not what
-// was meant, so no check of values may complain about them.
+// unread are the paths of the values that could not be read. They are not what was meant, so no
+// check of values may complain about them.
 type unread struct {
 	exact  map[string]bool
 	around map[string]bool // of exact, and of all that holds one of them
@@ -40,8 +40,7 @@ func (u *unread) add(p *path) {
 	}
 }
 
-// has reports whether the value at p, one inside of it, or what holds it could
-// not be read.
+// has reports whether the value at p, one inside of it, or what holds it could not be read.
 func (u *unread) has(p *path) bool {
 	if len(u.exact) == 0 {
 		return false
@@ -108,8 +107,7 @@ func (d *decoder) unknownKey(m *member, p *path, fs fields) {
 	d.report(*f, m.keyNode())
 }
 
-// scalar returns the text of n with its variables expanded. variable says that
-// there were some.
+// scalar returns the text of n with its variables expanded. variable says that there were some.
 func (d *decoder) scalar(n *node, p *path) (text string, variable, ok bool) {
 	if n.kind != kindString || n.env != "" {
 		return n.text, false, true

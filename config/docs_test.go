@@ -75,8 +75,8 @@ func headings() map[string]fields {
 	return all
 }
 
-// The reference has a table for each section, as the section's fields say. Run
-// the test with -update to write them anew.
+// The reference has a table for each section, as the section's fields say. Run the test with
+// -update to write them anew.
 func TestDocumentedKeys(t *testing.T) {
 	docs := readDocs(t)
 	table := regexp.MustCompile(`(?m)^\| key \| default \| meaning \|\n\|---\|---\|---\|\n(\|.*\n)*`)

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// expand replaces ${NAME} and ${NAME:-default} in s. As in a shell the default
-// stands for a variable that is unset or empty; without one the variable must
-// be set. "$${" is a literal "${"; any other "$" is itself, so that passwords
-// need no care. What a variable holds is not expanded again.
+// expand replaces ${NAME} and ${NAME:-default} in s. As in a shell the default stands for a
+// variable that is unset or empty; without one the variable must be set. "$${" is a literal "${";
+// any other "$" is itself, so that passwords need no care. What a variable holds is not expanded
+// again.
 func expand(s string, env func(string) (string, bool)) (string, *Fault) {
 	if !strings.Contains(s, "${") {
 		return s, nil

@@ -48,8 +48,8 @@ func TestSectionDefaults(t *testing.T) {
 	}
 }
 
-// Without fast_interval it is a quarter of interval, but at least 100ms, and
-// never more than interval.
+// Without fast_interval it is a quarter of interval, but at least 100ms, and never more than
+// interval.
 func TestFastInterval(t *testing.T) {
 	for interval, want := range map[string]time.Duration{
 		"2s": 500 * time.Millisecond, "1m": 15 * time.Second, "400ms": 100 * time.Millisecond,
@@ -149,13 +149,17 @@ pools:
 		t.Fatal(err)
 	}
 	const ms = time.Millisecond
-	want := Pool{
-		Name: "a", Policy: SourceHash, Connect: Connect{Timeout: 3 * time.Second, Attempts: 3, Hedge: 20 * ms},
-		Health:         &Health{Type: HealthTLS, Interval: 20 * ms, FastInterval: 20 * ms, Timeout: time.Second, Jitter: 5, Rise: 7, Fall: 3, Port: 7},
-		Outlier:        &Outlier{Failures: 7, Eject: 20 * ms, MaxEjected: 7},
-		PanicThreshold: 5, SlowStart: 20 * ms, OnDown: LiveClose, OnRemoved: LiveClose, OnRecovered: LiveClose, Spread: 20 * ms,
-		Queue: &Queue{Size: 7, Timeout: 20 * ms}, Zone: "eu-1", Hash: &Hash{Seed: "eu-1", MaxLoad: 125},
-	}
+	want := Pool{Health: new(Health), Outlier: new(Outlier), Queue: new(Queue), Hash: new(Hash)}
+	SetDefaults(&want.Connect)
+	SetDefaults(want.Health)
+	SetDefaults(want.Outlier)
+	want.Name, want.Policy, want.Zone = "a", SourceHash, "eu-1"
+	want.Connect.Hedge, want.SlowStart, want.Spread = 20*ms, 20*ms, 20*ms
+	h := want.Health
+	h.Type, h.Interval, h.FastInterval, h.Jitter, h.Rise, h.Port = HealthTLS, 20*ms, 20*ms, 5, 7, 7
+	want.Outlier.Failures, want.Outlier.Eject, want.Outlier.MaxEjected = 7, 20*ms, 7
+	want.PanicThreshold, want.OnDown, want.OnRemoved, want.OnRecovered = 5, LiveClose, LiveClose, LiveClose
+	*want.Queue, *want.Hash = Queue{Size: 7, Timeout: 20 * ms}, Hash{Seed: "eu-1", MaxLoad: 125}
 	got := c.Pools[0]
 	b := got.Backends
 	got.Backends = nil

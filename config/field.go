@@ -8,8 +8,7 @@ import (
 	"sync"
 )
 
-// field is one key of a mapping: its name, the value that it sets, and what it
-// is for, in Markdown.
+// field is one key of a mapping: its name, the value that it sets, and what it is for, in Markdown.
 type field struct {
 	key   string
 	value value
@@ -32,8 +31,8 @@ type value interface {
 	shown() string
 }
 
-// Part is a part of a configuration that has a table of keys: a [Config],
-// [Listener], [Pool], [Backend], [Health] and so on.
+// Part is a part of a configuration that has a table of keys: a [Config], [Listener], [Pool],
+// [Backend], [Health] and so on.
 type Part interface {
 	fields() fields
 }
@@ -210,8 +209,8 @@ func (v requiredValue) check(c *checker, p *path) {
 	v.emptyable.check(c, p)
 }
 
-// unsupported stands for a key that belongs to the configuration language, but
-// whose feature is not built: it is refused, never ignored.
+// unsupported stands for a key that belongs to the configuration language, but whose feature is not
+// built: it is refused, never ignored.
 type unsupported struct{}
 
 func (unsupported) reset()                        {}
@@ -222,8 +221,8 @@ func (unsupported) shown() string                 { return "" }
 
 // nested is a value that is made of mappings.
 type nested interface {
-	// inner returns their table, and what to add to the name of the key to
-	// name them in the reference.
+	// inner returns their table, and what to add to the name of the key to name them in the
+	// reference.
 	inner() (suffix string, fs fields)
 }
 
@@ -240,8 +239,8 @@ func innerOf(v value) (suffix string, fs fields) {
 	return "", nil
 }
 
-// sections are the tables of all mappings of the full form, by the path that
-// the reference gives them: "", "log", "listeners.NAME", "listeners.NAME.acl".
+// sections are the tables of all mappings of the full form, by the path that the reference gives
+// them: "", "log", "listeners.NAME", "listeners.NAME.acl".
 var sections = sync.OnceValue(func() map[string]fields {
 	found := make(map[string]fields)
 	var visit func(at string, fs fields)

@@ -13,9 +13,9 @@ import (
 
 const fuzzList = "10.0.0.0/8\nnot an address\n"
 
-// FuzzParse holds Parse to what it promises for any input: no panic, the same
-// answer twice, problems that lie inside of the file and print on one line, and
-// a configuration that the builder can rely on.
+// FuzzParse holds Parse to what it promises for any input: no panic, the same answer twice,
+// problems that lie inside of the file and print on one line, and a configuration that the builder
+// can rely on.
 func FuzzParse(f *testing.F) {
 	for _, dir := range []string{"bad", "good", "full"} {
 		for _, name := range inputs(f, dir) {

@@ -47,8 +47,7 @@ func inputs(t testing.TB, dir string) []string {
 	return files
 }
 
-// Each file in testdata/bad holds one mistake; the exact text of its problems
-// stands beside it.
+// Each file in testdata/bad holds one mistake; the exact text of its problems stands beside it.
 func TestBadFiles(t *testing.T) {
 	for _, name := range inputs(t, "bad") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
@@ -75,8 +74,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// Each file in testdata/good has beside it what its configuration holds besides
-// the defaults.
+// Each file in testdata/good has beside it what its configuration holds besides the defaults.
 func TestGoodFiles(t *testing.T) {
 	for _, name := range inputs(t, "good") {
 		t.Run(filepath.Base(name), func(t *testing.T) {

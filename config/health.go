@@ -9,28 +9,27 @@ import (
 // Health is how the backends of a pool are checked.
 type Health struct {
 	Type HealthType
-	// Interval is the time from one check of a backend to the next, and
-	// FastInterval, never longer, the same while its state is in doubt.
+	// Interval is the time from one check of a backend to the next, and FastInterval, never longer,
+	// the same while its state is in doubt.
 	Interval, FastInterval time.Duration
 	// Timeout bounds one check.
 	Timeout time.Duration
 	// Jitter is by how much an interval may be shorter, 0 to 50 percent.
 	Jitter int
-	// Rise is how many passes in a row bring a backend up, Fall how many
-	// failures in a row take it down.
+	// Rise is how many passes in a row bring a backend up, Fall how many failures in a row take it
+	// down.
 	Rise, Fall int
 	// Port is checked instead of the backend's; 0 is the backend's own.
 	Port uint16
-	// ServerName is the name to ask for and to verify; "" is the backend's
-	// host. TLS only.
+	// ServerName is the name to ask for and to verify; "" is the backend's host. TLS only.
 	ServerName string
-	// Verify asks for a certificate that is valid for ServerName or, when that
-	// is empty, for the backend's host, a name or an IP address.
+	// Verify asks for a certificate that is valid for ServerName or, when that is empty, for the
+	// backend's host, a name or an IP address.
 	Verify bool
 	// TLS asks for type http over TLS.
 	TLS bool
-	// Method, Path, Host and Status are of type http only. Host "" is the
-	// backend's name or address.
+	// Method, Path, Host and Status are of type http only. Host "" is the backend's name or
+	// address.
 	Method, Path, Host string
 	Status             []StatusRange
 	// Body is a text that the answer must contain, "" for any.
@@ -49,8 +48,7 @@ func (r StatusRange) String() string {
 	return fmt.Sprintf("%d-%d", r.From, r.To)
 }
 
-// Step of a script sends, or receives until it has seen some bytes. One of the
-// two is not empty.
+// Step of a script sends, or receives until it has seen some bytes. One of the two is not empty.
 type Step struct{ Send, Receive []byte }
 
 const (

@@ -11,8 +11,8 @@ import (
 
 const maxPathLen = 1024
 
-// serverName is a name to ask for in a TLS handshake, or an IP address that a
-// certificate may be for.
+// serverName is a name to ask for in a TLS handshake, or an IP address that a certificate may be
+// for.
 func serverName(dst *string) value {
 	return text(dst, "a host name").where(func(name string) *Fault {
 		if _, err := netip.ParseAddr(name); err != nil && checkHost(name) != nil {

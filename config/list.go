@@ -37,8 +37,8 @@ func (v list[T]) reset()        { *v.dst = nil }
 func (v list[T]) empty() bool   { return *v.dst == nil }
 func (v list[T]) shown() string { return "" }
 
-// decode keeps an item that cannot be read, at its default, so that positions
-// in the list are those of the file.
+// decode keeps an item that cannot be read, at its default, so that positions in the list are those
+// of the file.
 func (v list[T]) decode(d *decoder, n *node, p *path) {
 	items := n.items
 	switch {

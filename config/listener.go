@@ -14,8 +14,7 @@ type Listener struct {
 	ACL *ACL
 	// DenyMessage is sent by rules, and by the default, that deny with a message.
 	DenyMessage string
-	// MaxConnections bounds this listener; 0 leaves only the bound of the
-	// process.
+	// MaxConnections bounds this listener; 0 leaves only the bound of the process.
 	MaxConnections int
 	Timeouts       Timeouts
 	// WhenNoBackend is what happens to a client that no backend can serve.
@@ -25,11 +24,10 @@ type Listener struct {
 }
 
 const (
-	// DefaultDenyMessage is the text that a denied client receives: 40 bytes, no
-	// newline.
+	// DefaultDenyMessage is the text that a denied client receives: 40 bytes, no newline.
 	DefaultDenyMessage = "Access Denied: Your IP is not authorized"
-	// DefaultNoBackendMessage is the text that a client receives when no backend
-	// can serve it and when_no_backend is message.
+	// DefaultNoBackendMessage is the text that a client receives when no backend can serve it and
+	// when_no_backend is message.
 	DefaultNoBackendMessage = "Service Unavailable: no backend can serve you"
 
 	maxMessage = 1024 // must fit a fresh socket's send buffer in one call
@@ -60,11 +58,10 @@ func (l *Listener) fields() fields {
 type Timeouts struct {
 	// Idle ends a connection on which no byte moved for that long; 0 is never.
 	Idle time.Duration
-	// HalfClose ends a connection of which one side has finished sending when
-	// no byte moved for that long; 0 is never.
+	// HalfClose ends a connection of which one side has finished sending when no byte moved for
+	// that long; 0 is never.
 	HalfClose time.Duration
-	// CloseOnFIN ends a connection when one side has finished sending
-	// (half_close: off).
+	// CloseOnFIN ends a connection when one side has finished sending (half_close: off).
 	CloseOnFIN bool
 }
 

@@ -14,17 +14,16 @@ import (
 
 const (
 	maxFileSize = 64 << 20
-	// maxYAMLSize bounds the memory of the YAML library, which takes hundreds
-	// of bytes for each value.
+	// maxYAMLSize bounds the memory of the YAML library, which takes hundreds of bytes for each
+	// value.
 	maxYAMLSize = 8 << 20
 )
 
 var utf8BOM = []byte("\xef\xbb\xbf")
 
-// Load reads the file called name, merges the environment, fills in the
-// defaults and validates. env is like [os.LookupEnv]; nil is an empty
-// environment. With name "" there is no file, and the three variables of the
-// simple form must be set. The error is of type [Problems].
+// Load reads the file called name, merges the environment, fills in the defaults and validates. env
+// is like [os.LookupEnv]; nil is an empty environment. With name "" there is no file, and the three
+// variables of the simple form must be set. The error is of type [Problems].
 func Load(name string, env func(string) (string, bool)) (*Config, error) {
 	if name == "" {
 		return newDecoder("", env).finish(nil, nil)
@@ -40,9 +39,9 @@ func Load(name string, env func(string) (string, bool)) (*Config, error) {
 	return Parse(name, data, env)
 }
 
-// Parse is [Load] with the content of the main file given. Its name is for
-// messages, for finding "file:" lists beside it, and to tell JSON from YAML;
-// when the suffix does not tell, a text that begins with "{" is JSON.
+// Parse is [Load] with the content of the main file given. Its name is for messages, for finding
+// "file:" lists beside it, and to tell JSON from YAML; when the suffix does not tell, a text that
+// begins with "{" is JSON.
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	return newDecoder(name, env).parse(data)
 }
@@ -79,8 +78,8 @@ func (d *decoder) parse(data []byte) (*Config, error) {
 	return d.finish(root, data)
 }
 
-// finish turns the tree of a file into a configuration, or into every problem
-// when there is one. root is nil when there is no file, or no readable one.
+// finish turns the tree of a file into a configuration, or into every problem when there is one.
+// root is nil when there is no file, or no readable one.
 func (d *decoder) finish(root *node, data []byte) (*Config, error) {
 	c := &Config{File: d.file}
 	SetDefaults(c)
@@ -159,9 +158,8 @@ func forms(root *node) (simple, full *member) {
 	return nil, nil
 }
 
-// clamp moves problems that lie outside of data to its nearest position. The
-// YAML library gives values that were left out a position after the end of
-// their line.
+// clamp moves problems that lie outside of data to its nearest position. The YAML library gives
+// values that were left out a position after the end of their line.
 func clamp(ps Problems, file string, data []byte) {
 	lines := bytes.Split(data, []byte("\n"))
 	widths := make(map[int]int)
@@ -209,8 +207,8 @@ func checkText(name string, data []byte) *Problem {
 	return nil
 }
 
-// readFile reads a whole file of at most maxFileSize bytes (and one, so that
-// the size can be refused).
+// readFile reads a whole file of at most maxFileSize bytes (and one, so that the size can be
+// refused).
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -220,8 +218,7 @@ func readFile(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFileSize+1))
 }
 
-// readRegular is readFile for a regular file; opening a FIFO would wait for a
-// writer.
+// readRegular is readFile for a regular file; opening a FIFO would wait for a writer.
 func readRegular(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {

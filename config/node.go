@@ -18,8 +18,8 @@ const (
 	kindMap
 )
 
-// node is one value of a configuration file with its position. Both readers
-// build this tree; everything after them is the same for JSON and YAML.
+// node is one value of a configuration file with its position. Both readers build this tree;
+// everything after them is the same for JSON and YAML.
 type node struct {
 	kind    kind
 	line    int
@@ -99,8 +99,7 @@ func shorten(s string) string {
 	return string([]rune(s)[:limit]) + "..."
 }
 
-// textPosition turns rising byte offsets into lines and columns. Columns count
-// characters.
+// textPosition turns rising byte offsets into lines and columns. Columns count characters.
 type textPosition struct {
 	data      []byte
 	offset    int

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// path says where in a configuration a value is: the keys and positions on the
-// way to it, last first. nil is the whole configuration. It becomes a text only
-// for a fault.
+// path says where in a configuration a value is: the keys and positions on the way to it, last
+// first. nil is the whole configuration. It becomes a text only for a fault.
 type path struct {
 	up    *path
 	key   string
@@ -59,8 +58,8 @@ func (p *path) short() string {
 	return p.String()
 }
 
-// String returns the path as in listeners.web.acl[1].allow[0]. A name that
-// would be ambiguous is in quotes.
+// String returns the path as in listeners.web.acl[1].allow[0]. A name that would be ambiguous is in
+// quotes.
 func (p *path) String() string {
 	switch {
 	case p == nil || p == simpleRoot:
@@ -78,8 +77,8 @@ func (p *path) String() string {
 	return p.up.String() + "." + key
 }
 
-// Path joins keys (strings) and positions in lists (ints) to the path of a
-// value, as in Path("pools", "web", "backends", 0).
+// Path joins keys (strings) and positions in lists (ints) to the path of a value, as in
+// Path("pools", "web", "backends", 0).
 func Path(steps ...any) string { return newPath(steps...).String() }
 
 // steps splits a path into what String joined: keys, and positions as "[2]".

@@ -11,14 +11,13 @@ type Pool struct {
 	// Health is nil without active checks, Outlier without passive ones.
 	Health  *Health
 	Outlier *Outlier
-	// PanicThreshold is a share in percent, 0 to 99: when at most this share of
-	// the backends is usable, Health and Outlier are ignored. 0 is never.
+	// PanicThreshold is a share in percent, 0 to 99: when at most this share of the backends is
+	// usable, Health and Outlier are ignored. 0 is never.
 	PanicThreshold int
-	// SlowStart is how long a backend that is back takes to get its full
-	// share; 0 is none.
+	// SlowStart is how long a backend that is back takes to get its full share; 0 is none.
 	SlowStart time.Duration
-	// OnDown, OnRemoved and OnRecovered say what happens to live connections
-	// when a backend goes down, is removed by a reload, or is back.
+	// OnDown, OnRemoved and OnRecovered say what happens to live connections when a backend goes
+	// down, is removed by a reload, or is back.
 	OnDown, OnRemoved, OnRecovered LiveAction
 	// Spread is the time over which those three end connections; 0 is at once.
 	Spread time.Duration
@@ -104,8 +103,7 @@ type Connect struct {
 	Timeout time.Duration
 	// Attempts is how many different backends are tried for one client.
 	Attempts int
-	// Hedge dials a second backend when the first has not answered for that
-	// long; 0 is never.
+	// Hedge dials a second backend when the first has not answered for that long; 0 is never.
 	Hedge time.Duration
 }
 
@@ -126,11 +124,10 @@ type Outlier struct {
 	Failures int
 	// Eject is how long; never 0.
 	Eject time.Duration
-	// MaxEjected is the most that may be ejected of a pool at once, 1 to 100
-	// percent.
+	// MaxEjected is the most that may be ejected of a pool at once, 1 to 100 percent.
 	MaxEjected int
-	// FirstByte is how long a client may wait for the first byte before that
-	// counts as a failure; 0 is forever.
+	// FirstByte is how long a client may wait for the first byte before that counts as a failure; 0
+	// is forever.
 	FirstByte time.Duration
 }
 
@@ -167,8 +164,8 @@ func (q *Queue) fields() fields {
 type Hash struct {
 	// Seed makes the mapping another one.
 	Seed string
-	// MaxLoad is the most that a backend may have of its fair share, 101 to
-	// 1000 percent; 0 is no bound. Of source_hash only.
+	// MaxLoad is the most that a backend may have of its fair share, 101 to 1000 percent; 0 is no
+	// bound. Of source_hash only.
 	MaxLoad int
 }
 

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// prefixes decodes a list of addresses, or a single one; files says whether it
-// may hold "file:PATH" entries.
+// prefixes decodes a list of addresses, or a single one; files says whether it may hold "file:PATH"
+// entries.
 func (d *decoder) prefixes(n *node, p *path, files bool) (prefixes []netip.Prefix, lists []*List) {
 	const what = "an IP address or a CIDR prefix"
 	items := n.items
@@ -59,8 +59,8 @@ func (d *decoder) prefixes(n *node, p *path, files bool) (prefixes []netip.Prefi
 	return prefixes, lists
 }
 
-// list returns the addresses of a file, relative to the configuration file,
-// reading it once however often it is named.
+// list returns the addresses of a file, relative to the configuration file, reading it once however
+// often it is named.
 func (d *decoder) list(n *node, p *path, name string) *List {
 	if name == "" {
 		d.faultf(n, p, `write "file:trusted.txt"`, "file: names no file")
@@ -126,9 +126,9 @@ func (l *List) read(data []byte, report func(line, col int, f *Fault)) {
 	}
 }
 
-// comment returns where the comment of a line begins: at a "#", or at a ";"
-// after a blank, as in "192.0.2.0/24 ; SBL1234". A ";" right after an entry may
-// be meant as a separator, so it starts no comment.
+// comment returns where the comment of a line begins: at a "#", or at a ";" after a blank, as in
+// "192.0.2.0/24 ; SBL1234". A ";" right after an entry may be meant as a separator, so it starts no
+// comment.
 func comment(line []byte) int {
 	for i, c := range line {
 		if c == '#' || c == ';' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {
@@ -138,8 +138,8 @@ func comment(line []byte) int {
 	return len(line)
 }
 
-// parsePrefix reads an address or a CIDR prefix. IPv4-mapped IPv6 becomes
-// IPv4, because clients' addresses are unmapped before they are looked up.
+// parsePrefix reads an address or a CIDR prefix. IPv4-mapped IPv6 becomes IPv4, because clients'
+// addresses are unmapped before they are looked up.
 func parsePrefix(s string) (netip.Prefix, *Fault) {
 	if !strings.Contains(s, "/") {
 		ip, err := netip.ParseAddr(s)

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong with a configuration, and what to write
-// instead.
+// Fault is one thing that is wrong with a configuration, and what to write instead.
 type Fault struct {
 	// Path says where, as in listeners.web.acl[1].allow[0].
 	Path string `json:"path,omitempty"`
@@ -46,9 +45,9 @@ func (f Fault) Error() string {
 	return text
 }
 
-// Position is a position in a configuration file, or the name of an environment
-// variable. Line and Col count from 1, Col in characters; Line is 0 when the
-// file as a whole is meant. The zero value is a value that a program made.
+// Position is a position in a configuration file, or the name of an environment variable. Line and
+// Col count from 1, Col in characters; Line is 0 when the file as a whole is meant. The zero value
+// is a value that a program made.
 type Position struct {
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
@@ -73,8 +72,8 @@ type Problem struct {
 	Fault
 }
 
-// Error returns "FILE:LINE:COL: what is wrong: what to write instead". Without a
-// position it is the path that leads.
+// Error returns "FILE:LINE:COL: what is wrong: what to write instead". Without a position it is the
+// path that leads.
 func (p Problem) Error() string {
 	f := p.Fault
 	if p.Position == (Position{}) {
@@ -84,9 +83,8 @@ func (p Problem) Error() string {
 	return p.Position.String() + ": " + f.Error()
 }
 
-// Problems is the error that Load and Parse return: everything that is wrong,
-// sorted: the environment first, then the configuration file, then the files
-// that it names.
+// Problems is the error that Load and Parse return: everything that is wrong, sorted: the
+// environment first, then the configuration file, then the files that it names.
 type Problems []Problem
 
 // Error returns one problem per line.

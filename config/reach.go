@@ -8,11 +8,10 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// reached refuses rules that can never match because each of their prefixes
-// lies within one of the rules before them. The content of a list file may
-// change: a rule with a file may match any client, and its file is never taken
-// to match any. Prefixes that only together cover another, such as 0.0.0.0/1
-// and 128.0.0.0/1, are not found.
+// reached refuses rules that can never match because each of their prefixes lies within one of the
+// rules before them. The content of a list file may change: a rule with a file may match any
+// client, and its file is never taken to match any. Prefixes that only together cover another, such
+// as 0.0.0.0/1 and 128.0.0.0/1, are not found.
 func (c *checker) reached(a *ACL, at *path) {
 	var before bart.Table[int] // the first rule that has a prefix
 	for i := range a.Rules {
@@ -43,16 +42,15 @@ func (a *ACL) deniesAll() bool {
 	return has(all4) && has(all6)
 }
 
-// covers returns the rules whose prefixes cover those of r, each once and in
-// their order; none if r may match a client that they do not.
+// covers returns the rules whose prefixes cover those of r, each once and in their order; none if r
+// may match a client that they do not.
 func covers(before *bart.Table[int], r *Rule) (by []int) {
 	prefixes := r.Prefixes
 	if len(r.Lists) > 0 {
 		prefixes = []netip.Prefix{all4, all6}
 	}
 	for _, p := range prefixes {
-		// The rule that matches a whole family explains more than one with a
-		// longer prefix.
+		// The rule that matches a whole family explains more than one with a longer prefix.
 		rule, ok := before.Get(netip.PrefixFrom(p.Addr(), 0).Masked())
 		if !ok {
 			rule, ok = before.LookupPrefix(p)

@@ -6,9 +6,8 @@ import (
 	"strconv"
 )
 
-// written says as what a scalar may stand in a file. A string that holds a
-// variable may stand for anything: neither format lets a reader write ${N} as a
-// number.
+// written says as what a scalar may stand in a file. A string that holds a variable may stand for
+// anything: neither format lets a reader write ${N} as a number.
 type written uint8
 
 const (
@@ -48,8 +47,8 @@ func (v scalar[T]) reset() {
 
 func (v scalar[T]) empty() bool { return reflect.ValueOf(v.dst).Elem().IsZero() }
 
-// check asks for the bounds. The zero value of a scalar without a default, or
-// with "auto", means that the key is left out.
+// check asks for the bounds. The zero value of a scalar without a default, or with "auto", means
+// that the key is left out.
 func (v scalar[T]) check(c *checker, p *path) {
 	if v.bounds != nil && ((v.deflt != "" && !v.auto) || !v.empty()) {
 		c.add(p, v.bounds(*v.dst).about(v.expects(), fmt.Sprint(*v.dst)))
@@ -88,8 +87,8 @@ func (v scalar[T]) expects() string {
 	return what
 }
 
-// text returns the text of n with its variables expanded, if a value of this
-// type may be written like that.
+// text returns the text of n with its variables expanded, if a value of this type may be written
+// like that.
 func (v scalar[T]) text(d *decoder, n *node, p *path) (text string, ok bool) {
 	text, variable, ok := d.scalar(n, p)
 	if !ok {

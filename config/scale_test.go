@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// atMost fails when f takes longer than limit. The limits are some ten times
-// of what is measured, so that only a change of the order of growth fails.
+// atMost fails when f takes longer than limit. The limits are some ten times of what is measured,
+// so that only a change of the order of growth fails.
 func atMost(t *testing.T, limit time.Duration, f func()) {
 	t.Helper()
 	start := time.Now()
@@ -72,8 +72,8 @@ func TestTenThousandBackends(t *testing.T) {
 	}
 }
 
-// Ten thousand listeners that each name a pool that is not there among ten
-// thousand that are: no check may compare each with each.
+// Ten thousand listeners that each name a pool that is not there among ten thousand that are: no
+// check may compare each with each.
 func TestTenThousandMistakes(t *testing.T) {
 	const n = 10_000 / slowdown
 	var b strings.Builder

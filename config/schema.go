@@ -8,9 +8,8 @@ import (
 // schema is a JSON Schema, or a part of one.
 type schema map[string]any
 
-// Schema returns the JSON Schema (draft 2020-12) of a configuration file, in
-// the full and in the simple form. Keys that are not supported yet are not in
-// it.
+// Schema returns the JSON Schema (draft 2020-12) of a configuration file, in the full and in the
+// simple form. Keys that are not supported yet are not in it.
 func Schema() ([]byte, error) {
 	full, simple := new(Config).fields().schema(), newSimple(new(Config)).fields().schema()
 	full["description"] = "The full form."

@@ -42,8 +42,8 @@ func TestSchemaKeys(t *testing.T) {
 	}
 }
 
-// collectKeys notes the keys of each mapping that a schema describes, under the
-// path that the reference gives it.
+// collectKeys notes the keys of each mapping that a schema describes, under the path that the
+// reference gives it.
 func collectKeys(t *testing.T, at string, schema map[string]any, found map[string][]string) {
 	if of, ok := schema["anyOf"].([]any); ok {
 		for _, s := range of {
@@ -68,8 +68,7 @@ func collectKeys(t *testing.T, at string, schema map[string]any, found map[strin
 	slices.Sort(found[at])
 }
 
-// What Load accepts is valid under the schema, and it refuses the mistakes
-// that a schema can tell.
+// What Load accepts is valid under the schema, and it refuses the mistakes that a schema can tell.
 func TestSchemaValidates(t *testing.T) {
 	v := validator{root: loadSchema(t)}
 	examples, err := filepath.Glob("../examples/*.*")
@@ -101,8 +100,7 @@ func TestSchemaValidates(t *testing.T) {
 	}
 }
 
-// plain reads a configuration file as the values that encoding/json would
-// give.
+// plain reads a configuration file as the values that encoding/json would give.
 func plain(t *testing.T, name string) any {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -145,8 +143,8 @@ func (n *node) plain() any {
 	return m
 }
 
-// validator knows the part of JSON Schema that Schema uses, and fails on a
-// keyword that it does not know.
+// validator knows the part of JSON Schema that Schema uses, and fails on a keyword that it does not
+// know.
 type validator struct {
 	root map[string]any
 }

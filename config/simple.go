@@ -20,8 +20,7 @@ func isSimpleKey(key string) bool { return slices.Contains(simpleKeys, key) }
 // simpleName is the name of the listener and of the pool of the simple form.
 const simpleName = "default"
 
-// simple is the simple form: three keys that set values of one listener and
-// one pool.
+// simple is the simple form: three keys that set values of one listener and one pool.
 type simple struct {
 	listener *Listener
 	pool     *Pool
@@ -58,8 +57,8 @@ func newSimple(c *Config) simple {
 	SetDefaults(&p)
 	l.Name, p.Name, l.Pool = simpleName, simpleName, simpleName
 	l.Binds = make([]Bind, 1)
-	// One allow rule, also when it allows no client: a list with an allow rule
-	// denies what it does not match.
+	// One allow rule, also when it allows no client: a list with an allow rule denies what it does
+	// not match.
 	l.ACL = &ACL{Rules: []Rule{{Allow: true}}}
 	c.Listeners, c.Pools = []Listener{l}, []Pool{p}
 	return simple{&c.Listeners[0], &c.Pools[0]}
@@ -72,8 +71,8 @@ var simplePaths = map[string]*path{
 	keyAccessList:   newPath("listeners", simpleName, "acl", 0, "allow"),
 }
 
-// simpleRoot stands for a file in the simple form: the paths of what is in it
-// are those of the full form.
+// simpleRoot stands for a file in the simple form: the paths of what is in it are those of the full
+// form.
 var simpleRoot = new(path)
 
 // simplePath is the path in the simple form of a value of the full form.
@@ -86,8 +85,8 @@ func simplePath(path string) string {
 	return ""
 }
 
-// simple decodes the simple form: the file's keys, each of which an environment
-// variable of the same name replaces. root is nil without a file.
+// simple decodes the simple form: the file's keys, each of which an environment variable of the
+// same name replaces. root is nil without a file.
 func (d *decoder) simple(c *Config, root *node) {
 	form := newSimple(c)
 	merged := &node{kind: kindMap}
@@ -149,8 +148,8 @@ func (d *decoder) simpleEnv() bool {
 	})
 }
 
-// override returns the variable that replaces a key of the simple form, unless
-// Kubernetes has set the variable.
+// override returns the variable that replaces a key of the simple form, unless Kubernetes has set
+// the variable.
 func (d *decoder) override(name string) (string, bool) {
 	text, ok := d.env(name)
 	if !ok || !ofKubernetes(name, text) {
@@ -163,9 +162,9 @@ func (d *decoder) override(name string) (string, bool) {
 	return "", false
 }
 
-// ofKubernetes reports whether Kubernetes has set a variable. In all containers
-// it sets NAME_PORT=tcp://10.0.0.1:80 for a Service called name, and some more.
-// Of the variables that are read here, only LISTENER_PORT has such a name.
+// ofKubernetes reports whether Kubernetes has set a variable. In all containers it sets
+// NAME_PORT=tcp://10.0.0.1:80 for a Service called name, and some more. Of the variables that are
+// read here, only LISTENER_PORT has such a name.
 func ofKubernetes(name, text string) bool {
 	scheme, address, ok := strings.Cut(text, "://")
 	if name != keyListenerPort || !ok || scheme != "tcp" && scheme != "udp" && scheme != "sctp" {
@@ -175,9 +174,8 @@ func ofKubernetes(name, text string) bool {
 	return err == nil
 }
 
-// refuseSimpleEnv reports variables of the simple form beside a file in the
-// full form: they would have no effect, and a list of allowed clients without
-// effect must not go unnoticed.
+// refuseSimpleEnv reports variables of the simple form beside a file in the full form: they would
+// have no effect, and a list of allowed clients without effect must not go unnoticed.
 func (d *decoder) refuseSimpleEnv() {
 	for _, key := range simpleKeys {
 		if _, ok := d.override(key); ok {
@@ -186,8 +184,7 @@ func (d *decoder) refuseSimpleEnv() {
 	}
 }
 
-// logEnv applies the variables that override the log section. An empty one
-// counts as unset.
+// logEnv applies the variables that override the log section. An empty one counts as unset.
 func (d *decoder) logEnv(c *Config) {
 	for key, name := range map[string]string{"level": "L4PROXY_LOG_LEVEL", "format": "L4PROXY_LOG_FORMAT"} {
 		if text, _ := d.env(name); text != "" {

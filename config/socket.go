@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Socket says which processes may connect to a listener's unix sockets:
-// connect(2) needs write permission on the socket's file.
+// Socket says which processes may connect to a listener's unix sockets: connect(2) needs write
+// permission on the socket's file.
 type Socket struct {
 	// Mode is the permissions of the file; 0 is 0777 minus the umask.
 	Mode uint32
@@ -53,8 +53,8 @@ func (v modeValue) decode(d *decoder, n *node, p *path) {
 	v.scalar.decode(d, n, p)
 }
 
-// owner is "user", "user:group" or ":group", by name or number. Whether they
-// exist is checked at startup.
+// owner is "user", "user:group" or ":group", by name or number. Whether they exist is checked at
+// startup.
 func owner(dst *Owner) value {
 	return scalar[Owner]{
 		dst: dst, as: asString | asNumber, what: `"user", "user:group" or ":group"`,

@@ -4,8 +4,8 @@ import "strings"
 
 // suggest returns the candidate that word was probably meant to be, or "".
 func suggest(word string, candidates []string) string {
-	// Nobody mistypes one name among thousands, and a comparison with each for
-	// each mistake would take quadratic time.
+	// Nobody mistypes one name among thousands, and a comparison with each for each mistake would
+	// take quadratic time.
 	if len(candidates) > 200 || len(word) > 64 {
 		return ""
 	}
@@ -24,8 +24,8 @@ func suggest(word string, candidates []string) string {
 	return best
 }
 
-// didYouMean returns a fix for a word that is none of candidates: the nearest,
-// else the whole choice when it is small.
+// didYouMean returns a fix for a word that is none of candidates: the nearest, else the whole
+// choice when it is small.
 func didYouMean(word string, candidates []string) string {
 	if s := suggest(word, candidates); s != "" {
 		return "did you mean " + quote(s) + "?"
@@ -45,8 +45,8 @@ func oneOf(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// editDistance is the number of insertions, deletions, replacements and swaps
-// of neighbours that turn a into b (optimal string alignment), by bytes.
+// editDistance is the number of insertions, deletions, replacements and swaps of neighbours that
+// turn a into b (optimal string alignment), by bytes.
 func editDistance(a, b string) int {
 	prev2 := make([]int, len(b)+1)
 	prev := make([]int, len(b)+1)

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Complete fills in the values that follow from others when they are left out:
-// the pool of a listener when there is only one, the names of ACL rules, and
-// the settings of health checks that depend on their type.
+// Complete fills in the values that follow from others when they are left out: the pool of a
+// listener when there is only one, the names of ACL rules, and the settings of health checks that
+// depend on their type.
 func Complete(c *Config) {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
@@ -46,8 +46,8 @@ func (h *Health) complete() {
 	}
 }
 
-// Validate reports everything that is wrong with the values of a configuration,
-// which Complete has seen.
+// Validate reports everything that is wrong with the values of a configuration, which Complete has
+// seen.
 func Validate(c *Config) []Fault {
 	check := newChecker(c, unread{})
 	check.all()

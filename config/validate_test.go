@@ -30,8 +30,7 @@ func made(change func(*Config)) *Config {
 	return &c
 }
 
-// Values that come from no file pass the same checks; a path says where a fault
-// is.
+// Values that come from no file pass the same checks; a path says where a fault is.
 func TestValidate(t *testing.T) {
 	l := func(change func(*Listener)) func(*Config) { return func(c *Config) { change(&c.Listeners[0]) } }
 	p := func(change func(*Pool)) func(*Config) { return func(c *Config) { change(&c.Pools[0]) } }
@@ -107,8 +106,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// What Validate has checked stays the same: it changes no value, and Complete
-// completes once.
+// What Validate has checked stays the same: it changes no value, and Complete completes once.
 func TestValidateChangesNothing(t *testing.T) {
 	for _, name := range inputs(t, "good") {
 		c, err := Load(name, testEnv)

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Settings that are right by themselves and yet would do nothing, or cannot go
-// together. Someone counts on each of them, so it is an error. A value that is
-// the default counts on nothing.
+// Settings that are right by themselves and yet would do nothing, or cannot go together. Someone
+// counts on each of them, so it is an error. A value that is the default counts on nothing.
 
 // defaultSpread is what the table of a pool says.
 var defaultSpread = sync.OnceValue(func() time.Duration {
@@ -72,8 +71,8 @@ func (c *checker) hedge(p *Pool, at *path) {
 	c.refuse(hedge && len(p.Backends) == 1, at, "remove it, or add a backend", "connect.hedge has no effect with one backend")
 }
 
-// healthless looks at what a pool says for backends that are down, when nothing
-// finds out that they are.
+// healthless looks at what a pool says for backends that are down, when nothing finds out that they
+// are.
 func (c *checker) healthless(p *Pool, at *path) {
 	const what = "%s has no effect without health, which finds out that a backend is down"
 	c.refuse(p.PanicThreshold > 0 && p.Outlier == nil, at.child("panic_threshold"), "add one of them, as in health: {type: tcp}, or remove it",

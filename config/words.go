@@ -5,14 +5,13 @@ import (
 	"slices"
 )
 
-// words is a closed list of words and the values that they stand for. Each list
-// exists once: decoding, validation, the schema and the reference all use it.
+// words is a closed list of words and the values that they stand for. Each list exists once:
+// decoding, validation, the schema and the reference all use it.
 type words[T comparable] struct {
 	what string // for messages: "unknown policy"
 	list []word[T]
-	// unsupported words belong to the configuration language, but what they
-	// ask for is not built. instead says what to write for a word that people
-	// try.
+	// unsupported words belong to the configuration language, but what they ask for is not built.
+	// instead says what to write for a word that people try.
 	unsupported []string
 	instead     map[string]string
 }
@@ -85,8 +84,7 @@ func (f LogFormat) String() string { return logFormats.text(f) }
 // Engine is how the event loops wait for the kernel.
 type Engine uint8
 
-// The engines. EngineAuto is io_uring where the kernel allows it, epoll
-// otherwise.
+// The engines. EngineAuto is io_uring where the kernel allows it, epoll otherwise.
 const (
 	EngineAuto Engine = iota
 	EngineIOURing
@@ -123,8 +121,7 @@ func (p Policy) String() string { return policies.text(p) }
 // DenyAction is what a denied client sees.
 type DenyAction uint8
 
-// The deny actions: the listener's deny_message, a close without a word, a
-// reset.
+// The deny actions: the listener's deny_message, a close without a word, a reset.
 const (
 	DenyMessage DenyAction = iota
 	DenyClose
@@ -140,8 +137,8 @@ func (a DenyAction) String() string { return denyActions.text(a) }
 // NoBackend is what happens to a client that no backend can serve.
 type NoBackend uint8
 
-// What happens without a backend. NoBackendQueue lets the client wait in the
-// pool's queue. NoBackendUnlisten closes the listener until a backend is back.
+// What happens without a backend. NoBackendQueue lets the client wait in the pool's queue.
+// NoBackendUnlisten closes the listener until a backend is back.
 const (
 	NoBackendClose NoBackend = iota
 	NoBackendReset
@@ -157,8 +154,7 @@ var noBackendActions = &words[NoBackend]{what: "action without a backend", list:
 
 func (a NoBackend) String() string { return noBackendActions.text(a) }
 
-// LiveAction is what happens to the live connections of a backend when its
-// state changes.
+// LiveAction is what happens to the live connections of a backend when its state changes.
 type LiveAction uint8
 
 // The actions for live connections.
@@ -178,8 +174,8 @@ func (a LiveAction) String() string { return liveActions.text(a) }
 // HealthType is what a health check does.
 type HealthType uint8
 
-// The types of health checks: a connection, a TLS handshake, an HTTP request, a
-// scripted conversation.
+// The types of health checks: a connection, a TLS handshake, an HTTP request, a scripted
+// conversation.
 const (
 	HealthTCP HealthType = iota
 	HealthTLS

@@ -15,12 +15,11 @@ import (
 
 const yamlFix = "check the indentation and the brackets, and put values with : [ ] { } @ or ${ in quotes"
 
-// readYAML builds the tree of one YAML document. Anchors, aliases, merge keys,
-// tags and complex keys are refused, so that a file says what it says and can
-// not unfold into more than its size.
+// readYAML builds the tree of one YAML document. Anchors, aliases, merge keys, tags and complex
+// keys are refused, so that a file says what it says and can not unfold into more than its size.
 func readYAML(file string, data []byte) (n *node, p *Problem) {
-	// The library has panicked on malformed input before; that must become a
-	// problem of the file, not a crash of the proxy.
+	// The library has panicked on malformed input before; that must become a problem of the file,
+	// not a crash of the proxy.
 	defer func() {
 		if r := recover(); r != nil {
 			n, p = nil, problemf(file, 1, 1, yamlFix, "not valid YAML, %s", printable(fmt.Sprint(r)))
@@ -53,9 +52,9 @@ func readYAML(file string, data []byte) (n *node, p *Problem) {
 	return n, nil
 }
 
-// yamlTooDeep returns a token that is nested so deeply that the parser, which
-// recurses, could exhaust the stack: brackets inside of brackets, or "- - - -"
-// on one line. Indentation cannot: it needs a line for each level.
+// yamlTooDeep returns a token that is nested so deeply that the parser, which recurses, could
+// exhaust the stack: brackets inside of brackets, or "- - - -" on one line. Indentation cannot: it
+// needs a line for each level.
 func yamlTooDeep(tokens token.Tokens) *token.Token {
 	open, dashes, line := 0, 0, 0
 	for _, t := range tokens {
@@ -186,8 +185,8 @@ func isPlain(t *token.Token) bool {
 		(t.Type == token.StringType || t.CharacterType == token.CharacterTypeMiscellaneous)
 }
 
-// yamlPosition returns where a node begins. The token of a block collection is
-// its first delimiter, so the first key or entry is asked instead.
+// yamlPosition returns where a node begins. The token of a block collection is its first delimiter,
+// so the first key or entry is asked instead.
 func yamlPosition(v ast.Node) (line, col int) {
 	switch v := v.(type) {
 	case *ast.MappingNode:
