@@ -20,7 +20,7 @@ type decoder struct {
 	problems Problems
 	dropped  int // problems past maxProblems
 	warnings Problems
-	unread
+	unread   unread
 }
 
 // unread are the paths of the values that could not be read. They are not what was meant, so no

@@ -30,6 +30,35 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
+// A panic of the YAML library is reported as a problem of the file.
+func TestYAMLPanics(t *testing.T) {
+	const want = `a.yaml:1:1: not valid YAML, out of\tluck: ` + yamlFix
+	_, p := guarded("a.yaml", func() (*node, *Problem) { panic("out of\tluck") })
+	if p == nil || p.Error() != want {
+		t.Errorf("problem %v, want %s", p, want)
+	}
+}
+
+// A "-" inside brackets begins no value, although the YAML library takes it for one.
+func TestEntriesInBrackets(t *testing.T) {
+	const pools = "\npools: {p: {backends: [\"h:1\"]}}"
+	for text, valid := range map[string]bool{
+		`listeners: {a: {bind: [- ":80"]}}`:             false,
+		`listeners: {a: {bind: [":81", - ":80"]}}`:      false,
+		"listeners: {a: {bind: [\n- \":80\"\n]}}":       false,
+		`listeners: {a: {- bind: ":80"}}`:               false,
+		`listeners: {-a: {bind: ["-:80"]}}`:             false,
+		`listeners: {-a: {bind: [":80"]}}`:              true,
+		"listeners: {a: {bind: [\":80\"]}} # - 2":       true,
+		"listeners: {a: {bind: [\":80\", # - 2\n ]}}":   true,
+		"listeners: {a: {bind: ':80'}}\nlog:\n  {\n  }": true,
+	} {
+		if _, err := Parse("a.yaml", []byte(text+pools), nil); (err == nil) != valid {
+			t.Errorf("%q: error %v, want it valid: %v", text, err, valid)
+		}
+	}
+}
+
 // A file that is not a list of addresses is not read to its end.
 func TestHostileList(t *testing.T) {
 	const n = 8_000_000 / slowdown

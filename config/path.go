@@ -86,12 +86,12 @@ func steps(text string) []string {
 	var steps []string
 	for text != "" {
 		step := text
-		switch {
-		case text[0] == '"':
+		switch text[0] {
+		case '"':
 			quoted, _ := strconv.QuotedPrefix(text)
 			step, _ = strconv.Unquote(quoted)
 			text = text[max(len(quoted), 1):]
-		case text[0] == '[':
+		case '[':
 			step = text[:strings.IndexByte(text, ']')+1]
 			text = text[len(step):]
 		default:

@@ -80,7 +80,7 @@ func (p Problem) Error() string {
 		return f.Error()
 	}
 	f.Path = ""
-	return p.Position.String() + ": " + f.Error()
+	return p.String() + ": " + f.Error()
 }
 
 // Problems is the error that Load and Parse return: everything that is wrong, sorted: the

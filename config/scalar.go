@@ -69,8 +69,7 @@ func (v scalar[T]) decode(d *decoder, n *node, p *path) {
 		f = v.bounds(value)
 	}
 	if f != nil {
-		f.about(v.expects(), n.got(text))
-		d.fault(n, p, f)
+		d.fault(n, p, f.about(v.expects(), n.got(text)))
 		return
 	}
 	*v.dst = value

@@ -15,6 +15,15 @@ const (
 
 var simpleKeys = []string{keyListenerPort, keyBackendPorts, keyAccessList}
 
+// FromEnvironment reports whether the environment holds the whole simple form, so that no file is
+// needed. env is like [os.LookupEnv].
+func FromEnvironment(env func(string) (string, bool)) bool {
+	return !slices.ContainsFunc(simpleKeys, func(key string) bool {
+		_, ok := env(key)
+		return !ok
+	})
+}
+
 func isSimpleKey(key string) bool { return slices.Contains(simpleKeys, key) }
 
 // simpleName is the name of the listener and of the pool of the simple form.

@@ -17,14 +17,22 @@ const yamlFix = "check the indentation and the brackets, and put values with : [
 
 // readYAML builds the tree of one YAML document. Anchors, aliases, merge keys, tags and complex
 // keys are refused, so that a file says what it says and can not unfold into more than its size.
-func readYAML(file string, data []byte) (n *node, p *Problem) {
-	// The library has panicked on malformed input before; that must become a problem of the file,
-	// not a crash of the proxy.
+func readYAML(file string, data []byte) (*node, *Problem) {
+	return guarded(file, func() (*node, *Problem) { return parseYAML(file, data) })
+}
+
+// guarded makes a panic of the library, which has panicked on malformed input before, a problem of
+// the file.
+func guarded(file string, read func() (*node, *Problem)) (n *node, p *Problem) {
 	defer func() {
 		if r := recover(); r != nil {
 			n, p = nil, problemf(file, 1, 1, yamlFix, "not valid YAML, %s", printable(fmt.Sprint(r)))
 		}
 	}()
+	return read()
+}
+
+func parseYAML(file string, data []byte) (n *node, p *Problem) {
 	tokens := lexer.Tokenize(string(data))
 	if t := yamlTooDeep(tokens); t != nil {
 		return nil, tooDeep(file, t.Position.Line, t.Position.Column)

@@ -193,18 +193,8 @@ func configFile(flag string, env func(string) (string, bool)) string {
 	if name, ok := env("L4PROXY_CONFIG"); ok && name != "" {
 		return name
 	}
-	if _, err := os.Stat(defaultConfig); err != nil && simpleFormSet(env) {
+	if _, err := os.Stat(defaultConfig); err != nil && config.FromEnvironment(env) {
 		return ""
 	}
 	return defaultConfig
-}
-
-// simpleFormSet reports whether the environment holds the whole simple form.
-func simpleFormSet(env func(string) (string, bool)) bool {
-	for _, name := range []string{"LISTENER_PORT", "BACKEND_PORTS", "ACCESS_CONTROL_LIST"} {
-		if _, ok := env(name); !ok {
-			return false
-		}
-	}
-	return true
 }
