@@ -106,7 +106,8 @@ func TestSuggest(t *testing.T) {
 	}
 }
 
-// A colon without a space behind it is part of a plain value, also in a list inside of a mapping on one line.
+// A colon without a space behind it is part of a plain value, also in a list inside of a mapping on
+// one line.
 func TestAddressesInFlowStyle(t *testing.T) {
 	const text = `
 listeners: {web: {bind: [127.0.0.1:80, localhost:8000-8001], pool: p}}

@@ -136,7 +136,7 @@ const maxFailures = 10_000
 func (o *Outlier) fields() fields {
 	return fields{
 		{"failures", integer(&o.Failures, 1, maxFailures).def("5"), "This many failures in a row eject a backend, 1 to 10,000. An answer from it resets the count."},
-		{"eject", duration(&o.Eject).positive().def("30s"), "How long no client is sent to an ejected backend. Each ejection that follows soon lasts longer by as much, up to 5 minutes."},
+		{"eject", duration(&o.Eject).positive().def("30s"), "How long no client is sent to an ejected backend. Each ejection that soon follows lasts longer by the same time, up to 5 minutes."},
 		{"max_ejected", percent(&o.MaxEjected, 1, 100).def("50%"), "The most of the pool's backends that are ejected at once, 1% to 100%. Rounded down: of a single backend, 50% is none."},
 		{"first_byte", duration(&o.FirstByte).def("0s"),
 			"When a client has sent something and has received no byte for that long, its connection counts as failed, once; the client continues to wait. With 0, only the end of a connection can be a failure."},

@@ -147,7 +147,7 @@ func parsePrefix(s string) (netip.Prefix, *Fault) {
 			return netip.Prefix{}, badPrefix(s)
 		}
 		if ip.Zone() != "" {
-			return netip.Prefix{}, faultf("write it without the part after %", "%s has a zone, but a client's address has none", quote(s))
+			return netip.Prefix{}, faultf("write it without the part after %", "%s has a zone, but the address of a client does not", quote(s))
 		}
 		ip = ip.Unmap()
 		p := netip.PrefixFrom(ip, ip.BitLen())

@@ -27,7 +27,7 @@ func faultf(fix, format string, args ...any) *Fault {
 
 // about gives a generic fault its message.
 func (f *Fault) about(expected, got string) *Fault {
-	if f != nil && f.generic && f.Msg == "" {
+	if f.generic && f.Msg == "" {
 		f.Msg = fmt.Sprintf("expected %s, got %s", expected, got)
 	}
 	return f

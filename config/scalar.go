@@ -50,8 +50,12 @@ func (v scalar[T]) empty() bool { return reflect.ValueOf(v.dst).Elem().IsZero() 
 // check asks for the bounds. The zero value of a scalar without a default, or with "auto", means
 // that the key is left out.
 func (v scalar[T]) check(c *checker, p *path) {
-	if v.bounds != nil && ((v.deflt != "" && !v.auto) || !v.empty()) {
-		c.add(p, v.bounds(*v.dst).about(v.expects(), fmt.Sprint(*v.dst)))
+	leftOut := (v.deflt == "" || v.auto) && v.empty()
+	if v.bounds == nil || leftOut {
+		return
+	}
+	if f := v.bounds(*v.dst); f != nil {
+		c.add(p, f.about(v.expects(), fmt.Sprint(*v.dst)))
 	}
 }
 

@@ -4,7 +4,7 @@ import "strings"
 
 // suggest returns the candidate that word was probably meant to be, or "".
 func suggest(word string, candidates []string) string {
-	// Nobody mistypes one name among thousands, and a comparison with each for each mistake would
+	// A name is rarely mistyped among thousands, and a comparison with each for each mistake would
 	// take quadratic time.
 	if len(candidates) > 200 || len(word) > 64 {
 		return ""
