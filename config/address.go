@@ -42,7 +42,7 @@ func (a Address) String() string {
 // Bind is one or more addresses to listen on: more when it ends in a range of ports.
 type Bind struct {
 	Address
-	// Last is the last port of the range, at least Port.
+	// Last is the last port of the range; 0 is Port.
 	Last uint16
 }
 
@@ -80,8 +80,8 @@ const (
 func bind(dst *Bind) scalar[Bind] {
 	return scalar[Bind]{dst: dst, as: asString, what: whatAddress, typ: anyText, parse: parseBind,
 		bounds: func(b Bind) *Fault {
-			if b.Last < b.Port {
-				return faultf("write the lower port first, as in 8000-8010", "\"%d-%d\" is not a range of ports", b.Port, b.Last)
+			if b.Last != 0 && b.Last < b.Port {
+				return noRange(fmt.Sprintf("%d-%d", b.Port, b.Last))
 			}
 			return checkAddress(b.Address)
 		}}
@@ -97,13 +97,22 @@ func parseBind(s string) (Bind, *Fault) {
 	if b.Port, f = parsePort(low, ports); f != nil {
 		return Bind{}, f
 	}
-	if b.Last = b.Port; isRange {
-		b.Last, f = parsePort(high, ports)
+	if !isRange {
+		return b, nil
 	}
-	if f == nil && isRange && b.Port == 0 {
+	b.Last, f = parsePort(high, ports)
+	switch {
+	case f != nil:
+	case b.Port == 0:
 		f = faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, with which the system chooses a port", quote(ports))
+	case b.Last < b.Port:
+		f = noRange(ports)
 	}
 	return b, f
+}
+
+func noRange(ports string) *Fault {
+	return faultf("write the lower port first, as in 8000-8010", "%s is not a range of ports", quote(ports))
 }
 
 func backendAddress(dst *Address) scalar[Address] {

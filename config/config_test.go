@@ -44,11 +44,11 @@ func TestPositionString(t *testing.T) {
 
 func TestBindString(t *testing.T) {
 	for want, b := range map[string]Bind{
-		"127.0.0.1:80":        {Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}, 80},
+		"127.0.0.1:80":        {Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}, 0},
 		"[::1]:0":             {Address{IP: netip.MustParseAddr("::1")}, 0},
-		":80":                 {Address{Port: 80}, 80},
+		":80":                 {Address{Port: 80}, 0},
 		"unix:/run/x":         {Address{Path: "/run/x"}, 0},
-		"[fe80::1%lo]:80":     {Address{IP: netip.MustParseAddr("fe80::1%lo"), Port: 80}, 80},
+		"[fe80::1%lo]:80":     {Address{IP: netip.MustParseAddr("fe80::1%lo"), Port: 80}, 0},
 		"localhost:8000-8010": {Address{Host: "localhost", Port: 8000}, 8010},
 	} {
 		if got := b.String(); got != want {

@@ -13,6 +13,22 @@ import (
 
 const fuzzList = "10.0.0.0/8\nnot an address\n"
 
+// FuzzWhere looks up any path, also those that no fault has.
+func FuzzWhere(f *testing.F) {
+	for _, path := range []string{"", "a.b[1]", `listeners."x.[1]".bind[0]`, "[", `"`, "[9", "]..", "pools[0]", "pools.web.backends[-1]"} {
+		f.Add(path)
+	}
+	c, err := Parse("a.yaml", []byte(fullFile), nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		if at := c.Where(path); at.Line == 0 {
+			t.Errorf("%q is nowhere", path)
+		}
+	})
+}
+
 // FuzzParse holds Parse to what it promises for any input: no panic, the same answer twice,
 // problems that lie inside of the file and print on one line, and a configuration that the builder
 // can rely on.

@@ -51,11 +51,11 @@ func (p *path) last() string {
 
 // short is the path from below the name of a listener or a pool.
 func (p *path) short() string {
-	parts := strings.SplitN(p.String(), ".", 3)
-	if len(parts) == 3 && (parts[0] == "listeners" || parts[0] == "pools") {
-		return parts[2]
+	all := steps(p.String())
+	if len(all) > 2 && (all[0] == "listeners" || all[0] == "pools") {
+		all = all[2:]
 	}
-	return p.String()
+	return strings.Join(all, ".")
 }
 
 // String returns the path as in listeners.web.acl[1].allow[0]. A name that would be ambiguous is in
@@ -92,7 +92,9 @@ func steps(text string) []string {
 			step, _ = strconv.Unquote(quoted)
 			text = text[max(len(quoted), 1):]
 		case '[':
-			step = text[:strings.IndexByte(text, ']')+1]
+			if end := strings.IndexByte(text, ']'); end >= 0 {
+				step = text[:end+1]
+			}
 			text = text[len(step):]
 		default:
 			if end := strings.IndexAny(text, ".["); end >= 0 {

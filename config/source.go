@@ -29,7 +29,7 @@ func (c *Config) Where(path string) Position {
 	for _, step := range steps(path) {
 		if n.kind == kindList {
 			i, err := strconv.Atoi(strings.Trim(step, "[]"))
-			if err != nil || i >= len(n.items) {
+			if err != nil || i < 0 || i >= len(n.items) {
 				break
 			}
 			n = n.items[i]

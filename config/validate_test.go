@@ -15,7 +15,7 @@ func made(change func(*Config)) *Config {
 	SetDefaults(&c)
 	var l Listener
 	SetDefaults(&l)
-	l.Name, l.Binds = "web", []Bind{{Address: Address{Port: 80}, Last: 80}}
+	l.Name, l.Binds = "web", []Bind{{Address: Address{Port: 80}}}
 	var b Backend
 	SetDefaults(&b)
 	b.Address = Address{IP: netip.MustParseAddr("10.0.0.1"), Port: 81}
