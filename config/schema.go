@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"maps"
+	"regexp"
 )
 
 // schema is a JSON Schema, or a part of one.
@@ -31,12 +32,22 @@ func (fs fields) schema() schema {
 		if s == nil {
 			continue
 		}
-		properties[f.key] = s.with("description", f.doc)
+		properties[f.key] = s.with("description", plainDoc(f.doc))
 		if _, ok := f.value.(requiredValue); ok {
 			required = append(required, f.key)
 		}
 	}
 	return schema{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+}
+
+var (
+	references = regexp.MustCompile(`; see (below|\[[^]]*\]\([^)]*\))`)
+	links      = regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`)
+)
+
+// plainDoc is the documentation of a key without what only the reference page has.
+func plainDoc(doc string) string {
+	return links.ReplaceAllString(references.ReplaceAllString(doc, ""), "$1")
 }
 
 const variablePattern = `\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}`

@@ -59,8 +59,8 @@ func collectKeys(t *testing.T, at string, schema map[string]any, found map[strin
 	properties, _ := schema["properties"].(map[string]any)
 	for key, property := range properties {
 		property := property.(map[string]any)
-		if property["description"] == "" {
-			t.Errorf("%s.%s has no description", at, key)
+		if doc, _ := property["description"].(string); doc == "" || strings.Contains(doc, "see ") || strings.Contains(doc, "](") {
+			t.Errorf("%s.%s has the description %q", at, key, doc)
 		}
 		found[at] = append(found[at], key)
 		collectKeys(t, strings.TrimPrefix(at+"."+key, "."), property, found)
