@@ -200,7 +200,7 @@ func checkText(name string, data []byte) *Problem {
 		r, size := utf8.DecodeRune(data[i:])
 		if r == utf8.RuneError && size == 1 || r == 0x7f || r < ' ' && r != '\t' && r != '\n' && r != '\r' {
 			line, col := newTextPosition(data).at(i)
-			return problemf(name, line, col, "save the file as UTF-8", "not UTF-8 text, byte 0x%02x", data[i])
+			return problemf(name, line, col, "save the file as UTF-8 text", "the byte 0x%02x does not belong in a text file", data[i])
 		}
 		i += size
 	}
