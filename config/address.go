@@ -104,7 +104,7 @@ func parseBind(s string) (Bind, *Fault) {
 	switch {
 	case f != nil:
 	case b.Port == 0:
-		f = faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, with which the system chooses a port", quote(ports))
+		f = faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, for which the system chooses a port", quote(ports))
 	case b.Last < b.Port:
 		f = noRange(ports)
 	}
@@ -121,11 +121,11 @@ func backendAddress(dst *Address) scalar[Address] {
 			switch {
 			case a.IsUnix():
 			case a.IP.IsUnspecified():
-				return faultf("write the address of the server", "%s is no address to connect to", a.IP)
+				return faultf("write the address of the server", "%s is not an address to connect to", a.IP)
 			case a.Host == "" && !a.IP.IsValid():
 				return faultf(fmt.Sprintf("write \"127.0.0.1:%d\" for this machine", a.Port), "the backend %s has no host", quote(a.String()))
 			case a.Port == 0:
-				return faultf("write the port of the server", "port 0 is no port to connect to")
+				return faultf("write the port of the server", "port 0 is not a port to connect to")
 			}
 			return checkAddress(a)
 		}}
@@ -156,7 +156,7 @@ func splitAddress(s, bare string) (a Address, port string, f *Fault) {
 	case s == "":
 		return a, "", faultf("write "+whatAddress, "the address is empty")
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }):
-		return a, "", faultf("write host:port", "the address %s holds a space or a control character", quote(s))
+		return a, "", faultf("write host:port", "the address %s contains a space or a control character", quote(s))
 	case isURL:
 		return a, "", faultf("write "+quote(strings.TrimRight(rest, "/")), "the address %s begins with %s", quote(s), quote(scheme+"://"))
 	case strings.Trim(s, "0123456789-") == "":
@@ -213,7 +213,7 @@ func checkAddress(a Address) *Fault {
 	case strings.HasPrefix(path, "//"):
 		return faultf("write "+quote("unix:/"+strings.TrimLeft(path, "/")), "the path of %s begins with more than one slash", quote(a.String()))
 	case strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return faultf("write a path without it", "the path of %s holds a character that cannot be printed", quote(a.String()))
+		return faultf("choose a printable path", "the path of %s contains a character that cannot be printed", quote(a.String()))
 	case len(path) > maxUnixPath:
 		return faultf("write a shorter path", "the path of %s has more than %d bytes, the kernel's limit", quote(a.String()), maxUnixPath)
 	}

@@ -47,7 +47,7 @@ func variable(body string, env func(string) (string, bool)) (string, *Fault) {
 		return "", faultf("write ${NAME} or ${NAME:-default}, or $${ for a literal ${", "%s is not a variable", quote("${"+body+"}"))
 	}
 	if strings.Contains(fallback, "${") {
-		return "", faultf("write a plain default", "the default of ${%s} holds another variable", shorten(name))
+		return "", faultf("write a plain default", "the default of ${%s} contains another variable", shorten(name))
 	}
 	value, set := env(name)
 	switch {

@@ -30,7 +30,7 @@ func method(dst *string) value {
 		case method == "" || len(method) > 32 || strings.Trim(upper, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "":
 			return faultf("write one such as GET or HEAD", "%s is not a method", quote(method))
 		case method != upper:
-			return faultf("write "+upper, "methods are in upper case: %s", quote(method))
+			return faultf("write "+upper, "the method %s is not in upper case", quote(method))
 		case method == "CONNECT":
 			return faultf("write one such as GET or HEAD", "CONNECT asks for a tunnel, not for a path")
 		}
@@ -47,14 +47,14 @@ func urlPath(dst *string) value {
 		case !strings.HasPrefix(path, "/"):
 			return faultf("write "+quote("/"+path), "the path %s does not begin with /", quote(path))
 		case strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-			return faultf("write such characters as in %20", "the path %s holds a space, or a character outside of ASCII", quote(path))
+			return faultf("encode such characters, as in %20", "the path %s contains a space or a character outside of ASCII", quote(path))
 		case strings.Contains(path, "#"):
-			return faultf("remove the part from # on", "the path %s holds a #, and what follows is never sent", quote(path))
+			return faultf("remove the part from # on", "the path %s contains a #, and the part after it is never sent", quote(path))
 		case len(path) > maxPathLen:
 			return faultf("write a shorter one", "the path is longer than %d bytes", maxPathLen)
 		}
 		if _, err := url.ParseRequestURI(path); err != nil {
-			return faultf("write % itself as %25", "the path %s holds a %% that two hexadecimal digits do not follow", quote(path))
+			return faultf("write % itself as %25", "the path %s contains a %% without two hexadecimal digits after it", quote(path))
 		}
 		return nil
 	})
@@ -129,16 +129,16 @@ func payload(dst *[]byte) value {
 			if strings.Contains(text, `\r`) || strings.Contains(text, `\n`) {
 				// YAML knows escapes only inside of double quotes.
 				return nil, faultf(`put it in double quotes, as in "PING\r\n", or write it as "hex:..."`,
-					"%s holds a backslash and a letter, not a line break", quote(text))
+					"%s contains a backslash and a letter, not a line break", quote(text))
 			}
 			return []byte(text), nil
 		},
 		bounds: func(data []byte) *Fault {
 			switch {
 			case len(data) == 0:
-				return faultf(`write a text or "hex:..."`, "there is nothing in it")
+				return faultf(`write a text or "hex:..."`, "the text is empty")
 			case len(data) > maxStepBytes:
-				return faultf("write less, or several steps", "more than %d bytes in one step", maxStepBytes)
+				return faultf("split it into several steps", "more than %d bytes in one step", maxStepBytes)
 			}
 			return nil
 		},

@@ -167,9 +167,9 @@ func checkName(name string) *Fault {
 	case name == "":
 		return faultf("write a name", "the name is empty")
 	case strings.Contains(name, "${"):
-		return faultf("write the name out", "the name %s holds a variable, which only values may", quote(name))
+		return faultf("write the name out", "the name %s contains a variable, and only values may", quote(name))
 	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		return faultf("write it without", "the name %s holds a space or a character that cannot be printed", quote(name))
+		return faultf("choose a printable name without spaces", "the name %s contains a space or a character that cannot be printed", quote(name))
 	case len(name) > maxNameLen:
 		return faultf("write a shorter one", "the name %s is longer than %d bytes", quote(name), maxNameLen)
 	}

@@ -125,7 +125,7 @@ func (d *decoder) decode(c *Config, root *node) bool {
 		if full.line > simple.line || full.line == simple.line && full.col > simple.col {
 			later = full
 		}
-		d.faultf(later.keyNode(), nil, "keep one of the two forms", "%s and %s do not mix: one is of the simple form, one of the full form", simple.key, full.key)
+		d.faultf(later.keyNode(), nil, "use one of the two forms", "%s belongs to the simple form and %s to the full form, and a file cannot mix them", simple.key, full.key)
 		return false
 	case simple != nil, full == nil && d.simpleEnv():
 		d.simple(c, root)

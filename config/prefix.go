@@ -63,7 +63,7 @@ func (d *decoder) prefixes(n *node, p *path, files bool) (prefixes []netip.Prefi
 // often it is named.
 func (d *decoder) list(n *node, p *path, name string) *List {
 	if name == "" {
-		d.faultf(n, p, `write "file:trusted.txt"`, "file: names no file")
+		d.faultf(n, p, `write "file:trusted.txt"`, "file: is not followed by a path")
 		return nil
 	}
 	if !filepath.IsAbs(name) {

@@ -36,7 +36,7 @@ func mode(dst *uint32) value {
 			case v > 0o777:
 				return faultf(`write at most "0777"`, "a socket has permissions up to 0777, got %04o", v)
 			case v&0o222 == 0:
-				return faultf(`write a mode such as "0660"`, "no client could connect with the mode %04o: connecting needs write permission", v)
+				return faultf(`write a mode such as "0660"`, "no client could connect with the mode %04o: connecting requires write permission", v)
 			}
 			return nil
 		},

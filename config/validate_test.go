@@ -49,7 +49,7 @@ func TestValidate(t *testing.T) {
 		"engine: unknown engine: write auto, io_uring or epoll":                                               func(c *Config) { c.Engine = 77 },
 		"drain.timeout: a duration cannot be negative: -1s: write a positive one":                             func(c *Config) { c.Drain.Timeout = -time.Second },
 		"log.level: unknown log level: write debug, info, warn or error":                                      func(c *Config) { c.Log.Level = 3 },
-		`listeners.a b: the name "a b" holds a space or a character that cannot be printed: write it without`: l(func(l *Listener) { l.Name = "a b" }),
+		`listeners.a b: the name "a b" contains a space or a character that cannot be printed: choose a printable name without spaces`: l(func(l *Listener) { l.Name = "a b" }),
 		`listeners.web.pool: there is no pool "wbe": did you mean "web"?`:                                     l(func(l *Listener) { l.Pool = "wbe" }),
 		`listeners.web.bind: bind is missing: write bind: ":8080"`:                                            l(func(l *Listener) { l.Binds = nil }),
 		"listeners.web.bind: the list bind is empty: write at least one entry":                                l(func(l *Listener) { l.Binds = []Bind{} }),
@@ -71,7 +71,7 @@ func TestValidate(t *testing.T) {
 			l.WhenNoBackend = NoBackendQueue
 		}),
 		`pools.web.backends[0].address: "a b" is not a host: write an IP address or a host name`:       p(func(p *Pool) { p.Backends[0].Address = Address{Host: "a b", Port: 80} }),
-		`pools.web.backends[0].address: port 0 is no port to connect to: write the port of the server`: p(func(p *Pool) { p.Backends[0].Address.Port = 0 }),
+		`pools.web.backends[0].address: port 0 is not a port to connect to: write the port of the server`: p(func(p *Pool) { p.Backends[0].Address.Port = 0 }),
 		`pools.web.backends[0].weight: expected a whole number from 1 to 1000, got 0`:                  p(func(p *Pool) { p.Backends[0].Weight = 0 }),
 		`pools.web.backends[1]: the backend 10.0.0.1:81 is repeated: remove it, or give the first a higher weight`: p(func(p *Pool) {
 			p.Backends = append(p.Backends, p.Backends[0])
@@ -80,7 +80,7 @@ func TestValidate(t *testing.T) {
 			p.Backends[0].Address = Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}
 		}),
 		`pools.web.panic_threshold: expected a percentage from "0%" to "99%", got "100%"`: p(func(p *Pool) { p.PanicThreshold, p.Outlier = 100, &Outlier{Failures: 1, Eject: 1e9, MaxEjected: 1} }),
-		`pools.web.on_down: on_down has no effect without health, which finds out that a backend is down: add health: {type: tcp}, or remove it`: p(func(p *Pool) {
+		`pools.web.on_down: on_down has no effect without health, which detects that a backend is down: add health: {type: tcp}, or remove it`: p(func(p *Pool) {
 			p.OnDown = LiveReset
 		}),
 		`pools.web.health.path: the path "x" does not begin with /: write "/x"`: health(func(h *Health) { h.Type, h.Path = HealthHTTP, "x" }),

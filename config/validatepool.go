@@ -47,7 +47,7 @@ func (c *checker) backends(p *Pool, at *path) {
 		b := &p.Backends[i]
 		at := at.child("backends").item(i)
 		c.refuse(b.Backup && b.Priority != 0, at.child("priority"), "keep one of them",
-			"priority and backup do not go together: a backup comes after every priority")
+			"priority and backup cannot be combined: a backup comes after every priority")
 		earlier, ok := first[b.Address]
 		if !ok || b.Address == (Address{}) {
 			first[b.Address] = i
@@ -74,7 +74,7 @@ func (c *checker) hedge(p *Pool, at *path) {
 // healthless looks at what a pool says for backends that are down, when nothing finds out that they
 // are.
 func (c *checker) healthless(p *Pool, at *path) {
-	const what = "%s has no effect without health, which finds out that a backend is down"
+	const what = "%s has no effect without health, which detects that a backend is down"
 	c.refuse(p.PanicThreshold > 0 && p.Outlier == nil, at.child("panic_threshold"), "add one of them, as in health: {type: tcp}, or remove it",
 		"panic_threshold has no effect without health and outlier")
 	c.refuse(p.OnDown != LiveKeep, at.child("on_down"), "add health: {type: tcp}, or remove it", what, "on_down")
@@ -101,9 +101,9 @@ func (c *checker) policy(p *Pool, at *path) {
 	c.refuse(p.Hash != nil && p.Hash.MaxLoad > 0 && p.Policy == Maglev, at.child("hash").child("max_load"),
 		"remove it, or write policy: source_hash", "hash.max_load is for the policy source_hash, not maglev")
 	c.refuse(p.Rebalance != nil && (hashes || p.Policy == First), at.child("rebalance"), "remove it, or write policy: least_conn",
-		"rebalance does not go with the policy %s, which would send the connections back", p.Policy)
+		"rebalance does not work with the policy %s, which would send the clients back", p.Policy)
 	c.refuse(p.SlowStart > 0 && p.Policy == First, at.child("slow_start"), "remove it, or write another policy",
-		"slow_start has no effect with the policy first, which knows no shares")
+		"slow_start has no effect with the policy first, which ignores weights")
 }
 
 // health checks what the settings of a health check mean together.

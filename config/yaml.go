@@ -48,7 +48,7 @@ func parseYAML(file string, data []byte) (n *node, p *Problem) {
 		}
 		if n != nil {
 			line, col := yamlPosition(d.Body)
-			return nil, problemf(file, line, col, "keep one document in a file", "a second document")
+			return nil, problemf(file, line, col, "keep one", "more than one document in a file")
 		}
 		if n, p = r.node(d.Body, 0); p != nil {
 			return nil, p
