@@ -184,6 +184,7 @@ func checkPrefix(p netip.Prefix, s string) *Fault {
 // badPrefix explains an entry that is neither an address nor a prefix.
 func badPrefix(s string) *Fault {
 	fix := "write 192.168.1.10, 10.0.0.0/8 or 2001:db8::/32"
+	_, notHostPort := netip.ParseAddrPort(s)
 	host, bits, isPrefix := strings.Cut(s, "/")
 	ip, err := netip.ParseAddr(host)
 	switch {
@@ -191,6 +192,8 @@ func badPrefix(s string) *Fault {
 		return faultf("remove it", "an empty address")
 	case s == "*" || s == "all" || s == "any":
 		fix = "write 0.0.0.0/0 and ::/0 for all clients"
+	case notHostPort == nil:
+		fix = "write it without the port"
 	case strings.HasPrefix(s, "file:"):
 		return faultf("name files in an acl of the full form", "%s is not possible here", quote(s))
 	case isPrefix && err == nil:

@@ -23,7 +23,7 @@ func percent(dst *int, low, high int) scalar[int] {
 	v.parse = func(text string) (int, *Fault) {
 		digits, isPercent := strings.CutSuffix(text, "%")
 		if !isPercent {
-			return 0, unreadable("write a whole number with %")
+			return 0, unreadable(withUnit(text, "%", "write a whole number with %"))
 		}
 		return number(digits)
 	}
@@ -34,6 +34,14 @@ func percent(dst *int, low, high int) scalar[int] {
 		return nil
 	}
 	return v
+}
+
+// withUnit proposes the unit that a plain number most likely misses, else another fix.
+func withUnit(text, unit, otherwise string) string {
+	if _, err := strconv.ParseUint(text, 10, 31); err != nil {
+		return otherwise
+	}
+	return "write " + quote(text+unit)
 }
 
 const maxDuration = 876_000 * time.Hour // 100 years: added to a clock, it must not overflow
@@ -50,7 +58,7 @@ func duration(dst *time.Duration) durationValue {
 		parse: func(text string) (time.Duration, *Fault) {
 			v, err := time.ParseDuration(text)
 			if err != nil {
-				return 0, unreadable("write a number with ms, s, m or h")
+				return 0, unreadable(withUnit(text, "s", "write a number with ms, s, m or h"))
 			}
 			return v, nil
 		},
@@ -137,7 +145,7 @@ func rate(dst *float64) scalar[float64] {
 			v, err := strconv.Atoi(number)
 			per := rateUnits[unit]
 			if err != nil || strconv.Itoa(v) != number || per == 0 || v < 0 {
-				return 0, unreadable("write a whole number and /s, /m or /h")
+				return 0, unreadable(withUnit(text, "/s", "write a whole number and /s, /m or /h"))
 			}
 			return float64(v) / per, nil
 		},

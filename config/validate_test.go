@@ -44,17 +44,17 @@ func TestValidate(t *testing.T) {
 	prefix := netip.MustParsePrefix
 	for want, change := range map[string]func(*Config){
 		"": nil,
-		"listeners: listeners is missing: write listeners: {web: {bind: \":8080\", pool: web}}":               func(c *Config) { c.Listeners = nil },
-		"workers: expected auto or a whole number from 1 to 1024, got -1":                                     func(c *Config) { c.Workers = -1 },
-		"engine: unknown engine: write auto, io_uring or epoll":                                               func(c *Config) { c.Engine = 77 },
-		"drain.timeout: a duration cannot be negative: -1s: write a positive one":                             func(c *Config) { c.Drain.Timeout = -time.Second },
-		"log.level: unknown log level: write debug, info, warn or error":                                      func(c *Config) { c.Log.Level = 3 },
+		"listeners: listeners is missing: write listeners: {web: {bind: \":8080\", pool: web}}":                                        func(c *Config) { c.Listeners = nil },
+		"workers: expected auto or a whole number from 1 to 1024, got -1":                                                              func(c *Config) { c.Workers = -1 },
+		"engine: unknown engine: write auto, io_uring or epoll":                                                                        func(c *Config) { c.Engine = 77 },
+		"drain.timeout: a duration cannot be negative: -1s: write a positive one":                                                      func(c *Config) { c.Drain.Timeout = -time.Second },
+		"log.level: unknown log level: write debug, info, warn or error":                                                               func(c *Config) { c.Log.Level = 3 },
 		`listeners.a b: the name "a b" contains a space or a character that cannot be printed: choose a printable name without spaces`: l(func(l *Listener) { l.Name = "a b" }),
-		`listeners.web.pool: there is no pool "wbe": did you mean "web"?`:                                     l(func(l *Listener) { l.Pool = "wbe" }),
-		`listeners.web.bind: bind is missing: write bind: ":8080"`:                                            l(func(l *Listener) { l.Binds = nil }),
-		"listeners.web.bind: the list bind is empty: write at least one entry":                                l(func(l *Listener) { l.Binds = []Bind{} }),
-		`listeners.web.bind[0]: "80-70" is not a range of ports: write the lower port first, as in 8000-8010`: l(func(l *Listener) { l.Binds[0].Last = 70 }),
-		`listeners.web.deny_message: the text is longer than 1024 bytes: write a shorter one`:                 l(func(l *Listener) { l.DenyMessage = strings.Repeat("x", 1025) }),
+		`listeners.web.pool: there is no pool "wbe": did you mean "web"?`:                                                              l(func(l *Listener) { l.Pool = "wbe" }),
+		`listeners.web.bind: bind is missing: write bind: ":8080"`:                                                                     l(func(l *Listener) { l.Binds = nil }),
+		"listeners.web.bind: the list bind is empty: write at least one entry":                                                         l(func(l *Listener) { l.Binds = []Bind{} }),
+		`listeners.web.bind[0]: "80-70" is not a range of ports: write the lower port first, as in 8000-8010`:                          l(func(l *Listener) { l.Binds[0].Last = 70 }),
+		`listeners.web.deny_message: the text is longer than 1024 bytes: write a shorter one`:                                          l(func(l *Listener) { l.DenyMessage = strings.Repeat("x", 1025) }),
 		`listeners.web.acl[1]: allow[1] can never match: deny[0] matches all of its clients: remove it, or move it up`: l(func(l *Listener) {
 			l.ACL = &ACL{Rules: []Rule{{Prefixes: []netip.Prefix{prefix("10.0.0.0/8")}}, {Allow: true, Prefixes: []netip.Prefix{prefix("10.1.0.0/16")}}}}
 		}),
@@ -70,9 +70,9 @@ func TestValidate(t *testing.T) {
 		`listeners.web.when_no_backend: when_no_backend: queue requires a queue in the pool web: write queue: {size: 1000, timeout: 10s} there`: l(func(l *Listener) {
 			l.WhenNoBackend = NoBackendQueue
 		}),
-		`pools.web.backends[0].address: "a b" is not a host: write an IP address or a host name`:       p(func(p *Pool) { p.Backends[0].Address = Address{Host: "a b", Port: 80} }),
+		`pools.web.backends[0].address: "a b" is not a host: write an IP address or a host name`:          p(func(p *Pool) { p.Backends[0].Address = Address{Host: "a b", Port: 80} }),
 		`pools.web.backends[0].address: port 0 is not a port to connect to: write the port of the server`: p(func(p *Pool) { p.Backends[0].Address.Port = 0 }),
-		`pools.web.backends[0].weight: expected a whole number from 1 to 1000, got 0`:                  p(func(p *Pool) { p.Backends[0].Weight = 0 }),
+		`pools.web.backends[0].weight: expected a whole number from 1 to 1000, got 0`:                     p(func(p *Pool) { p.Backends[0].Weight = 0 }),
 		`pools.web.backends[1]: the backend 10.0.0.1:81 is repeated: remove it, or give the first a higher weight`: p(func(p *Pool) {
 			p.Backends = append(p.Backends, p.Backends[0])
 		}),
