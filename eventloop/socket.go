@@ -51,7 +51,6 @@ type reading struct {
 	polling   bool // io_uring: what the kernel has is a poll; the operation itself is tried after it
 	fin       bool // of OpWatch: the FIN counts
 	found     bool // io_uring, of OpWatch: the end has been seen
-	pipe      *Pipe
 }
 
 // writing is the operation in flight on a socket's writing half.
