@@ -46,12 +46,8 @@ type Rule struct {
 	Action Action
 }
 
-const (
-	// DefaultRule is Decision.Rule when no rule matched.
-	DefaultRule = -1
-	// DefaultName is Decision.Name when no rule matched.
-	DefaultName = "default"
-)
+// DefaultName is Decision.Name if no rule matches.
+const DefaultName = "default"
 
 // Decision is what a list says about one client.
 type Decision struct {
@@ -59,9 +55,7 @@ type Decision struct {
 	Allow bool
 	// Action is what happens to it otherwise.
 	Action Action
-	// Rule is the index of the rule that decided, or DefaultRule.
-	Rule int
-	// Name is that rule's name, or DefaultName.
+	// Name is that of the rule that decided, or DefaultName.
 	Name string
 }
 
@@ -73,8 +67,11 @@ type List struct {
 	decisions []Decision // [0] is the default, [i+1] that of rule i
 }
 
+// noRule stands for the index of a rule if no rule matches.
+const noRule = -1
+
 // matcher finds the first rule that matches an address (without a zone, not
-// IPv4-mapped), or DefaultRule.
+// IPv4-mapped), or noRule.
 type matcher interface {
 	match(addr netip.Addr) int32
 }
@@ -84,9 +81,9 @@ type matcher interface {
 // otherwise. The rules are not kept.
 func Build(rules []Rule, defaultAllow bool) *List {
 	decisions := make([]Decision, 0, len(rules)+1)
-	decisions = append(decisions, Decision{Allow: defaultAllow, Rule: DefaultRule, Name: DefaultName})
-	for i, r := range rules {
-		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Rule: i, Name: r.Name})
+	decisions = append(decisions, Decision{Allow: defaultAllow, Name: DefaultName})
+	for _, r := range rules {
+		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Name: r.Name})
 	}
 	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), decisions: decisions}
 }
@@ -99,20 +96,24 @@ func Build(rules []Rule, defaultAllow bool) *List {
 // networks keeps it out, a list of denied ones lets it in.
 func (l *List) Decide(addr netip.Addr) Decision {
 	if l == nil {
-		return Decision{Allow: true, Rule: DefaultRule, Name: DefaultName}
+		return Decision{Allow: true, Name: DefaultName}
 	}
+	return l.decisions[l.find(addr)+1]
+}
+
+// find returns the index of the rule that decides, or noRule.
+func (l *List) find(addr netip.Addr) int32 {
 	addr = addr.Unmap().WithZone("")
 	rule := l.matcher.match(addr)
 	for _, s := range l.sets {
-		if rule != DefaultRule && rule <= s.rule {
+		if rule != noRule && rule <= s.rule {
 			break
 		}
 		if s.set.contains(addr) {
-			rule = s.rule
-			break
+			return s.rule
 		}
 	}
-	return l.decisions[rule+1]
+	return rule
 }
 
 // entry is one prefix and the index of its rule.

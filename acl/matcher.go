@@ -30,7 +30,7 @@ func (s scan) match(addr netip.Addr) int32 {
 			return s[i].rule
 		}
 	}
-	return DefaultRule
+	return noRule
 }
 
 // table answers with the longest matching prefix. It gives the first matching
@@ -48,7 +48,7 @@ func (t *table) match(addr netip.Addr) int32 {
 	if rule, ok := t.prefixes.Lookup(addr); ok {
 		return rule
 	}
-	return DefaultRule
+	return noRule
 }
 
 // newTable reorders entries.

@@ -15,7 +15,7 @@ func NewSet(prefixes []netip.Prefix) *Set {
 	return &Set{newMatcher(flatten([]Rule{{Prefixes: prefixes}}))}
 }
 
-func (s *Set) contains(addr netip.Addr) bool { return s.matcher.match(addr) != DefaultRule }
+func (s *Set) contains(addr netip.Addr) bool { return s.matcher.match(addr) != noRule }
 
 // ruledSet is a set and its rule.
 type ruledSet struct {
