@@ -78,7 +78,10 @@ func (l *Logger) Slog() *slog.Logger { return l.slog }
 // lines again.
 func (l *Logger) AwaitRoom(limit time.Duration) { l.queue.awaitRoom(limit) }
 
-// Dropped returns how many lines were dropped since New.
+// Missed counts lines that their sender has dropped because it had to wait for the log. A notice stands in their place.
+func (l *Logger) Missed(lines uint64) { l.queue.miss(lines) }
+
+// Dropped returns how many lines were dropped since New, those of Missed included.
 func (l *Logger) Dropped() uint64 { return l.queue.droppedLines() }
 
 // Close writes what is queued and ends the logger. It gives up when ctx is done
@@ -132,8 +135,8 @@ func dropNotice(format func(io.Writer) slog.Handler) func(lines uint64) []byte {
 	handler := format(&line)
 	return func(lines uint64) []byte {
 		line = line[:0]
-		record := slog.NewRecord(time.Now(), slog.LevelWarn, "dropped log lines: the output did not take them", 0)
-		record.AddAttrs(slog.Uint64("lines", lines))
+		record := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped: the log cannot keep up", 0)
+		record.AddAttrs(slog.Uint64("count", lines))
 		// A sliceWriter takes every line.
 		_ = handler.Handle(context.Background(), record)
 		return line

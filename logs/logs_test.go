@@ -214,7 +214,7 @@ func TestDropsAreCountedAndTold(t *testing.T) {
 		t.Fatal("nothing was dropped")
 	}
 	close(out.open)
-	awaitText(t, out.written, out.text, "dropped log lines")
+	awaitText(t, out.written, out.text, "log lines dropped")
 	l.Slog().Info("after")
 	if lost := closeLogger(t, l); lost != 0 {
 		t.Errorf("Close lost %d lines", lost)
@@ -233,12 +233,44 @@ func TestDropsAreCountedAndTold(t *testing.T) {
 			t.Fatalf("line %d is %s", i, line)
 		}
 	}
-	notice := fmt.Sprintf(`"level":"WARN","msg":"dropped log lines: the output did not take them","lines":%d}`, dropped)
+	notice := fmt.Sprintf(`"level":"WARN","msg":"log lines dropped: the log cannot keep up","count":%d}`, dropped)
 	if !strings.HasSuffix(lines[written], notice) {
 		t.Errorf("after the lines came %s, want %s", lines[written], notice)
 	}
 	if !strings.HasSuffix(lines[written+1], `"msg":"after"}`) {
 		t.Errorf("the last line is %s", lines[written+1])
+	}
+}
+
+// TestMissedLines has a notice for lines that were lost before they came to the logger, in their place and counted.
+func TestMissedLines(t *testing.T) {
+	var out bytes.Buffer
+	l := newLogger(t, Options{Format: "json", Out: &out})
+	l.Slog().Info("before")
+	l.Missed(7)
+	l.Slog().Info("after")
+	closeLogger(t, l)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 || !strings.HasSuffix(lines[1], `"count":7}`) || !strings.HasSuffix(lines[2], `"msg":"after"}`) {
+		t.Errorf("logged %q, want a notice of 7 lines between two others", lines)
+	}
+	if got := l.Dropped(); got != 7 {
+		t.Errorf("Dropped = %d, want 7", got)
+	}
+
+	// While the output is blocked, the notice adds both kinds up.
+	gate := newGate()
+	l = newLogger(t, Options{Format: "json", Out: gate, QueueBytes: 4096})
+	for range 1000 {
+		l.Slog().Info("line")
+	}
+	l.Missed(7)
+	dropped := l.Dropped()
+	close(gate.open)
+	awaitText(t, gate.written, gate.text, fmt.Sprintf(`"count":%d}`, dropped))
+	closeLogger(t, l)
+	if n := strings.Count(gate.text(), "log lines dropped"); n != 1 {
+		t.Errorf("%d notices, want one", n)
 	}
 }
 

@@ -42,34 +42,56 @@ func newQueue(limit int, notice func(uint64) []byte) *queue {
 // Write queues one line or drops it. It never blocks and never fails: slog
 // ignores the error, and the count says more.
 func (q *queue) Write(line []byte) (int, error) {
-	if !q.add(line) {
-		return len(line), nil
-	}
+	q.add(line)
+	return len(line), nil
+}
+
+func (q *queue) wakeWriter() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return len(line), nil
+}
+
+// miss counts lines that were lost before they came here, and queues a notice in their place.
+func (q *queue) miss(lines uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if notice := q.notice(lines); q.fits(notice) {
+		q.waiting = append(q.waiting, notice...)
+		q.dropped += lines
+		q.wakeWriter()
+	} else {
+		q.drop(lines)
+	}
+}
+
+// drop counts lines, for the next notice too if there will be one.
+func (q *queue) drop(lines uint64) {
+	q.dropped += lines
+	if !q.closed {
+		q.missed += lines
+	}
+}
+
+// fits reports whether a line can be queued. It cannot while a gap is open; see add.
+func (q *queue) fits(line []byte) bool {
+	return !q.closed && q.missed == 0 && len(q.waiting)+len(q.taken)+len(line) <= q.limit
 }
 
 // add drops lines from the first one that finds no room until the queue has run
 // empty and the notice is told, so that each gap is one gap and the notice
 // stands in its place. An output that is a little too slow would otherwise get
 // a notice between every few lines.
-func (q *queue) add(line []byte) bool {
+func (q *queue) add(line []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		q.dropped++
-		return false
-	}
-	if q.missed > 0 || len(q.waiting)+len(q.taken)+len(line) > q.limit {
-		q.missed++
-		q.dropped++
-		return false
+	if !q.fits(line) {
+		q.drop(1)
+		return
 	}
 	q.waiting = append(q.waiting, line...)
-	return true
+	q.wakeWriter()
 }
 
 // take hands all waiting lines to the writer, or the notice that is due, or nil.

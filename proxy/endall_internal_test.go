@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"log/slog"
-	"strings"
 	"testing"
-	"time"
 
 	"l4proxy/backend"
 	"l4proxy/internal/testnet"
@@ -58,32 +55,37 @@ func TestManyEndAtOnce(t *testing.T) {
 	})
 }
 
-// TestLossesAreReported: the first loss is reported at once, later ones as a sum after a while, and none twice.
+// TestLossesAreReported: a ring passes on its records, then how many were lost after them, and no loss twice.
 func TestLossesAreReported(t *testing.T) {
-	var log strings.Builder
-	s := &Server{log: slog.New(slog.NewTextHandler(&log, nil)), workers: []*worker{{}}}
-	lost := &s.workers[0].records.dropped
-	losses, now := lossLog{}, int64(time.Hour)
+	r := recordRing{kept: 2}
 	for _, step := range []struct {
-		after time.Duration
-		lost  uint64
-		want  string
-		next  time.Duration
+		ended   int
+		records int
+		lost    uint64
 	}{
-		{0, 0, "", limitEvery},
-		{time.Second, 5, "count=5", limitEvery},
-		{time.Second, 3, "", limitEvery - time.Second},
-		{limitEvery, 4, "count=7", limitEvery},
-		{limitEvery, 0, "", limitEvery},
+		{ended: 0},
+		{ended: 2, records: 2},
+		{ended: 5, records: 2, lost: 3},
+		{ended: 0},
+		{ended: 3, records: 2, lost: 1},
 	} {
-		now += int64(step.after)
-		lost.Add(step.lost)
-		if next := losses.report(s, now); next != step.next {
-			t.Errorf("after %d more: the next look in %v, want %v", step.lost, next, step.next)
+		for range step.ended {
+			r.next()
 		}
-		if got := log.String(); !strings.Contains(got, step.want) || step.want == "" && got != "" {
-			t.Errorf("after %d more: logged %q, want %q", step.lost, got, step.want)
+		r.publish(func(bool) {})
+		records, lost := 0, uint64(0)
+		anything := r.drain(func(*Record) {
+			records++
+			if lost != 0 {
+				t.Error("a loss is reported before the records that preceded it")
+			}
+		}, func(n uint64) { lost += n })
+		if records != step.records || lost != step.lost || anything != (step.records > 0) {
+			t.Errorf("of %d ends: %d records, %d lost, want %d and %d", step.ended, records, lost, step.records, step.lost)
 		}
-		log.Reset()
+	}
+	r.next()
+	if r.publish(func(bool) {}); !r.drain(func(*Record) {}, func(uint64) { t.Error("a loss is reported twice") }) {
+		t.Error("the last record is missing")
 	}
 }

@@ -14,27 +14,20 @@ const recorderPause = 10 * time.Millisecond
 
 // runRecorder passes records to Finished until done is closed, and then those that are left.
 func (s *Server) runRecorder(done <-chan struct{}) {
-	pause, later := time.NewTimer(0), time.NewTimer(0)
+	pause := time.NewTimer(0)
 	defer pause.Stop()
-	defer later.Stop()
-	var losses lossLog
 	for {
 		for s.drainRecords() {
 		}
-		later.Reset(losses.report(s, eventloop.Clock()))
 		s.asleep.Store(true)
 		if s.drainRecords() { // published between the look above and falling asleep
 			continue
 		}
 		select {
 		case <-s.wake:
-		case <-later.C:
-			continue
 		case <-done:
 			for s.drainRecords() {
 			}
-			losses.next = 0
-			losses.report(s, eventloop.Clock())
 			return
 		}
 		pause.Reset(recorderPause)
@@ -48,11 +41,13 @@ func (s *Server) runRecorder(done <-chan struct{}) {
 	}
 }
 
-func (s *Server) drainRecords() (any bool) {
+// drainRecords passes on the records of all rings, and after those of a ring how many it has lost. It reports whether
+// there was anything.
+func (s *Server) drainRecords() (anything bool) {
 	for _, w := range s.workers {
-		any = w.records.drain(s.finished) || any
+		anything = w.records.drain(s.finished, s.lost) || anything
 	}
-	return any
+	return anything
 }
 
 // wakeRecorder is called by loops.
@@ -64,25 +59,6 @@ func (s *Server) wakeRecorder(urgent bool) {
 		default:
 		}
 	}
-}
-
-// lossLog logs how many records were lost.
-type lossLog struct {
-	next int64 // loop clock; no line before that time
-	told uint64
-}
-
-// report writes a line if one is due, and returns after how long to call it again.
-func (l *lossLog) report(s *Server, now int64) time.Duration {
-	lost := s.Dropped()
-	if lost > l.told && now >= l.next {
-		s.log.Warn("log lines dropped: connections end faster than they are logged", "count", lost-l.told)
-		l.told, l.next = lost, now+int64(limitEvery)
-	}
-	if lost > l.told {
-		return time.Duration(l.next - now)
-	}
-	return limitEvery
 }
 
 // waitLog keeps the log line about a reached limit from being written for every client.

@@ -1,8 +1,6 @@
 package proxy
 
-import (
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // recordsKept finished connections can wait for the recorder on each worker: a power of two. At 20,000 connections a
 // second and worker, that is 100 ms.
@@ -20,12 +18,13 @@ type recordRing struct {
 	_         [64]byte
 	taken     atomic.Uint64
 	dropped   atomic.Uint64
+	reported  uint64 // of dropped, by the reader
 }
 
 // room is how many more records fit.
 func (r *recordRing) room() int { return int(r.kept - (r.tail - r.taken.Load())) }
 
-// next returns the place for a record, nil when there is none.
+// next returns the slot for a record, nil when none is free.
 func (r *recordRing) next() *Record {
 	if r.slots == nil {
 		r.slots = make([]Record, r.kept)
@@ -49,18 +48,24 @@ func (r *recordRing) publish(wake func(urgent bool)) {
 	}
 }
 
-// drain passes the published records on and reports whether there were any.
-func (r *recordRing) drain(read func(*Record)) bool {
+// drain passes on the published records, and then how many have been dropped since the last call. It reports whether
+// there was anything.
+func (r *recordRing) drain(read func(*Record), lost func(uint64)) bool {
+	dropped := r.dropped.Load()
 	end := r.published.Load()
-	i := r.taken.Load()
-	if i == end {
-		return false
-	}
-	for ; i < end; i++ {
+	first := r.taken.Load()
+	for i := first; i < end; i++ {
 		slot := &r.slots[i&(r.kept-1)]
 		read(slot)
 		*slot = Record{} // keeps nothing alive
 		r.taken.Store(i + 1)
 	}
+	if dropped == r.reported {
+		return first != end
+	}
+	if lost != nil {
+		lost(dropped - r.reported)
+	}
+	r.reported = dropped
 	return true
 }

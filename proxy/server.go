@@ -29,10 +29,11 @@ type Options struct {
 	KeepAlive KeepAlive
 	// Log takes what concerns the server as a whole; nil means slog.Default.
 	Log *slog.Logger
-	// Finished is told of every connection that has ended, on one goroutine, in bursts. The Record is valid only
-	// during the call. A slow Finished loses records (they are counted), and never holds up a connection. nil: no
-	// records are made.
+	// Finished is called for every connection that has ended, on one goroutine, in bursts. The Record is valid only
+	// during the call. A slow Finished loses records, and never holds up a connection. nil: no records are made.
 	Finished func(*Record)
+	// Lost, if set, is called on the goroutine of Finished with the number of records that were lost since its last call.
+	Lost func(records uint64)
 
 	clock       func() int64 // of the loops; nil means eventloop.Clock
 	recordsKept uint64       // by each loop; 0 means recordsKept
@@ -51,6 +52,7 @@ type Server struct {
 	bound     []bound
 	slots     slots
 	finished  func(*Record)
+	lost      func(uint64)
 	recording bool
 
 	listening  atomic.Int64 // listening sockets that are open
@@ -75,6 +77,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		log:       o.Log,
 		keepAlive: o.KeepAlive,
 		finished:  o.Finished,
+		lost:      o.Lost,
 		recording: o.Finished != nil,
 		clock:     o.clock,
 		kept:      cmp.Or(o.recordsKept, recordsKept),

@@ -107,6 +107,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 			logger.AwaitRoom(logPatience)
 			lines.finished(r)
 		}
+		options.Lost = logger.Missed
 	}
 	if p.server, err = proxy.Listen(state, options); err != nil {
 		p.closeLog()
