@@ -18,7 +18,6 @@ import (
 
 	"l4proxy/cmd/l4proxy/demo"
 	"l4proxy/config"
-	"l4proxy/proxy"
 )
 
 const (
@@ -44,7 +43,7 @@ func newDemoCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", demoListen, "address to listen on, host:port")
-	cmd.Flags().BoolVar(&traffic, "traffic", false, fmt.Sprintf("make a gentle load of %d connections a second", demo.Rate))
+	cmd.Flags().BoolVar(&traffic, "traffic", false, fmt.Sprintf("add a light load of %d connections per second", demo.Rate))
 	return cmd
 }
 
@@ -69,14 +68,12 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	defer signal.Stop(signals)
-	var report *demo.Report
-	p, err := startUnlessStopped(cfg, stderr, func(r *proxy.Record) { report.Finished(r) })
+	p, err := startUnlessStopped(cfg, stderr)
 	if err != nil {
 		return failure{explainDemo(listen, err)}
 	}
 	addr := p.server.Addrs()[0].Bind.Address
 	fmt.Fprint(stdout, demoWelcome(addr, backends, traffic))
-	report = demo.NewReport(stdout, backends, demoTraffic) // nothing has finished before serve
 	load := demo.NewTraffic(reachable(addr), demoTraffic)
 	if traffic {
 		// It ends with the signal. drain.delay has the proxy go on for longer than that takes.
@@ -85,7 +82,6 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 		running.Go(func() { load.Run(ctx) })
 	}
 	err = p.serve(signals)
-	report.Close()
 	if sent, failed := load.Counts(); traffic {
 		fmt.Fprintf(stdout, "traffic: %d requests, %d failed\n", sent, failed)
 	}
@@ -103,7 +99,7 @@ func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error)
 		addresses = append(addresses, b.Addr())
 	}
 	text, err := json.Marshal(object{
-		"log":   object{"level": "error", "connections": false},
+		"log":   object{"format": "text"},
 		"drain": object{"delay": "100ms", "timeout": "1s"},
 		"listeners": object{"demo": object{
 			"bind": listen,
@@ -119,7 +115,11 @@ func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error)
 	if errors.As(err, &problems) { // what else could be wrong is ours
 		return nil, fmt.Errorf("--listen %q: %s", listen, strings.TrimSuffix(problems[0].Msg+": "+problems[0].Fix, ": "))
 	}
-	return cfg, err
+	if err != nil {
+		return nil, err
+	}
+	cfg.File = "built-in" // for the log
+	return cfg, nil
 }
 
 func explainDemo(listen string, err error) error {
@@ -146,15 +146,15 @@ func demoWelcome(addr string, backends []*demo.Backend, traffic bool) string {
 	}
 	url := reachable(addr)
 	fmt.Fprintf(&b, "l4proxy listens on %s, in front of %s.\n\n", addr, strings.Join(served, ", "))
-	fmt.Fprintf(&b, "Try in another terminal, each several times:\n")
+	fmt.Fprintf(&b, "Try in another terminal, each several times, and watch the log below:\n")
 	fmt.Fprintf(&b, "  curl %-24s the backends take turns\n", url)
-	fmt.Fprintf(&b, "  curl %-24s the backend that answers refuses connections for %v; nobody is failed\n", url+"/stop", demo.Pause)
+	fmt.Fprintf(&b, "  curl %-24s the backend that answers refuses connections for %v; the others take over\n", url+"/stop", demo.Pause)
 	if strings.HasPrefix(url, "127.") {
-		fmt.Fprintf(&b, "  curl --http0.9 --interface %s %s\n%31s a client whom the access control list denies\n", demoDenied, url, "")
+		fmt.Fprintf(&b, "  curl --http0.9 --interface %s %s\n%31s a client that the access control list denies\n", demoDenied, url, "")
 	}
 	if !traffic {
-		fmt.Fprintf(&b, "\nWith --traffic there is a gentle load beside yours.\n")
+		fmt.Fprintf(&b, "\n--traffic adds a light load.\n")
 	}
-	fmt.Fprintf(&b, "\nYour own: write config.json, as in README.md, and run l4proxy. Ctrl-C ends the demo.\n\n")
+	fmt.Fprintf(&b, "\nFor your own backends, write config.json as in README.md, and run l4proxy. Ctrl-C ends the demo.\n\n")
 	return b.String()
 }

@@ -48,7 +48,7 @@ func runProxy(cmd *cobra.Command, file string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Stop(signals)
-	p, err := startUnlessStopped(cfg, cmd.ErrOrStderr(), nil)
+	p, err := startUnlessStopped(cfg, cmd.ErrOrStderr())
 	if err != nil {
 		return failure{err}
 	}
@@ -57,10 +57,10 @@ func runProxy(cmd *cobra.Command, file string) error {
 }
 
 // startUnlessStopped is start, given up at SIGTERM or SIGINT: a name server that does not answer takes its time.
-func startUnlessStopped(cfg *config.Config, stderr io.Writer, finished func(*proxy.Record)) (*process, error) {
+func startUnlessStopped(cfg *config.Config, stderr io.Writer) (*process, error) {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer cancel()
-	p, err := start(ctx, cfg, stderr, finished)
+	p, err := start(ctx, cfg, stderr)
 	if err != nil && ctx.Err() != nil {
 		return nil, errors.New("stopped by a signal while starting")
 	}
@@ -76,9 +76,8 @@ type process struct {
 	log     *slog.Logger
 }
 
-// start does everything that can fail. When it returns an error, nothing is left open. finished is told of every
-// connection that has ended; nil stands for the log.
-func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished func(*proxy.Record)) (*process, error) {
+// start does everything that can fail. When it returns an error, nothing is left open.
+func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process, error) {
 	fileLimit, err := control.RaiseFileLimit()
 	if err != nil {
 		return nil, err
@@ -100,8 +99,8 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer, finished f
 		return nil, err
 	}
 	p := &process{cfg: cfg, monitor: monitor, logger: logger, log: logger.Slog()}
-	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log, Finished: finished}
-	if finished == nil && cfg.Log.Connections {
+	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log}
+	if cfg.Log.Connections {
 		lines := connectionLog{p.log}
 		options.Finished = func(r *proxy.Record) {
 			logger.AwaitRoom(logPatience)

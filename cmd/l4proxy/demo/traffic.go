@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// Rate is the load of the traffic, in connections a second.
-	Rate = 20
-	// inFlight bounds the requests that wait for an answer; beyond it a turn is left out.
-	inFlight = Rate
+	// Rate is the load of the traffic, in connections per second. Each is a line in the log.
+	Rate = 5
+	// inFlight bounds the requests that wait for an answer; beyond it, a turn is skipped.
+	inFlight = 20
 	// requestTimeout bounds one request.
 	requestTimeout = 5 * time.Second
 )
 
-// Traffic makes Rate requests a second, each on a connection of its own.
+// Traffic makes Rate requests per second, each on a connection of its own.
 type Traffic struct {
 	url    string
 	client http.Client
