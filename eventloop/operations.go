@@ -1,0 +1,196 @@
+package eventloop
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/rawsys"
+)
+
+// SocketFlags are what the engine wants in the type argument of socket(2), SOCK_NONBLOCK or nothing, so that a socket
+// made for Connect needs no further call.
+func (l *Loop) SocketFlags() int { return l.engine.socketFlags() }
+
+// Attach puts a socket into the table: one made with SocketFlags, one that Accept delivered, or any other, whatever its
+// mode (blocking or not), that is not to be connected. The slot must be free.
+func (l *Loop) Attach(s Slot, fd int) {
+	l.table.grow(s)
+	so := l.table.at(s)
+	*so = socket{fd: int32(fd), generation: so.generation}
+	l.engine.attached(s)
+}
+
+// FD is the descriptor in slot s.
+func (l *Loop) FD(s Slot) int { return int(l.table.at(s).fd) }
+
+// Reading is the operation in flight on the reading half of s, OpNone if there is none.
+func (l *Loop) Reading(s Slot) Op { return l.table.at(s).in.op }
+
+// Writing is the operation in flight on the writing half of s, OpNone if there is none.
+func (l *Loop) Writing(s Slot) Op { return l.table.at(s).out.op }
+
+// Busy tells whether an operation is in flight on s.
+func (l *Loop) Busy(s Slot) bool {
+	so := l.table.at(s)
+	return so.in.op != OpNone || so.out.op != OpNone
+}
+
+// Accept accepts connections on the listening socket in s, one completion each, until one comes without More. room is
+// for how many there is a place: an engine that cannot stop at once (see AcceptsAhead) goes carefully when it is small.
+func (l *Loop) Accept(s Slot, room int) {
+	l.startRead(s, OpAccept).flags |= flagListening
+	l.engine.accept(s, room)
+}
+
+// AcceptsAhead is how many connections an Accept may bring that was cancelled: with as little room, it is time to.
+func (l *Loop) AcceptsAhead() int { return l.engine.acceptsAhead() }
+
+// Connect connects the socket in s. addr must stay as it is until the completion. If the socket has connected to itself,
+// it completes with ECONNREFUSED; see rawsys.ConnectedToItself.
+func (l *Loop) Connect(s Slot, addr *rawsys.Sockaddr) {
+	so := l.startWrite(s, OpConnect)
+	if addr.MayMeetItself() {
+		so.flags |= flagToItself
+	}
+	l.engine.connect(s, addr)
+}
+
+// Recv receives once, as soon as there is something, into a buffer of the loop. While nothing comes, no buffer is held.
+// The engine may go on receiving, less than two buffers' worth of bytes that wait for the next Recv.
+func (l *Loop) Recv(s Slot) {
+	l.startRead(s, OpRecv)
+	l.engine.recv(s)
+}
+
+// Send sends all of data, which must stay as it is until the completion. len(data) must be positive.
+func (l *Loop) Send(s Slot, data []byte) {
+	l.startWrite(s, OpSend).out.data = data
+	l.engine.send(s, data)
+}
+
+// Forward sends the first n bytes of b, like Send, and releases b when the send has ended. From the call on, b belongs to
+// the loop, which may need it for other sockets while the peer reads nothing. Set more if a Shutdown will follow: the
+// kernel then holds the last packet back, so that the FIN can go with it (MSG_MORE, send(2)).
+func (l *Loop) Forward(s Slot, b Buffer, n int, more bool) {
+	out := &l.startWrite(s, OpSend).out
+	out.buffer, out.data, out.more = b, l.engine.bytes(b)[:n], more
+	l.engine.send(s, out.data)
+}
+
+// Fill moves bytes from the socket in s into a pipe, as soon as there are some. The pipe is borrowed only then, and is
+// the handler's from the completion on (see ReturnPipe). If no pipe is free, the bytes come in a buffer. s must have been
+// marked with Spliced.
+func (l *Loop) Fill(s Slot) {
+	l.startRead(s, OpFill)
+	l.engine.fill(s)
+}
+
+// Drain moves all bytes of the pipe to the socket in s, which must have been marked with Spliced.
+func (l *Loop) Drain(s Slot, p *Pipe) {
+	l.startWrite(s, OpDrain).out.pipe = p
+	l.engine.drain(s, p)
+}
+
+// Spliced prepares the socket in s for Fill and Drain (on), or ends that. Calls nest; every on has its off.
+// All operations work in either state, but Recv and Send are cheaper without.
+func (l *Loop) Spliced(s Slot, on bool) { l.engine.spliced(s, on) }
+
+// Watch waits for the end of the connection without reading. It completes when the peer has reset the connection, when the
+// peer takes no more bytes (a closed unix socket) or, with fin, when the peer's FIN has come, whether or not bytes precede
+// it. The error of a reset stays on the socket (SO_ERROR) for the next operation. It is an operation of the reading half.
+func (l *Loop) Watch(s Slot, fin bool) {
+	l.startRead(s, OpWatch).in.fin = fin
+	l.engine.watch(s, fin)
+}
+
+// Recheck makes the receive in flight on s look at its socket once more. It is for a socket that has ended although the
+// receive has not: both the last bytes and the end may have come between the receive's attempt and its poll, and a
+// multishot receive then looks only once.
+func (l *Loop) Recheck(s Slot) { l.engine.recheck(s) }
+
+// CancelRead ends the operation in flight on the reading half of s, if there is one. It still completes: with
+// ECANCELED, or with what had happened before the cancel took effect.
+func (l *Loop) CancelRead(s Slot) {
+	if so := l.table.at(s); so.in.op != OpNone && !so.in.ended && !so.in.cancelled {
+		so.in.cancelled = true
+		l.engine.cancelRead(s)
+	}
+}
+
+// CancelWrite is CancelRead for the writing half.
+func (l *Loop) CancelWrite(s Slot) {
+	if so := l.table.at(s); so.out.op != OpNone && !so.out.ended && !so.out.cancelled {
+		so.out.cancelled = true
+		l.engine.cancelWrite(s)
+	}
+}
+
+// Shutdown sends a FIN after the bytes that were sent: shutdown(2) of the writing half.
+func (l *Loop) Shutdown(s Slot) unix.Errno { return rawsys.Shutdown(l.FD(s), unix.SHUT_WR) }
+
+// Detach takes the socket out of the table and returns its descriptor, which is the caller's from then on. No
+// operation may be in flight, and none of the bytes may be left that a Recv before has made the engine receive ahead:
+// Recv and CancelRead, until that completes with ECANCELED.
+func (l *Loop) Detach(s Slot) int {
+	so := l.table.at(s)
+	if so.in.op != OpNone || so.out.op != OpNone {
+		panic(fmt.Sprintf("eventloop: detach of slot %d with %v and %v in flight", s, so.in.op, so.out.op))
+	}
+	l.engine.detached(s)
+	fd := int(so.fd)
+	so.fd = -1
+	return fd
+}
+
+// Close closes the socket in s. No operation may be in flight.
+func (l *Loop) Close(s Slot) { rawsys.Close(l.detachToClose(s)) }
+
+// Reset closes the socket in s with a reset instead of a FIN; bytes not yet delivered are thrown away.
+func (l *Loop) Reset(s Slot) {
+	fd := l.detachToClose(s)
+	rawsys.SetLinger(fd, 1, 0)
+	rawsys.Close(fd)
+}
+
+func (l *Loop) detachToClose(s Slot) int {
+	l.table.at(s).flags |= flagClosing
+	return l.Detach(s)
+}
+
+// A Buffer names a buffer of the loop that a receive has filled. The zero value is no buffer.
+type Buffer uint32
+
+// BufferSize is the size of every buffer of a loop, in bytes.
+const BufferSize = 16 << 10
+
+// Bytes is the memory of b; how much of it was received is in the completion.
+func (l *Loop) Bytes(b Buffer) []byte { return l.engine.bytes(b) }
+
+// Release gives b back to the loop.
+func (l *Loop) Release(b Buffer) { l.engine.release(b) }
+
+// Splices reports whether Fill can be worthwhile. It is false once the loop knows that it cannot splice on this system:
+// Fill then works like Recv.
+func (l *Loop) Splices() bool { return !l.pipes.unusable }
+
+// ReturnPipe gives a pipe back, empty or not.
+func (l *Loop) ReturnPipe(p *Pipe) { l.pipes.giveBack(p) }
+
+func (l *Loop) startRead(s Slot, op Op) *socket {
+	so := l.table.at(s)
+	if so.in.op != OpNone {
+		panic(fmt.Sprintf("eventloop: %v on slot %d while %v is in flight", op, s, so.in.op))
+	}
+	so.in.op = op
+	return so
+}
+
+func (l *Loop) startWrite(s Slot, op Op) *socket {
+	so := l.table.at(s)
+	if so.out.op != OpNone {
+		panic(fmt.Sprintf("eventloop: %v on slot %d while %v is in flight", op, s, so.out.op))
+	}
+	so.out.op = op
+	return so
+}
