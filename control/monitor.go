@@ -12,6 +12,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/config"
 	"l4proxy/health"
+	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
 
@@ -185,7 +186,7 @@ func (m *Monitor) followEvents(ctx context.Context) {
 // tick reports whether any balancer waits for the next one.
 func (m *Monitor) tick() (again bool) {
 	for _, w := range m.order {
-		again = w.pool.Balancer.Tick(proxy.Clock()) || again
+		again = w.pool.Balancer.Tick(rawsys.Monotonic()) || again
 	}
 	return again
 }
@@ -216,7 +217,7 @@ func seconds(key string, ns int64) slog.Attr {
 // healthChanged acts on what checks have settled. The checks call it, one at a time.
 func (m *Monitor) healthChanged(c health.Change) {
 	w := m.byBackend[c.Backend]
-	w.pool.Balancer.SetHealth(c.Backend, c.To, proxy.Clock())
+	w.pool.Balancer.SetHealth(c.Backend, c.To, rawsys.Monotonic())
 	about := []any{"pool", w.pool.Name, "backend", c.Backend.Address, "was", c.From.String()}
 	if c.To == backend.HealthDown {
 		m.log.Warn("backend is down", append(about, "checks", c.Checks, "error", c.Err.Error())...)

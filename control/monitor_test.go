@@ -15,6 +15,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/config"
 	"l4proxy/health"
+	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
 
@@ -380,7 +381,7 @@ func TestEachCheck(t *testing.T) {
 
 // silentSecondAgo reports a client of the first backend of a pool that got no answer a second ago.
 func silentSecondAgo(p *proxy.Pool) {
-	then := proxy.Clock() - int64(time.Second)
+	then := rawsys.Monotonic() - int64(time.Second)
 	p.Balancer.Silent(p.Members[0].Backend, balancer.Silence{Asked: then, Now: then})
 }
 

@@ -51,10 +51,10 @@ type Loop struct {
 // New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The loop has a thread of its own, on which
 // the engine has proved that it works. Call Run or Discard afterwards; the handler is called only after Run.
 //
-// clock is read after each wait, in nanoseconds; nil means [Clock].
+// clock is read after each wait, in nanoseconds; nil means [rawsys.Monotonic].
 func New(engineName string, clock func() int64, handler Handler) (*Loop, error) {
 	if clock == nil {
-		clock = Clock
+		clock = rawsys.Monotonic
 	}
 	l := &Loop{handler: handler, clock: clock, begin: make(chan int), over: make(chan struct{})}
 	l.expire, l.message = handler.Expire, handler.Message
@@ -185,16 +185,13 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic in an event loop: %v", e.Value) }
 
-// Now is the loop's clock: CLOCK_MONOTONIC in nanoseconds, read once per batch.
+// Now is the time of the last wait, in nanoseconds of CLOCK_MONOTONIC.
 func (l *Loop) Now() int64 { return l.now }
 
 // Looked is the time, on the loop's clock, up to which the loop has looked for events and up to which timers expire. A
 // handler whose timer has expired compares with Looked and not with [Loop.Now]: a pause may lie between the two, in
 // which more events have come.
 func (l *Loop) Looked() int64 { return l.looks.upTo }
-
-// Clock reads the clock of [Loop.Now] anew, from any goroutine.
-func Clock() int64 { return rawsys.Monotonic() }
 
 // Post gives the handler a value, from any goroutine. It reports false when the loop has ended; a value posted while
 // the loop is ending may be lost all the same.

@@ -101,7 +101,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 		Slots: NewSlots(0),
 	}
 	in := &inside{t: t, ran: make(chan error, 1)}
-	in.clock.now.Store(eventloop.Clock())
+	in.clock.now.Store(rawsys.Monotonic())
 	options := Options{
 		Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler), Finished: in.finished, clock: in.clock.now.Load,
 	}

@@ -7,6 +7,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -186,7 +187,7 @@ func TestHedgeBudgetIsForDials(t *testing.T) {
 		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(5*time.Millisecond),
 			func(s *setup) { s.timeout = 2 * time.Second; s.attempts = 2 })
 		b := r.pool.Balancer
-		b.SetHealth(r.pool.Members[1].Backend, backend.HealthDown, proxy.Clock())
+		b.SetHealth(r.pool.Members[1].Backend, backend.HealthDown, rawsys.Monotonic())
 		const clients = 150
 		for range clients {
 			r.dial()
@@ -195,7 +196,7 @@ func TestHedgeBudgetIsForDials(t *testing.T) {
 		testnet.Eventually(t, "all are dialled", func() bool { return first.Active() == clients })
 		began := time.Now()
 		testnet.Eventually(t, "all would have a second dial", func() bool { return time.Since(began) > 500*time.Millisecond })
-		b.SetHealth(r.pool.Members[1].Backend, backend.HealthUp, proxy.Clock())
+		b.SetHealth(r.pool.Members[1].Backend, backend.HealthUp, rawsys.Monotonic())
 		began = time.Now()
 		c := r.dial()
 		mustAsk(t, c, "hello")

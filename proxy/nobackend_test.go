@@ -7,6 +7,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -197,14 +198,14 @@ func TestHealthDecides(t *testing.T) {
 		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b1, b2))
 		down := r.pool.Members[0].Backend
-		r.pool.Balancer.SetHealth(down, backend.HealthDown, proxy.Clock())
+		r.pool.Balancer.SetHealth(down, backend.HealthDown, rawsys.Monotonic())
 		for range 10 {
 			mustAsk(t, r.dial(), "hello")
 		}
 		if b1.Accepted() != 0 {
 			t.Errorf("%d clients went to a backend that is down", b1.Accepted())
 		}
-		r.pool.Balancer.SetHealth(down, backend.HealthUp, proxy.Clock())
+		r.pool.Balancer.SetHealth(down, backend.HealthUp, rawsys.Monotonic())
 		for range 10 {
 			mustAsk(t, r.dial(), "hello")
 		}

@@ -3,7 +3,7 @@ package proxy
 import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 )
 
 // ticket is a client's place in its pool's queue.
@@ -22,7 +22,7 @@ type granted struct {
 // Granted implements [balancer.Waiter].
 func (t *ticket) Granted(b *backend.Backend) {
 	if !t.worker.loop.Post(granted{t, b}) {
-		t.pool.Balancer.Done(b, eventloop.Clock())
+		t.pool.Balancer.Done(b, rawsys.Monotonic())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"l4proxy/balancer"
+	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
 )
@@ -132,7 +133,7 @@ func TestQueueForAnybody(t *testing.T) {
 		b := testnet.Serve(t, "tcp", address, testnet.Echo)
 		// A second after it was left aside, the client that waits is the probe.
 		testnet.Eventually(t, "its turn comes", func() bool {
-			r.pool.Balancer.Tick(proxy.Clock())
+			r.pool.Balancer.Tick(rawsys.Monotonic())
 			return b.Accepted() > 0
 		})
 		got := make([]byte, 8)
@@ -176,7 +177,7 @@ func TestQueueIsNoBusyLoop(t *testing.T) {
 				go func() { // as the monitor does
 					defer close(done)
 					for ticker := time.Tick(20 * time.Millisecond); len(r.records.all()) < 2; <-ticker {
-						r.pool.Balancer.Tick(proxy.Clock())
+						r.pool.Balancer.Tick(rawsys.Monotonic())
 						if t.Context().Err() != nil {
 							return
 						}

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4proxy/eventloop"
+	"l4proxy/internal/rawsys"
 )
 
 // recorderPause lets records gather, so that the recorder wakes at most 100 times a second.
@@ -73,7 +73,7 @@ const limitEvery = 10 * time.Second
 // due counts, and reports whether it is time for a line.
 func (l *waitLog) due() bool {
 	l.count.Add(1)
-	now := eventloop.Clock()
+	now := rawsys.Monotonic()
 	next := l.next.Load()
 	return now >= next && l.next.CompareAndSwap(next, now+int64(limitEvery))
 }

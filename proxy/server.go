@@ -151,9 +151,6 @@ func (s *Server) Engine() string { return s.engine }
 // its cgroup. It has to be asked before Run, which raises GOMAXPROCS.
 func AvailableCPUs() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
-// Clock is the clock of the loops, in nanoseconds; what is said to a balancer of a pool is on it too.
-func Clock() int64 { return eventloop.Clock() }
-
 // Addrs are the addresses that are listened on, with the ports that the kernel chose where 0 was asked for.
 func (s *Server) Addrs() []ListenAddr {
 	addrs := make([]ListenAddr, 0, len(s.bound))
