@@ -1,8 +1,8 @@
 // Package acl decides by a client's address whether it may connect.
 //
-// A list is an ordered sequence of allow and deny rules; the first rule that
-// holds a matching prefix wins, however long the prefix. How the list is
-// searched is chosen once, when it is built, by its size.
+// A list is an ordered sequence of allow and deny rules; the first rule that holds a matching
+// prefix wins, however long the prefix. How the list is searched is chosen once, when it is built,
+// by its size.
 package acl
 
 import "net/netip"
@@ -34,11 +34,10 @@ func (a Action) String() string {
 type Rule struct {
 	// Name stands for the rule in logs and metrics.
 	Name string
-	// Allow tells whether matching clients are allowed or denied.
+	// Allow says whether matching clients are allowed or denied.
 	Allow bool
-	// Prefixes are what the rule matches. IPv4-mapped ones (::ffff:0:0/96 and
-	// longer) mean the IPv4 prefix. An invalid prefix matches nothing. Like
-	// everywhere, ::/0 does not match IPv4 clients.
+	// Prefixes are what the rule matches. An IPv4-mapped prefix (::ffff:0:0/96 and longer) stands
+	// for the IPv4 prefix. An invalid prefix matches nothing. ::/0 does not match IPv4 clients.
 	Prefixes []netip.Prefix
 	// Sets hold more prefixes, shared with other rules.
 	Sets []*Set
@@ -49,9 +48,9 @@ type Rule struct {
 // DefaultName is Decision.Name if no rule matches.
 const DefaultName = "default"
 
-// Decision is what a list says about one client.
+// Decision is the result of a list for one client.
 type Decision struct {
-	// Allow tells whether the client may connect.
+	// Allow says whether the client may connect.
 	Allow bool
 	// Action is what happens to it otherwise.
 	Action Action
@@ -59,8 +58,8 @@ type Decision struct {
 	Name string
 }
 
-// List is an access control list. It is immutable and safe for concurrent use.
-// A nil *List allows everyone.
+// List is an access control list. It is immutable and safe for concurrent use. A nil *List allows
+// all clients.
 type List struct {
 	matcher   matcher    // of the rules' Prefixes
 	sets      []ruledSet // by rule
@@ -70,15 +69,14 @@ type List struct {
 // noRule stands for the index of a rule if no rule matches.
 const noRule = -1
 
-// matcher finds the first rule that matches an address (without a zone, not
-// IPv4-mapped), or noRule.
+// matcher finds the first rule that matches an address (without a zone, not IPv4-mapped), or
+// noRule.
 type matcher interface {
 	match(addr netip.Addr) int32
 }
 
-// Build makes a list of rules, of which the first that matches wins. Without a
-// match a client is allowed if defaultAllow is set, and denied with Message
-// otherwise. The rules are not kept.
+// Build makes a list of rules, of which the first that matches wins. Without a match a client is
+// allowed if defaultAllow is set, and denied with Message otherwise. The rules are not kept.
 func Build(rules []Rule, defaultAllow bool) *List {
 	decisions := make([]Decision, 0, len(rules)+1)
 	decisions = append(decisions, Decision{Allow: defaultAllow, Name: DefaultName})
@@ -88,12 +86,12 @@ func Build(rules []Rule, defaultAllow bool) *List {
 	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), decisions: decisions}
 }
 
-// Decide returns what the list says about a client. Neither a zone
-// (fe80::1%eth0) nor the IPv4-mapped form of an address makes a difference.
+// Decide decides about a client. A zone (fe80::1%eth0) or the IPv4-mapped form of an address makes
+// no difference.
 //
-// A client without an address (of a Unix socket) is the zero Addr. No prefix
-// matches it, not even ::/0, so that the default decides: a list of allowed
-// networks keeps it out, a list of denied ones lets it in.
+// A client without an address (of a Unix socket) is the zero Addr. No prefix matches it, not even
+// ::/0, so the default decides: a list of allowed networks denies it, a list of denied networks
+// allows it.
 func (l *List) Decide(addr netip.Addr) Decision {
 	if l == nil {
 		return Decision{Allow: true, Name: DefaultName}
@@ -122,8 +120,7 @@ type entry struct {
 	rule   int32
 }
 
-// flatten returns the rules' valid prefixes in the order of the rules, masked
-// and unmapped.
+// flatten returns the rules' valid prefixes in the order of the rules, masked and unmapped.
 func flatten(rules []Rule) []entry {
 	n := 0
 	for _, r := range rules {

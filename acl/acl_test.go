@@ -19,8 +19,8 @@ func rule(allow bool, prefixes ...string) Rule {
 	return r
 }
 
-// filler is a rule of n prefixes that match no address of the tests; it pushes
-// a list over scanLimit.
+// filler is a rule of n prefixes that match no address of the tests; it pushes a list over
+// scanLimit.
 func filler(n int) Rule {
 	r := Rule{Name: "filler", Allow: true}
 	for i := range n {
@@ -179,8 +179,8 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	})
 }
 
-// randomRules returns n distinct prefixes of /8 to /32 in ten rules, and the
-// addresses of some of them.
+// randomRules returns n distinct prefixes of /8 to /32 in ten rules, and the addresses of some of
+// them.
 func randomRules(n int) ([]Rule, []netip.Addr) {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	rules := make([]Rule, 10)
@@ -229,8 +229,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkMatchers is what scanLimit was chosen by: each prefix in turn is the
-// one that matches.
+// BenchmarkMatchers is what scanLimit was chosen by: each prefix in turn is the one that matches.
 func BenchmarkMatchers(b *testing.B) {
 	for name, family := range map[string]string{
 		"v4-24": "10.0.%d.0/24", "v6-48": "2001:db8:%d::/48", "v6-128": "2001:db8::%d/128",

@@ -7,9 +7,8 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// scanLimit is the number of prefixes up to which a scan is used. With IPv4 the
-// last match then takes about as long as the table, with IPv6 less
-// (BenchmarkMatchers).
+// scanLimit is the number of prefixes up to which a scan is used. Up to there, the last match of a
+// scan takes about as long as the table with IPv4, and less with IPv6 (BenchmarkMatchers).
 const scanLimit = 8
 
 // newMatcher chooses how to search entries, which are in the order of their rules.
@@ -20,8 +19,7 @@ func newMatcher(entries []entry) matcher {
 	return newTable(entries)
 }
 
-// scan is a few entries in the order of their rules: the first match is the
-// answer.
+// scan is a few entries in the order of their rules: the first match is the answer.
 type scan []entry
 
 func (s scan) match(addr netip.Addr) int32 {
@@ -33,13 +31,11 @@ func (s scan) match(addr netip.Addr) int32 {
 	return noRule
 }
 
-// table answers with the longest matching prefix. It gives the first matching
-// rule nevertheless, because each prefix holds the lowest rule among its own
-// and those of all prefixes that cover it.
+// table answers with the longest matching prefix. It gives the first matching rule nevertheless,
+// because each prefix holds the lowest rule among its own and those of all prefixes that cover it.
 //
-// bart.Fast takes a third more memory than bart.Table (103 MiB against 78 for a
-// million IPv6 prefixes) and 0.5 to 0.8 of its time. That it changes more slowly
-// does not matter to what is built once.
+// bart.Fast takes a third more memory than bart.Table (103 MiB against 78 for a million IPv6
+// prefixes) and 0.5 to 0.8 of its time. It is slower to change, but this table is built once.
 type table struct {
 	prefixes bart.Fast[int32]
 }
@@ -53,9 +49,8 @@ func (t *table) match(addr netip.Addr) int32 {
 
 // newTable reorders entries.
 func newTable(entries []entry) *table {
-	// A prefix comes before all that it covers, and these follow it in one
-	// run: one pass with a stack of the prefixes that are still open sees
-	// every cover.
+	// A prefix comes before all that it covers, and these follow it in one run: one pass with a
+	// stack of the prefixes that are still open sees every cover.
 	slices.SortFunc(entries, func(a, b entry) int {
 		if c := a.prefix.Compare(b.prefix); c != 0 {
 			return c
@@ -68,9 +63,8 @@ func newTable(entries []entry) *table {
 		for len(covers) > 0 && !contains(covers[len(covers)-1].prefix, e.prefix) {
 			covers = covers[:len(covers)-1]
 		}
-		// The innermost cover has the lowest rule of them all, since one
-		// with a higher rule than its own cover is left out here: it could
-		// never decide. So is a repeated prefix.
+		// The innermost cover has the lowest rule of them all, since one with a higher rule than
+		// its own cover is left out here: it could never decide. So is a repeated prefix.
 		if len(covers) > 0 && covers[len(covers)-1].rule <= e.rule {
 			continue
 		}
@@ -80,8 +74,8 @@ func newTable(entries []entry) *table {
 	return t
 }
 
-// contains reports whether p covers q. q is masked, and not shorter than p if
-// p contains its address, by the order of newTable.
+// contains reports whether p covers q. q is masked, and not shorter than p if p contains its
+// address, by the order of newTable.
 func contains(p, q netip.Prefix) bool {
 	return p.Contains(q.Addr())
 }

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slowDecide is the obvious way: the rules in order, each prefix in each of the
-// forms that a client's address may have.
+// slowDecide is the obvious way: the rules in order, each prefix in each of the forms that a
+// client's address may have.
 func slowDecide(rules []Rule, addr netip.Addr) int {
 	addr = addr.WithZone("")
 	forms := []netip.Addr{addr}
@@ -67,7 +67,8 @@ func genRules(t *rapid.T) []Rule {
 	return rules
 }
 
-// inSets moves the prefixes of some rules into sets. Later rules name the same sets too, which must change nothing.
+// inSets moves the prefixes of some rules into sets. Later rules name the same sets too, which must
+// change nothing.
 func inSets(t *rapid.T, rules []Rule) []Rule {
 	var sets []*Set
 	moved := make([]Rule, len(rules))

@@ -2,15 +2,14 @@ package acl
 
 import "net/netip"
 
-// Set is a set of prefixes that rules of one or several lists share: a file of a
-// million addresses is in memory once, however many rules name it. A Set is
-// immutable and safe for concurrent use.
+// Set is a set of prefixes that rules of one or several lists share: a file of a million addresses
+// is in memory once, however many rules name it. A Set is immutable and safe for concurrent use.
 type Set struct {
 	matcher matcher
 }
 
-// NewSet makes a set. The prefixes follow the same rules as [Rule].Prefixes. The
-// set does not keep the slice.
+// NewSet makes a set. The prefixes follow the same rules as [Rule].Prefixes. The set does not keep
+// the slice.
 func NewSet(prefixes []netip.Prefix) *Set {
 	return &Set{newMatcher(flatten([]Rule{{Prefixes: prefixes}}))}
 }
@@ -23,8 +22,8 @@ type ruledSet struct {
 	rule int32
 }
 
-// ruledSets returns the rules' sets in the order of the rules, each with the
-// first rule that names it: later rules never decide by the same set.
+// ruledSets returns the rules' sets in the order of the rules, each with the first rule that names
+// it: later rules never decide by the same set.
 func ruledSets(rules []Rule) (sets []ruledSet) {
 	seen := make(map[*Set]bool)
 	for i, r := range rules {

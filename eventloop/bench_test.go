@@ -11,8 +11,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// echo is a handler with both ends of a unix connection in one loop: what slot 0 sends comes back from slot 1. It sets
-// a timer for each message, as a proxy would for a dial.
+// echo is a handler with both ends of a unix connection in one loop: what slot 0 sends comes back
+// from slot 1. It sets a timer for each message, as a proxy would for a dial.
 type echo struct {
 	loop    *Loop
 	left    int
@@ -83,8 +83,8 @@ func startEcho(t testing.TB, engine string) *echo {
 	return e
 }
 
-// BenchmarkEcho measures a message there and back: four operations. It does not show what batches of many
-// connections save, nor the network.
+// BenchmarkEcho measures a message there and back: four operations. It does not show what batches
+// of many connections save, nor the network.
 func BenchmarkEcho(b *testing.B) {
 	for _, engine := range []string{Epoll, IOUring} {
 		b.Run(engine, func(b *testing.B) {
@@ -98,7 +98,8 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
-// churn is a handler that connects to a listening socket of its own loop again and again, and closes both ends.
+// churn is a handler that connects to a listening socket of its own loop again and again, and
+// closes both ends.
 type churn struct {
 	loop     *Loop
 	to       *rawsys.Sockaddr
@@ -159,7 +160,8 @@ func TestNoAllocations(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		exchange(events)
 		runtime.ReadMemStats(&after)
-		// The runtime allocates a little now and then; once an event would be a hundred times as much.
+		// The runtime allocates a little now and then; once an event would be a hundred times as
+		// much.
 		if n := after.Mallocs - before.Mallocs; n > events/100 {
 			t.Errorf("%d allocations for %d events", n, events)
 		}

@@ -6,11 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Slot names a socket within its loop. Slots are small numbers: the table grows to the largest one in use.
+// A Slot names a socket within its loop. Slots are small numbers: the table grows to the largest
+// one in use.
 type Slot uint32
 
-// Op is a kind of operation. A socket has at most one operation in flight on its reading half (OpAccept, OpRecv,
-// OpFill, OpWatch) and one on its writing half (OpConnect, OpSend, OpDrain).
+// Op is a kind of operation. A socket has at most one operation in flight on its reading half
+// (OpAccept, OpRecv, OpFill, OpWatch) and one on its writing half (OpConnect, OpSend, OpDrain).
 type Op uint8
 
 // The operations.
@@ -33,33 +34,38 @@ func (o Op) String() string {
 type Completion struct {
 	Slot Slot
 	Op   Op
-	// More: the operation goes on and will complete again. Only OpAccept does; when More is false it has to be
-	// started anew.
+	// More: the operation stays in flight and completes again. Only OpAccept does. If More is
+	// false, start it again.
 	More bool
 	// Err is 0 for success, ECANCELED after a cancel that took effect.
 	Err unix.Errno
-	// N counts bytes. For OpRecv and OpFill, 0 without an error is the end of the stream (the peer's FIN). For OpSend
-	// and OpDrain it counts what was taken before an error or a cancel, so that what is left is known.
+	// N counts bytes. For OpRecv and OpFill, 0 without an error is the end of the stream (the
+	// peer's FIN). For OpSend and OpDrain it counts what was taken before an error or a cancel, so
+	// that what is left is known.
 	N int
-	// Buffer holds the N bytes of an OpRecv. It belongs to the handler until [Loop.Release] or [Loop.Forward].
+	// Buffer holds the N bytes of an OpRecv. It belongs to the handler until [Loop.Release] or
+	// [Loop.Forward].
 	Buffer Buffer
-	// Last: the peer's FIN is known to stand right behind the N bytes of an OpRecv. Without Last it may all the same.
+	// Last: the peer's FIN is known to follow the N bytes of an OpRecv. It may also follow if Last
+	// is not set.
 	Last bool
-	// Pipe holds the N bytes of an OpFill; or Buffer does, if no pipe was to be had. It belongs to the handler until
-	// [Loop.ReturnPipe].
+	// Pipe holds the N bytes of an OpFill; or Buffer does, if no pipe was free. It belongs to the
+	// handler until [Loop.ReturnPipe].
 	Pipe *Pipe
-	// FD and Peer are the new connection of an OpAccept; FD is the handler's. Peer is the zero value for unix sockets.
+	// FD and Peer are the new connection of an OpAccept; FD is the handler's. Peer is the zero
+	// value for unix sockets.
 	FD   int
 	Peer netip.AddrPort
 }
 
-// A Handler is what a loop works for. All its methods are called on the loop's thread and must not block.
+// A Handler is what a loop works for. All its methods are called on the loop's thread and must not
+// block.
 type Handler interface {
 	// Complete is called once for each operation that has ended (and for each connection accepted).
 	Complete(*Completion)
 	// Expire is called when the timer set with [Loop.SetTimer] is due.
 	Expire(id uint32)
-	// Message is called with each value given to [Loop.Post], in the order of their posting.
+	// Message is called with each value given to [Loop.Post], in order.
 	Message(any)
 	// BatchEnd is called before the loop waits, after a batch of the above.
 	BatchEnd()

@@ -79,7 +79,8 @@ func cancelRecvOften(t *testing.T, d *driver, network string) {
 	d.recv(s).expect(t, 5, 0)
 }
 
-// cancelEndedRecv cancels an operation whose end is known to the engine or the kernel, but not yet to the handler.
+// cancelEndedRecv cancels an operation whose end is known to the engine or the kernel, but not yet
+// to the handler.
 func cancelEndedRecv(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	for range 20 {

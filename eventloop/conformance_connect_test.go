@@ -67,8 +67,9 @@ func connectRefused(t *testing.T, d *driver) {
 	d.close(s)
 }
 
-// connectMeetsItself connects from the very port that it connects to. The kernel can do so when it picks a source port on
-// which no server listens. The connect counts as refused, and the port is free for the server once the socket is closed.
+// connectMeetsItself connects from the very port that it connects to. The kernel can do so when it
+// picks a source port on which no server listens. The connect counts as refused, and the port is
+// free for the server once the socket is closed.
 func connectMeetsItself(t *testing.T, d *driver, host string) {
 	s, port := d.boundSocket(net.JoinHostPort(host, "0"))
 	to := rawsys.InetSockaddr(netip.AddrPortFrom(netip.MustParseAddr(host), port), 0)
@@ -114,8 +115,8 @@ func connectNoSuchSocket(t *testing.T, d *driver) {
 	}
 }
 
-// A unix socket's full queue is an error at once: there would be no event when there is room, and a blocking wait
-// for it could not be told from a server that hangs.
+// A unix socket's full queue is an error at once: there would be no event when there is room, and a
+// blocking wait for it could not be told from a server that hangs.
 func connectFullQueue(t *testing.T, d *driver) {
 	listener, addr := listen(t, "unix", 1)
 	defer unix.Close(listener)
@@ -132,7 +133,8 @@ func connectFullQueue(t *testing.T, d *driver) {
 	t.Fatal("8 connections fit into a queue of 1")
 }
 
-// connectCancelled uses a listening socket whose queue is full: Linux drops the SYNs of further connections.
+// connectCancelled uses a listening socket whose queue is full: Linux drops the SYNs of further
+// connections.
 func connectCancelled(t *testing.T, d *driver) {
 	listener, addr := listen(t, "tcp", 0)
 	defer unix.Close(listener)

@@ -81,8 +81,8 @@ func loopMessages(t *testing.T, d *driver) {
 	}
 }
 
-// loopWakes posts to a loop in each of its kinds of wait: a timer that expires after spinDown tells that it is in the
-// one without a limit.
+// loopWakes posts to a loop in each of its kinds of wait: a timer that expires after spinDown tells
+// that it is in the one without a limit.
 func loopWakes(t *testing.T, d *driver) {
 	for range 5 {
 		d.do(func() { d.loop.SetTimer(0, d.loop.Now()+int64(4*spinDown)) })

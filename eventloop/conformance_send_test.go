@@ -123,8 +123,8 @@ func sendAfterShutdown(t *testing.T, d *driver, network string) {
 	}
 }
 
-// sendResetIsNoEnd: when the peer resets the connection while a send waits, the receive beside it does not complete as
-// if the stream had ended before an error was reported.
+// sendResetIsNoEnd: when the peer resets the connection while a send waits, the receive beside it
+// does not complete as if the stream had ended before an error was reported.
 func sendResetIsNoEnd(t *testing.T, d *driver, network string) {
 	for i := range 10 {
 		s, peer := d.pair(network)

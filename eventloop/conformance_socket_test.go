@@ -21,7 +21,8 @@ var socketBehaviours = slices.Concat(
 	[]behaviour{{"socket/2000 hold a buffer each", buffersHeld}},
 )
 
-// socketModes hands the loop sockets that it would not have made like that: from another process, for example.
+// socketModes hands the loop sockets that it would not have made like that: from another process,
+// for example.
 func socketModes(t *testing.T, d *driver, network string) {
 	for _, flags := range []int{0, unix.SOCK_NONBLOCK} {
 		fd, peer := rawPair(t, network, flags)
@@ -109,8 +110,8 @@ func (d *driver) settle(s Slot) []byte {
 	}
 }
 
-// socketSlots closes sockets from within completions and puts new ones into their slots, while events of the old
-// ones may be under way.
+// socketSlots closes sockets from within completions and puts new ones into their slots, while
+// events of the old ones may be under way.
 func socketSlots(t *testing.T, d *driver, network string) {
 	const sockets, rounds = 16, 20
 	peers := make([]int, sockets)
@@ -139,7 +140,8 @@ func socketSlots(t *testing.T, d *driver, network string) {
 					close(done)
 					return
 				}
-				// The next slot's socket goes, whatever is under way for it, and this one's answers.
+				// The next slot's socket goes, whatever is under way for it, and this one's
+				// answers.
 				next := Slot((i + 1) % sockets)
 				unix.Close(peers[next])
 				if d.loop.Busy(next) {
@@ -192,7 +194,8 @@ func socketReset(t *testing.T, d *driver, network string) {
 	}
 }
 
-// buffersHeld has more buffers with the handler than a ring provides at first, and looks at each before it goes back.
+// buffersHeld has more buffers with the handler than a ring provides at first, and looks at each
+// before it goes back.
 func buffersHeld(t *testing.T, d *driver) {
 	const sockets = 2000
 	d.do(func() { d.keep = true })

@@ -107,7 +107,8 @@ func drainAfterReset(t *testing.T, d *driver, network string) {
 	d.returnPipe(p)
 }
 
-// drainCancelled drains into a socket until that takes no more, cancels, and drains the rest when there is room.
+// drainCancelled drains into a socket until that takes no more, cancels, and drains the rest when
+// there is room.
 func drainCancelled(t *testing.T, d *driver, network string) {
 	s, source := d.pair(network)
 	to, sink := d.pair(network)
@@ -178,7 +179,8 @@ func fillCancelled(t *testing.T, d *driver, network string) {
 	d.returnPipe(p)
 }
 
-// drainErrorBeforeEnd: the write takes the error from the socket, and the receive in flight finds the end after it.
+// drainErrorBeforeEnd: the write takes the error from the socket, and the receive in flight finds
+// the end after it.
 func drainErrorBeforeEnd(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	from, source := d.pair(network)

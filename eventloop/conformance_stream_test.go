@@ -171,7 +171,8 @@ func recvResetWaiting(t *testing.T, d *driver, network string) {
 	}
 }
 
-// recvResetBetween: what comes while no receive is in flight is told by the next ones, in its order.
+// recvResetBetween: what comes while no receive is in flight is told by the next ones, in its
+// order.
 func recvResetBetween(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	write(t, peer, []byte("first"))
@@ -186,8 +187,8 @@ func recvResetBetween(t *testing.T, d *driver, network string) {
 	d.recv(s).expect(t, 0, unix.ECONNRESET)
 }
 
-// recvEndBehindBytes: an end of a stream that comes together with the last bytes is reported, whatever earlier receives
-// have taken.
+// recvEndBehindBytes: an end of a stream that comes together with the last bytes is reported,
+// whatever earlier receives have taken.
 func recvEndBehindBytes(t *testing.T, d *driver, network string) {
 	ends := []struct {
 		name  string
@@ -294,7 +295,8 @@ func sendUrgent(t *testing.T, peer net.Conn, p string) {
 	}
 }
 
-// recvUrgent: a receive stops at the urgent mark (tcp(7)), so that a short read is not the end of what is there.
+// recvUrgent: a receive stops at the urgent mark (tcp(7)), so that a short read is not the end of
+// what is there.
 func recvUrgent(t *testing.T, d *driver, network string) {
 	for _, inline := range []bool{false, true} {
 		s, peer := d.pair(network)
@@ -313,8 +315,9 @@ func recvUrgent(t *testing.T, d *driver, network string) {
 	}
 }
 
-// recvUrgentAmongSignals: at the urgent mark, the kernel fails a receive with EAGAIN while a signal is pending, and no
-// event follows (tcp_recvmsg_locked in net/ipv4/tcp.c). The Go runtime sends signals to preempt goroutines.
+// recvUrgentAmongSignals: at the urgent mark, the kernel fails a receive with EAGAIN while a signal
+// is pending, and no event follows (tcp_recvmsg_locked in net/ipv4/tcp.c). The Go runtime sends
+// signals to preempt goroutines.
 func recvUrgentAmongSignals(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	rawsys.SetInt(d.loop.FD(s), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)

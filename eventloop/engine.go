@@ -19,8 +19,8 @@ const (
 
 // engine carries out operations. The methods are those of [Loop], which documents them.
 type engine interface {
-	// enable is called once, on the thread that will run the loop, before any other method. It fails if the engine
-	// cannot work on this system.
+	// enable is called once, on the thread that will run the loop, before any other method. It
+	// fails if the engine cannot work on this system.
 	enable() error
 	socketFlags() int
 	accept(s Slot, room int)
@@ -34,26 +34,27 @@ type engine interface {
 	recheck(Slot)
 	cancelRead(Slot)
 	cancelWrite(Slot)
-	// attached and detached tell the engine of a socket that has come and one that goes (with flagClosing: is closed).
+	// attached is called when a socket was put into the table, and detached when it is taken out
+	// (with flagClosing: to be closed).
 	attached(Slot)
 	detached(Slot)
-	// spliced tells that the socket is (on) or no longer is used by OpFill or OpDrain.
+	// spliced says whether OpFill or OpDrain will use the socket.
 	spliced(s Slot, on bool)
 	release(Buffer)
 	bytes(Buffer) []byte
-	// wait submits what is to be submitted, waits up to timeout (negative: for ever; 0: not at all) for something to
-	// complete, reads the loop's clock, and passes what has completed to the handler. With raw, the wait keeps its
-	// processor (see rawsys).
-	// It returns how many completions it passed on, and whether these were all that were pending when it was called.
+	// wait submits what is to be submitted, waits up to timeout (negative: for ever; 0: not at all)
+	// for something to complete, reads the loop's clock, and passes what has completed to the
+	// handler. With raw, the wait keeps its processor (see rawsys). It returns how many completions
+	// it passed on, and whether these were all that were pending when it was called.
 	wait(timeout time.Duration, raw bool) (n int, all bool, err error)
 	// wakeUp makes a wait return. It is the only method that another goroutine may call.
 	wakeUp()
-	// quiet is called when nothing has happened for a while: memory that is not needed can go back.
+	// quiet is called when nothing has happened for a while. The engine can give memory back.
 	quiet()
 	close()
 }
 
-// UnsupportedError says that this machine cannot do what an engine needs.
+// UnsupportedError is returned if this machine lacks what an engine needs.
 type UnsupportedError struct {
 	Engine string // name of the engine
 	Needs  string // what it needs, such as "Linux 6.1"
@@ -66,8 +67,9 @@ func (e *UnsupportedError) Error() string {
 
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
-// Probe finds out which engine a configured name stands for on this machine: for Auto, Epoll and the reason why
-// IOUring cannot be had, or IOUring and nil. For a name that is not available here it returns an error.
+// Probe returns the engine that a configured name stands for on this machine. For Auto, it is
+// IOUring, or Epoll and the reason why IOUring is not available. If the named engine is not
+// available, Probe returns an error.
 func Probe(name string) (engine string, why error, err error) {
 	switch name {
 	case Epoll:
@@ -102,7 +104,7 @@ func probeIOUring() error {
 	return err
 }
 
-// reasonIOUring turns the errno of a system call of io_uring into a sentence for people.
+// reasonIOUring explains the errno of a system call of io_uring.
 func reasonIOUring(errno unix.Errno) error {
 	reason := error(errno)
 	switch errno {
@@ -118,8 +120,8 @@ func reasonIOUring(errno unix.Errno) error {
 	return &UnsupportedError{Engine: IOUring, Needs: "Linux 6.1 with io_uring allowed", Err: reason}
 }
 
-// allowed returns an error if a security profile forbids one of these system calls, or does not know it. It tries each
-// with an invalid descriptor.
+// allowed returns an error if a security profile forbids one of these system calls, or does not
+// know it. It tries each with an invalid descriptor.
 func allowed(engine string, calls ...rawsys.Call) error {
 	for _, call := range calls {
 		if errno := call.Try(); errno != unix.EBADF {

@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	// socketEvents: both directions, edge-triggered, so that one epoll_ctl(2) serves a socket for its whole life.
-	// EPOLLRDHUP and EPOLLPRI are for [flagHangup].
+	// socketEvents: both directions, edge-triggered, so that one epoll_ctl(2) serves a socket for
+	// its whole life. EPOLLRDHUP and EPOLLPRI are for [flagHangup].
 	socketEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
-	// listenerEvents: level-triggered, so that what one batch of accepts leaves is told again. With EPOLLEXCLUSIVE a
-	// connection wakes one of several loops that listen on the same socket.
+	// listenerEvents: level-triggered, so that clients that one batch of accepts leaves are
+	// reported again. With EPOLLEXCLUSIVE a connection wakes one of several loops that listen on
+	// the same socket.
 	listenerEvents = unix.EPOLLIN | unix.EPOLLEXCLUSIVE
 
 	readEvents  = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
@@ -22,7 +23,7 @@ const (
 	finalEvents = unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 )
 
-// What stands in an event where the slot would be.
+// Values in an event that are not slots.
 const (
 	idWakeUp = -1
 	idGone   = -2 // the socket was detached after the event had been fetched
@@ -31,13 +32,14 @@ const (
 // eventsAtATime bounds a batch, and with it how long timers and messages wait.
 const eventsAtATime = 256
 
-// epoll is the engine on epoll(7). It tries an operation at once when the socket's flags say that it may succeed, and
-// otherwise when an edge has set them. A flag is cleared by EAGAIN, and by a short receive unless flagHangup is set:
-// the man page allows to take that for the end of what there is, but bytes after an urgent mark and a FIN that had
-// come before it make no edge of their own.
+// epoll is the engine on epoll(7). It tries an operation at once when the socket's flags say that
+// it may succeed, and otherwise when an edge has set them. A flag is cleared by EAGAIN, and by a
+// short receive unless flagHangup is set: according to epoll(7), a short read means that nothing is
+// left, but bytes after an urgent mark, and a FIN that had come before, cause no further edge.
 //
-// Receives and sends use MSG_DONTWAIT and so work on sockets in either mode; O_NONBLOCK is set only where accept and
-// splice(2) need it. A socket to be connected has it from birth ([Loop.SocketFlags]).
+// Receives and sends use MSG_DONTWAIT and so work on sockets in either mode; O_NONBLOCK is set only
+// where accept and splice(2) need it. A socket to be connected is created with it
+// ([Loop.SocketFlags]).
 type epoll struct {
 	common
 	fd      int
@@ -59,7 +61,8 @@ func newEpoll(l *Loop) (engine, *table, error) {
 		rawsys.Close(e.fd)
 		return nil, nil, fmt.Errorf("eventfd: %w", err)
 	}
-	// Edge-triggered, so that nobody has to read it: each write is an edge, and the counter never overflows.
+	// Edge-triggered, so that it need not be read: each write is an edge, and the counter never
+	// overflows.
 	if errno := rawsys.EpollAdd(e.fd, e.event, unix.EPOLLIN|unix.EPOLLET&0xffffffff, idWakeUp); errno != 0 {
 		e.close()
 		return nil, nil, fmt.Errorf("epoll_ctl: %w", errno)
@@ -90,8 +93,8 @@ func (e *epoll) close() {
 	rawsys.Close(e.fd)
 }
 
-// attached leaves the registration for later: a socket that is sent a refusal and closed needs none, and one that is
-// not connected yet would only report EPOLLHUP.
+// attached does not register the socket yet. A client that is turned away at once needs no
+// registration, and a socket that is not connected would only report EPOLLHUP.
 func (e *epoll) attached(s Slot) { e.table.at(s).flags |= flagWritable }
 
 func (e *epoll) detached(s Slot) {
@@ -111,8 +114,8 @@ func (e *epoll) detached(s Slot) {
 	}
 }
 
-// register registers a socket whose operation has to wait, unless it is registered. The kernel then reports what the
-// socket is ready for already, so nothing can have been missed.
+// register registers a socket whose operation has to wait, unless it is registered. The kernel then
+// reports what the socket is already ready for, so no event is missed.
 func (e *epoll) register(s Slot, so *socket) unix.Errno {
 	if so.flags&flagWatched != 0 {
 		return 0
@@ -127,7 +130,7 @@ func (e *epoll) register(s Slot, so *socket) unix.Errno {
 	return errno
 }
 
-// setNonblock is for the calls that have no MSG_DONTWAIT.
+// setNonblock prepares for calls that have no MSG_DONTWAIT.
 func (e *epoll) setNonblock(so *socket) unix.Errno {
 	if so.flags&flagNonblock != 0 {
 		return 0
@@ -166,7 +169,8 @@ func (e *epoll) wait(timeout time.Duration, raw bool) (n int, all bool, err erro
 	e.loop.tick()
 	// e.next points at the event that is being handled, so that detached reaches it too.
 	for e.next, e.count = 0, count; e.next < e.count; e.next++ {
-		// Delivered at once, what was sent gives its buffer back for the next event: a loop then touches few of them.
+		// Deliver at once: a finished send frees its buffer for the next event, so the loop touches
+		// few buffers.
 		n += e.dispatch(&e.events[e.next]) + e.deliver()
 	}
 	e.count = 0
@@ -174,7 +178,8 @@ func (e *epoll) wait(timeout time.Duration, raw bool) (n int, all bool, err erro
 	return n, count < len(e.events) && !e.anyReady(), nil
 }
 
-// dispatch goes on with the operations that were waiting for an event, and returns how many completions that made.
+// dispatch continues the operations that were waiting for an event, and returns the number of
+// completions.
 func (e *epoll) dispatch(event *unix.EpollEvent) int {
 	if event.Fd < 0 {
 		return 0
@@ -211,7 +216,7 @@ func (e *epoll) dispatch(event *unix.EpollEvent) int {
 			n++
 		}
 	}
-	// The handler may have closed the socket, and have put another one into its slot.
+	// The handler may have closed the socket and put another one into its slot.
 	readable := so.flags&flagReadable != 0 || so.in.op == OpWatch
 	if event.Fd != idGone && readable && so.in.op != OpNone && !so.in.ended {
 		if done, ended := e.tryRead(so); ended {

@@ -6,14 +6,14 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// acceptsAtATime bounds how many connections are accepted before the established ones have their turn.
+// acceptsAtATime bounds how many connections are accepted before established ones get their turn.
 const acceptsAtATime = 64
 
-// accept registers the listening socket for as long as the operation is in flight: without it, a connection belongs to
-// another loop or process that listens too, or waits in the queue.
+// accept registers the listening socket while the operation is in flight. At other times, its
+// clients wait in the queue or go to another loop or process that listens.
 func (e *epoll) accept(s Slot, _ int) {
 	so := e.table.at(s)
-	// Another loop may be faster, and a connection may be gone before it is accepted.
+	// Otherwise accept would wait if another loop is faster, or if the client is gone.
 	errno := e.setNonblock(so)
 	if errno == 0 {
 		errno = rawsys.EpollAdd(e.fd, int(so.fd), listenerEvents, int32(s))
@@ -32,7 +32,8 @@ func (e *epoll) stopListening(so *socket) {
 	so.flags &^= flagWatched
 }
 
-// acceptAll accepts what has queued up, until the handler cancels, and returns how many completions that made.
+// acceptAll accepts the clients in the queue until the handler cancels, and returns the number of
+// completions.
 func (e *epoll) acceptAll(s Slot, so *socket) int {
 	n := 0
 	for range acceptsAtATime {
@@ -56,9 +57,10 @@ func (e *epoll) acceptAll(s Slot, so *socket) int {
 	return n
 }
 
-// OfConnection tells whether an error of accept(2) is that of one connection, which was taken from the queue with it,
-// and not one of the listening socket or of this process (accept(2), Error handling). EPERM is not: the page lays it on
-// firewall rules, but a security profile that forbids accept says so too, and keeps saying so.
+// OfConnection reports whether an error of accept(2) belongs to one connection, which accept has
+// then removed from the queue, and not to the listening socket or to this process (accept(2), Error
+// handling). EPERM does not: the man page attributes it to firewall rules, but a security profile
+// that forbids accept(2) returns it too, every time.
 func OfConnection(errno unix.Errno) bool {
 	switch errno {
 	case unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENOPROTOOPT, unix.ENETDOWN, unix.ENETUNREACH,

@@ -3,15 +3,16 @@ package eventloop
 // buffersKept is how many free buffers a quiet loop holds on to.
 const buffersKept = 4
 
-// epollBuffers are the buffers of a loop on the epoll engine. The buffer used last is the first to be used again, so
-// that no more memory is touched than there are buffers held at one time.
+// epollBuffers are the buffers of a loop on the epoll engine. The buffer used last is the first to
+// be used again, so that no more memory is touched than there are buffers held at one time.
 type epollBuffers struct {
 	memory []*[BufferSize]byte // by Buffer-1
 	free   []Buffer            // with memory
 	bare   []Buffer            // without: it went back to the Go heap
 }
 
-// take returns a free buffer, and makes one if there is none: a connection holds at most one per direction.
+// take returns a free buffer, or a new one if none is free. A connection holds at most one per
+// direction.
 func (b *epollBuffers) take() Buffer {
 	if n := len(b.free); n > 0 {
 		id := b.free[n-1]

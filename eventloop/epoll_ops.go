@@ -30,7 +30,7 @@ func (e *epoll) watch(s Slot, _ bool) {
 	}
 }
 
-// tryWatch reports whether the watch in flight has seen what it waits for.
+// tryWatch reports whether what the watch in flight waits for has happened.
 func (e *epoll) tryWatch(so *socket) (Completion, bool) {
 	if so.flags&flagBroken == 0 && (!so.in.fin || so.flags&flagPeerEnded == 0) {
 		return Completion{}, false
@@ -72,7 +72,7 @@ func (e *epoll) tryRead(so *socket) (Completion, bool) {
 	if so.in.op == OpFill {
 		pipe, n, errno := e.loop.pipes.fill(int(so.fd))
 		switch {
-		case pipe == nil: // none to be had: go on with a buffer
+		case pipe == nil: // none is free: use a buffer
 		case errno == unix.EAGAIN:
 			so.flags &^= flagReadable
 			return Completion{}, false
@@ -95,8 +95,8 @@ func (e *epoll) tryRead(so *socket) (Completion, bool) {
 	return Completion{Err: errno}, errno != unix.EAGAIN
 }
 
-// tryWrite attempts the connect, send or drain in flight and reports whether that ended it. It goes on until the
-// socket takes no more: a short write alone does not promise an edge.
+// tryWrite attempts the connect, send or drain in flight and reports whether that ended it. It
+// continues until the socket accepts no more: a short write alone does not guarantee an edge.
 func (e *epoll) tryWrite(so *socket) (unix.Errno, bool) {
 	errno := unix.Errno(0)
 	out := &so.out
@@ -128,9 +128,9 @@ func (e *epoll) tryWrite(so *socket) (unix.Errno, bool) {
 	return errno, true
 }
 
-// tryConnect calls connect(2), and after an event asks how that has ended. Not by calling it again: when the peer has
-// reset the connection by then, that would throw away what it had sent before. EAGAIN is a unix socket's full queue,
-// which makes no event when there is room.
+// tryConnect calls connect(2), and after an event reads its result from SO_ERROR. Calling
+// connect(2) again would discard what the peer has sent if it has reset the connection since.
+// EAGAIN means that the queue of a unix socket is full. No event reports when it has room.
 func (e *epoll) tryConnect(so *socket) (unix.Errno, bool) {
 	var errno unix.Errno
 	if so.out.polling {
@@ -149,7 +149,7 @@ func (e *epoll) tryConnect(so *socket) (unix.Errno, bool) {
 	return errno, true
 }
 
-func (e *epoll) recheck(Slot) {} // each end is an event of its own
+func (e *epoll) recheck(Slot) {} // each end causes an event
 
 func (e *epoll) cancelRead(s Slot) {
 	so := e.table.at(s)

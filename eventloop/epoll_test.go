@@ -94,7 +94,8 @@ func TestEpollRegistersWhenItWaits(t *testing.T) {
 	readString(t, peer, "denied")
 }
 
-// An event that was fetched before its socket was closed must not reach the socket that took the slot.
+// An event that was fetched before its socket was closed must not reach the socket that took the
+// slot.
 func TestEpollForgetsEventsOfClosed(t *testing.T) {
 	d := start(t, Epoll)
 	first, peer := d.pair("unix")

@@ -15,7 +15,8 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	// The runtime's own epoll instance is made on first use; it must not count as a leak of the first test.
+	// The runtime's own epoll instance is made on first use; it must not count as a leak of the
+	// first test.
 	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		l.Close()
 	}
@@ -28,8 +29,8 @@ type result struct {
 	data []byte // what was received
 }
 
-// driver runs a loop on a goroutine of its own and records what it completes. Its methods are for the test's
-// goroutine, but for those that say otherwise.
+// driver runs a loop on a goroutine of its own and records what it completes. Its methods are for
+// the test's goroutine, but for those that say otherwise.
 type driver struct {
 	t      *testing.T
 	engine string

@@ -40,8 +40,8 @@ func TestLooks(t *testing.T) {
 	}
 }
 
-// loopPauses pauses a loop. Meanwhile, a byte comes for each of more sockets than one wait returns, and all their timers
-// become due.
+// loopPauses pauses a loop. Meanwhile, a byte comes for each of more sockets than one wait returns,
+// and all their timers become due.
 func loopPauses(t *testing.T, d *driver) {
 	const sockets = eventsAtATime + 44
 	peers := make([]int, sockets)

@@ -13,15 +13,15 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// spinDown is how long a loop with nothing to do keeps its processor before it waits in the way that the Go
-// scheduler likes. Until then a wait that is about to end anyway costs no futex; after it, an idle loop costs nothing.
+// spinDown is how long an idle loop keeps its processor (P). Until then, the end of a wait costs no
+// futex. After that, it waits in an ordinary Go system call, and an idle loop costs nothing.
 const spinDown = 3 * time.Millisecond
 
-// quietAfter is how long a loop must have had nothing to do before it gives memory back.
+// quietAfter is how long a loop must be idle before it gives memory back.
 const quietAfter = time.Second
 
-// A Loop runs sockets for one [Handler]. Post may be called from any goroutine; all other methods only before Run, or
-// on the loop's own thread, which is to say from the handler.
+// A Loop runs sockets for one [Handler]. Post may be called from any goroutine. All other methods
+// may be called before Run, and then only by the handler, on the loop's own thread.
 type Loop struct {
 	handler Handler
 	engine  engine
@@ -43,13 +43,15 @@ type Loop struct {
 	over  chan struct{} // closed when the thread has released everything
 	err   error         // what Run returns, after over
 
-	// ending guards the engine's wake-up descriptor: after ended, it is closed and its number may be another file's.
+	// ending guards the engine's wake-up descriptor. Once ended is set, the descriptor is closed,
+	// and its number may belong to another file.
 	ending sync.Mutex
 	ended  bool
 }
 
-// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The loop has a thread of its own, on which
-// the engine has proved that it works. Call Run or Discard afterwards; the handler is called only after Run.
+// New makes a loop on the named engine: [IOUring] or [Epoll] (see [Probe]). The loop has its own
+// thread, and the engine has proved on it that it works. Call Run or Discard afterwards. The
+// handler is called only after Run.
 //
 // clock is read after each wait, in nanoseconds; nil means [rawsys.Monotonic].
 func New(engineName string, clock func() int64, handler Handler) (*Loop, error) {
@@ -69,7 +71,8 @@ func New(engineName string, clock func() int64, handler Handler) (*Loop, error) 
 	return l, nil
 }
 
-// live runs on the loop's thread. io_uring ties a ring to the thread that enables it, so everything happens on this one.
+// live runs on the loop's thread. io_uring ties a ring to the thread that enables it, so all its
+// calls are made on this thread.
 func (l *Loop) live(engineName string, ready chan<- error) {
 	defer close(l.over)
 	runtime.LockOSThread() // never unlocked: with its affinity changed, the thread must end with the goroutine
@@ -99,8 +102,8 @@ func (l *Loop) live(engineName string, ready chan<- error) {
 	l.err = l.run(cpu)
 }
 
-// Run runs the loop until Quit; cpu >= 0 binds its thread to one CPU. A panic of the handler ends Run with a
-// [PanicError]. Sockets that are still attached stay open: they belong to the handler.
+// Run runs the loop until Quit; cpu >= 0 binds its thread to one CPU. If the handler panics, Run
+// returns a [PanicError]. Attached sockets stay open: they belong to the handler.
 func (l *Loop) Run(cpu int) error {
 	l.begin <- cpu
 	<-l.over
@@ -111,7 +114,7 @@ func (l *Loop) run(cpu int) (err error) {
 	if cpu >= 0 {
 		var set unix.CPUSet
 		set.Set(cpu)
-		// Refused where another CPU set is enforced; the loop then runs wherever the kernel puts it.
+		// This fails if another CPU set is enforced. The kernel then chooses the loop's CPU.
 		_ = unix.SchedSetaffinity(0, &set)
 	}
 	scheduleInBatches()
@@ -146,11 +149,11 @@ func (l *Loop) run(cpu int) (err error) {
 	return nil
 }
 
-// wait waits in the way that suits how busy the loop has been.
+// wait waits as suits how busy the loop has been.
 func (l *Loop) wait() (int, error) {
 	timeout := time.Duration(-1)
 	if due, ok := l.timers.next(); ok {
-		// A timer that is already due expires after one more look for events, without waiting.
+		// If a timer is due, look for events once more without waiting. Then it expires.
 		timeout = max(0, time.Duration(max(due, l.looks.caughtUp)-l.now))
 	}
 	raw := false
@@ -188,13 +191,13 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic in an event loop
 // Now is the time of the last wait, in nanoseconds of CLOCK_MONOTONIC.
 func (l *Loop) Now() int64 { return l.now }
 
-// Looked is the time, on the loop's clock, up to which the loop has looked for events and up to which timers expire. A
-// handler whose timer has expired compares with Looked and not with [Loop.Now]: a pause may lie between the two, in
-// which more events have come.
+// Looked is the time, on the loop's clock, up to which the loop has looked for events and up to
+// which timers expire. If a timer has expired, the handler must compare with Looked, not with
+// [Loop.Now]: there may have been a pause between the two, and more events may be waiting.
 func (l *Loop) Looked() int64 { return l.looks.upTo }
 
-// Post gives the handler a value, from any goroutine. It reports false when the loop has ended; a value posted while
-// the loop is ending may be lost all the same.
+// Post passes a value to the handler. Any goroutine may call it. It returns false if the loop has
+// ended. A value posted while the loop ends may be lost even if Post returns true; see Undelivered.
 func (l *Loop) Post(value any) bool {
 	l.ending.Lock()
 	defer l.ending.Unlock()
@@ -204,7 +207,7 @@ func (l *Loop) Post(value any) bool {
 	return !l.ended
 }
 
-// Discard frees a loop that was never run. After Run, it does nothing.
+// Discard frees a loop that was never run. After Run it has no effect.
 func (l *Loop) Discard() {
 	l.ending.Lock()
 	defer l.ending.Unlock()
@@ -215,16 +218,17 @@ func (l *Loop) Discard() {
 	}
 }
 
-// Undelivered passes on the messages that were posted too late for the handler, once Run has returned.
+// Undelivered passes the messages that were posted too late for the handler to read. Call it after
+// Run has returned.
 func (l *Loop) Undelivered(read func(any)) { l.mailbox.TakeAll(read) }
 
-// Quit makes Run return after the present batch.
+// Quit makes Run return after the current batch.
 func (l *Loop) Quit() { l.quit = true }
 
-// SetTimer calls Handler.Expire with id at the given time of the loop's clock, up to 17 ms late (later after a pause),
-// and never before the events that had come by that time (see Looked). It replaces a timer that was set for the same id
-// before. Ids are small numbers: the table grows to the largest.
+// SetTimer calls Handler.Expire with id at the given time of the loop's clock, up to 17 ms late
+// (later after a pause), and never before the events that had come by that time (see Looked). It
+// replaces the timer of the same id. Ids are small numbers: the table grows to the largest.
 func (l *Loop) SetTimer(id uint32, at int64) { l.timers.set(id, at) }
 
-// StopTimer forgets the timer of id, if there is one.
+// StopTimer stops the timer of id, if one is set.
 func (l *Loop) StopTimer(id uint32) { l.timers.stop(id) }

@@ -8,12 +8,12 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// SocketFlags are what the engine wants in the type argument of socket(2), SOCK_NONBLOCK or nothing, so that a socket
-// made for Connect needs no further call.
+// SocketFlags is SOCK_NONBLOCK or 0. Add it to the type argument of socket(2), and a socket for
+// Connect needs no further call.
 func (l *Loop) SocketFlags() int { return l.engine.socketFlags() }
 
-// Attach puts a socket into the table: one made with SocketFlags, one that Accept delivered, or any other, whatever its
-// mode (blocking or not), that is not to be connected. The slot must be free.
+// Attach puts a socket into the table. A socket for Connect must have been made with SocketFlags.
+// Other sockets may be blocking or not. The slot must be free.
 func (l *Loop) Attach(s Slot, fd int) {
 	l.table.grow(s)
 	so := l.table.at(s)
@@ -24,30 +24,32 @@ func (l *Loop) Attach(s Slot, fd int) {
 // FD is the descriptor in slot s.
 func (l *Loop) FD(s Slot) int { return int(l.table.at(s).fd) }
 
-// Reading is the operation in flight on the reading half of s, OpNone if there is none.
+// Reading is the operation in flight on the reading half of s, or OpNone.
 func (l *Loop) Reading(s Slot) Op { return l.table.at(s).in.op }
 
-// Writing is the operation in flight on the writing half of s, OpNone if there is none.
+// Writing is the operation in flight on the writing half of s, or OpNone.
 func (l *Loop) Writing(s Slot) Op { return l.table.at(s).out.op }
 
-// Busy tells whether an operation is in flight on s.
+// Busy reports whether an operation is in flight on s.
 func (l *Loop) Busy(s Slot) bool {
 	so := l.table.at(s)
 	return so.in.op != OpNone || so.out.op != OpNone
 }
 
-// Accept accepts connections on the listening socket in s, one completion each, until one comes without More. room is
-// for how many there is a place: an engine that cannot stop at once (see AcceptsAhead) goes carefully when it is small.
+// Accept accepts connections on the listening socket in s, one completion each, until one comes
+// without More. room is how many the caller can take. If it is small, an engine that cannot stop at
+// once (see AcceptsAhead) accepts one at a time.
 func (l *Loop) Accept(s Slot, room int) {
 	l.startRead(s, OpAccept).flags |= flagListening
 	l.engine.accept(s, room)
 }
 
-// AcceptsAhead is how many connections an Accept may bring that was cancelled: with as little room, it is time to.
+// AcceptsAhead is how many connections an Accept may still bring after it was cancelled. If there
+// is room for no more than that, cancel it.
 func (l *Loop) AcceptsAhead() int { return l.engine.acceptsAhead() }
 
-// Connect connects the socket in s. addr must stay as it is until the completion. If the socket has connected to itself,
-// it completes with ECONNREFUSED; see rawsys.ConnectedToItself.
+// Connect connects the socket in s. addr must stay as it is until the completion. If the socket has
+// connected to itself, the error is ECONNREFUSED; see rawsys.ConnectedToItself.
 func (l *Loop) Connect(s Slot, addr *rawsys.Sockaddr) {
 	so := l.startWrite(s, OpConnect)
 	if addr.MayMeetItself() {
@@ -56,31 +58,34 @@ func (l *Loop) Connect(s Slot, addr *rawsys.Sockaddr) {
 	l.engine.connect(s, addr)
 }
 
-// Recv receives once, as soon as there is something, into a buffer of the loop. While nothing comes, no buffer is held.
-// The engine may go on receiving, less than two buffers' worth of bytes that wait for the next Recv.
+// Recv receives once, as soon as bytes have come, into a buffer of the loop. Until then it holds no
+// buffer. The engine may receive ahead: less than two buffers' worth of bytes then wait for the
+// next Recv.
 func (l *Loop) Recv(s Slot) {
 	l.startRead(s, OpRecv)
 	l.engine.recv(s)
 }
 
-// Send sends all of data, which must stay as it is until the completion. len(data) must be positive.
+// Send sends all of data, which must stay as it is until the completion. len(data) must be
+// positive.
 func (l *Loop) Send(s Slot, data []byte) {
 	l.startWrite(s, OpSend).out.data = data
 	l.engine.send(s, data)
 }
 
-// Forward sends the first n bytes of b, like Send, and releases b when the send has ended. From the call on, b belongs to
-// the loop, which may need it for other sockets while the peer reads nothing. Set more if a Shutdown will follow: the
-// kernel then holds the last packet back, so that the FIN can go with it (MSG_MORE, send(2)).
+// Forward sends the first n bytes of b, like Send, and releases b when the send has ended. b
+// belongs to the loop from then on, which may need it for other sockets while the peer reads
+// nothing. Set more if a Shutdown will follow: the kernel then holds the last packet back, so that
+// the FIN can go with it (MSG_MORE, send(2)).
 func (l *Loop) Forward(s Slot, b Buffer, n int, more bool) {
 	out := &l.startWrite(s, OpSend).out
 	out.buffer, out.data, out.more = b, l.engine.bytes(b)[:n], more
 	l.engine.send(s, out.data)
 }
 
-// Fill moves bytes from the socket in s into a pipe, as soon as there are some. The pipe is borrowed only then, and is
-// the handler's from the completion on (see ReturnPipe). If no pipe is free, the bytes come in a buffer. s must have been
-// marked with Spliced.
+// Fill moves bytes from the socket in s into a pipe, as soon as there are some. The pipe is
+// borrowed only then, and is the handler's from the completion on (see ReturnPipe). If no pipe is
+// free, the bytes come in a buffer. s must have been marked with Spliced.
 func (l *Loop) Fill(s Slot) {
 	l.startRead(s, OpFill)
 	l.engine.fill(s)
@@ -92,25 +97,26 @@ func (l *Loop) Drain(s Slot, p *Pipe) {
 	l.engine.drain(s, p)
 }
 
-// Spliced prepares the socket in s for Fill and Drain (on), or ends that. Calls nest; every on has its off.
-// All operations work in either state, but Recv and Send are cheaper without.
+// Spliced prepares the socket in s for Fill and Drain (on), or ends that. Calls nest. All
+// operations work in either state, but Recv and Send cost less while it is off.
 func (l *Loop) Spliced(s Slot, on bool) { l.engine.spliced(s, on) }
 
-// Watch waits for the end of the connection without reading. It completes when the peer has reset the connection, when the
-// peer takes no more bytes (a closed unix socket) or, with fin, when the peer's FIN has come, whether or not bytes precede
-// it. The error of a reset stays on the socket (SO_ERROR) for the next operation. It is an operation of the reading half.
+// Watch waits for the end of the connection without reading. It completes when the peer has reset
+// the connection, when the peer takes no more bytes (a closed unix socket) or, with fin, when the
+// peer's FIN has come, whether or not bytes precede it. The error of a reset stays on the socket
+// (SO_ERROR) for the next operation. It is an operation of the reading half.
 func (l *Loop) Watch(s Slot, fin bool) {
 	l.startRead(s, OpWatch).in.fin = fin
 	l.engine.watch(s, fin)
 }
 
-// Recheck makes the receive in flight on s look at its socket once more. It is for a socket that has ended although the
-// receive has not: both the last bytes and the end may have come between the receive's attempt and its poll, and a
-// multishot receive then looks only once.
+// Recheck makes the receive in flight on s look at its socket once more. Use it for a socket that
+// has ended although its receive has not: if the last bytes and the end come between the receive's
+// attempt and its poll, a multishot receive looks only once.
 func (l *Loop) Recheck(s Slot) { l.engine.recheck(s) }
 
-// CancelRead ends the operation in flight on the reading half of s, if there is one. It still completes: with
-// ECANCELED, or with what had happened before the cancel took effect.
+// CancelRead ends the operation in flight on the reading half of s, if there is one. The operation
+// still completes: with ECANCELED, or with what happened before the cancel took effect.
 func (l *Loop) CancelRead(s Slot) {
 	if so := l.table.at(s); so.in.op != OpNone && !so.in.ended && !so.in.cancelled {
 		so.in.cancelled = true
@@ -129,9 +135,9 @@ func (l *Loop) CancelWrite(s Slot) {
 // Shutdown sends a FIN after the bytes that were sent: shutdown(2) of the writing half.
 func (l *Loop) Shutdown(s Slot) unix.Errno { return rawsys.Shutdown(l.FD(s), unix.SHUT_WR) }
 
-// Detach takes the socket out of the table and returns its descriptor, which is the caller's from then on. No
-// operation may be in flight, and none of the bytes may be left that a Recv before has made the engine receive ahead:
-// Recv and CancelRead, until that completes with ECANCELED.
+// Detach takes the socket out of the table and returns its descriptor, which then belongs to the
+// caller. No operation may be in flight, and no bytes that the engine has received ahead may be
+// left: call Recv and CancelRead until they complete with ECANCELED.
 func (l *Loop) Detach(s Slot) int {
 	so := l.table.at(s)
 	if so.in.op != OpNone || so.out.op != OpNone {
@@ -146,7 +152,8 @@ func (l *Loop) Detach(s Slot) int {
 // Close closes the socket in s. No operation may be in flight.
 func (l *Loop) Close(s Slot) { rawsys.Close(l.detachToClose(s)) }
 
-// Reset closes the socket in s with a reset instead of a FIN; bytes not yet delivered are thrown away.
+// Reset closes the socket in s with a reset instead of a FIN. Bytes that are not delivered yet are
+// discarded.
 func (l *Loop) Reset(s Slot) {
 	fd := l.detachToClose(s)
 	rawsys.SetLinger(fd, 1, 0)
@@ -158,20 +165,20 @@ func (l *Loop) detachToClose(s Slot) int {
 	return l.Detach(s)
 }
 
-// A Buffer names a buffer of the loop that a receive has filled. The zero value is no buffer.
+// A Buffer identifies a buffer of the loop that a receive has filled. The zero value is no buffer.
 type Buffer uint32
 
 // BufferSize is the size of every buffer of a loop, in bytes.
 const BufferSize = 16 << 10
 
-// Bytes is the memory of b; how much of it was received is in the completion.
+// Bytes is the memory of b. The completion has the number of bytes received.
 func (l *Loop) Bytes(b Buffer) []byte { return l.engine.bytes(b) }
 
 // Release gives b back to the loop.
 func (l *Loop) Release(b Buffer) { l.engine.release(b) }
 
-// Splices reports whether Fill can be worthwhile. It is false once the loop knows that it cannot splice on this system:
-// Fill then works like Recv.
+// Splices reports whether Fill can splice. If the loop has found that this system does not allow
+// it, Fill works like Recv.
 func (l *Loop) Splices() bool { return !l.pipes.unusable }
 
 // ReturnPipe gives a pipe back, empty or not.

@@ -8,15 +8,16 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// Pipes carry bulk between two sockets inside the kernel. They are borrowed for as long as bytes are in them: two
-// more descriptors and up to pipeSize of kernel memory a connection are too much to hold on to.
+// Pipes carry bulk between two sockets inside the kernel. A connection borrows one only while bytes
+// are in it: two more descriptors and up to pipeSize of kernel memory per connection are too much
+// to keep.
 const (
 	pipeSize  = 256 << 10
 	pipesKept = 4 // when the loop is quiet
 )
 
-// PipesPerLoop is the greatest number of pipes, two descriptors each, that a loop opens. It bounds what slow readers can
-// hold. Beyond it, connections copy through buffers instead.
+// PipesPerLoop is the greatest number of pipes, two descriptors each, that a loop opens. It bounds
+// what slow readers can hold. Beyond it, connections copy through buffers instead.
 const PipesPerLoop = 32
 
 // A Pipe is a pipe(7) with N bytes in it.
@@ -28,7 +29,7 @@ type Pipe struct {
 
 type pipePool struct {
 	free []*Pipe
-	all  []*Pipe // those that are lent too
+	all  []*Pipe // free or borrowed
 	// unusable: a security profile forbids one of the system calls that splicing needs.
 	unusable bool
 }
@@ -48,14 +49,16 @@ func (p *pipePool) borrow() *Pipe {
 		p.unusable = forbidden(toErrno(err))
 		return nil
 	}
-	// Refused for an ordinary user who has many pipes already (pipe-user-pages-soft, pipe(7)): a small pipe works too.
+	// Fails for an ordinary user with many pipes (pipe-user-pages-soft, pipe(7)). A small pipe
+	// works too.
 	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
 	pipe := &Pipe{r: fds[0], w: fds[1]}
 	p.all = append(p.all, pipe)
 	return pipe
 }
 
-// giveBack takes a pipe back. One that still holds bytes is closed: they were for a connection that is gone.
+// giveBack takes a pipe back. If it still holds bytes, which were for a connection that is gone, it
+// is closed.
 func (p *pipePool) giveBack(pipe *Pipe) {
 	if pipe.N > 0 {
 		p.close(pipe)
@@ -77,7 +80,7 @@ func (p *pipePool) trim(keep int) {
 	}
 }
 
-// closeAll closes every pipe, lent or not: like buffers, they end with the loop.
+// closeAll closes every pipe, borrowed or not: like buffers, pipes end with the loop.
 func (p *pipePool) closeAll() {
 	for len(p.all) > 0 {
 		p.close(p.all[0])
@@ -91,8 +94,8 @@ func (p *pipePool) close(pipe *Pipe) {
 	p.all = slices.DeleteFunc(p.all, func(other *Pipe) bool { return other == pipe })
 }
 
-// fill moves bytes from a socket into a pipe that is borrowed for them. It returns the pipe, or nil without an error when
-// no pipe is free or a pipe would not do.
+// fill moves bytes from a socket into a pipe that is borrowed for them. It returns the pipe, or nil
+// without an error when no pipe is free or a pipe would not do.
 func (p *pipePool) fill(socket int) (*Pipe, int, unix.Errno) {
 	pipe := p.borrow()
 	if pipe == nil {
@@ -107,8 +110,9 @@ func (p *pipePool) fill(socket int) (*Pipe, int, unix.Errno) {
 		p.unusable = true
 		return nil, 0, 0
 	}
-	// splice(2) never goes past an urgent byte: it says EAGAIN although more has come, and once the FIN has come too, 0,
-	// as if the stream had ended. A receive steps over the byte, and knows the end.
+	// splice(2) never passes an urgent byte: it returns EAGAIN although more bytes have come, or 0,
+	// as if the stream had ended, if the FIN has come too. A receive skips the mark and finds the
+	// real end.
 	if n == 0 && errno == 0 || errno == unix.EAGAIN && rawsys.AtUrgentMark(socket) {
 		return nil, 0, 0
 	}

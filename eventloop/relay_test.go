@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// testRelay moves bytes between two sockets of a loop in both directions, as a proxy does. All but start and await
-// runs on the loop's thread.
+// testRelay moves bytes between two sockets of a loop in both directions, as a proxy does. All but
+// start and await runs on the loop's thread.
 type testRelay struct {
 	d    *driver
 	ways [2]*way
@@ -26,8 +26,8 @@ type way struct {
 	moved    int
 }
 
-// start relays between a and b until both directions have ended. aToB and bToA choose splice(2) or buffers anew for
-// each piece, by the number of bytes moved so far.
+// start relays between a and b until both directions have ended. aToB and bToA choose splice(2) or
+// buffers anew for each piece, by the number of bytes moved so far.
 func (d *driver) relay(a, b Slot, aToB, bToA func(moved int) bool) *testRelay {
 	r := &testRelay{d: d, done: make(chan error, 2), left: 2}
 	r.ways[0] = &way{relay: r, from: a, to: b, splice: aToB}
@@ -118,8 +118,8 @@ func never(int) bool  { return false }
 // alternating changes between splice(2) and buffers after each stretch of n bytes or more.
 func alternating(n int) func(int) bool { return func(moved int) bool { return moved/n%2 == 0 } }
 
-// exchange sends size bytes through a relay from each of two peers to the other, with a FIN behind them, and compares
-// what arrives.
+// exchange sends size bytes through a relay from each of two peers to the other, with a FIN behind
+// them, and compares what arrives.
 func (d *driver) exchange(network string, size int, aToB, bToA func(int) bool) {
 	t := d.t
 	t.Helper()

@@ -2,11 +2,11 @@ package eventloop
 
 import "golang.org/x/sys/unix"
 
-// scheduleInBatches puts the calling thread under SCHED_BATCH (sched(7)): on a busy CPU, being woken up does not
-// preempt who runs there. Without it a loop is switched in for each message that arrives while its sender still has
-// others to send; with it they are waiting when it comes, and are handled in one go. On a CPU that is free nothing
-// changes. The nice value stays, and so does a policy that somebody has chosen (chrt(1)). A kernel that refuses leaves
-// a loop that is only slower.
+// scheduleInBatches puts the calling thread under SCHED_BATCH (sched(7)): on a busy CPU, a thread
+// that wakes does not preempt the one that runs. Without it, each message wakes the loop while its
+// sender still has others to send. With it, the loop runs later and handles them in one batch. On
+// an idle CPU nothing changes. The nice value stays, and so does a policy that was set with
+// chrt(1). If the kernel refuses, the loop is only slower.
 func scheduleInBatches() {
 	const thisThread = 0
 	attr, err := unix.SchedGetAttr(thisThread, 0)

@@ -6,11 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blockSignals blocks all signals on the calling thread except those that the thread itself causes. A pending signal
-// makes a receive fail with EAGAIN at the mark of urgent data (tcp_recvmsg_locked in the kernel's net/ipv4/tcp.c),
-// although there is something to read. No event would follow, and the connection would hang. The Go runtime signals a
-// thread many times a second to preempt its goroutine. Without the signal, a loop is preempted at its next function
-// call, or when its wait ends, at most spinDown later. Other threads receive the signals to the process.
+// blockSignals blocks all signals on the calling thread except those that the thread itself causes.
+// A pending signal makes a receive fail with EAGAIN at the mark of urgent data (tcp_recvmsg_locked
+// in the kernel's net/ipv4/tcp.c), although there is something to read. No event would follow, and
+// the connection would hang. The Go runtime signals a thread many times per second to preempt its
+// goroutine. Without the signal, a loop is preempted at its next function call, or when its wait
+// ends, at most spinDown later. Other threads receive the signals to the process.
 func blockSignals() {
 	caused := []unix.Signal{
 		unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS, unix.SIGABRT,

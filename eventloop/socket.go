@@ -12,10 +12,10 @@ type socket struct {
 	flags socketFlags
 	// spliceUsers counts the directions of a connection that use this socket through splice(2).
 	spliceUsers uint8
-	// io_uring: what a stream of receives has brought before it was asked for; see uring_stream.go.
+	// io_uring: what a stream of receives has brought ahead of Recv; see uring_stream.go.
 	ahead, aheadLast Buffer
 	aheadErr         uint16 // errno; 0 is the end of the stream. Counts with flagEndAhead
-	generation       uint16 // tells a stream of this socket from one of the slot's socket before
+	generation       uint16 // distinguishes streams of this socket from those of the previous one in the slot
 	in               reading
 	out              writing
 }
@@ -72,7 +72,8 @@ type writing struct {
 // taken is the number of bytes that the kernel has taken.
 func (w *writing) taken() int { return int(w.before + w.done) }
 
-// socketChunk sockets are allocated at a time: a table that grows must not copy sockets whose address is in use.
+// socketChunk sockets are allocated at a time: a table that grows must not copy sockets whose
+// address is in use.
 const socketChunk = 256
 
 // table finds sockets by slot.
@@ -93,8 +94,9 @@ func (t *table) grow(s Slot) {
 type common struct {
 	loop  *Loop
 	table table
-	// ready holds completions of operations that ended at once. They are not delivered from within the call that
-	// started the operation: a handler would be re-entered, and a fast connection would keep the loop to itself.
+	// ready holds completions of operations that ended at once. They are not delivered from within
+	// the call that started the operation: the handler would be re-entered, and one fast connection
+	// could occupy the loop.
 	ready     []Completion
 	delivered int // how many of ready have been passed on
 	passed    Completion
@@ -102,15 +104,15 @@ type common struct {
 
 func (c *common) complete(done Completion) { c.ready = append(c.ready, done) }
 
-// pass calls the handler. The completion lies in c because an argument of an interface's method escapes: one of its
-// own would be allocated for each event.
+// pass calls the handler. The completion is copied to c, because an argument of an interface method
+// escapes: a local variable would be allocated per event.
 func (c *common) pass(done Completion) {
 	c.passed = done
 	c.loop.handler.Complete(&c.passed)
 }
 
-// deliver passes on the completions that are ready now, and no more than one round of those that they lead to: a
-// splice between two fast peers would go on for ever.
+// deliver passes on the completions that are ready, and those that they lead to, but only a few
+// rounds: a splice between two fast peers would never end.
 func (c *common) deliver() int {
 	const rounds = 3
 	total := 0
@@ -143,12 +145,13 @@ func (c *common) deliver() int {
 
 func (c *common) anyReady() bool { return c.delivered < len(c.ready) }
 
-// endRead ends the operation on the reading half. Its completion is delivered later, and until then the operation
-// counts as in flight: a handler that closed the socket in between would meet the completion under a slot that is
-// free, or another socket's.
+// endRead ends the operation on the reading half. Its completion is delivered later, and until then
+// the operation counts as in flight: if the handler closed the socket in between, the completion
+// would name a slot that is free or has another socket.
 //
-// If a read finds the end of the stream while the completion of a failed write is pending, the write's completion has to
-// come first. The kernel reports an error once; to the next read, the connection looks as if the peer had finished.
+// If a read finds the end of the stream while the completion of a failed write is pending, the
+// write's completion has to come first. The kernel reports an error once; to the next read, the
+// connection looks as if the peer had finished.
 func (c *common) endRead(s Slot, so *socket, done Completion) {
 	done.Slot, done.Op = s, so.in.op
 	so.in.ended = true
@@ -164,9 +167,10 @@ func (c *common) endWrite(s Slot, so *socket, errno unix.Errno) {
 	c.complete(Completion{Slot: s, Op: so.out.op, N: so.out.taken(), Err: errno})
 }
 
-// brokenPipe finds out why a write has failed with EPIPE. The kernel reports the error of a connection once. Here, it has
-// reported it to a stream of receives, or dropped it in a splice(2) that had moved a part (splice_to_socket in the
-// kernel's fs/splice.c). A connection that ended while packets were being retransmitted has timed out.
+// brokenPipe finds out why a write has failed with EPIPE. The kernel reports the error of a
+// connection once. Here, it has reported it to a stream of receives, or dropped it in a splice(2)
+// that had moved a part (splice_to_socket in the kernel's fs/splice.c). A connection that ended
+// while packets were being retransmitted has timed out.
 func (c *common) brokenPipe(so *socket) unix.Errno {
 	if so.flags&flagEndAhead != 0 && so.aheadErr != 0 {
 		return unix.Errno(so.aheadErr)
@@ -187,8 +191,8 @@ func (c *common) clearWrite(so *socket) {
 	so.out = writing{}
 }
 
-// refuseItself returns ECONNREFUSED for a socket that is connected to itself, as the connect would have ended with any
-// other source port, and sees to it that closing the socket sends a reset.
+// refuseItself returns ECONNREFUSED for a socket that is connected to itself, as the connect would
+// have failed with any other source port, and makes closing the socket send a reset.
 func refuseItself(so *socket) unix.Errno {
 	if so.flags&flagToItself == 0 || !rawsys.ConnectedToItself(int(so.fd), so.out.data) {
 		return 0

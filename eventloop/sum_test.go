@@ -7,7 +7,8 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sum is the length and hash of a stream. A hash that the processor computes leaves the time to the loop.
+// sum is the length and hash of a stream. A hash that the processor computes leaves the time to the
+// loop.
 type sum struct {
 	n   int
 	crc uint32

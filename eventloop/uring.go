@@ -25,9 +25,9 @@ const (
 // userData has the purpose in its upper 8 bits and the slot in its lower 32.
 func userData(purpose uint64, s Slot) uint64 { return purpose<<56 | uint64(s) }
 
-// uring is the engine on io_uring. Its sockets are blocking ones, so that an operation waits inside the kernel; those
-// in use by splice(2), which io_uring would hand to worker threads, are made non-blocking for that time, and what then
-// answers EAGAIN is tried again after a poll.
+// uring is the engine on io_uring. Its sockets are blocking, so that an operation waits inside the
+// kernel. While splice(2) uses a socket, which io_uring would leave to worker threads, it is
+// non-blocking, and an operation that returns EAGAIN is tried again after a poll.
 type uring struct {
 	common
 	ring
@@ -114,7 +114,8 @@ func (u *uring) close() {
 	}
 }
 
-// closeUnseen closes connections that were accepted after the handler had quit: nobody else knows their descriptors.
+// closeUnseen closes connections that were accepted after the handler had quit. Only their
+// completions have the descriptors.
 func (u *uring) closeUnseen() {
 	for head, tail := *u.cqHead, atomic.LoadUint32(u.cqTail); head != tail; head++ {
 		e := &u.cqes[head&u.cqMask]
@@ -126,7 +127,7 @@ func (u *uring) closeUnseen() {
 
 func (u *uring) attached(Slot) {}
 
-// quiet leaves the buffers alone while there are completions to be read, which may be in them.
+// quiet does not touch the buffers while completions are pending: received bytes may be in them.
 func (u *uring) quiet() {
 	if *u.cqHead == atomic.LoadUint32(u.cqTail) {
 		u.buffers.trim()
@@ -137,12 +138,14 @@ func (u *uring) bytes(b Buffer) []byte { return u.buffers.bytes(b) }
 
 func (u *uring) release(b Buffer) { u.buffers.release(b) }
 
-// taskWorkAtOnce: Linux 6.13 and newer process at most 20 events per call. Most of these events complete an operation.
+// taskWorkAtOnce: Linux 6.13 and newer process at most 20 events per call. Most of these events
+// complete an operation.
 const taskWorkAtOnce = 16
 
 func (u *uring) wait(timeout time.Duration, raw bool) (n int, all bool, err error) {
 	u.spill()
-	// Those that are fed may turn out to need no buffer, for which others wait: so no sleep before all were fed.
+	// A receive that is fed may not need its buffer, for which others wait. So do not sleep before
+	// all were fed.
 	if len(u.starved) > 0 && u.feed() || u.anyReady() {
 		timeout = 0
 	}
@@ -155,7 +158,7 @@ func (u *uring) wait(timeout time.Duration, raw bool) (n int, all bool, err erro
 	all = u.refused == 0 && tail-head < taskWorkAtOnce
 	for ; head != tail; head++ {
 		e := u.cqes[head&u.cqMask]
-		// Told to the kernel at once: the handler may lead to a flush, for which the kernel may need the room.
+		// Free the entry at once: the handler may cause a flush, for which the kernel may need it.
 		atomic.StoreUint32(u.cqHead, head+1)
 		n += u.completed(&e)
 	}

@@ -1,7 +1,8 @@
 package eventloop
 
-// The kernel's interface of io_uring as far as it is used here: include/uapi/linux/io_uring.h of Linux 6.1, described
-// in io_uring_setup(2), io_uring_enter(2) and io_uring_register(2). Names follow the header.
+// The kernel's interface of io_uring as far as it is used here: include/uapi/linux/io_uring.h of
+// Linux 6.1, described in io_uring_setup(2), io_uring_enter(2) and io_uring_register(2). Names
+// follow the header.
 
 const (
 	setupCQSize       = 1 << 3  // IORING_SETUP_CQSIZE

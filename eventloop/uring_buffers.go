@@ -8,19 +8,20 @@ import (
 )
 
 const (
-	// buffersReserved is the most shared buffers that a loop can have. Their address space costs nothing until touched.
+	// buffersReserved is the most shared buffers that a loop can have. Address space costs nothing
+	// until it is touched.
 	buffersReserved = 16384
-	// buffersProvided is how many the kernel is given at first. It takes them first in, first out, so every buffer
-	// it was given is touched before long: few, and more only when they run out.
+	// buffersProvided is how many the kernel is given at first. It uses them first in, first out,
+	// so all of them are soon in use: start with few, and add more only when they run out.
 	buffersProvided = 32
-	// buffersInRing is the most buffers that the kernel can hold at a time. The ring counts as locked memory
-	// (RLIMIT_MEMLOCK): 16 bytes per buffer.
+	// buffersInRing is the most buffers that the kernel can hold at a time. The ring counts as
+	// locked memory (RLIMIT_MEMLOCK): 16 bytes per buffer.
 	buffersInRing = 4096
 	bufferGroup   = 0
 )
 
-// uringBuffers is the memory that receives are made into: a ring of buffers from which the kernel takes one at the
-// moment when bytes have come (io_uring_register(2), IORING_REGISTER_PBUF_RING). An idle socket holds none.
+// uringBuffers is the memory for receives: a ring of buffers from which the kernel takes one when
+// bytes have come (io_uring_register(2), IORING_REGISTER_PBUF_RING). An idle socket holds none.
 type uringBuffers struct {
 	memory  []byte
 	ringMap []byte
@@ -36,7 +37,7 @@ type uringBuffers struct {
 	spilled  spilledBuffers
 }
 
-// link is a buffer's place in a chain.
+// link is a buffer's position in a chain.
 type link struct {
 	next   Buffer
 	length uint32 // in bytes, as received
@@ -82,13 +83,13 @@ func (b *uringBuffers) give(id uint16) {
 	e.bid = id
 	b.tail++
 	b.inRing++
-	// The tail is 16 bits at an address that is not 4-byte aligned; it is published together with the buffer id of
-	// the first entry, which stands beside it.
+	// The tail has 16 bits at an address that is not 4-byte aligned. It is published together with
+	// the buffer id of the first entry, which is beside it.
 	first := &b.ring[0]
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&first.bid)), uint32(first.bid)|uint32(b.tail)<<16)
 }
 
-// provide gives the kernel up to n more buffers, and reports whether there were any.
+// provide gives the kernel up to n more buffers, and reports whether any were left.
 func (b *uringBuffers) provide(n int) bool {
 	n = min(n, buffersInRing-b.inRing, len(b.spare)+b.most-b.provided)
 	if n <= 0 {
@@ -137,7 +138,7 @@ func (b *uringBuffers) bytes(id Buffer) []byte {
 	return b.memory[start : start+BufferSize : start+BufferSize]
 }
 
-// link is where a buffer's place in a chain is kept.
+// link returns the buffer's position in a chain.
 func (b *uringBuffers) link(id Buffer) *link {
 	if id > buffersReserved {
 		return &b.spilled.at(id).link
@@ -145,8 +146,9 @@ func (b *uringBuffers) link(id Buffer) *link {
 	return &b.chain[id-1]
 }
 
-// trim gives the pages of unused buffers back to the system. The buffers stay in the ring: their addresses stay
-// valid, and the kernel takes from the ring only while this thread is in io_uring_enter (DEFER_TASKRUN).
+// trim gives the pages of unused buffers back to the system. The buffers stay in the ring: their
+// addresses stay valid, and the kernel takes from the ring only while this thread is in
+// io_uring_enter (DEFER_TASKRUN).
 func (b *uringBuffers) trim() {
 	if b.out == 0 {
 		_ = unix.Madvise(b.memory[:b.provided*BufferSize], unix.MADV_DONTNEED)

@@ -6,7 +6,7 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// completed handles one completion of the kernel and returns how many it passed on to the handler.
+// completed handles one completion of the kernel and returns how many it passed to the handler.
 func (u *uring) completed(e *cqe) int {
 	s := Slot(e.userData)
 	switch e.userData >> 56 {
@@ -42,7 +42,7 @@ func (u *uring) completed(e *cqe) int {
 	return 0
 }
 
-// readDone handles what the kernel says of an accept or a receive.
+// readDone handles the kernel's completion of an accept or a receive.
 func (u *uring) readDone(s Slot, e *cqe) int {
 	so := u.table.at(s)
 	done := Completion{Slot: s, Op: so.in.op, More: e.flags&cqeMore != 0}
@@ -91,7 +91,7 @@ func (u *uring) readDone(s Slot, e *cqe) int {
 	return 1
 }
 
-// received takes the buffer of a receive that brought bytes, and notes what that says about the socket.
+// received takes the buffer of a receive that brought bytes, and updates the flags of the socket.
 func (u *uring) received(so *socket, e *cqe) (int, Buffer) {
 	so.flags &^= flagDrained | flagFull
 	if e.flags&cqeSockNonempty == 0 {
@@ -103,7 +103,7 @@ func (u *uring) received(so *socket, e *cqe) (int, Buffer) {
 	return int(e.res), u.buffers.taken(e.flags)
 }
 
-// inconclusive tells whether an errno leaves open how the operation would have ended.
+// inconclusive reports whether an errno leaves open how the operation would have ended.
 func inconclusive(errno unix.Errno) bool {
 	return errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ENOBUFS
 }
@@ -123,7 +123,7 @@ func (u *uring) again(s Slot, so *socket, errno unix.Errno) bool {
 	return true
 }
 
-// writeDone handles what the kernel says of a connect or a send.
+// writeDone handles the kernel's completion of a connect or a send.
 func (u *uring) writeDone(s Slot, e *cqe) int {
 	so := u.table.at(s)
 	var errno unix.Errno

@@ -9,8 +9,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// acceptBurst is how many connections a multishot accept may bring at once: a listening socket's whole queue, of the
-// length that net.core.somaxconn usually allows.
+// acceptBurst is how many connections a multishot accept may bring at once: the whole queue of a
+// listening socket, with the usual net.core.somaxconn.
 const acceptBurst = 4096
 
 func (u *uring) acceptsAhead() int { return acceptBurst }
@@ -26,8 +26,8 @@ func (u *uring) accept(s Slot, room int) {
 
 func (u *uring) connect(s Slot, addr *rawsys.Sockaddr) {
 	if addr.Family() == unix.AF_UNIX {
-		// Known at once, unless the queue is full: io_uring would then keep a worker thread waiting for room, where
-		// connect(2) on a non-blocking socket answers EAGAIN.
+		// The result is known at once unless the queue is full. io_uring would then keep a worker
+		// thread waiting, while connect(2) on a non-blocking socket returns EAGAIN.
 		so := u.table.at(s)
 		errno := rawsys.SetNonblock(int(so.fd), true)
 		if errno == 0 {
@@ -53,7 +53,7 @@ func (u *uring) tryRead(s Slot, so *socket) {
 	if so.in.op == OpFill {
 		pipe, n, errno := u.loop.pipes.fill(int(so.fd))
 		switch {
-		case pipe == nil: // none to be had: go on with a buffer
+		case pipe == nil: // none is free: use a buffer
 		case errno == unix.EAGAIN, errno == unix.EINTR:
 			u.pollRead(s, so)
 			return
@@ -72,8 +72,8 @@ func (u *uring) tryRead(s Slot, so *socket) {
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opRecv, so.fd, userData(forRead, s)
 	e.flags, e.bufGroup = sqeBufferSelect, bufferGroup
-	// The receive before took everything: an attempt now would most likely find nothing. Only where the operation may
-	// wait: on a non-blocking socket POLL_FIRST answers EAGAIN at once.
+	// The previous receive took everything, so an attempt now would most likely find nothing. On a
+	// non-blocking socket, POLL_FIRST would return EAGAIN at once.
 	if so.flags&flagDrained != 0 && so.spliceUsers == 0 {
 		e.ioprio = recvsendPollFirst
 	}
@@ -107,8 +107,8 @@ func (u *uring) submitSend(s Slot, so *socket, data []byte) {
 	e.opcode, e.fd, e.userData = opSend, so.fd, userData(forWrite, s)
 	e.addr, e.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))), uint32(len(data))
 	so.out.batch = u.batch
-	// Not with MSG_WAITALL: a send that waits after a partial write, and then fails, completes with the bytes written so
-	// far. The error is lost, and the next receive takes the reset for a FIN.
+	// Not with MSG_WAITALL: if a send waits after a partial write and then fails, it completes with
+	// the bytes written so far. The error is lost, and the next receive reports the reset as a FIN.
 	e.opFlags = unix.MSG_NOSIGNAL
 	if so.out.more {
 		e.opFlags |= unix.MSG_MORE
@@ -127,8 +127,8 @@ func (u *uring) pollWrite(s Slot, so *socket) {
 
 func (u *uring) poll(fd int32, events uint32, data uint64) *submission {
 	e := u.submission()
-	// poll32_events: the header asks big-endian machines to swap its halves; Linux on Go's big-endian ports is s390x
-	// and ppc64, on which this engine has never run.
+	// poll32_events: the header asks big-endian machines to swap its halves; Linux on Go's
+	// big-endian ports is s390x and ppc64, on which this engine has never run.
 	e.opcode, e.fd, e.opFlags, e.userData = opPollAdd, fd, events, data
 	return e
 }
@@ -157,8 +157,8 @@ func (u *uring) cancelWrite(s Slot) {
 	}
 }
 
-// cancel asks the kernel to end the operation with this user data. If that has ended meanwhile, its own completion
-// tells how.
+// cancel asks the kernel to end the operation with this user data. If it has ended meanwhile, its
+// own completion has the result.
 func (u *uring) cancel(data uint64) {
 	e := u.submission()
 	e.opcode, e.fd, e.addr, e.userData = opAsyncCancel, -1, data, userData(forIgnored, 0)
@@ -186,12 +186,13 @@ func (u *uring) starve(s Slot, so *socket) {
 	u.starved = append(u.starved, s)
 }
 
-// feed lets starved receives try again, those first that have waited longest, as many as there are buffers for. It is
-// called between batches, because until the last completion of a batch is looked at it is not known how many buffers the
-// kernel has, and an attempt that finds none costs as much as one that does. It reports whether another round may feed
-// more.
+// feed lets starved receives try again, in the order in which they starved, as many as there are
+// buffers. It is called between batches: how many buffers the kernel has is known only after the
+// last completion of a batch, and a failed attempt costs as much as a successful one. It reports
+// whether another round may feed more.
 func (u *uring) feed() bool {
-	// One more for each: those that are released meanwhile may go to sockets that receive again and again before these.
+	// Add one for each: buffers that are released meanwhile may go to sockets that receive again
+	// before these.
 	u.buffers.provide(len(u.starved))
 	if u.buffers.inRing <= 0 {
 		return false // retried when some are released

@@ -10,8 +10,8 @@ import (
 
 const (
 	submissions = 1024
-	// completions that wait to be read. The kernel keeps those that do not fit (IORING_FEAT_NODROP), so this bounds
-	// no number of connections.
+	// completionQueue is how many completions can wait to be read. The kernel keeps those that do
+	// not fit (IORING_FEAT_NODROP), so this does not bound the number of connections.
 	completionQueue = 4096
 )
 
@@ -24,7 +24,7 @@ type ring struct {
 	sqHead, sqTail *uint32
 	sqMask         uint32
 	sqes           []submission
-	tail           uint32 // of the submissions, not yet told to the kernel
+	tail           uint32 // of the submissions, not yet published to the kernel
 	// waiting holds submissions that did not fit into the queue, until the kernel makes room.
 	waiting []submission
 	refused int // calls in a row that the kernel has refused for now
@@ -33,7 +33,8 @@ type ring struct {
 	cqMask         uint32
 	cqes           []cqe
 
-	// arguments of a wait; here because they must not move or be allocated for each
+	// Arguments of a wait. They are fields because they must not move, and not be allocated per
+	// wait.
 	timeout unix.Timespec
 	arg     geteventsArg
 }
@@ -65,7 +66,7 @@ func (r *ring) setup() unix.Errno {
 	r.cqHead, r.cqTail, r.cqMask = at(p.cq.head), at(p.cq.tail), *at(p.cq.ringMask)
 	r.sqes = unsafe.Slice((*submission)(unsafe.Pointer(&r.sqeMap[0])), p.sqEntries)
 	r.cqes = unsafe.Slice((*cqe)(unsafe.Pointer(&r.shared[p.cq.cqes])), p.cqEntries)
-	// Submission i always stands in place i: the indirection through the array is set once and for all.
+	// Submission i is always at position i: the array of indirections is set once.
 	array := unsafe.Slice(at(p.sq.array), p.sqEntries)
 	for i := range array {
 		array[i] = uint32(i)
@@ -85,7 +86,8 @@ func (r *ring) register(op uintptr, arg unsafe.Pointer, n uintptr) unix.Errno {
 	return errno
 }
 
-// submission returns the next free submission, zeroed. It submits what is queued when the queue is full.
+// submission returns the next free submission, zeroed. It submits what is queued when the queue is
+// full.
 func (r *ring) submission() *submission {
 	if len(r.waiting) > 0 || r.full() && !r.flush() {
 		r.waiting = append(r.waiting, submission{})
@@ -99,9 +101,9 @@ func (r *ring) submission() *submission {
 
 func (r *ring) full() bool { return r.tail-atomic.LoadUint32(r.sqHead) >= uint32(len(r.sqes)) }
 
-// flush submits without waiting, and reports whether there is room now. If not, the kernel is short of memory, or more
-// completions are pending than the queue can hold. Both can be resolved only after the current batch, and a permanent
-// error is reported there too.
+// flush submits without waiting, and reports whether there is room now. If not, the kernel is short
+// of memory, or more completions are pending than the queue can hold. Both can be resolved only
+// after the current batch, and a permanent error is reported there too.
 func (r *ring) flush() bool {
 	const attempts = 4
 	atomic.StoreUint32(r.sqTail, r.tail)
@@ -117,7 +119,7 @@ func (r *ring) flush() bool {
 	return false
 }
 
-// queueWaiting queues waiting submissions, as far as there is room.
+// queueWaiting queues as many waiting submissions as fit.
 func (r *ring) queueWaiting() {
 	moved := 0
 	for ; moved < len(r.waiting) && !r.full(); moved++ {
@@ -129,7 +131,8 @@ func (r *ring) queueWaiting() {
 	}
 }
 
-// enter submits what is queued and waits for one completion (timeout negative: for ever; 0: not at all).
+// enter submits what is queued and waits for one completion (timeout negative: for ever; 0: not at
+// all).
 func (r *ring) enter(timeout time.Duration, raw bool) unix.Errno {
 	if len(r.waiting) > 0 {
 		r.queueWaiting()
@@ -166,7 +169,8 @@ func (r *ring) entered(errno unix.Errno) unix.Errno {
 		r.refused = 0
 		return 0
 	case unix.EAGAIN, unix.EBUSY, unix.ENOMEM:
-		// The kernel is short of memory, or its completions must be taken first. What was not submitted stays queued.
+		// The kernel is short of memory, or its completions must be taken first. What was not
+		// submitted stays queued.
 		r.refused++
 		if *r.cqHead == atomic.LoadUint32(r.cqTail) {
 			time.Sleep(time.Millisecond << min(r.refused, 6))

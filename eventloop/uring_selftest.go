@@ -8,12 +8,13 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// streamsWork reports whether this kernel's streams of receives can be used. The kernel must support a bound for them
-// (Linux 6.17), and a stream must complete twice if both bytes and the end have come before it looks. Kernels without
-// the change a68ed2df7213 ("io_uring/poll: fix multishot recv missing EOF on wakeup race") may receive the bytes, forget
-// the second wake-up, and never report the end.
+// streamsWork reports whether this kernel's streams of receives can be used. The kernel must
+// support a bound for them (Linux 6.17), and a stream must complete twice if both bytes and the end
+// have come before it looks. Kernels without the change a68ed2df7213 ("io_uring/poll: fix multishot
+// recv missing EOF on wakeup race") may receive the bytes, forget the second wake-up, and never
+// report the end.
 //
-// It runs on the loop's thread before anything else, and leaves the ring empty.
+// It runs on the loop's thread before any operation, and leaves the ring empty.
 func (u *uring) streamsWork() bool {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -39,8 +40,8 @@ func (u *uring) streamsWork() bool {
 	return works
 }
 
-// reap submits what is queued and appends the results of what has completed since. over means that the stream has
-// ended.
+// reap submits what is queued and appends the results of what has completed since. over means that
+// the stream has ended.
 func (u *uring) reap(results []int32) (_ []int32, over bool) {
 	if u.enter(0, true) != 0 {
 		return results, true

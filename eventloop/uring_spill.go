@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// If a peer reads nothing, the bytes on their way to it stay in the loop. If they stay in shared buffers, other
-// connections cannot use these, and enough such peers would stop the loop. So when shared buffers run short, the bytes
-// that waiting sends hold, and those that streams have received ahead, are copied ("spill") to private memory of just
-// that size, and the buffers become free.
+// If a peer reads nothing, the bytes for it stay in the loop. While they occupy shared buffers,
+// other connections cannot use these, and enough such peers would stop the loop. So when shared
+// buffers run short, the bytes of waiting sends, and those that streams have received ahead, are
+// copied ("spilled") to private memory of their size, which frees the buffers.
 
 // A spilledBuffer is private memory for bytes that a shared buffer held.
 type spilledBuffer struct {
@@ -46,12 +46,12 @@ func (s *spilledBuffers) release(id Buffer) {
 const (
 	// spillsAtOnce bounds how many sockets give up buffers between two batches.
 	spillsAtOnce = 1024
-	// spillPause is the pause after a round of all sockets that freed no buffer.
+	// spillPause is the pause after a round through all sockets that freed no buffer.
 	spillPause = 10 * time.Millisecond
 )
 
-// spill takes shared buffers from sockets on which nothing moves, if buffers run short. It goes round the sockets, and
-// continues where it stopped before.
+// spill takes shared buffers from sockets on which nothing moves, if buffers run short. It goes
+// round the sockets, and continues where it stopped before.
 func (u *uring) spill() {
 	if !u.buffers.short() || u.loop.now < u.spillAfter {
 		return
@@ -71,7 +71,8 @@ func (u *uring) spill() {
 	}
 }
 
-// relieve takes the shared buffers of one socket, and reports whether the socket held any on which nothing moves.
+// relieve takes the shared buffers of one socket, and reports whether the socket held any on which
+// nothing moves.
 func (u *uring) relieve(s Slot) bool {
 	so := u.table.at(s)
 	relieved := u.spillAhead(so)

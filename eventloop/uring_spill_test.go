@@ -11,7 +11,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// Peers that read nothing leave buffers for the others, however many they are, and lose none of the bytes sent to them.
+// Peers that read nothing leave buffers for the others, however many they are, and lose none of the
+// bytes sent to them.
 func TestIOUringPeersThatReadNothingStopNoOtherPeer(t *testing.T) {
 	for _, network := range streams {
 		t.Run(network, func(t *testing.T) {

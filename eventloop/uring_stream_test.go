@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stream of receives brings no more than a buffer's worth before it is asked again, however much is there: what it
-// brings ahead is held for as long as a slow reader holds up its fast sender.
+// A stream of receives brings no more than a buffer's worth before it is asked again, however much
+// is there: what it brings ahead is held for as long as a slow reader holds up its fast sender.
 func TestIOUringStreamBound(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -63,8 +63,8 @@ func TestIOUringStreamBound(t *testing.T) {
 	}
 }
 
-// A receive that has missed the end of its socket finds it after Recheck. POLL_FIRST simulates bytes and a reset that come
-// between a receive's attempt and its poll.
+// A receive that has missed the end of its socket finds it after Recheck. POLL_FIRST simulates
+// bytes and a reset that come between a receive's attempt and its poll.
 func TestIOUringRecheck(t *testing.T) {
 	d, _ := startIOUring(t)
 	s, peer := d.pair("tcp")

@@ -16,7 +16,8 @@ func startIOUring(t *testing.T) (*driver, *uringBuffers) {
 	return d, &d.loop.engine.(*uring).buffers
 }
 
-// Without streams of receives, as on Linux before 6.17, all that receives is the same to the handler.
+// Without streams of receives, as on Linux before 6.17, all that receives is the same to the
+// handler.
 func TestIOUringSingleReceives(t *testing.T) {
 	needEngine(t, IOUring)
 	for _, b := range slices.Concat(receiveBehaviours, cancelBehaviours, socketBehaviours) {
@@ -28,7 +29,8 @@ func TestIOUringSingleReceives(t *testing.T) {
 	}
 }
 
-// receiveOnMany has n new sockets receive a byte each, their number, into buffers that are not released.
+// receiveOnMany has n new sockets receive a byte each, their number, into buffers that are not
+// released.
 func (d *driver) receiveOnMany(n int) []Slot {
 	d.t.Helper()
 	slots := make([]Slot, n)
@@ -66,8 +68,8 @@ func TestIOUringBuffersGrowWithNeed(t *testing.T) {
 		held = append(held, d.await(s, OpRecv).Buffer)
 	}
 	d.do(func() {
-		// Each finds no buffer once, but for the first few, and none tries again before there is one. The third
-		// submission for each is the loop's own: the test wakes it up as often.
+		// Each finds no buffer once, but for the first few, and none tries again before there is
+		// one. The third submission for each is the loop's own: the test wakes it up as often.
 		if tries := d.loop.engine.(*uring).tail - before; tries > 3*sockets+sockets/10 {
 			t.Errorf("%d receives took %d submissions", sockets, tries)
 		}
@@ -83,7 +85,8 @@ func TestIOUringBuffersGrowWithNeed(t *testing.T) {
 	})
 }
 
-// With all buffers in use, receives wait for one to come back, however many wait and whichever are cancelled.
+// With all buffers in use, receives wait for one to come back, however many wait and whichever are
+// cancelled.
 func TestIOUringWaitsForBuffers(t *testing.T) {
 	d, buffers := startIOUring(t)
 	d.do(func() { buffers.most = buffersProvided })
@@ -118,7 +121,8 @@ func TestIOUringWaitsForBuffers(t *testing.T) {
 	}
 }
 
-// Operations that start while the kernel accepts no submissions wait until it does, however many they are.
+// Operations that start while the kernel accepts no submissions wait until it does, however many
+// they are.
 func TestIOUringSubmissionsWait(t *testing.T) {
 	d, _ := startIOUring(t)
 	const sockets = submissions + 100
@@ -175,8 +179,8 @@ func TestIOUringRefusals(t *testing.T) {
 	}
 }
 
-// Receives that found no buffer bring more into circulation even if a few have come back: sockets that receive again and
-// again would take those before them, and some would never receive.
+// Receives that found no buffer bring more into circulation even if a few have come back: sockets
+// that receive again and again would take those before them, and some would never receive.
 func TestIOUringStarvingReceivesAddBuffers(t *testing.T) {
 	d, buffers := startIOUring(t)
 	const sockets = 8

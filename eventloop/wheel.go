@@ -6,13 +6,15 @@ import "math/bits"
 const (
 	tickShift  = 23
 	wheelSlots = 1024
-	// farStep: timers beyond a turn are looked at again at multiples of farStep ticks (about 1 s), so that thousands
-	// of hour-long idle timeouts wake a quiet loop once a second and not a hundred times.
+	// farStep: timers beyond a turn are looked at again at multiples of farStep ticks (about 1 s),
+	// so that thousands of hour-long idle timeouts wake a quiet loop once a second and not a
+	// hundred times.
 	farStep = 128
 )
 
-// wheel is a hashed timing wheel: one timer an id, set and stopped in constant time, fired a tick late at the most.
-// (Varghese & Lauck, Hashed and Hierarchical Timing Wheels, 1987, scheme 6 with a bound on how far one looks ahead.)
+// wheel is a hashed timing wheel: one timer per id, set and stopped in constant time, fired at most
+// one tick late (Varghese & Lauck, Hashed and Hierarchical Timing Wheels, 1987, scheme 6 with a
+// bound on how far it looks ahead).
 type wheel struct {
 	timers   []timer // by id
 	heads    [wheelSlots]uint32
@@ -101,7 +103,7 @@ func (w *wheel) expire(now int64, fire func(id uint32)) {
 	}
 }
 
-// ahead is the number of ticks to the next occupied slot, 0 when the wheel is empty.
+// ahead is the number of ticks to the next occupied slot, or 0 if the wheel is empty.
 func (w *wheel) ahead() int64 {
 	start := uint32(w.tick+1) % wheelSlots
 	word := start / 64
@@ -116,7 +118,7 @@ func (w *wheel) ahead() int64 {
 	return 0
 }
 
-// next is when something may be due, in nanoseconds; ok is false when no timer is set.
+// next is when a timer may be due, in nanoseconds. ok is false if no timer is set.
 func (w *wheel) next() (at int64, ok bool) {
 	ahead := w.ahead()
 	return (w.tick + ahead) << tickShift, ahead != 0

@@ -51,7 +51,8 @@ func TestWheelSetAgainAndStop(t *testing.T) {
 	}
 }
 
-// A timer is never early and at most a tick late, and one set for the past does not wait for a whole turn.
+// A timer is never early and at most a tick late, and one set for the past does not wait for a
+// whole turn.
 func TestWheelPrecision(t *testing.T) {
 	for _, at := range []int64{1, tick - 1, tick, tick + 1, 7*tick + tick/2} {
 		var w wheel
@@ -100,7 +101,8 @@ func TestWheelFarTimersWakeSeldom(t *testing.T) {
 	}
 }
 
-// TestWheelAgainstList compares the wheel with the plainest form of it: a list of due ticks that is searched.
+// TestWheelAgainstList compares the wheel with the plainest form of it: a list of due ticks that is
+// searched.
 func TestWheelAgainstList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w wheel

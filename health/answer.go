@@ -10,11 +10,10 @@ import (
 	"strings"
 )
 
-// An answer is judged by its status line. The rest is read only by a check that
-// looks for a text in the body. Clients differ in what errors they accept in a
-// header, and most accept more than [net/http.ReadResponse], which for example
-// refuses a Transfer-Encoding other than chunked. Reading is bounded in bytes,
-// and by the timeout of the check.
+// An answer is judged by its status line. The rest is read only by a check that looks for a text in
+// the body. Clients differ in what errors they accept in a header, and most accept more than
+// [net/http.ReadResponse], which for example refuses a Transfer-Encoding other than chunked.
+// Reading is bounded in bytes, and by the timeout of the check.
 
 const (
 	// maxHeader bounds the bytes before the body.
@@ -41,9 +40,9 @@ func newAnswerReader(r io.Reader) *answerReader {
 	return a
 }
 
-// line returns the next line without its end, which may be LF or CRLF (RFC 9112
-// section 2.2), and at most maxLine of it. A last line without an end comes with
-// the error. The result is valid until the next call.
+// line returns the next line without its end, which may be LF or CRLF (RFC 9112 section 2.2), and
+// at most maxLine of it. A last line without an end comes with the error. The result is valid until
+// the next call.
 func (a *answerReader) line() ([]byte, error) {
 	line, err := a.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -77,8 +76,7 @@ func (a *answerReader) status() (int, error) {
 	return 0, err
 }
 
-// parseStatus finds the code in a status line: "HTTP/1.1 200 OK", with or
-// without a reason.
+// parseStatus finds the code in a status line: "HTTP/1.1 200 OK", with or without a reason.
 func parseStatus(line []byte) (status int, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("HTTP/"))
 	rest = bytes.TrimLeft(rest, "0123456789.")
@@ -93,8 +91,8 @@ func parseStatus(line []byte) (status int, ok bool) {
 	return int(n), err == nil && len(code) == 3
 }
 
-// isEnd reports whether err is the end of the stream. Over TLS, that is an
-// unexpected EOF if the server sends no close_notify, as many servers do not.
+// isEnd reports whether err is the end of the stream. Over TLS, that is an unexpected EOF if the
+// server sends no close_notify, as many servers do not.
 func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 // framing is what a header says about the end of its body.
@@ -103,8 +101,8 @@ type framing struct {
 	length  string // all values of Content-Length
 }
 
-// header reads up to the end of the header. An answer that ends earlier counts
-// as one without a body.
+// header reads up to the end of the header. An answer that ends earlier counts as one without a
+// body.
 func (a *answerReader) header() (framing, error) {
 	var f framing
 	var last *string // the value that the previous line set
@@ -141,8 +139,8 @@ func (a *answerReader) header() (framing, error) {
 	}
 }
 
-// body returns the body after a header, up to the end that f gives it (RFC 9112
-// section 6.3). If that is not clear, it ends with the connection.
+// body returns the body after a header, up to the end that f gives it (RFC 9112 section 6.3). If
+// that is not clear, it ends with the connection.
 func (a *answerReader) body(f framing) io.Reader {
 	a.limited.N = 2 * maxReceived // more than is searched, to leave room for the sizes of chunks
 	last, length := "", int64(-1)
@@ -192,8 +190,8 @@ func (e *exactly) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// chunks reads a body in chunks (RFC 9112 section 7.1). It ignores extensions,
-// and what follows the last chunk.
+// chunks reads a body in chunks (RFC 9112 section 7.1). It ignores extensions, and what follows the
+// last chunk.
 type chunks struct {
 	a     *answerReader
 	chunk exactly

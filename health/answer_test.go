@@ -12,8 +12,8 @@ import (
 // longHeader is a header of 100 KiB.
 var longHeader = strings.Repeat("Set-Cookie: "+strings.Repeat("a", 1000)+"\r\n", 100)
 
-// TestStatusLineDecides serves answers that a strict reader would refuse: the
-// check passes by the status line alone, whether or not the server then closes.
+// TestStatusLineDecides serves answers that a strict reader would refuse: the check passes by the
+// status line alone, whether or not the server then closes.
 func TestStatusLineDecides(t *testing.T) {
 	for name, answer := range map[string]string{
 		"Transfer-Encoding: identity":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
@@ -115,8 +115,8 @@ func TestBodyOfOddAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeTheQuestion runs a server that answers each client as it
-// connects, and closes without reading: its reset must not hide the answer.
+// TestAnswerBeforeTheQuestion runs a server that answers each client as it connects, and closes
+// without reading: its reset must not hide the answer.
 func TestAnswerBeforeTheQuestion(t *testing.T) {
 	for name, talk := range map[string]func(net.Conn) error{
 		"http": func(c net.Conn) error { return NewHTTP(HTTPOptions{}).(httpChecker).talk(t.Context(), c, "a") },

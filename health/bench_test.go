@@ -13,11 +13,10 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// BenchmarkTCPChecks has a Monitor check 10,000 backends each 2 s, and says
-// what that costs this process. One operation is one check, so the time of one
-// is what the schedule says, not what it costs: look at cpu-µs/check and
-// %core. On the loopback interface the process pays for the backends' half of
-// each handshake too.
+// BenchmarkTCPChecks has a Monitor check 10,000 backends each 2 s, and says what that costs this
+// process. One operation is one check, so the time of one is what the schedule says, not what it
+// costs: look at cpu-µs/check and %core. On the loopback interface the process pays for the
+// backends' half of each handshake too.
 func BenchmarkTCPChecks(b *testing.B) {
 	benchmarkTCPChecks(b, 10_000, 2*time.Second)
 }
@@ -60,8 +59,8 @@ func benchmarkTCPChecks(b *testing.B, targets int, interval time.Duration) {
 	running.Wait()
 }
 
-// BenchmarkProber makes checks one batch after another, without a Monitor: what
-// the kernel takes for a handshake and a reset, both halves.
+// BenchmarkProber makes checks one batch after another, without a Monitor: what the kernel takes
+// for a handshake and a reset, both halves.
 func BenchmarkProber(b *testing.B) {
 	const batch = 50 // what is due in 10 ms of 5,000 checks a second
 	p := prober{epoll: -1}

@@ -11,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Checker finds out whether a server does its work.
+// A Checker finds out whether a server works.
 type Checker interface {
-	// Check returns nil when the server at addr (a *net.TCPAddr or a
-	// *net.UnixAddr) is healthy, else what was wrong. name is the host name of
-	// addr in the configuration, "" if an address is configured. It returns soon
-	// after ctx is done, and leaves nothing behind. Many goroutines call it.
+	// Check returns nil when the server at addr (a *net.TCPAddr or a *net.UnixAddr) is healthy,
+	// else what was wrong. name is the host name of addr in the configuration, "" if an address is
+	// configured. It returns soon after ctx is done, and leaves nothing behind. Many goroutines
+	// call it.
 	Check(ctx context.Context, addr net.Addr, name string) error
 }
 
-// tcp is the checker of servers that need only answer a connect. The Monitor
-// has its prober do that, where the address allows it.
+// tcp checks that a server accepts a connection. The Monitor leaves that to its prober if the
+// address allows it.
 type tcp struct{}
 
-// NewTCP returns a Checker that is satisfied by a handshake: the server's
-// kernel accepts connections. It says nothing of the application; one that
-// hangs passes until the queue of its listening socket is full.
+// NewTCP returns a Checker that passes if the TCP handshake succeeds: the server's kernel accepts
+// connections. It does not test the application. One that hangs passes until the queue of its
+// listening socket is full.
 func NewTCP() Checker { return tcp{} }
 
 func (tcp) Check(ctx context.Context, addr net.Addr, _ string) error {
@@ -38,11 +38,11 @@ func (tcp) Check(ctx context.Context, addr net.Addr, _ string) error {
 	})
 }
 
-// errNoAnswer is what a timeout is told as.
+// errNoAnswer stands for a timeout.
 var errNoAnswer = errors.New("no answer in time")
 
-// failed says that doing something failed with err. The addresses that package
-// net puts into its errors are left out: who reads them knows the backend.
+// failed says that doing something failed with err. It omits the addresses that package net puts
+// into its errors: the log line has the backend.
 func failed(ctx context.Context, doing string, err error) error {
 	if isTimeout(ctx, err) {
 		return fmt.Errorf("%s: %w", doing, errNoAnswer)
@@ -51,7 +51,7 @@ func failed(ctx context.Context, doing string, err error) error {
 		err = op.Err
 	}
 	if errno := unix.Errno(0); errors.As(err, &errno) {
-		err = errno // without the name of the system call
+		err = errno // omit the name of the system call
 	}
 	return &checkError{doing, err}
 }
@@ -61,8 +61,7 @@ func isTimeout(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// checkError is an error of others, which may quote at length what a server
-// has sent.
+// checkError is an error of another package. It may quote at length what a server has sent.
 type checkError struct {
 	doing string
 	err   error
@@ -72,9 +71,9 @@ func (e *checkError) Error() string { return e.doing + ": " + shorten(e.err.Erro
 
 func (e *checkError) Unwrap() error { return e.err }
 
-// isLocal reports whether a check could not be made for a reason on this
-// machine: no descriptor, source port or memory, or a firewall's rule. That is
-// no verdict about a backend. The data plane draws the same line for its dials.
+// isLocal reports whether a check could not be made for a reason on this machine: no descriptor,
+// source port or memory, or a firewall's rule. Such a failure does not count against the backend.
+// The data plane treats its dials the same way.
 func isLocal(err error) bool {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
@@ -88,7 +87,7 @@ func isLocal(err error) bool {
 	return false
 }
 
-// quoted is data for a message: escaped, and cut when it is long.
+// quoted is data for a message: escaped, and cut if it is long.
 func quoted(data []byte) string {
 	const most = 64
 	if len(data) > most {
@@ -107,7 +106,7 @@ func shorten(text string, most int) string {
 	return text[:most] + "…"
 }
 
-// connectError is an error of connect(2) as the prober meets it.
+// connectError is an error of the prober's connect(2).
 type connectError unix.Errno
 
 func (e connectError) Error() string { return "connect: " + unix.Errno(e).Error() }

@@ -48,8 +48,8 @@ func checkNamed(t testing.TB, c Checker, addr net.Addr, name string) error {
 	return c.Check(ctx, addr, name)
 }
 
-// wantError checks that err says want, which may end in * for anything. The
-// want "" stands for no error.
+// wantError checks that err says want, which may end in * for anything. The want "" stands for no
+// error.
 func wantError(t testing.TB, what string, err error, want string) {
 	t.Helper()
 	got := ""
@@ -62,8 +62,8 @@ func wantError(t testing.TB, what string, err error, want string) {
 	}
 }
 
-// silentUntil makes a server that calls reached when something has come, and
-// says nothing until the client goes.
+// silentUntil makes a server that calls reached when something has come, and says nothing until the
+// client goes.
 func silentUntil(t testing.TB, reached func()) net.Addr {
 	return serve(t, func(c testnet.Conn) {
 		_, _ = c.Read(make([]byte, 1))

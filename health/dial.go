@@ -15,8 +15,8 @@ import (
 // busyPause is the time between two attempts to connect to a busy unix socket.
 const busyPause = 10 * time.Millisecond
 
-// withConn connects to addr, runs use, and closes the connection. When ctx is
-// done all I/O on it fails.
+// withConn connects to addr, runs use, and closes the connection. When ctx is done all I/O on it
+// fails.
 func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) error {
 	conn, err := dial(ctx, net.Dialer{}, addr)
 	if err != nil {
@@ -30,8 +30,8 @@ func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) erro
 
 // dial connects to addr with dialer.
 //
-// If the queue of a unix socket is full, connect(2) fails at once with EAGAIN,
-// where TCP makes the client wait. dial retries until ctx is done.
+// If the queue of a unix socket is full, connect(2) fails at once with EAGAIN, where TCP makes the
+// client wait. dial retries until ctx is done.
 func dial(ctx context.Context, dialer net.Dialer, addr net.Addr) (net.Conn, error) {
 	dialer.KeepAlive, dialer.Control = -1, resetOnClose
 	dialer.SetMultipathTCP(false)
@@ -56,11 +56,10 @@ func dial(ctx context.Context, dialer net.Dialer, addr net.Addr) (net.Conn, erro
 	}
 }
 
-// resetOnClose makes a socket that is not kept end with a reset. The port of a
-// local backend that is down may be in the range from which the kernel picks
-// source ports. If the kernel picks that port, the socket connects to itself.
-// Package net then retries twice, and the sockets that it closes would stay in
-// TIME_WAIT and keep the backend from binding its port.
+// resetOnClose makes a socket that is not kept end with a reset. The port of a local backend that
+// is down may be in the range from which the kernel picks source ports. If the kernel picks that
+// port, the socket connects to itself. Package net then retries twice, and the sockets that it
+// closes would stay in TIME_WAIT and keep the backend from binding its port.
 func resetOnClose(network, _ string, c syscall.RawConn) error {
 	if network == "unix" {
 		return nil

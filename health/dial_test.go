@@ -11,8 +11,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// freePort is the address of a port on which nothing listens, and which is not
-// bound either.
+// freePort is the address of a port on which nothing listens, and which is not bound either.
 func freePort(t *testing.T, ip string) *net.TCPAddr {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
@@ -23,8 +22,7 @@ func freePort(t *testing.T, ip string) *net.TCPAddr {
 	return l.Addr().(*net.TCPAddr)
 }
 
-// canBind checks that a server can take addr: nothing is left there, not even in
-// TIME_WAIT.
+// canBind checks that a server can take addr: nothing is left there, not even in TIME_WAIT.
 func canBind(t *testing.T, addr *net.TCPAddr) {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", addr)
@@ -35,9 +33,9 @@ func canBind(t *testing.T, addr *net.TCPAddr) {
 	l.Close()
 }
 
-// In these tests the check's socket is bound to the port to which it connects.
-// The kernel chooses it by itself if it lies in ip_local_port_range, which
-// TestFaultSelfConnectOfChecks in package faults waits for.
+// In these tests the check's socket is bound to the port to which it connects. The kernel chooses
+// it by itself if it lies in ip_local_port_range, which TestFaultSelfConnectOfChecks in package
+// faults waits for.
 
 func TestProberTakesSelfConnectsAsRefused(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
@@ -85,8 +83,8 @@ func TestOtherChecksTakeSelfConnectsAsRefused(t *testing.T) {
 	}
 }
 
-// TestBusyUnixSocketIsWaitedFor checks a server whose queue is full at first, and
-// which accepts connections later.
+// TestBusyUnixSocketIsWaitedFor checks a server whose queue is full at first, and which accepts
+// connections later.
 func TestBusyUnixSocketIsWaitedFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

@@ -16,17 +16,16 @@ type Step struct {
 	Receive []byte // to be found in what comes
 }
 
-// maxReceived is the most that a server may send before it is found what a
-// step, or the body of an HTTP answer, must contain.
+// maxReceived is the most that a server may send before what a step, or the body of an HTTP answer,
+// must contain is found.
 const maxReceived = 64 << 10
 
 type expect struct{ script []Step }
 
-// NewExpect returns a Checker that carries out a script. A Receive is satisfied
-// when the bytes received since the last satisfied one contain it, however they
-// were cut into packets. A Send may fail if everything expected after it has been
-// received: some servers answer each client as it connects, and close without
-// reading.
+// NewExpect returns a Checker that carries out a script. A Receive is satisfied when the bytes
+// received since the last satisfied one contain it, however they were cut into packets. A Send may
+// fail if everything expected after it has been received: some servers answer each client as it
+// connects, and close without reading.
 func NewExpect(script []Step) Checker { return expect{script} }
 
 func (c expect) Check(ctx context.Context, addr net.Addr, _ string) error {
@@ -56,8 +55,7 @@ func (c expect) talk(ctx context.Context, conn net.Conn) error {
 // finder looks for patterns in a stream.
 type finder struct{ data []byte }
 
-// until reads up to the first occurrence of pattern, and forgets all up to its
-// end.
+// until reads up to the first occurrence of pattern, and discards everything up to its end.
 func (f *finder) until(ctx context.Context, r io.Reader, pattern []byte) error {
 	chunk := make([]byte, 4096)
 	looked := 0 // the pattern begins nowhere before
@@ -78,7 +76,7 @@ func (f *finder) until(ctx context.Context, r io.Reader, pattern []byte) error {
 	}
 }
 
-// missing says what came instead of pattern, up to err.
+// missing describes what came instead of pattern, up to err.
 func (f *finder) missing(ctx context.Context, err error, pattern []byte) error {
 	came := "nothing"
 	if len(f.data) > 0 {

@@ -10,8 +10,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// says is a handler that writes each part on its own, and closes when the
-// client has.
+// says is a handler that writes each part on its own, and closes when the client has.
 func says(parts ...string) func(testnet.Conn) {
 	return func(c testnet.Conn) {
 		for _, part := range parts {

@@ -21,8 +21,8 @@ func (r StatusRange) String() string {
 	return fmt.Sprintf("%d-%d", r.From, r.To)
 }
 
-// HTTPOptions say what is asked for, and which answers are good ones. The zero
-// value asks for / and takes a status of 200 to 399.
+// HTTPOptions describe the request and the expected answer. The zero value requests / and expects a
+// status of 200 to 399.
 type HTTPOptions struct {
 	Method string        // "" means GET
 	Path   string        // "" means /
@@ -37,8 +37,8 @@ const maxInformational = 5
 
 type httpChecker struct{ options HTTPOptions }
 
-// NewHTTP returns a Checker that makes one HTTP/1.1 request on a connection of
-// its own. Redirects are not followed.
+// NewHTTP returns a Checker that makes one HTTP/1.1 request on a connection of its own. Redirects
+// are not followed.
 func NewHTTP(o HTTPOptions) Checker {
 	o.Method, o.Path = cmp.Or(o.Method, http.MethodGet), cmp.Or(o.Path, "/")
 	if len(o.Status) == 0 {
@@ -61,8 +61,8 @@ func (c httpChecker) Check(ctx context.Context, addr net.Addr, name string) erro
 	})
 }
 
-// talk sends the request and judges the answer. The answer may come before the
-// request is sent: some servers answer each client as it connects, and close.
+// talk sends the request and judges the answer. The answer may come before the request is sent:
+// some servers answer each client as it connects, and close.
 func (c httpChecker) talk(ctx context.Context, conn net.Conn, host string) error {
 	_, unsent := io.WriteString(conn, c.request(host))
 	err := c.answer(ctx, conn)
@@ -77,10 +77,9 @@ func (c httpChecker) request(host string) string {
 		c.options.Method, c.options.Path, host)
 }
 
-// hostOf is the Host header for a server that is configured by name or, if name
-// is "", by its address. Like clients, it leaves the scheme's default port out
-// (RFC 9110 section 4.2.3). It leaves out a zone, which only this machine knows
-// (RFC 6874 section 3).
+// hostOf is the Host header for a server that is configured by name or, if name is "", by its
+// address. Like clients, it leaves the scheme's default port out (RFC 9110 section 4.2.3). It
+// leaves out a zone, which only this machine knows (RFC 6874 section 3).
 func (c httpChecker) hostOf(addr net.Addr, name string) string {
 	a, ok := addr.(*net.TCPAddr)
 	if !ok {

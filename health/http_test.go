@@ -145,8 +145,8 @@ func TestHostOf(t *testing.T) {
 	}
 }
 
-// FuzzHTTPAnswer feeds an answer whole and byte by byte: the verdict must be the
-// same, and what is read of it bounded.
+// FuzzHTTPAnswer feeds an answer whole and byte by byte: the verdict must be the same, and what is
+// read of it bounded.
 func FuzzHTTPAnswer(f *testing.F) {
 	for _, seed := range []string{
 		"HTTP/1.1 200 OK\r\n\r\nready", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready",

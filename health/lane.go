@@ -1,20 +1,19 @@
 package health
 
-// lane bounds how many checks are under way at once. Those that must wait get
-// their turn fairly: groups one after another, and in a group the target that
-// has waited longest. So a group whose backends all hang delays no other.
+// lane bounds how many checks are under way at once. Groups take turns, and within a group the
+// target that has waited longest is next. So a group whose backends all hang does not delay others.
 type lane struct {
 	limit   int
 	busy    int
 	waiting []queue // targets by group
-	turns   queue   // groups in which somebody waits
+	turns   queue   // groups with targets that wait
 }
 
 func newLane(limit, groups int) lane {
 	return lane{limit: limit, waiting: make([]queue, groups)}
 }
 
-// wait puts target behind the others of its group.
+// wait queues target behind the others of its group.
 func (l *lane) wait(group, target int32) {
 	if l.waiting[group].len() == 0 {
 		l.turns.push(group)
@@ -22,7 +21,7 @@ func (l *lane) wait(group, target int32) {
 	l.waiting[group].push(target)
 }
 
-// enter takes a place for whose turn it is, if there is one.
+// enter returns the next target if the lane has a free slot, and occupies the slot.
 func (l *lane) enter() (target int32, ok bool) {
 	if l.busy >= l.limit || l.turns.len() == 0 {
 		return 0, false
@@ -36,7 +35,7 @@ func (l *lane) enter() (target int32, ok bool) {
 	return target, true
 }
 
-// leave gives a place back.
+// leave frees a slot.
 func (l *lane) leave() { l.busy-- }
 
 // queue is first in, first out, and keeps its memory.

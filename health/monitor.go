@@ -12,13 +12,13 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// Target is a backend and where it is checked, which may be another port than
-// the one that it serves on.
+// Target is a backend and the address of its checks, which may have another port than the one that
+// serves clients.
 type Target struct {
 	Backend *backend.Backend
 	Addr    net.Addr       // a *net.TCPAddr or a *net.UnixAddr
 	Name    string         // the host name of Addr in the configuration; "" if an address is configured
-	Health  backend.Health // what checks before these have found; unknown to begin anew
+	Health  backend.Health // what earlier checks have found; unknown to start over
 }
 
 // Group is targets that are checked the same way.
@@ -36,30 +36,28 @@ type Change struct {
 	Checks   int   // results since the last change, the last one included
 }
 
-// Result is what the checks of a backend have found last.
+// Result is what the last checks of a backend have found.
 type Result struct {
 	Health backend.Health
-	Since  time.Time // of the last change, or of the start of Run when there was none
-	At     time.Time // when the last check ended; zero when none has
+	Since  time.Time // of the last change, or of the start of Run
+	At     time.Time // when the last check ended; zero if none has
 	Err    error     // of the last check; nil when it passed
 }
 
 const (
-	// maxTCP is how many TCP checks are under way at once. A server that is
-	// dead holds its place for the whole timeout, so there must be room for
-	// many when a rack goes.
+	// maxTCP bounds the TCP checks under way at once. The check of a dead server lasts for the
+	// whole timeout, so there must be room for many if a rack fails.
 	maxTCP = 1024
-	// maxOther is how many other checks are, each on a goroutine.
+	// maxOther bounds the other checks under way, each on a goroutine.
 	maxOther = 256
 )
 
-// Monitor checks the targets of groups for as long as it runs. Make one with
-// New, and run it once.
+// Monitor checks groups of targets while it runs. Make one with New, and run it once.
 type Monitor struct {
-	// Trouble, if set before Run, is told once when checks cannot be made for
-	// want of something on this machine (a descriptor, a source port, memory),
-	// which is no verdict about a backend, and told nil when they can again. It
-	// is called as changed is, and never at the same time.
+	// Trouble, if set before Run, is called once with the error when checks cannot be made because
+	// this machine is out of descriptors, source ports or memory, which does not count against the
+	// backends. It is called with nil when checks work again. It is called on the goroutine that
+	// calls changed.
 	Trouble func(error)
 
 	groups  []Group
@@ -77,7 +75,7 @@ type Monitor struct {
 type target struct {
 	group    int32
 	index    int32            // in its group
-	probe    int32            // of the check under way; -1: none, or not one of the prober's
+	probe    int32            // of the check under way; -1 if there is none, or if the prober does not make it
 	stood    int64            // runner.stood when the check under way began
 	repeats  int              // failures in a row that did not count; see runner.conclude
 	addr     *rawsys.Sockaddr // for the prober; nil: the check has a goroutine
@@ -85,9 +83,8 @@ type target struct {
 	schedule Schedule
 }
 
-// New returns a Monitor of groups. A backend may be in one of them, once.
-// changed is told of each change of a backend's health, in order, from one
-// goroutine; while it takes its time, checks go on.
+// New returns a Monitor of groups. A backend may be in one of them, once. changed is called for
+// each change of a backend's health, in order, on one goroutine. Checks continue while it runs.
 func New(groups []Group, changed func(Change)) *Monitor {
 	m := &Monitor{groups: make([]Group, len(groups)), changed: changed, index: map[*backend.Backend]int32{}}
 	for g, group := range groups {
@@ -122,11 +119,11 @@ func (m *Monitor) Descriptors() int {
 	return n
 }
 
-// Checks is how many checks have ended. Any goroutine may ask.
+// Checks is how many checks have ended. Any goroutine may call it.
 func (m *Monitor) Checks() uint64 { return m.checks.Load() }
 
-// Last returns what the checks of b have found last, and whether b is checked
-// at all. Any goroutine may ask.
+// Last returns what the last checks of b have found, and whether b is checked at all. Any goroutine
+// may call it.
 func (m *Monitor) Last(b *backend.Backend) (Result, bool) {
 	i, known := m.index[b]
 	if !known {
@@ -137,8 +134,8 @@ func (m *Monitor) Last(b *backend.Backend) (Result, bool) {
 	return m.results[i], true
 }
 
-// Run checks until ctx is done. It returns when all that it has started has
-// stopped and changed has been told of every change.
+// Run checks until ctx is done. It returns when all that it has started has stopped, and changed
+// has been called for every change.
 func (m *Monitor) Run(ctx context.Context) {
 	var notices mailbox.Box[func()]
 	news, over := make(chan struct{}, 1), make(chan struct{})

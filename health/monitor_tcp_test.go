@@ -14,8 +14,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// The prober's sockets are real, and the kernel's handshakes take no time that
-// synctest would know of; timeouts pass at once.
+// The prober's sockets are real, and the kernel's handshakes take no time that synctest would know
+// of; timeouts pass at once.
 
 func TestMonitorOfTCP(t *testing.T) {
 	testnet.SameFiles(t)
@@ -80,8 +80,7 @@ func TestTCPBackendComesAndGoes(t *testing.T) {
 	}
 }
 
-// An idle proxy wakes up for its checks and once for their answers, and not
-// otherwise.
+// An idle proxy wakes up for its checks and once for their answers, and not otherwise.
 func TestFewTurnsForFewTargets(t *testing.T) {
 	listening := addrOf(t, "tcp", testnet.Listen(t, "tcp", "").Addr)
 	silent := addrOf(t, "tcp", testnet.Silent(t))

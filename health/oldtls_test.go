@@ -29,9 +29,8 @@ func oldCertificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return certify(t, key)
 }
 
-// TestEveryTLSThatGoSpeaksPasses runs servers with one version and one cipher
-// suite each. Without verify all pass; with verify, those of TLS 1.2 and 1.3
-// that crypto/tls offers by default.
+// TestEveryTLSThatGoSpeaksPasses runs servers with one version and one cipher suite each. Without
+// verify all pass; with verify, those of TLS 1.2 and 1.3 that crypto/tls offers by default.
 func TestEveryTLSThatGoSpeaksPasses(t *testing.T) {
 	rsaCertificate, rsaRoots := oldCertificate(t)
 	ecdsaCertificate, ecdsaRoots := newCertificate(t)
@@ -67,8 +66,7 @@ func TestEveryTLSThatGoSpeaksPasses(t *testing.T) {
 // refused is the error when server and crypto/tls have nothing in common.
 const refused = "the server refused the TLS handshake (alert: handshake failure)"
 
-// TestOldServersOfOpenSSL checks servers of another implementation, set up like
-// old servers.
+// TestOldServersOfOpenSSL checks servers of another implementation, set up like old servers.
 func TestOldServersOfOpenSSL(t *testing.T) {
 	certificate, _ := oldCertificate(t)
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
@@ -106,8 +104,8 @@ func TestOldServersOfOpenSSL(t *testing.T) {
 	}
 }
 
-// serveOpenSSL runs "openssl s_server -www", which answers each request with a
-// page about its connection.
+// serveOpenSSL runs "openssl s_server -www", which answers each request with a page about its
+// connection.
 func serveOpenSSL(t *testing.T, file string, options ...string) net.Addr {
 	t.Helper()
 	args := append([]string{"s_server", "-accept", "127.0.0.1:0", "-www", "-cert", file, "-key", file}, options...)

@@ -11,9 +11,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// These tests run the turns of the loop themselves. A turn that comes too late
-// stands for a process that was stopped, or whose virtual machine was frozen:
-// time has passed, and so have deadlines.
+// These tests run the turns of the loop themselves. A turn that comes too late stands for a process
+// that was stopped, or whose virtual machine was frozen: time has passed, and so have deadlines.
 
 // oneTarget is a runner of one target, which one failed check takes down.
 func oneTarget(t *testing.T, c Checker, target Target) *runner {
@@ -25,8 +24,8 @@ func oneTarget(t *testing.T, c Checker, target Target) *runner {
 	return r
 }
 
-// turnAfter makes a turn after the given time, and waits for the checks that it
-// begins to come to rest.
+// turnAfter makes a turn after the given time, and waits for the checks that it begins to come to
+// rest.
 func turnAfter(t *testing.T, r *runner, wait time.Duration) (next time.Duration) {
 	<-time.After(wait)
 	next = r.turn(t.Context())
@@ -98,8 +97,8 @@ func TestStopsWithoutEndHideNoFailure(t *testing.T) {
 	})
 }
 
-// While a check is under way the loop turns often enough to notice a stop that
-// is no longer than the timeout.
+// While a check is under way the loop turns often enough to notice a stop that is no longer than
+// the timeout.
 func TestShortStopIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := farm{}

@@ -13,15 +13,14 @@ const maxIdle = 128
 
 // prober makes TCP checks. Only one goroutine uses it.
 //
-// A check is SYN, SYN-ACK, RST. The kernel holds back the ACK in between, so
-// the server's kernel has never a complete connection for the application, and
-// the reset leaves nothing in TIME_WAIT. The reset comes from dissolving the
-// association (connect(2) with AF_UNSPEC), after which the same socket serves
-// the next check: that saves making and freeing one, a third of the cost.
+// A check is SYN, SYN-ACK, RST. The kernel holds back the ACK in between, so the server's kernel
+// never has a complete connection for the application, and the reset leaves nothing in TIME_WAIT.
+// The reset comes from disconnecting the socket (connect(2) with AF_UNSPEC), which then serves the
+// next check. Reusing it saves a third of the cost.
 type prober struct {
 	epoll   int // -1 before the first check
 	probes  []probe
-	vacant  []int32    // places in probes without a socket
+	vacant  []int32    // positions in probes without a socket
 	idle    [2][]int32 // sockets at rest, for IPv4 and for IPv6
 	resting int        // how many in both
 	busy    int        // checks under way
@@ -35,9 +34,8 @@ type probe struct {
 	target int32 // whose check is under way; -1: none
 }
 
-// sockaddrOf returns nil for addresses that are not TCP's, and for those of a
-// zone (RFC 4007): connecting binds a socket to the interface for good, and the
-// prober uses its sockets again.
+// sockaddrOf returns nil if addr is not a TCP address, or has a zone (RFC 4007): connecting to it
+// would bind the socket to the interface for good, and the prober reuses its sockets.
 func sockaddrOf(addr net.Addr) *rawsys.Sockaddr {
 	a, ok := addr.(*net.TCPAddr)
 	if !ok || a.Zone != "" || !a.AddrPort().IsValid() {
@@ -46,8 +44,8 @@ func sockaddrOf(addr net.Addr) *rawsys.Sockaddr {
 	return rawsys.InetSockaddr(a.AddrPort(), 0)
 }
 
-// start begins a check of target. With EINPROGRESS it is under way as the
-// returned probe; else that is -1, and the errno is the result, 0 for a pass.
+// start begins a check of target. If it returns EINPROGRESS, the check is under way as the returned
+// probe. Otherwise the probe is -1 and the errno is the result, 0 for a pass.
 func (p *prober) start(target int32, addr *rawsys.Sockaddr) (int32, unix.Errno) {
 	i, errno := p.take(addr.Family())
 	if errno != 0 {
@@ -70,7 +68,7 @@ func (p *prober) start(target int32, addr *rawsys.Sockaddr) (int32, unix.Errno) 
 	return i, unix.EINPROGRESS
 }
 
-// poll tells of all checks that have ended since the last call.
+// poll calls ended for each check that has ended since the last call.
 func (p *prober) poll(ended func(target int32, errno unix.Errno)) {
 	for p.busy > 0 {
 		n, _ := rawsys.EpollWait(p.epoll, p.events[:], 0, false, true)
@@ -132,11 +130,10 @@ func (p *prober) open(family int) (int32, unix.Errno) {
 	if errno != 0 {
 		return -1, errno
 	}
-	// On a socket that connects, TCP_DEFER_ACCEPT has the kernel expect that
-	// the application will send at once, and hold back the ACK of the SYN-ACK
-	// for up to 200 ms (tcp_rcv_synsent_state_process in the kernel's
-	// net/ipv4/tcp_input.c). TCP_QUICKACK off does the same, but for one
-	// connection only.
+	// On a socket that connects, TCP_DEFER_ACCEPT has the kernel expect that the application will
+	// send at once, and hold back the ACK of the SYN-ACK for up to 200 ms
+	// (tcp_rcv_synsent_state_process in the kernel's net/ipv4/tcp_input.c). TCP_QUICKACK off does
+	// the same, but for one connection only.
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
 	i := int32(len(p.probes))
 	if n := len(p.vacant); n > 0 {
@@ -152,9 +149,8 @@ func (p *prober) open(family int) (int32, unix.Errno) {
 	return i, 0
 }
 
-// rest disconnects the probe i, and keeps its socket if few are kept. Should a
-// kernel not know how to disconnect, closing sends a FIN, and the application
-// may see a connection that ends at once.
+// rest disconnects the probe i, and keeps its socket if few are kept. If the kernel cannot
+// disconnect it, closing sends a FIN, and the application may see a connection that ends at once.
 func (p *prober) rest(i int32) {
 	s := &p.probes[i]
 	if rawsys.Disconnect(int(s.fd)) != 0 || p.resting >= maxIdle {
@@ -168,8 +164,8 @@ func (p *prober) rest(i int32) {
 
 func (p *prober) close(i int32) {
 	fd := int(p.probes[i].fd)
-	// Closing ends the registration too, but only when no child process on its
-	// way to exec has the socket as well.
+	// Closing ends the registration too, but only when no child process on its way to exec has the
+	// socket as well.
 	rawsys.EpollDelete(p.epoll, fd)
 	rawsys.Close(fd)
 	p.probes[i] = probe{-1, 0, -1}

@@ -77,8 +77,8 @@ func TestApplicationsSeeNoConnection(t *testing.T) {
 	}
 }
 
-// socketsTo is the states of all sockets connected to addr, as numbers of the
-// kernel's include/net/tcp_states.h: 06 is TIME_WAIT.
+// socketsTo is the states of all sockets connected to addr, as numbers of the kernel's
+// include/net/tcp_states.h: 06 is TIME_WAIT.
 func socketsTo(t testing.TB, addr net.Addr) (states []string) {
 	t.Helper()
 	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
@@ -102,8 +102,8 @@ func TestProberTellsWhoAnswersAndWhoRefuses(t *testing.T) {
 	listening6 := addrOf(t, "tcp", testnet.Listen(t, "tcp", "[::1]:0").Addr)
 	refusing := addrOf(t, "tcp", testnet.Refusing(t))
 	random := rand.New(rand.NewPCG(1, 2))
-	// Sockets are used again, now for one and now for the other: no verdict may
-	// be that of the check before.
+	// Sockets are used again, now for one and now for the other: no verdict may be that of the
+	// check before.
 	for range 100 {
 		want := map[int32]unix.Errno{}
 		for target := range int32(1 + random.IntN(30)) {
@@ -183,8 +183,8 @@ func TestCancelledChecksLeaveNothing(t *testing.T) {
 	}
 }
 
-// A child process on its way to exec has all sockets of its parent for a moment,
-// so that closing one does not end it.
+// A child process on its way to exec has all sockets of its parent for a moment, so that closing
+// one does not end it.
 func TestClosedSocketsSayNothing(t *testing.T) {
 	p := newProbes(t)
 	listening, silent := addrOf(t, "tcp", testnet.Listen(t, "tcp", "").Addr), addrOf(t, "tcp", testnet.Silent(t))
@@ -205,8 +205,7 @@ func TestClosedSocketsSayNothing(t *testing.T) {
 	})
 }
 
-// limitFiles lets this process open no more files until the returned function
-// is called.
+// limitFiles lets this process open no more files until the returned function is called.
 func limitFiles(t testing.TB) (lift func()) {
 	t.Helper()
 	var old unix.Rlimit

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// maxPoll is the longest pause between two looks for answers to TCP checks.
-	// It is well below the 200 ms for which the kernel holds back an ACK.
+	// maxPoll is the longest pause between two polls for answers to TCP checks. It is well below
+	// the 200 ms for which the kernel holds back an ACK.
 	maxPoll = 50 * time.Millisecond
-	// minPause is what others get when the loop is behind.
+	// minPause is how long the loop pauses even if it is behind, for other goroutines.
 	minPause = time.Millisecond
-	// calm is how long nothing must be missing for trouble to be over.
+	// calm is how long checks must work for trouble to be over.
 	calm = 10 * time.Second
 	// asleep is how long the runner pauses when there is nothing to do.
 	asleep = time.Hour
-	// still is how late a turn must begin or end to show that this process has
-	// stood still: it was stopped, or its virtual machine was frozen.
+	// still is how late a turn must begin or end to show that this process has stood still: it was
+	// stopped, or its virtual machine was frozen.
 	still = 2 * tick
-	// maxRepeats is how many failures in a row are excused by that. A machine
-	// that is always late finds its dead backends later, but it finds them.
+	// maxRepeats is how many failures in a row are excused for that reason. A machine that is
+	// always late finds its dead backends later, but it finds them.
 	maxRepeats = 3
 )
 
@@ -38,8 +38,8 @@ type runner struct {
 	checks   sync.WaitGroup      // those on goroutines
 
 	now    int64       // when this turn of the loop began (rawsys.Monotonic)
-	wake   int64       // when the next turn is to begin at the latest
-	stood  int64       // the total time for which this process has stood still
+	wake   int64       // the latest time for the next turn to begin
+	stood  int64       // how long this process has stood still in total
 	agenda *iheap.Heap // of targets, by when their checks begin or time out
 	tcp    lane
 	other  lane
@@ -88,11 +88,10 @@ func (r *runner) run(ctx context.Context) {
 	}
 }
 
-// turn does what there is to do, and returns how long there will be nothing
-// unless a verdict comes.
+// turn does what is due, and returns how long nothing will be due unless a verdict comes.
 func (r *runner) turn(ctx context.Context) time.Duration {
-	// Take verdicts before reading the clock: if they are late because this
-	// process stood still, r.stood shows that when they are handled.
+	// Take verdicts before reading the clock: if they are late because this process stood still,
+	// r.stood shows that when they are handled.
 	for range len(r.verdicts) {
 		r.arrived = append(r.arrived, <-r.verdicts)
 	}
@@ -137,8 +136,7 @@ func (r *runner) plan(target int32, at int64) { r.agenda.Set(int(target), uint64
 // due is the time for which target is on the agenda.
 func (r *runner) due(target int) int64 { return int64(r.agenda.Key(target)) }
 
-// doDue does what is due by now or within a tick: few turns of the loop make
-// many checks.
+// doDue does what is due by now or within a tick: few turns of the loop make many checks.
 func (r *runner) doDue() {
 	for {
 		next := r.agenda.Min()
@@ -160,7 +158,7 @@ func (r *runner) doDue() {
 	}
 }
 
-// enter begins the checks that have a place.
+// enter begins the checks for which the lanes have free slots.
 func (r *runner) enter(ctx context.Context) {
 	for {
 		target, ok := r.tcp.enter()
@@ -211,7 +209,7 @@ func (r *runner) check(ctx context.Context, target int32) {
 	})
 }
 
-// conclude takes in how a check has ended.
+// conclude handles the end of a check.
 func (r *runner) conclude(target int32, err error) {
 	t := &r.m.targets[target]
 	group := &r.m.groups[t.group]
@@ -226,8 +224,8 @@ func (r *runner) conclude(target int32, err error) {
 	case err != nil && isLocal(err):
 		r.trouble(err)
 	case err != nil && t.repeats < maxRepeats && r.stoodStill(t):
-		// The answer may have waited, here or in the network. The failure does
-		// not count, and the check is repeated at once.
+		// The answer may have waited, here or in the network. The failure does not count, and the
+		// check is repeated at once.
 		t.repeats++
 		t.schedule.Due = r.now
 		r.plan(target, r.now)
@@ -241,13 +239,13 @@ func (r *runner) conclude(target int32, err error) {
 	r.plan(target, t.schedule.Due)
 }
 
-// stoodStill reports whether this process stood still for a quarter of the
-// timeout or longer during the check of t.
+// stoodStill reports whether this process stood still for a quarter of the timeout or longer during
+// the check of t.
 func (r *runner) stoodStill(t *target) bool {
 	return r.stood-t.stood >= int64(r.m.groups[t.group].Timeout/4)
 }
 
-// observe takes in the result of a check.
+// observe records the result of a check.
 func (r *runner) observe(target int32, err error) {
 	t := &r.m.targets[target]
 	group := &r.m.groups[t.group]
@@ -269,7 +267,7 @@ func (r *runner) observe(target int32, err error) {
 	}
 }
 
-// trouble tells of an error of this machine, the first time.
+// trouble reports an error of this machine, once.
 func (r *runner) trouble(err error) {
 	r.lastTrouble = r.now
 	if !r.inTrouble {
@@ -299,9 +297,9 @@ func (r *runner) pause() time.Duration {
 		at = r.due(next)
 	}
 	if r.prober.busy > 0 || r.other.busy > 0 {
-		// Soon at first, then ever more patiently: who does not answer at once
-		// may never do so. The prober must be polled; other checks report by
-		// themselves, but only a late turn shows that this process stood still.
+		// Soon at first, then less and less often: a server that does not answer at once may never
+		// do so. The prober must be polled. Other checks send their verdict, but only a late turn
+		// shows that this process stood still.
 		at = min(at, r.now+min(max(r.now-r.lastBegun, int64(tick)), int64(maxPoll)))
 	}
 	r.wake = max(at, r.now+int64(minPause))

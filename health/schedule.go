@@ -2,37 +2,33 @@ package health
 
 import "time"
 
-// Options say when the targets of a group are checked, and what it takes to
-// change one's status. Zero values mean the defaults.
+// Options say when the targets of a group are checked, and how many results change a status. Zero
+// values mean the defaults.
 type Options struct {
-	// Interval is the longest time from the begin of a check to that of the
-	// next; 0 means 2 s. A check is never begun before the one before has
-	// ended.
+	// Interval is the longest time from the start of a check to the start of the next; 0 means 2s.
+	// A check never starts before the previous one has ended.
 	Interval time.Duration
-	// FastInterval takes its place while a target is in doubt; 0 means a
-	// quarter of it, and at least 100 ms. It is at most Interval.
+	// FastInterval replaces Interval while a target is in doubt; 0 means a quarter of Interval, and
+	// at least 100 ms. It is at most Interval.
 	FastInterval time.Duration
-	// Timeout is how long one check may take; 0 means 1 s. While it is not
-	// longer than Interval, a dead backend is down after at most Fall times
-	// Interval and once Timeout.
+	// Timeout is how long one check may take; 0 means 1s. If it is no longer than Interval, a dead
+	// backend is down after at most Fall times Interval, plus Timeout.
 	Timeout time.Duration
-	// Jitter is the part of each interval, 0 to 1, that is left to chance: a
-	// check begins up to that much earlier, so that checkers that were started
-	// together do not stay together.
+	// Jitter is the random part of each interval, 0 to 1: a check begins up to that much earlier,
+	// so that proxies that were started together do not check together.
 	Jitter float64
-	// Rise is how many passes in a row bring a target up that was down; 0
-	// means 2.
+	// Rise is how many passes in a row bring a target up; 0 means 2.
 	Rise int
 	// Fall is how many failures in a row take a target down; 0 means 3.
 	Fall int
-	// Seed is what chance is drawn from.
+	// Seed is the seed of the random numbers.
 	Seed uint64
 }
 
 const (
-	// tick is how much is done in one go: what is due within this time.
+	// tick: what is due within this time is done together.
 	tick = 10 * time.Millisecond
-	// minInterval keeps a check from being due again in the same go.
+	// minInterval keeps a check from being due again in the same turn.
 	minInterval = 2 * tick
 )
 
@@ -59,25 +55,23 @@ func (o Options) withDefaults() Options {
 }
 
 const (
-	// allAtOnce is how many targets are checked at once at the start.
+	// allAtOnce is how many targets are checked at once at startup.
 	allAtOnce = 64
-	// maxSpread is the time over which the first checks of more are spread.
+	// maxSpread is the time over which the first checks of more targets are spread.
 	maxSpread = time.Second
 )
 
-// Schedule says when the checks of one target begin. It is a value; the times
-// are nanoseconds of a clock that its user has. The same seed gives the same
-// times.
+// Schedule says when the checks of one target begin. It is a value. Times are nanoseconds of the
+// caller's clock. The same seed gives the same times.
 type Schedule struct {
 	// Due is when the next check begins.
 	Due int64
 
 	random uint64
-	placed bool // the target has a place in the interval
+	placed bool // the target has a position in the interval
 }
 
-// NewSchedule is the schedule of the target number index of so many targets
-// that begin at the time now.
+// NewSchedule is the schedule of the target number index of several that start at the time now.
 func NewSchedule(o Options, now int64, index, targets int) Schedule {
 	o = o.withDefaults()
 	s := Schedule{Due: now, random: o.Seed + uint64(index)<<32}
@@ -87,12 +81,11 @@ func NewSchedule(o Options, now int64, index, targets int) Schedule {
 	return s
 }
 
-// Next sets Due for the check after one that was due at Due and has ended at
-// now. It counts from when that was due, so that delays do not add up; but what
-// was missed is not made up for.
+// Next sets Due for the check after one that was due at Due and has ended at now. It counts from
+// Due, so delays do not add up. Missed checks are not made up for.
 //
-// The first time that a target is not in doubt, it gets a place in the interval
-// by chance, whatever the jitter: targets that begin together part at once.
+// The first time that a target is not in doubt, it gets a random position in the interval, whatever
+// the jitter: targets that start together are spread at once.
 func (s *Schedule) Next(o Options, now int64, doubt bool) {
 	o = o.withDefaults()
 	interval, jitter := o.Interval, o.Jitter
@@ -106,7 +99,7 @@ func (s *Schedule) Next(o Options, now int64, doubt bool) {
 	s.Due = max(s.Due+int64(max(interval-early, tick)), now)
 }
 
-// chance draws from [0, 1): SplitMix64 (Steele, Lea, Flood: Fast splittable
+// chance returns a random number in [0, 1): SplitMix64 (Steele, Lea, Flood: Fast splittable
 // pseudorandom number generators, OOPSLA 2014), whose state is one word.
 func (s *Schedule) chance() float64 {
 	s.random += 0x9e3779b97f4a7c15

@@ -159,8 +159,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// A dead backend is down after at most Fall intervals and one timeout, whatever
-// chance does, however it died, and however long its last good answer took.
+// A dead backend is down after at most Fall intervals and one timeout, whatever chance does,
+// however it died, and however long its last good answer took.
 func TestTimeToDetectIsBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(what string, from, to time.Duration) time.Duration {

@@ -8,8 +8,7 @@ import (
 	"l4proxy/backend"
 )
 
-// slowStatus keeps every result since the last change, and looks at all of them
-// each time.
+// slowStatus keeps every result since the last change, and looks at all of them each time.
 type slowStatus struct {
 	health  backend.Health
 	results []bool

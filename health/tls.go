@@ -13,15 +13,13 @@ import (
 
 // TLSOptions say how a handshake is made.
 type TLSOptions struct {
-	// ServerName is asked for (SNI), and what a verified certificate must be
-	// for. "" means the backend's configured name. If the backend is configured
-	// by an IP address, no name is sent, and a verified certificate must be for
-	// that address.
+	// ServerName is asked for (SNI), and what a verified certificate must be for. "" means the
+	// backend's configured name. If the backend is configured by an IP address, no name is sent,
+	// and a verified certificate must be for that address.
 	ServerName string
-	// Verify demands a certificate that is valid for the name, now, and from
-	// an issuer in Roots, and TLS 1.2 or 1.3 with a cipher suite that crypto/tls
-	// offers by default. Without it, any certificate, and any version and cipher
-	// suite that crypto/tls supports will do.
+	// Verify demands a certificate that is valid for the name, now, and from an issuer in Roots,
+	// and TLS 1.2 or 1.3 with a cipher suite that crypto/tls offers by default. Without it, any
+	// certificate, and any version and cipher suite that crypto/tls supports will do.
 	Verify bool
 	// Roots are the issuers; nil means the system's.
 	Roots *x509.CertPool
@@ -29,7 +27,7 @@ type TLSOptions struct {
 
 type tlsChecker struct{ options TLSOptions }
 
-// NewTLS returns a Checker that is satisfied by a TLS handshake.
+// NewTLS returns a Checker that passes if a TLS handshake succeeds.
 func NewTLS(o TLSOptions) Checker { return tlsChecker{o} }
 
 func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error {
@@ -38,14 +36,13 @@ func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error
 		if err != nil {
 			return err
 		}
-		_ = secured.Close() // says goodbye, so that the server does not log a broken connection
+		_ = secured.Close() // sends close_notify, so that the server does not log a broken connection
 		return nil
 	})
 }
 
-// everySuite is all cipher suites of TLS 1.0 to 1.2 that crypto/tls supports,
-// including those that it does not offer by default: RSA key exchange, 3DES,
-// RC4. Those of TLS 1.3 are always offered.
+// everySuite is all cipher suites of TLS 1.0 to 1.2 that crypto/tls supports, including those that
+// it does not offer by default: RSA key exchange, 3DES, RC4. Those of TLS 1.3 are always offered.
 var everySuite = func() (ids []uint16) {
 	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		ids = append(ids, suite.ID)
@@ -58,8 +55,8 @@ func (o TLSOptions) handshake(ctx context.Context, conn net.Conn, addr net.Addr,
 		ServerName: cmp.Or(o.ServerName, name), RootCAs: o.Roots, MinVersion: tls.VersionTLS12,
 	}
 	if !o.Verify {
-		// A check asks whether the server works. Its identity and the strength of
-		// its encryption are for its clients to judge.
+		// A check finds out whether the server works. Its identity and the strength of its
+		// encryption are for its clients to judge.
 		config.InsecureSkipVerify = true
 		config.MinVersion, config.CipherSuites = tls.VersionTLS10, everySuite
 	}

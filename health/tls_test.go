@@ -20,8 +20,8 @@ import (
 
 const serverName = "db.example.com"
 
-// newCertificate returns a certificate for serverName and 127.0.0.1 that is its
-// own issuer, and a pool in which it is one.
+// newCertificate returns a certificate for serverName and 127.0.0.1 that is its own issuer, and a
+// pool in which it is one.
 func newCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

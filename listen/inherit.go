@@ -10,8 +10,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// adopt checks that an inherited descriptor listens on bind, and has it behave like one of our own. The process that
-// opened it may have run another engine.
+// adopt checks that an inherited descriptor listens on bind, and gives it the options that a new
+// one would have. The process that opened it may have used another engine.
 func (o *Opener) adopt(fd int, bind Bind) error {
 	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil {
 		return err
@@ -33,7 +33,8 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	return nil
 }
 
-// isAt reports whether the socket is bound to bind, and what it is bound to. Port 0 stands for any port.
+// isAt reports whether the socket is bound to bind, and what it is bound to. Port 0 stands for any
+// port.
 func isAt(fd int, bind Bind) (at string, same bool, err error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {

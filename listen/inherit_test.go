@@ -56,8 +56,8 @@ func succeed(spec string) error {
 	return nil
 }
 
-// A client in the queue of a socket is answered by another process that has inherited the socket, after this one has
-// closed it.
+// A client in the queue of a socket is answered by another process that has inherited the socket,
+// after this one has closed it.
 func TestSuccessorAnswersWaitingClient(t *testing.T) {
 	for _, bind := range []Bind{tcp("127.0.0.1:0"), tcp("[::1]:0"), {Network: "unix", Address: "socket"}} {
 		t.Run(bind.String(), func(t *testing.T) {

@@ -36,8 +36,9 @@ type Access struct {
 	User, Group int    // owners of the file; -1 means those of the process
 }
 
-// The kernel takes io_uring rings apart after their process has ended, in a worker of its own, and until then the ring
-// keeps the listening sockets open on which it accepted: for some milliseconds after a SIGKILL the addresses are in use.
+// The kernel frees the io_uring rings of a process in a worker, after the process has ended. Until
+// then, a ring keeps the listening sockets open on which it accepted. So the addresses stay in use
+// for some milliseconds after a SIGKILL.
 const (
 	patience = 500 * time.Millisecond // for all addresses together
 	retry    = 5 * time.Millisecond
@@ -45,14 +46,16 @@ const (
 
 // Opener opens the listening sockets of a process.
 type Opener struct {
-	// Shards is the number of sockets per TCP address, between which the kernel spreads new clients (SO_REUSEPORT,
-	// socket(7)); 0 means 1. A unix socket is always one: the kernel would not spread clients between several.
+	// Shards is the number of sockets per TCP address, between which the kernel spreads new clients
+	// (SO_REUSEPORT, socket(7)); 0 means 1. A unix socket is always one: the kernel would not
+	// spread clients between several.
 	Shards int
 	// Flags is SOCK_NONBLOCK or 0, as the event loops want their sockets.
 	Flags int
 	// Prepare, if set, sets options of a TCP socket that accepted sockets inherit.
 	Prepare func(fd int)
-	// IPv4 are the ports on which the process listens on 0.0.0.0 too: there, [::] is for IPv6 only. See IPv4Ports.
+	// IPv4 are the ports on which the process listens on 0.0.0.0 too: there, [::] is for IPv6 only.
+	// See IPv4Ports.
 	IPv4 map[uint16]bool
 
 	deadline time.Time // for addresses in use
@@ -72,8 +75,9 @@ func IPv4Ports(binds []Bind) map[uint16]bool {
 
 // Open listens on an address. access is for unix sockets; nil leaves it to the umask.
 //
-// inherited are listening sockets of that address that another process has opened. They are used first, however many
-// they are: closing one would reset the clients in its queue. They belong to the Sockets unless there is an error.
+// inherited are listening sockets of that address that another process has opened. All of them are
+// used: closing one would reset the clients in its queue. They belong to the Sockets unless Open
+// returns an error.
 func (o *Opener) Open(bind Bind, access *Access, inherited ...int) (*Sockets, error) {
 	o.Shards = max(o.Shards, 1)
 	if o.deadline.IsZero() {
@@ -112,7 +116,7 @@ func explain(err error) error {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: this machine has no such network interface; write the name of an interface after %%", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine has no such address; write one it has, or none for all", err)
+		return fmt.Errorf("%w: this machine has no such address; write one that it has, or none for all", err)
 	}
 	return err
 }
@@ -125,8 +129,8 @@ type Sockets struct {
 	file   os.FileInfo // of a unix socket in the file system
 }
 
-// Take returns the sockets of a shard, 0 to Shards-1, which are the caller's from then on. There may be several when
-// more were inherited than there are shards, and none.
+// Take returns the sockets of a shard, 0 to Shards-1, which then belong to the caller. A shard has
+// several if more were inherited than there are shards, and a unix socket belongs to the first.
 func (s *Sockets) Take(shard int) []int {
 	var taken []int
 	for i := shard; i < len(s.fds); i += s.shards {
@@ -148,8 +152,8 @@ func (s *Sockets) Close() {
 	}
 }
 
-// Unlink removes a unix socket from the file system, unless the file is a successor's by now. Call it while the socket
-// is open, so that no other file can have its inode number.
+// Unlink removes a unix socket from the file system, unless another process has replaced the file.
+// Call it while the socket is open, so that no other file can have its inode number.
 func (s *Sockets) Unlink() {
 	if s.file == nil {
 		return

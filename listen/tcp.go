@@ -49,9 +49,9 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 
 // openFirst opens the first listening socket of an address, and lets others join it.
 //
-// SO_REUSEPORT from the start would let a second l4proxy of the same user share the port unnoticed: the first socket
-// is opened without it, and only then lets the others join. It stays one of them. Closed, it would reset the clients
-// that had connected meanwhile.
+// SO_REUSEPORT from the start would let a second l4proxy of the same user share the port unnoticed:
+// the first socket is opened without it, and only then lets the others join. It stays one of them.
+// Closed, it would reset the clients that had connected meanwhile.
 func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
 	if addr.Port() == 0 {
 		// The kernel gives up a port that it chose itself when a socket stops listening.
@@ -77,7 +77,8 @@ func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
 	return fd, nil
 }
 
-// parse reads host:port with a numeric host. No host means every address of the machine, of both families.
+// parse reads host:port with a numeric host. No host means every address of the machine, of both
+// families.
 func parse(address string) (addr netip.AddrPort, everywhere bool, err error) {
 	if len(address) > 0 && address[0] == ':' {
 		port, err := strconv.ParseUint(address[1:], 10, 16)
@@ -93,7 +94,8 @@ func (o *Opener) listenTCP(addr netip.AddrPort, everywhere, shared bool) (int, e
 	if err != nil {
 		return -1, err
 	}
-	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but not listen.
+	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but
+	// not listen.
 	if errno := rawsys.Listen(fd, Backlog); errno != 0 {
 		rawsys.Close(fd)
 		return -1, errno

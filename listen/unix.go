@@ -26,8 +26,8 @@ func (o *Opener) openUnix(bind Bind, access *Access, inherited []int) (*Sockets,
 	return s, nil
 }
 
-// listenUnix makes a listening unix socket. It replaces a file left behind by a process that was killed, but not one on
-// which a process still listens.
+// listenUnix makes a listening unix socket. It replaces the file that a killed process has left,
+// but not one on which a process still listens.
 func (o *Opener) listenUnix(path string, access *Access) (int, error) {
 	sa, err := rawsys.UnixSockaddr(path)
 	if err != nil {
@@ -61,14 +61,15 @@ func (o *Opener) listenUnix(path string, access *Access) (int, error) {
 	return fd, nil
 }
 
-// bindFile makes the file of a unix socket, with the right permissions from the start: bind(2) gives the file those of
-// the socket minus the umask (unix(7) does not say so; see unix_bind in the kernel).
+// bindFile creates the file of a unix socket with its final permissions: bind(2) gives the file
+// those of the socket minus the umask (not in unix(7); see unix_bind in the kernel).
 func bindFile(fd int, sa *rawsys.Sockaddr, access *Access) error {
 	if access != nil && access.Mode != 0 {
 		if err := unix.Fchmod(fd, access.Mode); err != nil {
 			return fmt.Errorf("cannot set the mode of the socket: %w", err)
 		}
-		// The umask applies to the whole process, but nothing else creates files while sockets are opened.
+		// The umask applies to the whole process, but nothing else creates files while sockets are
+		// opened.
 		defer unix.Umask(unix.Umask(0))
 	}
 	if errno := sa.Bind(fd); errno != 0 {

@@ -1,7 +1,7 @@
-// Package logs builds the process's *slog.Logger on an output that may block
-// or fail without anybody waiting for it: a pipe that nobody reads, a full
-// disk. Lines wait in a bounded queue; what does not fit is dropped, counted,
-// and told in a line of its own once the output takes lines again.
+// Package logs builds the *slog.Logger of the process. Logging never waits for the output, which
+// may block or fail (a pipe without a reader, a full disk). Lines wait in a bounded queue. Lines
+// that do not fit are dropped and counted, and the log reports their number once the output accepts
+// lines again.
 package logs
 
 import (
@@ -17,13 +17,13 @@ import (
 
 // Options say what is logged, how and where to.
 type Options struct {
-	// Level is the least level that is logged; nil is slog.LevelInfo. A
-	// *slog.LevelVar changes it later.
+	// Level is the least level that is logged; nil is slog.LevelInfo. A *slog.LevelVar changes it
+	// later.
 	Level slog.Leveler
-	// Format is "text", "json", or "auto", which is text on a terminal and
-	// JSON elsewhere. Empty is "auto".
+	// Format is "text", "json", or "auto", which is text on a terminal and JSON elsewhere. Empty is
+	// "auto".
 	Format string
-	// Out takes the lines; nil is os.Stderr.
+	// Out receives the lines; nil is os.Stderr.
 	Out io.Writer
 	// QueueBytes bounds the lines that wait for Out; 0 is 4 MiB.
 	QueueBytes int
@@ -38,8 +38,8 @@ type Logger struct {
 	writer *writer
 }
 
-// New starts a logger, whose Close ends it. It fails for an unknown format, and
-// when no descriptor is left for Out.
+// New starts a logger, whose Close ends it. It fails for an unknown format, and when no descriptor
+// is left for Out.
 func New(options Options) (*Logger, error) {
 	out := options.Out
 	if out == nil {
@@ -73,29 +73,29 @@ func New(options Options) (*Logger, error) {
 // Slog returns the logger to log with. Its calls never wait for the output.
 func (l *Logger) Slog() *slog.Logger { return l.slog }
 
-// AwaitRoom waits until the queue has room for many more lines. It is for a caller that has many and would rather wait
-// than lose some. If the output takes nothing for limit, AwaitRoom gives up, and returns at once until the output takes
-// lines again.
+// AwaitRoom waits until the queue has room for many more lines. Use it if waiting is better than
+// losing lines. If the output accepts nothing for limit, AwaitRoom gives up, and returns at once
+// until the output accepts lines again.
 func (l *Logger) AwaitRoom(limit time.Duration) { l.queue.awaitRoom(limit) }
 
-// Missed counts lines that their sender has dropped because it had to wait for the log. A notice stands in their place.
+// Missed counts lines that their sender has dropped because the log was too slow, and logs their
+// number.
 func (l *Logger) Missed(lines uint64) { l.queue.miss(lines) }
 
 // Dropped returns how many lines were dropped since New, those of Missed included.
 func (l *Logger) Dropped() uint64 { return l.queue.droppedLines() }
 
-// Close writes what is queued and ends the logger. It gives up when ctx is done
-// or the output fails, and returns how many lines were not written. Lines
-// logged from now on are dropped. Where the output is a descriptor in blocking
-// mode that takes nothing, one goroutine stays behind in its write(2).
+// Close writes what is queued and ends the logger. It gives up when ctx is done or the output
+// fails, and returns how many lines were not written. Lines logged later are dropped. If the output
+// is a descriptor in blocking mode that accepts nothing, one goroutine is left in its write(2).
 func (l *Logger) Close(ctx context.Context) (lost uint64) { return l.writer.close(ctx) }
 
 // ownFile marks an output that the logger closes.
 type ownFile struct{ *os.File }
 
-// duplicate opens file's descriptor once more. A write to a broken pipe through
-// the descriptors 1 and 2 ends a Go program (os/signal, "SIGPIPE"); through a
-// copy it is an error like any other. Close also needs a file of its own.
+// duplicate opens file's descriptor once more. A write to a broken pipe through the descriptors 1
+// and 2 ends a Go program (os/signal, "SIGPIPE"); through a copy it is an error like any other.
+// Close also needs a file of its own.
 func duplicate(file *os.File) (*os.File, error) {
 	conn, err := file.SyscallConn()
 	if err != nil {

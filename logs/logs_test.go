@@ -200,8 +200,8 @@ func TestOrderIsKept(t *testing.T) {
 	}
 }
 
-// TestDropsAreCountedAndTold fills the queue of a blocked output, opens it, and
-// expects every line either written or counted, and the notice in the gap.
+// TestDropsAreCountedAndTold fills the queue of a blocked output, opens it, and expects every line
+// either written or counted, and the notice in the gap.
 func TestDropsAreCountedAndTold(t *testing.T) {
 	const logged = 1000
 	out := newGate()
@@ -242,7 +242,8 @@ func TestDropsAreCountedAndTold(t *testing.T) {
 	}
 }
 
-// TestMissedLines has a notice for lines that were lost before they came to the logger, in their place and counted.
+// TestMissedLines has a notice for lines that were lost before they came to the logger, in their
+// place and counted.
 func TestMissedLines(t *testing.T) {
 	var out bytes.Buffer
 	l := newLogger(t, Options{Format: "json", Out: &out})
@@ -274,8 +275,7 @@ func TestMissedLines(t *testing.T) {
 	}
 }
 
-// TestBlockedPipe logs far more than the queue holds to a full pipe that nobody
-// reads.
+// TestBlockedPipe logs far more than the queue holds to a full pipe that nobody reads.
 func TestBlockedPipe(t *testing.T) {
 	for _, blocking := range []bool{false, true} {
 		t.Run(fmt.Sprintf("blocking=%t", blocking), func(t *testing.T) {
@@ -316,8 +316,7 @@ func TestBlockedPipe(t *testing.T) {
 	}
 }
 
-// fullPipe returns a pipe that takes no more bytes, with its writing end in
-// blocking mode or not.
+// fullPipe returns a pipe that takes no more bytes, with its writing end in blocking mode or not.
 func fullPipe(t *testing.T, blocking bool) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
@@ -350,8 +349,8 @@ func TestLinesAfterCloseAreDropped(t *testing.T) {
 	}
 }
 
-// TestReaderOfStderrGone: a Go program is killed by its own write to a broken
-// pipe on descriptor 2, unless the write goes through another one.
+// TestReaderOfStderrGone: a Go program is killed by its own write to a broken pipe on descriptor 2,
+// unless the write goes through another one.
 func TestReaderOfStderrGone(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -371,8 +370,8 @@ func TestReaderOfStderrGone(t *testing.T) {
 	}
 }
 
-// logToStderr is the child: it logs to the broken pipe and returns 0 when the
-// one line was lost, and nothing else happened.
+// logToStderr is the child: it logs to the broken pipe and returns 0 when the one line was lost,
+// and nothing else happened.
 func logToStderr() int {
 	l, err := New(Options{})
 	if err != nil {
@@ -429,8 +428,7 @@ func (f *failing) text() string {
 	return f.lines.String()
 }
 
-// TestFailedWritesAreTriedAgain: a disk that is full for a moment costs no line
-// and few tries.
+// TestFailedWritesAreTriedAgain: a disk that is full for a moment costs no line and few tries.
 func TestFailedWritesAreTriedAgain(t *testing.T) {
 	out := &failing{failures: 2, written: make(chan struct{}, 1000)}
 	l := newLogger(t, Options{Format: "text", Out: out})
@@ -475,10 +473,9 @@ func TestClosedOutputIsAnError(t *testing.T) {
 	}
 }
 
-// BenchmarkConnectionLine is the line of a finished connection, from the call
-// to the file. At 20,000 lines a second, 1 µs each is 2 % of a CPU. The loop is
-// faster than that by far, so batches are large and their buffers not kept: the
-// allocations of a proxy's log are fewer.
+// BenchmarkConnectionLine is the line of a finished connection, from the call to the file. At
+// 20,000 lines a second, 1 µs each is 2 % of a CPU. The loop is faster than that by far, so batches
+// are large and their buffers not kept: the allocations of a proxy's log are fewer.
 func BenchmarkConnectionLine(b *testing.B) {
 	for _, format := range []string{"json", "text"} {
 		b.Run(format, func(b *testing.B) {
@@ -516,8 +513,8 @@ func BenchmarkConnectionLine(b *testing.B) {
 	}
 }
 
-// TestAwaitRoom logs four times more than the queue holds to a slow output, and loses nothing. If the output takes
-// nothing, it waits only once.
+// TestAwaitRoom logs four times more than the queue holds to a slow output, and loses nothing. If
+// the output takes nothing, it waits only once.
 func TestAwaitRoom(t *testing.T) {
 	const queue, logged = 16 << 10, 1000
 	r, w := io.Pipe() // each write waits for its reader

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// keepCapacity is how large an emptied buffer may be and still be kept for the
-// next lines: a burst must not hold its memory for ever.
+// keepCapacity is how large an emptied buffer may be and still be kept for the next lines: a burst
+// must not keep its memory forever.
 const keepCapacity = 256 << 10
 
-// queue holds formatted lines, each with its '\n', until the writer takes them.
-// slog's handlers escape a '\n' within a line, so counting them counts lines.
+// queue holds formatted lines, each with its '\n', until the writer takes them. slog's handlers
+// escape a '\n' within a line, so counting them counts lines.
 type queue struct {
 	limit  int                       // bytes in waiting and taken together
 	notice func(lines uint64) []byte // formats the line about lines dropped
@@ -23,7 +23,7 @@ type queue struct {
 	missed  uint64 // lines dropped since the last notice
 	dropped uint64 // lines dropped ever
 	closed  bool   // further lines are dropped
-	// abandoned is true once nobody waits for the writer any more.
+	// abandoned is true once the logger has stopped waiting for the writer.
 	abandoned bool
 	stuck     bool // awaitRoom has waited and the writer has written nothing since
 	// noticeTaken is true while taken is not lines but the notice.
@@ -39,8 +39,8 @@ func newQueue(limit int, notice func(uint64) []byte) *queue {
 	return &queue{limit: limit, notice: notice, wake: make(chan struct{}, 1), written: make(chan struct{}, 1)}
 }
 
-// Write queues one line or drops it. It never blocks and never fails: slog
-// ignores the error, and the count says more.
+// Write queues one line or drops it. It never blocks and never fails: slog ignores the error, and
+// the count says more.
 func (q *queue) Write(line []byte) (int, error) {
 	q.add(line)
 	return len(line), nil
@@ -53,7 +53,7 @@ func (q *queue) wakeWriter() {
 	}
 }
 
-// miss counts lines that were lost before they came here, and queues a notice in their place.
+// miss counts lines that their sender has dropped, and queues the notice about them.
 func (q *queue) miss(lines uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -79,10 +79,9 @@ func (q *queue) fits(line []byte) bool {
 	return !q.closed && q.missed == 0 && len(q.waiting)+len(q.taken)+len(line) <= q.limit
 }
 
-// add drops lines from the first one that finds no room until the queue has run
-// empty and the notice is told, so that each gap is one gap and the notice
-// stands in its place. An output that is a little too slow would otherwise get
-// a notice between every few lines.
+// add queues a line if it fits. After the first line that does not fit, all lines are dropped until
+// the queue is empty and the notice is written. So each gap has one notice, at its position.
+// Otherwise an output that is a little too slow would get a notice between every few lines.
 func (q *queue) add(line []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -94,8 +93,8 @@ func (q *queue) add(line []byte) {
 	q.wakeWriter()
 }
 
-// take hands all waiting lines to the writer, or the notice that is due, or nil.
-// The writer has written everything it took before.
+// take returns all waiting lines, the notice that is due, or nil. The writer calls it after it has
+// written everything that it took before.
 func (q *queue) take() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -112,8 +111,8 @@ func (q *queue) take() []byte {
 	return q.taken
 }
 
-// wrote takes the first n bytes off what the writer took; false says that the
-// queue was abandoned meanwhile and the writer has to end.
+// wrote takes the first n bytes off what the writer took; it returns false if the queue was
+// abandoned and the writer has to end.
 func (q *queue) wrote(n int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -131,8 +130,8 @@ func (q *queue) wrote(n int) bool {
 	return true
 }
 
-// awaitRoom waits until the queue is no more than half full. If the writer writes nothing for limit, it gives up, and does
-// not wait again until the writer has written something.
+// awaitRoom waits until the queue is no more than half full. If the writer writes nothing for
+// limit, it gives up, and does not wait again until the writer has written something.
 func (q *queue) awaitRoom(limit time.Duration) {
 	for q.tight() {
 		timer := time.NewTimer(limit)
@@ -147,7 +146,8 @@ func (q *queue) awaitRoom(limit time.Duration) {
 	}
 }
 
-// tight reports whether the queue is more than half full, or drops lines, and is neither stuck nor closed.
+// tight reports whether the queue is more than half full, or drops lines, and is neither stuck nor
+// closed.
 func (q *queue) tight() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -155,7 +155,7 @@ func (q *queue) tight() bool {
 	return full && !q.stuck && !q.closed
 }
 
-// recycle gives back the buffer that take returned, when all of it is written.
+// recycle takes back the buffer that take returned, once all of it is written.
 func (q *queue) recycle(buffer []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -172,9 +172,8 @@ func (q *queue) close() {
 	q.closed = true
 }
 
-// abandon drops what is not written and returns how many lines that are; a line
-// written in part is one of them. The bytes stay as they are for the writer
-// that may still be in its write(2).
+// abandon drops what is not written and returns the number of lines, including one that is written
+// in part. The bytes stay unchanged: the writer may still be in its write(2).
 func (q *queue) abandon() (lost uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// gatherTime is the least time between two batches: the first line after a
-	// quiet moment is written at once, a stream of them a hundred times a second.
+	// gatherTime is the shortest time between two batches: the first line after a quiet moment is
+	// written at once, a stream of lines a hundred times per second.
 	gatherTime = 10 * time.Millisecond
 
 	// writeSize is the most that one write(2) is given, about what a pipe holds.
 	writeSize = 64 << 10
 
-	// An output that fails is tried again after retryMin, doubling to retryMax:
-	// a disk may have room again. The lines wait meanwhile.
+	// An output that fails is tried again after retryMin, doubling to retryMax: a disk may have
+	// room again. Lines wait until then.
 	retryMin = 50 * time.Millisecond
 	retryMax = time.Second
 )
@@ -51,8 +51,7 @@ func (w *writer) run() {
 			case <-w.queue.wake:
 				continue
 			case <-w.closing:
-				// The queue takes no more lines, but may have taken some
-				// between the two.
+				// The queue takes no more lines, but may have taken some between the two.
 				if batch = w.queue.take(); batch == nil {
 					return
 				}
@@ -66,8 +65,8 @@ func (w *writer) run() {
 	}
 }
 
-// writeAll writes batch however often the output fails, and reports false when
-// the logger ends first.
+// writeAll writes batch, with retries if the output fails. It returns false if the logger ends
+// first.
 func (w *writer) writeAll(batch []byte) bool {
 	retry := retryMin
 	for len(batch) > 0 {
@@ -100,8 +99,8 @@ func (w *writer) wait(d time.Duration) bool {
 	}
 }
 
-// firstLines cuts batch after the last whole line within writeSize, so that
-// other processes that share the output do not write into the middle of one.
+// firstLines cuts batch after the last whole line within writeSize, so that other processes that
+// share the output do not write into the middle of one.
 func firstLines(batch []byte) []byte {
 	if len(batch) <= writeSize {
 		return batch
@@ -112,8 +111,8 @@ func firstLines(batch []byte) []byte {
 	return batch[:writeSize]
 }
 
-// close ends the writer, at the latest when ctx is done, and returns how many
-// lines were not written.
+// close ends the writer, no later than when ctx is done, and returns how many lines were not
+// written.
 func (w *writer) close(ctx context.Context) uint64 {
 	w.closeOnce.Do(func() {
 		w.queue.close()
@@ -124,8 +123,8 @@ func (w *writer) close(ctx context.Context) uint64 {
 		}
 		w.lost = w.queue.abandon()
 		if closer, ok := w.out.(ownFile); ok {
-			// Ends a write that is waiting, where the runtime polls the file.
-			// There is nobody left to tell of an error.
+			// This ends a write that waits, if the runtime polls the file. An error cannot be
+			// reported any more.
 			_ = closer.Close()
 		}
 	})

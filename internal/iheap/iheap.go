@@ -1,5 +1,6 @@
-// Package iheap is a binary min-heap of items that are known by small numbers, in which each item can be found.
-// container/heap would call through an interface and could not keep the keys side by side.
+// Package iheap is a binary min-heap of items that are known by small numbers, in which each item
+// can be found. container/heap would call through an interface and could not keep the keys side by
+// side.
 package iheap
 
 import "slices"
@@ -17,8 +18,8 @@ type node struct {
 	item     int32
 }
 
-// before compares by the sign of the difference, like TCP sequence numbers (RFC 1982), so that keys and ties that count
-// up forever may wrap around.
+// before compares by the sign of the difference, like TCP sequence numbers (RFC 1982), so that keys
+// and ties that count up forever may wrap around.
 func (n *node) before(o *node) bool {
 	if d := int64(n.key - o.key); d != 0 {
 		return d < 0

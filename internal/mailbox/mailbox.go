@@ -1,10 +1,12 @@
-// Package mailbox hands values from many goroutines to one, in order, without a lock and without ever blocking a sender.
+// Package mailbox hands values from many goroutines to one, in order, without a lock and without
+// ever blocking a sender.
 package mailbox
 
 import "sync/atomic"
 
-// Box is a stack that senders push with one compare-and-swap and the reader takes whole. Posting allocates: it is for
-// the control plane and for the rare connection that changes its loop. The zero value is an empty box.
+// Box is a stack that senders push with one compare-and-swap and the reader takes whole. Posting
+// allocates: it is for the control plane and for the rare connection that changes its loop. The
+// zero value is an empty box.
 type Box[T any] struct {
 	top atomic.Pointer[letter[T]]
 }
@@ -14,8 +16,8 @@ type letter[T any] struct {
 	below *letter[T]
 }
 
-// Post puts a value in. It reports whether the box was empty: then the reader, which may be about to sleep, has to be
-// woken.
+// Post puts a value in. It reports whether the box was empty: then the reader, which may be about
+// to sleep, has to be woken.
 func (b *Box[T]) Post(value T) (wasEmpty bool) {
 	l := &letter[T]{value: value}
 	for {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A value may be posted while the box is being emptied: it is taken then or the next time, once, in its sender's order;
-// and a sender that finds the box empty learns it.
+// A value may be posted while the box is being emptied: it is taken then or the next time, once, in
+// its sender's order; and a sender that finds the box empty learns it.
 func TestBox(t *testing.T) {
 	type value struct{ sender, number int }
 	const senders, each = 4, 5000
@@ -43,7 +43,8 @@ func TestBox(t *testing.T) {
 	}
 }
 
-// What is posted while values are read comes with the next reading: the reader's other work has its turn.
+// What is posted while values are read comes with the next reading: the reader's other work has its
+// turn.
 func TestPostWhileReading(t *testing.T) {
 	var box Box[int]
 	box.Post(1)

@@ -17,7 +17,8 @@ func EpollCreate() (int, unix.Errno) {
 	return int(fd), 0
 }
 
-// EpollAdd registers fd for events (EPOLLIN and so on); id comes back in the Fd field of each of its events.
+// EpollAdd registers fd for events (EPOLLIN and so on); id comes back in the Fd field of each of
+// its events.
 func EpollAdd(epoll, fd int, events uint32, id int32) unix.Errno {
 	return epollControl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: id})
 }
@@ -38,7 +39,8 @@ func epollControl(epoll, operation, fd int, event *unix.EpollEvent) unix.Errno {
 	return errno
 }
 
-// HasEpollPwait2 tells whether there is epoll_pwait2(2): from Linux 5.11, unless a seccomp profile hides it.
+// HasEpollPwait2 reports whether epoll_pwait2(2) is available: since Linux 5.11, unless a seccomp
+// profile hides it.
 func HasEpollPwait2() bool {
 	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, ^uintptr(0), 0, 0, 0, 0, 0)
 	return errno == unix.EINVAL || errno == unix.EBADF
@@ -47,10 +49,10 @@ func HasEpollPwait2() bool {
 // timespec is struct __kernel_timespec: 64 bits a field on every machine.
 type timespec struct{ sec, nsec int64 }
 
-// EpollWait is epoll_pwait2(2) when precise is set, else epoll_pwait(2) with the timeout rounded up to a millisecond.
-// A negative timeout waits for ever. It is the one call of this package that may wait: with keep, the thread keeps
-// its P all the while (the runtime's preemption signal then ends the wait with EINTR); without, it is an ordinary Go
-// system call.
+// EpollWait is epoll_pwait2(2) when precise is set, else epoll_pwait(2) with the timeout rounded up
+// to a millisecond. A negative timeout waits forever. It is the only call of this package that may
+// wait. With keep, the thread keeps its P while it waits, and the runtime's preemption signal ends
+// the wait with EINTR. Without keep, it is an ordinary Go system call.
 func EpollWait(epoll int, events []unix.EpollEvent, timeout time.Duration, precise, keep bool) (int, unix.Errno) {
 	buffer, size := uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events))
 	var n uintptr
@@ -82,7 +84,8 @@ func EpollWait(epoll int, events []unix.EpollEvent, timeout time.Duration, preci
 	return int(n), 0
 }
 
-// milliseconds rounds up: a timer that is due in half a millisecond must not make the loop spin until then.
+// milliseconds rounds up: a timer that is due in half a millisecond must not make the loop spin
+// until then.
 func milliseconds(timeout time.Duration) int {
 	if timeout < 0 {
 		return -1

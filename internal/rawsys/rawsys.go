@@ -1,10 +1,11 @@
-// Package rawsys makes the system calls of an event loop without telling the Go scheduler.
+// Package rawsys makes system calls that cannot block, without the Go scheduler's bookkeeping.
 //
-// An ordinary Go system call (syscall.Syscall, and with it everything in package net and most of x/sys/unix)
-// hands its processor (P) back to the scheduler for the time of the call. On a loop that makes tens of thousands
-// of calls a second, that bookkeeping and the futex it costs to come back were measured at half of all CPU time.
-// Calls made here keep the P. That is right only for calls that cannot block: every descriptor passed in is
-// non-blocking, or the call (socket, setsockopt, close of a socket, shutdown) never waits.
+// An ordinary Go system call (syscall.Syscall, and with it everything in package net and most of
+// x/sys/unix) hands its processor (P) back to the scheduler for the time of the call. On a loop
+// that makes tens of thousands of calls per second, that bookkeeping, and the futex it takes to get
+// a P back, took half of all CPU time. Calls made here keep the P. Use them only if the call cannot
+// block: the descriptor is non-blocking, or the call (socket, setsockopt, close of a socket,
+// shutdown) never waits.
 //
 // All functions return the kernel's errno, 0 for success; -1 stands for "no descriptor".
 package rawsys
@@ -33,7 +34,8 @@ func SetInt(fd, level, option, value int) unix.Errno {
 	return errno
 }
 
-// SetLinger sets SO_LINGER. With onoff 1 and seconds 0, a following close(2) sends a reset instead of a FIN.
+// SetLinger sets SO_LINGER. With onoff 1 and seconds 0, a following close(2) sends a reset instead
+// of a FIN.
 func SetLinger(fd int, onoff, seconds int32) unix.Errno {
 	l := unix.Linger{Onoff: onoff, Linger: seconds}
 	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER,
@@ -56,14 +58,15 @@ func Connect(fd int, addr []byte) unix.Errno {
 	return errno
 }
 
-// Disconnect dissolves the association of a TCP socket: connect(2) with AF_UNSPEC. An established connection is reset,
-// and the socket can connect again.
+// Disconnect dissolves the association of a TCP socket: connect(2) with AF_UNSPEC. An established
+// connection is reset, and the socket can connect again.
 func Disconnect(fd int) unix.Errno {
 	var unspecified [unix.SizeofSockaddrInet4]byte
 	return Connect(fd, unspecified[:])
 }
 
-// Accept is accept4(2) with SOCK_CLOEXEC added to flags. peer is the zero AddrPort for a unix socket.
+// Accept is accept4(2) with SOCK_CLOEXEC added to flags. peer is the zero AddrPort for a unix
+// socket.
 func Accept(listener, flags int) (fd int, peer netip.AddrPort, errno unix.Errno) {
 	var sa unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(sa))
@@ -75,8 +78,9 @@ func Accept(listener, flags int) (fd int, peer netip.AddrPort, errno unix.Errno)
 	return int(r), addrPort(&sa), 0
 }
 
-// PeerAddr is getpeername(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket. It
-// also knows a peer that has already reset the connection (SO_PEERNAME, include/uapi/asm-generic/socket.h).
+// PeerAddr is getpeername(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix
+// socket. It also works if the peer has already reset the connection (SO_PEERNAME,
+// include/uapi/asm-generic/socket.h).
 func PeerAddr(fd int) (netip.AddrPort, unix.Errno) {
 	var sa unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(sa))
@@ -103,7 +107,8 @@ func peerName(fd int, sa *unix.RawSockaddrAny) (errno unix.Errno) {
 	return errno
 }
 
-// LocalAddr is getsockname(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix socket.
+// LocalAddr is getsockname(2), with IPv4-mapped addresses unmapped; the zero AddrPort for a unix
+// socket.
 func LocalAddr(fd int) (netip.AddrPort, unix.Errno) {
 	var sa unix.RawSockaddrAny
 	size := uint32(unsafe.Sizeof(sa))
@@ -115,7 +120,7 @@ func LocalAddr(fd int) (netip.AddrPort, unix.Errno) {
 	return addrPort(&sa), 0
 }
 
-// addrPort leaves out the scope of a link-local address: an access rule has none either.
+// addrPort omits the scope of a link-local address: an access rule has none either.
 func addrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
 	switch sa.Addr.Family {
 	case unix.AF_INET:
@@ -146,7 +151,8 @@ func Listen(fd, backlog int) unix.Errno {
 	return errno
 }
 
-// Close is close(2). On Linux the descriptor is gone whatever is returned, so an error must not be retried.
+// Close is close(2). On Linux the descriptor is released even if it returns an error, so it must
+// not be retried.
 func Close(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 	return errno
@@ -162,7 +168,8 @@ func Recv(fd int, p []byte, flags int) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// Send is sendto(2) without an address; MSG_NOSIGNAL is added, so that a closed peer is EPIPE and no signal.
+// Send is sendto(2) without an address; MSG_NOSIGNAL is added, so that a closed peer causes EPIPE
+// and no signal.
 func Send(fd int, p []byte, flags int) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(len(p)), uintptr(flags|unix.MSG_NOSIGNAL), 0, 0)
@@ -172,8 +179,8 @@ func Send(fd int, p []byte, flags int) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// Splice is splice(2) with SPLICE_F_MOVE and SPLICE_F_NONBLOCK; n is the most it moves. That it does not block
-// on the socket's side too needs O_NONBLOCK on the socket: the flag of the call covers only the pipe.
+// Splice is splice(2) with SPLICE_F_MOVE and SPLICE_F_NONBLOCK; n is the most it moves. The socket
+// needs O_NONBLOCK too: the flag of the call covers only the pipe.
 func Splice(from, to, n int) (int, unix.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n),
 		unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
@@ -183,7 +190,7 @@ func Splice(from, to, n int) (int, unix.Errno) {
 	return int(r), 0
 }
 
-// SetNonblock switches O_NONBLOCK of fd.
+// SetNonblock sets or clears O_NONBLOCK of fd.
 func SetNonblock(fd int, on bool) unix.Errno {
 	flags, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0)
 	if errno != 0 {
@@ -200,7 +207,7 @@ func SetNonblock(fd int, on bool) unix.Errno {
 	return errno
 }
 
-// IsUnix tells whether fd is a unix socket: getsockopt(SO_DOMAIN).
+// IsUnix reports whether fd is a unix socket: getsockopt(SO_DOMAIN).
 func IsUnix(fd int) bool {
 	var domain int32
 	size := uint32(unsafe.Sizeof(domain))
@@ -209,7 +216,7 @@ func IsUnix(fd int) bool {
 	return errno == 0 && domain == unix.AF_UNIX
 }
 
-// SocketError takes the pending error of fd: getsockopt(SO_ERROR). 0 when there is none.
+// SocketError takes the pending error of fd, or 0: getsockopt(SO_ERROR).
 func SocketError(fd int) unix.Errno {
 	var value int32
 	size := uint32(unsafe.Sizeof(value))
@@ -221,8 +228,8 @@ func SocketError(fd int) unix.Errno {
 	return unix.Errno(value)
 }
 
-// AtUrgentMark reports whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)). Where ioctl(2) is forbidden,
-// it is true for any byte.
+// AtUrgentMark reports whether the next byte of fd is the urgent one (SIOCATMARK, tcp(7)). Where
+// ioctl(2) is forbidden, it is true for any byte.
 func AtUrgentMark(fd int) bool {
 	var at int32
 	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCATMARK, uintptr(unsafe.Pointer(&at)))
@@ -232,8 +239,8 @@ func AtUrgentMark(fd int) bool {
 	return peek(fd)
 }
 
-// Unread is the number of bytes in fd's receive queue (SIOCINQ, tcp(7)); 0 on error. Where ioctl(2) is forbidden, it is
-// no more than 1.
+// Unread is the number of bytes in fd's receive queue (SIOCINQ, tcp(7)); 0 on error. Where ioctl(2)
+// is forbidden, it is no more than 1.
 func Unread(fd int) int {
 	var n int32
 	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCINQ, uintptr(unsafe.Pointer(&n))); errno == 0 {
@@ -252,8 +259,8 @@ func peek(fd int) bool {
 	return errno == 0 && n > 0
 }
 
-// Unsent is the number of bytes in fd's send queue that the peer has not acknowledged (SIOCOUTQ, tcp(7)); 0 on error.
-// Where ioctl(2) is forbidden, segments count like bytes.
+// Unsent is the number of bytes in fd's send queue that the peer has not acknowledged (SIOCOUTQ,
+// tcp(7)); 0 on error. Where ioctl(2) is forbidden, segments count like bytes.
 func Unsent(fd int) int {
 	var n int32
 	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n))); errno == 0 {
@@ -283,7 +290,8 @@ var (
 	ReadingOptions = Call{"getsockopt(2)", unix.SYS_GETSOCKOPT}
 )
 
-// Try makes the call with an invalid descriptor as its first argument: EBADF means that the call is available.
+// Try makes the call with an invalid descriptor as its first argument: EBADF means that the call is
+// available.
 func (c Call) Try() unix.Errno {
 	_, _, errno := unix.RawSyscall6(c.number, ^uintptr(0), 0, 0, 0, 0, 0)
 	return errno

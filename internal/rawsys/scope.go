@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Scope is the number of the interface that the zone of a link-local address names; 0 without a zone.
+// Scope is the number of the interface that the zone of a link-local address names; 0 without a
+// zone.
 func Scope(ip netip.Addr) (uint32, error) {
 	zone := ip.Zone()
 	if zone == "" {

@@ -9,14 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sockaddr is an address in the form in which the kernel reads it, made once and used for every connect.
+// Sockaddr is an address in the form in which the kernel reads it, made once and used for every
+// connect.
 type Sockaddr struct {
 	// raw is a struct sockaddr_in of ip(7), a sockaddr_in6 of ipv6(7) or a sockaddr_un of unix(7).
 	raw           []byte
 	mayMeetItself bool
 }
 
-// InetSockaddr is the address of a TCP endpoint. The scope of a link-local IPv6 address is the number of an interface.
+// InetSockaddr is the address of a TCP endpoint. The scope of a link-local IPv6 address is the
+// number of an interface.
 func InetSockaddr(addr netip.AddrPort, scope uint32) *Sockaddr {
 	s := &Sockaddr{mayMeetItself: mayMeetItself(addr)}
 	if ip := addr.Addr().Unmap(); ip.Is4() {
@@ -33,7 +35,8 @@ func InetSockaddr(addr netip.AddrPort, scope uint32) *Sockaddr {
 	return s
 }
 
-// UnixSockaddr is the address of a unix socket; a leading @ stands for the abstract name space (unix(7)).
+// UnixSockaddr is the address of a unix socket; a leading @ stands for the abstract name space
+// (unix(7)).
 func UnixSockaddr(path string) (*Sockaddr, error) {
 	const start = unsafe.Offsetof(unix.RawSockaddrUnix{}.Path)
 	if longest := unix.SizeofSockaddrUnix - int(start) - 1; path == "" || len(path) > longest {
@@ -53,7 +56,8 @@ func UnixSockaddr(path string) (*Sockaddr, error) {
 // Bytes is the address in the kernel's form.
 func (s *Sockaddr) Bytes() []byte { return s.raw }
 
-// Family is AF_INET, AF_INET6 or AF_UNIX; AF_UNSPEC for the zero Sockaddr, and no socket can be made of that.
+// Family is AF_INET, AF_INET6 or AF_UNIX; AF_UNSPEC for the zero Sockaddr, and no socket can be
+// made of that.
 func (s *Sockaddr) Family() int {
 	if len(s.raw) == 0 {
 		return unix.AF_UNSPEC
@@ -61,7 +65,8 @@ func (s *Sockaddr) Family() int {
 	return int(binary.NativeEndian.Uint16(s.raw))
 }
 
-// MayMeetItself reports whether a socket that connects to the address may connect to itself; see ConnectedToItself.
+// MayMeetItself reports whether a socket that connects to the address may connect to itself; see
+// ConnectedToItself.
 func (s *Sockaddr) MayMeetItself() bool { return s.mayMeetItself }
 
 // Bind is bind(2). The path of a unix socket may be on a file system that makes the thread wait.
