@@ -109,11 +109,11 @@ func reasonIOUring(errno unix.Errno) error {
 	reason := error(errno)
 	switch errno {
 	case unix.ENOSYS:
-		reason = errors.New("the kernel has none, or a seccomp profile such as Docker's default hides it")
+		reason = errors.New("the kernel does not support it, or a seccomp profile such as Docker's default hides it")
 	case unix.EPERM, unix.EACCES:
 		reason = errors.New("forbidden by kernel.io_uring_disabled or a security profile")
 	case unix.EINVAL:
-		reason = errors.New("this kernel is older")
+		reason = errors.New("the kernel is older")
 	case unix.ENOMEM:
 		reason = errors.New("not enough memory: raise RLIMIT_MEMLOCK (locked memory) or RLIMIT_AS (address space)")
 	}

@@ -111,8 +111,8 @@ func (l *Loop) Watch(s Slot, fin bool) {
 }
 
 // Recheck makes the receive in flight on s look at its socket once more. Use it for a socket that
-// has ended although its receive has not: if the last bytes and the end come between the receive's
-// attempt and its poll, a multishot receive looks only once.
+// has ended while its receive is still in flight: if the last bytes and the end come between the
+// receive's attempt and its poll, a multishot receive looks only once.
 func (l *Loop) Recheck(s Slot) { l.engine.recheck(s) }
 
 // CancelRead ends the operation in flight on the reading half of s, if there is one. The operation

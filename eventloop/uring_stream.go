@@ -145,7 +145,7 @@ func (u *uring) streamEnded(s Slot, so *socket, errno unix.Errno, asked bool) in
 		}
 		return 0
 	case again:
-		return 0 // the next Recv starts anew
+		return 0 // the next Recv starts another
 	case !asked:
 		so.flags |= flagEndAhead
 		so.aheadErr = uint16(errno)

@@ -198,8 +198,8 @@ func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
 	}
 }
 
-// drain stops gracefully: after drain.delay nobody new is accepted, and after drain.timeout those who are still there
-// are closed. Another SIGTERM or SIGINT ends the waiting.
+// drain stops gracefully. After drain.delay, no new connections are accepted. After drain.timeout,
+// the remaining connections are closed. Another SIGTERM or SIGINT ends the waiting.
 func (p *process) drain(ctx context.Context, s os.Signal, signals <-chan os.Signal) {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)

@@ -120,7 +120,7 @@ func LocalAddr(fd int) (netip.AddrPort, unix.Errno) {
 	return addrPort(&sa), 0
 }
 
-// addrPort omits the scope of a link-local address: an access rule has none either.
+// addrPort omits the scope of a link-local address: access rules do not have it either.
 func addrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
 	switch sa.Addr.Family {
 	case unix.AF_INET:
