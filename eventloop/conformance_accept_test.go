@@ -57,7 +57,7 @@ func acceptCancelled(t *testing.T, d *driver, network string) {
 		t.Fatalf("cancelled accept: error %q, More %v", r.Err, r.More)
 	}
 
-	// What comes now belongs to whoever accepts next: here the test, then the loop again.
+	// The next client belongs to the next accept: here the test's, then the loop's again.
 	dial(t, addr)
 	awaitPoll(t, fd, unix.POLLIN)
 	d.do(func() {})
@@ -151,7 +151,8 @@ func acceptModes(t *testing.T, d *driver, network string) {
 	}
 }
 
-// acceptShutDown: shutdown(2) of a listening socket, by whoever else holds it, ends its listening.
+// acceptShutDown: shutdown(2) of a listening socket, by another process that has it, ends its
+// listening.
 func acceptShutDown(t *testing.T, d *driver) {
 	fd, _ := listen(t, "tcp", 8)
 	s := d.attach(fd)

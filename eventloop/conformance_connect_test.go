@@ -58,12 +58,12 @@ func connectAccepted(t *testing.T, d *driver, network string) {
 
 func connectRefused(t *testing.T, d *driver) {
 	fd, addr := listen(t, "tcp", 1)
-	unix.Close(fd) // nobody else is given its port so soon
+	unix.Close(fd) // the kernel does not reuse its port so soon
 	to := sockaddr(t, addr)
 	s := d.socketTo(to)
 	d.connect(s, to)
 	d.await(s, OpConnect).expect(t, 0, unix.ECONNREFUSED)
-	// The error was told once; the socket is one without a connection.
+	// The error is reported once; the socket has no connection.
 	d.close(s)
 }
 

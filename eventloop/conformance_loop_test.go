@@ -135,14 +135,14 @@ func loopPipes(t *testing.T, d *driver) {
 		}
 	})
 	if len(pipes) != PipesPerLoop {
-		t.Errorf("%d pipes were to be had, want %d", len(pipes), PipesPerLoop)
+		t.Errorf("%d pipes were free, want %d", len(pipes), PipesPerLoop)
 	}
 	d.do(func() {
 		for _, p := range pipes {
 			d.loop.ReturnPipe(p)
 		}
 		if p := d.loop.pipes.borrow(); p == nil {
-			t.Error("no pipe is to be had after all came back")
+			t.Error("no pipe is free after all were returned")
 		} else {
 			d.loop.ReturnPipe(p)
 		}

@@ -34,7 +34,7 @@ func sendMuch(t *testing.T, d *driver, network string) {
 	d.startSend(s, sent)
 	d.do(func() {
 		if d.loop.Writing(s) != OpSend {
-			t.Error("64 MiB were taken with nobody reading")
+			t.Error("64 MiB were sent although the peer does not read")
 		}
 	})
 	got := newSum()

@@ -28,7 +28,7 @@ var spliceBehaviours = slices.Concat(
 	on("splice/end of stream", fillEnd, streams...),
 	on("splice/reset", fillReset, "tcp"),
 	on("splice/drain to a peer that is gone", drainAfterReset, streams...),
-	on("splice/drain to a peer that is gone is told before the end", drainErrorBeforeEnd, "tcp"),
+	on("splice/drain to a peer that is gone completes before the end", drainErrorBeforeEnd, "tcp"),
 	on("splice/drain cancelled half-way", drainCancelled, streams...),
 	on("splice/fill cancelled", fillCancelled, streams...),
 )

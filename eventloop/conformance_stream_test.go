@@ -22,7 +22,7 @@ var receiveBehaviours = slices.Concat(
 	on("recv/reset after bytes", recvReset, streams...),
 	on("recv/reset between two receives", recvResetBetween, streams...),
 	on("recv/end right behind the last bytes", recvEndBehindBytes, streams...),
-	on("recv/nobody asks", recvNobodyAsks, streams...),
+	on("recv/ahead of Recv", recvAhead, streams...),
 	on("recv/reset while waiting", recvResetWaiting, "tcp"),
 	on("recv/urgent data does not hide what follows", recvUrgent, "tcp"),
 	on("recv/urgent bytes alone, while signals come", recvUrgentAmongSignals, "tcp"),
@@ -235,8 +235,8 @@ func recvEndBehindBytes(t *testing.T, d *driver, network string) {
 	}
 }
 
-// recvNobodyAsks: a sender may not fill the loop's memory while the handler does not receive.
-func recvNobodyAsks(t *testing.T, d *driver, network string) {
+// recvAhead: a sender may not fill the loop's memory while the handler does not receive.
+func recvAhead(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)
 	sent := randomBytes(12 << 20)
 	done := make(chan error, 1)

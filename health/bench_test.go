@@ -13,7 +13,7 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// BenchmarkTCPChecks has a Monitor check 10,000 backends each 2 s, and says what that costs this
+// BenchmarkTCPChecks has a Monitor check 10,000 backends every 2s, and reports what that costs this
 // process. One operation is one check, so the time of one is what the schedule says, not what it
 // costs: look at cpu-µs/check and %core. On the loopback interface the process pays for the
 // backends' half of each handshake too.

@@ -122,7 +122,7 @@ func TestTCPOnAUnixSocket(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	wantError(t, "a socket that nobody listens on", check(t, NewTCP(), addrOf(t, "unix", path)), "connect: connection refused")
+	wantError(t, "a socket without a listener", check(t, NewTCP(), addrOf(t, "unix", path)), "connect: connection refused")
 }
 
 func TestLocalErrors(t *testing.T) {

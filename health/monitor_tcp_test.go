@@ -63,7 +63,7 @@ func TestTCPBackendComesAndGoes(t *testing.T) {
 		case c := <-changes:
 			return c
 		case <-time.After(testnet.Patience):
-			t.Fatal("no change is told")
+			t.Fatal("no change is reported")
 			return Change{}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"l4proxy/backend"
 )
 
-// In these tests time is synctest's: it passes at once when everybody waits.
+// In these tests time is synctest's: it passes at once when all goroutines wait.
 
 var errBroken = errors.New("broken")
 
@@ -110,7 +110,7 @@ func TestSlowListenerMissesNothing(t *testing.T) {
 		if checks := w.Checks() - before; checks < 400 {
 			t.Errorf("%d checks were made in 4 s while the listener was slow, want 500", checks)
 		}
-		stop() // which waits until all is told
+		stop() // which waits until all changes are reported
 		if calls != 200 {
 			t.Errorf("told of %d changes, want 200", calls)
 		}

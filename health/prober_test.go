@@ -71,7 +71,7 @@ func TestApplicationsSeeNoConnection(t *testing.T) {
 			// The queue is first in, first out: what is accepted first was complete first.
 			marker := testnet.Dial(t, "tcp", b.Addr)
 			if got := b.Accept(t); got.RemoteAddr().String() != marker.LocalAddr().String() {
-				t.Errorf("the server accepted %v, want nobody before %v", got.RemoteAddr(), marker.LocalAddr())
+				t.Errorf("the server accepted %v, want no connection before %v", got.RemoteAddr(), marker.LocalAddr())
 			}
 		})
 	}
@@ -246,7 +246,7 @@ func TestProberWithoutDescriptors(t *testing.T) {
 	p.begin(5, addr)
 	p.finish()
 	if p.results[3] != 0 || p.results[4] != unix.EMFILE || p.results[5] != 0 {
-		t.Errorf("checks 3, 4 and 5: %v, want only 4 to fail, for want of a descriptor", p.results)
+		t.Errorf("checks 3, 4 and 5: %v, want only 4 to fail, without a descriptor", p.results)
 	}
 }
 

@@ -116,7 +116,7 @@ func explain(err error) error {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: this machine has no such network interface; write the name of an interface after %%", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine has no such address; write one that it has, or none for all", err)
+		return fmt.Errorf("%w: this machine has no such address; write one of its addresses, or none for all", err)
 	}
 	return err
 }

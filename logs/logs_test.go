@@ -275,7 +275,7 @@ func TestMissedLines(t *testing.T) {
 	}
 }
 
-// TestBlockedPipe logs far more than the queue holds to a full pipe that nobody reads.
+// TestBlockedPipe logs far more than the queue holds to a full pipe without a reader.
 func TestBlockedPipe(t *testing.T) {
 	for _, blocking := range []bool{false, true} {
 		t.Run(fmt.Sprintf("blocking=%t", blocking), func(t *testing.T) {
@@ -377,7 +377,7 @@ func logToStderr() int {
 	if err != nil {
 		return 1
 	}
-	l.Slog().Info("nobody reads this")
+	l.Slog().Info("this line has no reader")
 	if lost := l.Close(context.Background()); lost != 1 {
 		return 1
 	}

@@ -46,8 +46,8 @@ func (s *Server) prepare(fd int) {
 	s.keepAlive.set(fd)
 }
 
-// keepUrgentInLine keeps the urgent byte in the stream (SO_OOBINLINE, socket(7)): otherwise a receive skips it, and it is
-// lost. The other side gets it as an ordinary byte.
+// keepUrgentInLine keeps the urgent byte in the stream (SO_OOBINLINE, socket(7)): otherwise a
+// receive skips it, and it is lost. The other side gets it as an ordinary byte.
 func keepUrgentInLine(fd int) { rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) }
 
 func (s *Server) unlinkAll() {

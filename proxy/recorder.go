@@ -41,8 +41,8 @@ func (s *Server) runRecorder(done <-chan struct{}) {
 	}
 }
 
-// drainRecords passes on the records of all rings, and after those of a ring how many it has lost. It reports whether
-// there was anything.
+// drainRecords passes on the records of all rings, and after those of a ring how many it has lost.
+// It reports whether there was anything.
 func (s *Server) drainRecords() (anything bool) {
 	for _, w := range s.workers {
 		anything = w.records.drain(s.finished, s.lost) || anything
@@ -78,7 +78,8 @@ func (l *waitLog) due() bool {
 	return now >= next && l.next.CompareAndSwap(next, now+int64(limitEvery))
 }
 
-// dialShort notes that a dial for a client of l has to wait for a descriptor, and all new clients with it.
+// dialShort notes that a dial for a client of l has to wait for a descriptor, and all new clients
+// with it.
 func (s *Server) dialShort(l *Listener) {
 	if s.shortage.due() {
 		s.log.Warn("cannot dial: out of file descriptors or memory; clients wait until there are some", "listener", l.Name)

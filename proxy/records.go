@@ -2,12 +2,13 @@ package proxy
 
 import "sync/atomic"
 
-// recordsKept finished connections can wait for the recorder on each worker: a power of two. At 20,000 connections a
-// second and worker, that is 100 ms.
+// recordsKept finished connections can wait for the recorder on each worker: a power of two. At
+// 20,000 connections per second, that is 100 ms.
 const recordsKept = 2048
 
-// recordRing carries records from a loop to the recorder's goroutine, one writer and one reader, without a lock. When
-// the reader is behind, records are dropped and counted: a log must not hold up a connection.
+// recordRing carries records from a loop to the recorder's goroutine, one writer and one reader,
+// without a lock. When the reader is behind, records are dropped and counted: a log must not hold
+// up a connection.
 type recordRing struct {
 	kept  uint64 // length of slots, once there are any: a power of two
 	slots []Record
@@ -37,10 +38,12 @@ func (r *recordRing) next() *Record {
 	return &r.slots[(r.tail-1)&(r.kept-1)]
 }
 
-// many reports whether so many records are unpublished that the reader should begin before the batch ends.
+// many reports whether so many records are unpublished that the reader should begin before the
+// batch ends.
 func (r *recordRing) many() bool { return r.tail-r.published.Load() >= r.kept/8 }
 
-// publish shows the records of a batch to the reader, and wakes it if there are any. urgent: the ring is half full.
+// publish shows the records of a batch to the reader, and wakes it if there are any. urgent: the
+// ring is half full.
 func (r *recordRing) publish(wake func(urgent bool)) {
 	if r.published.Load() != r.tail {
 		r.published.Store(r.tail)
@@ -48,8 +51,8 @@ func (r *recordRing) publish(wake func(urgent bool)) {
 	}
 }
 
-// drain passes on the published records, and then how many have been dropped since the last call. It reports whether
-// there was anything.
+// drain passes on the published records, and then how many have been dropped since the last call.
+// It reports whether there was anything.
 func (r *recordRing) drain(read func(*Record), lost func(uint64)) bool {
 	dropped := r.dropped.Load()
 	end := r.published.Load()

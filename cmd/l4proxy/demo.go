@@ -25,7 +25,8 @@ const (
 	demoBackends = 3
 )
 
-// The whole of 127.0.0.0/8 is this machine, so a demo on it can have clients with addresses of their own.
+// The whole of 127.0.0.0/8 is this machine, so a demo on it can have clients with addresses of
+// their own.
 var (
 	demoDenied  = netip.MustParseAddr("127.0.0.13")
 	demoTraffic = netip.MustParseAddr("127.0.0.20")

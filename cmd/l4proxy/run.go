@@ -36,8 +36,9 @@ func newRunCommand(file *string) *cobra.Command {
 // logFlush is how long the last log lines may take when the process ends.
 const logFlush = 2 * time.Second
 
-// logPatience is how long the recorder waits for an output that takes nothing. No connection waits for it: records
-// gather in the rings meanwhile, and those that find no room are dropped and counted.
+// logPatience is how long the recorder waits for an output that takes nothing. No connection waits
+// for it: records gather in the rings meanwhile, and those that find no room are dropped and
+// counted.
 const logPatience = time.Second
 
 func runProxy(cmd *cobra.Command, file string) error {
@@ -56,7 +57,8 @@ func runProxy(cmd *cobra.Command, file string) error {
 	return p.serve(signals)
 }
 
-// startUnlessStopped is start, given up at SIGTERM or SIGINT: a name server that does not answer takes its time.
+// startUnlessStopped is start, given up at SIGTERM or SIGINT: a name server that does not answer
+// takes its time.
 func startUnlessStopped(cfg *config.Config, stderr io.Writer) (*process, error) {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer cancel()
@@ -130,7 +132,8 @@ func source(cfg *config.Config) string {
 	return cfg.File
 }
 
-// listenSockets is the number of listening sockets that a state will need: one a worker for TCP, one for a unix socket.
+// listenSockets is the number of listening sockets that a state will need: one per worker for TCP,
+// one for a unix socket.
 func listenSockets(state *proxy.State, workers int) int {
 	n := 0
 	for _, l := range state.Listeners {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// firstPort is that of the first backend: the ports of the simple configuration in the documentation. Where one
-	// is taken, the kernel chooses.
+	// firstPort is that of the first backend: the ports of the simple configuration in the
+	// documentation. Where one is taken, the kernel chooses.
 	firstPort = 8081
 	// Pause is how long a backend refuses connections after /stop, unless ?for= says otherwise.
 	Pause    = 15 * time.Second
@@ -22,8 +22,8 @@ const (
 	listenRetry = 100 * time.Millisecond
 )
 
-// Backend is an HTTP server on a loopback port. It answers every request with a line that says who it is, and closes
-// the connection, so that browsers see balancing too.
+// Backend is an HTTP server on a loopback port. It answers every request with a line that says who
+// it is, and closes the connection, so that browsers see balancing too.
 type Backend struct {
 	name   string
 	addr   string
@@ -79,7 +79,8 @@ func (b *Backend) Run(ctx context.Context) {
 	})
 	l := b.listener
 	for l != nil {
-		// It returns when the listener is closed, by stop or by ctx; connections that were accepted live on.
+		// It returns when the listener is closed, by stop or by ctx; connections that were accepted
+		// live on.
 		_ = b.server.Serve(l)
 		b.mu.Lock()
 		pause := b.pause

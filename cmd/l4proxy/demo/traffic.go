@@ -29,7 +29,8 @@ type Traffic struct {
 	sent, failed atomic.Uint64
 }
 
-// NewTraffic makes the load for the proxy at addr. Its clients have the address from if addr is one of 127.0.0.0/8.
+// NewTraffic makes the load for the proxy at addr. Its clients have the address from if addr is one
+// of 127.0.0.0/8.
 func NewTraffic(addr string, from netip.Addr) *Traffic {
 	dialer := &net.Dialer{}
 	if to, err := netip.ParseAddrPort(addr); err == nil && to.Addr().Is4() && to.Addr().IsLoopback() {
