@@ -1,4 +1,4 @@
-// Package archtest holds the table of who may import whom.
+// Package archtest holds the table that says which package may import which.
 package archtest
 
 import (
@@ -17,17 +17,18 @@ const module = "l4proxy"
 // modules are the folders with a go.mod, seen from here: ./... stops at each.
 var modules = []string{"../..", "../../bench"}
 
-// dataPlane are the rooms of which the loops are made.
-var dataPlane = []string{"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen"}
+// dataPlane are the packages that the event loops are built from.
+var dataPlane = []string{
+	"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
+}
 
-// anything marks a room that wires the others.
+// anything marks a package that may import all others.
 var anything = []string{"*"}
 
-// rooms says for each room which others its code may import. A room is a
-// package and what lies in folders below it, unless those have a row of their
-// own. A new package needs a row here, and a reason.
-var rooms = map[string][]string{
-	// Values and mechanisms: they know nobody.
+// table says what each package, and the packages in folders below it, may import. A folder below
+// may have a row of its own. A new package needs a row here, and a reason.
+var table = map[string][]string{
+	// Values and mechanisms.
 	"acl":       {},
 	"backend":   {"internal/rawsys"},
 	"config":    {},
@@ -35,21 +36,21 @@ var rooms = map[string][]string{
 	"listen":    {"internal/rawsys"},
 	"logs":      {},
 
-	// Who picks backends, or finds and judges them.
+	// Choosing backends, and checking them.
 	"balancer": {"backend", "internal/iheap"},
 	"health":   {"backend", "internal/iheap", "internal/mailbox", "internal/rawsys"},
 
-	// The data plane never sees what decides about it: it is handed a State.
+	// The data plane gets its State from the control plane, and never sees the configuration.
 	"proxy": dataPlane,
 
-	// The control plane builds that State.
+	// The control plane builds the State.
 	"control": append([]string{"config", "health", "proxy"}, dataPlane...),
 
 	"cmd": anything,
 
-	// Drive the program from outside, as they do its peers.
+	// Drives the program from outside, and its peers.
 	"bench": {"internal/rawsys"},
-	// Drives the program too, and the checks, against real servers.
+	// Runs the program, and the health checks, against real servers.
 	"peers": {"backend", "health"},
 
 	// Breaks things around the program, and around a proxy with options that the configuration does
@@ -58,9 +59,9 @@ var rooms = map[string][]string{
 
 	"internal/archtest": {},
 	"internal/doctest":  {},
-	"internal/iheap":    {}, // the one heap of which items can be found and moved
+	"internal/iheap":    {}, // the heap in which items can be found and moved
 	"internal/mailbox":  {}, // values from many goroutines to one
-	"internal/rawsys":   {}, // the system calls that cannot block, and addresses in the kernel's form
+	"internal/rawsys":   {}, // system calls that cannot block, addresses in the kernel's form, the clock
 	"internal/testenv":  {},
 	"internal/testnet":  {},
 }
@@ -77,28 +78,28 @@ type pkg struct {
 }
 
 func TestImports(t *testing.T) {
-	unused := maps.Clone(rooms)
+	unused := maps.Clone(table)
 	for _, dir := range modules {
 		for _, p := range list(t, dir) {
 			name := strings.TrimPrefix(p.ImportPath, module+"/")
 			for _, fault := range faults(p) {
 				t.Errorf("%s: %s", name, fault)
 			}
-			if room, ok := roomOf(p.ImportPath); ok {
-				delete(unused, room)
+			if row, ok := rowOf(p.ImportPath); ok {
+				delete(unused, row)
 			}
 		}
 	}
-	for room := range unused {
-		t.Errorf("the table has a row for %s, which is no package", room)
+	for row := range unused {
+		t.Errorf("the table has a row for %s, which is no package", row)
 	}
 }
 
 // faults names every import of p that the table does not allow.
 func faults(p pkg) []string {
-	room, known := roomOf(p.ImportPath)
+	row, known := rowOf(p.ImportPath)
 	if !known {
-		return []string{"is not in the table of rooms: add a row to internal/archtest that says what it may import"}
+		return []string{"has no row in the import table: add one to internal/archtest"}
 	}
 	var found []string
 	check := func(imports []string, allowed []string, what string) {
@@ -106,16 +107,16 @@ func faults(p pkg) []string {
 			if path != module && !strings.HasPrefix(path, module+"/") {
 				continue
 			}
-			target, known := roomOf(path)
-			ok := known && (target == room || slices.Contains(allowed, target) ||
+			target, known := rowOf(path)
+			ok := known && (target == row || slices.Contains(allowed, target) ||
 				slices.Contains(allowed, "*") && !slices.Contains(testHelpers, target))
 			if !ok {
 				found = append(found, what+" may not import "+strings.TrimPrefix(path, module+"/"))
 			}
 		}
 	}
-	code := rooms[room]
-	if slices.Contains(testHelpers, room) {
+	code := table[row]
+	if slices.Contains(testHelpers, row) {
 		code = testHelpers
 	}
 	check(p.Imports, code, "its code")
@@ -124,12 +125,12 @@ func faults(p pkg) []string {
 	return found
 }
 
-// roomOf returns the row for a package of this module: the longest one that is
-// the package or a folder above it.
-func roomOf(importPath string) (room string, known bool) {
+// rowOf returns the row for a package of this module: the longest one that is the package or a
+// folder above it.
+func rowOf(importPath string) (row string, known bool) {
 	name := strings.TrimPrefix(importPath, module+"/")
 	for {
-		if _, ok := rooms[name]; ok {
+		if _, ok := table[name]; ok {
 			return name, true
 		}
 		cut := strings.LastIndexByte(name, '/')
@@ -186,7 +187,7 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 			[]string{"its code may not import config"},
 		},
 		{
-			"forbidden below a room",
+			"forbidden in a folder below",
 			pkg{ImportPath: "l4proxy/acl/internal/scan", Imports: []string{"l4proxy/backend"}},
 			[]string{"its code may not import backend"},
 		},
@@ -208,7 +209,7 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{
 			"no row",
 			pkg{ImportPath: "l4proxy/attic"},
-			[]string{"is not in the table of rooms: add a row to internal/archtest that says what it may import"},
+			[]string{"has no row in the import table: add one to internal/archtest"},
 		},
 	} {
 		if got := faults(test.pkg); !slices.Equal(got, test.want) {
