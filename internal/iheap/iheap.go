@@ -40,9 +40,6 @@ func (h *Heap) grow(n int) {
 	}
 }
 
-// Len is the number of items in the heap.
-func (h *Heap) Len() int { return len(h.nodes) }
-
 // Min returns the first item, or -1 if the heap is empty.
 func (h *Heap) Min() int {
 	if len(h.nodes) == 0 {

@@ -46,8 +46,8 @@ func TestHeapIsAMap(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if got.Len() != len(want) || got.Min() != first(nil) {
-					t.Fatalf("%d items, %d first, want %d first of %v", got.Len(), got.Min(), first(nil), want)
+				if len(got.nodes) != len(want) || got.Min() != first(nil) {
+					t.Fatalf("%d items, %d first, want %d first of %v", len(got.nodes), got.Min(), first(nil), want)
 				}
 				held := map[int]key{}
 				for i := range items {
