@@ -12,8 +12,8 @@ import (
 	"l4proxy/listen"
 )
 
-// acceptRetry is the pause after descriptors or connection slots have run out: short enough that clients hardly notice,
-// long enough to cost nothing.
+// acceptRetry is the pause after descriptors or connection slots have run out. Clients hardly
+// notice it, and it costs next to nothing.
 const acceptRetry = 50 * time.Millisecond
 
 // listenSocket is one listening socket on one worker.
@@ -23,7 +23,8 @@ type listenSocket struct {
 	fd       int
 	index    uint32
 	state    listenState
-	// parked are clients that were accepted when no slot was free. They are the first to get one.
+	// parked are clients that were accepted when no slot was free. They get the next free slots, in
+	// order of arrival.
 	parked []arrival
 }
 
@@ -31,15 +32,15 @@ type listenSocket struct {
 type listenState uint8
 
 const (
-	listenNew       listenState = iota // the loop does not run yet
+	listenNew       listenState = iota // the loop is not running yet
 	listenAccepting                    // an accept is in flight
-	listenFull                         // no slot is free: it looks for one when its timer is due or a slot is freed
-	listenPaused                       // accept has failed; it is tried again when the timer is due
-	listenShutting                     // it is to be shut once the accept in flight has been cancelled
-	listenShut                         // it is bound and refuses clients; see unlisten.go
-	listenReopening                    // it was shut, and listen(2) has failed; it is tried again when the timer is due
-	listenClosing                      // it is to be closed once the clients in its queue have been taken
-	listenClosed                       // only parked clients are left
+	listenFull                         // no slot is free: retried by the timer, or when a slot is freed
+	listenPaused                       // accept has failed: retried by the timer
+	listenShutting                     // to be shut once the accept in flight has been cancelled
+	listenShut                         // bound, but refuses clients; see unlisten.go
+	listenReopening                    // was shut, and listen(2) has failed: retried by the timer
+	listenClosing                      // to be closed once the clients in its accept queue have been accepted
+	listenClosed                       // closed; it may still have parked clients
 )
 
 // arrival is an accepted client that is not a connection yet.
@@ -50,8 +51,8 @@ type arrival struct {
 	at       int64 // loop clock
 }
 
-// addSocket takes a listening socket. startAccepting follows when the loop runs: before, io_uring takes no more
-// submissions than fit its queue.
+// addSocket registers a listening socket. startAccepting follows once the loop runs: before that,
+// io_uring takes no more submissions than fit into its queue.
 func (w *worker) addSocket(fd int, l *Listener) {
 	s := &listenSocket{worker: w, listener: l, fd: fd}
 	s.index = w.startTask(s)
@@ -59,7 +60,7 @@ func (w *worker) addSocket(fd int, l *Listener) {
 	w.loop.Attach(s.slot(), fd)
 }
 
-// startAccepting accepts on the sockets that wait for the loop to run.
+// startAccepting accepts on the sockets that were added before the loop ran.
 func (w *worker) startAccepting() {
 	for _, s := range w.sockets {
 		if s.state == listenNew {
@@ -70,12 +71,12 @@ func (w *worker) startAccepting() {
 
 func (s *listenSocket) slot() eventloop.Slot { return slotOf(s.index, clientEnd) }
 
-// setTimer has expire called after acceptRetry.
+// setTimer makes expire run after acceptRetry.
 func (s *listenSocket) setTimer() {
 	s.worker.loop.SetTimer(s.index, s.worker.loop.Now()+int64(acceptRetry))
 }
 
-// accept accepts clients, or waits until a slot is free.
+// accept starts accepting clients, or waits until a slot is free.
 func (s *listenSocket) accept() {
 	w := s.worker
 	if room := s.room(); room > 0 {
@@ -84,7 +85,8 @@ func (s *listenSocket) accept() {
 		w.loop.Accept(s.slot(), room)
 		return
 	}
-	if s.state != listenFull && w.server.retrying.Load() == 0 { // else descriptors are short; see waitForResources
+	// If a dial waits for a descriptor, that is the reason and not a limit; see waitForResources.
+	if s.state != listenFull && w.server.retrying.Load() == 0 {
 		w.server.limitReached(s.listener)
 	}
 	s.state = listenFull
@@ -93,8 +95,8 @@ func (s *listenSocket) accept() {
 	s.setTimer()
 }
 
-// room is the number of clients that may be accepted. It is 0 while an admitted client waits for a descriptor for its
-// backend: another client would take it.
+// room is the number of clients that may be accepted now. It is 0 while an admitted client waits
+// for a descriptor for its backend connection: another client would take that descriptor.
 func (s *listenSocket) room() int {
 	server := s.worker.server
 	if len(s.parked) > 0 || server.retrying.Load() > 0 {
@@ -103,7 +105,7 @@ func (s *listenSocket) room() int {
 	return server.slots.room(s.listener.Slots)
 }
 
-// complete implements task: a client has come, or accepting has ended.
+// complete implements task: a client was accepted, or accepting has ended.
 func (s *listenSocket) complete(done *eventloop.Completion) {
 	w := s.worker
 	failed := false
@@ -115,7 +117,8 @@ func (s *listenSocket) complete(done *eventloop.Completion) {
 		w.server.acceptFailed(s.listener, done.Err)
 		failed = true
 	default:
-		failed = true // an error of the listening socket, which may last: the event loop keeps those of one client
+		// An error of the listening socket, which may last: the loop handles errors of one client.
+		failed = true
 	}
 	if done.More {
 		if s.room() <= w.loop.AcceptsAhead() {
@@ -136,8 +139,8 @@ func (s *listenSocket) complete(done *eventloop.Completion) {
 	}
 }
 
-// expire implements task. Slots that become free on other loops are announced at most once a pause, and descriptors not
-// at all.
+// expire implements task. The timer is needed because other loops announce freed slots at most once
+// per pause, and nothing announces freed descriptors.
 func (s *listenSocket) expire() {
 	s.unpark()
 	switch s.state {
@@ -159,8 +162,8 @@ func (s *listenSocket) expire() {
 	}
 }
 
-// park keeps a client until a slot is free. An accept that stands for many brings clients beyond the limit before it can
-// be stopped; they keep their turn.
+// park keeps a client until a slot is free. A multishot accept may bring clients beyond the limit
+// before it can be cancelled; they keep their position.
 func (s *listenSocket) park(a arrival) {
 	s.parked = append(s.parked, a)
 	s.worker.crowded = true
@@ -173,7 +176,7 @@ func (s *listenSocket) unpark() {
 	}
 }
 
-// nextParked removes the client that has been parked longest.
+// nextParked removes and returns the client that was parked first.
 func (s *listenSocket) nextParked() arrival {
 	a := s.parked[0]
 	if s.parked = s.parked[1:]; len(s.parked) == 0 {
@@ -197,29 +200,32 @@ func (w *worker) stopAccepting() {
 	}
 }
 
-// close takes the clients that already wait in the socket's queue (closing it would reset them), then closes it.
+// close accepts the clients that already wait in the socket's accept queue, because closing the
+// socket would reset them. Then it closes the socket.
 func (s *listenSocket) close() {
 	s.state = listenClosing
 	switch s.takeQueued() {
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		s.setTimer()
-		return // the others wait until there are descriptors
+		return // the remaining clients wait for descriptors
 	}
 	s.worker.loop.Close(s.slot())
 	s.state = listenClosed
 	s.expire()
 }
 
-// takeQueued takes the clients that wait in the socket's queue, and returns the error that ended it: EAGAIN when no more
-// are there. The socket is non-blocking afterwards.
+// takeQueued accepts the clients in the socket's accept queue. It returns the error that ended
+// this: EAGAIN when the queue is empty. Afterwards, the socket is non-blocking.
 func (s *listenSocket) takeQueued() unix.Errno {
 	w := s.worker
-	if errno := rawsys.SetNonblock(s.fd, true); errno != 0 { // a security profile forbids it: accept would block
+	// If a security profile forbids this, accept would block.
+	if errno := rawsys.SetNonblock(s.fd, true); errno != 0 {
 		return errno
 	}
 	for failed := 0; ; {
 		fd, peer, errno := rawsys.Accept(s.fd, w.loop.SocketFlags())
-		if eventloop.OfConnection(errno) && failed < listen.Backlog { // more are not of connections that have queued up
+		// No more than Backlog connections can have queued up, so further errors are not theirs.
+		if eventloop.OfConnection(errno) && failed < listen.Backlog {
 			failed++
 			continue
 		}
@@ -230,7 +236,7 @@ func (s *listenSocket) takeQueued() unix.Errno {
 	}
 }
 
-// forgetSocket is reached when the last parked client of a closed socket has found a slot.
+// forgetSocket forgets a closed socket whose last parked client has got a slot.
 func (w *worker) forgetSocket(s *listenSocket) {
 	w.endTask(s.index)
 	w.sockets = slices.DeleteFunc(w.sockets, func(other *listenSocket) bool { return other == s })

@@ -7,12 +7,12 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// What happens to a client between its acceptance and its dial. Each step may end it.
+// The steps between accept and dial. Each of them may end the client.
 
-// arrive takes a client through the steps on the loop that has accepted it.
+// arrive runs these steps on the loop that has accepted the client.
 //
-// A listener that needs bytes of the client before the ACL or the route can decide (PROXY protocol, SNI) would read them
-// first. None does yet.
+// A listener that needs bytes from the client before the ACL or the route can decide (PROXY
+// protocol, SNI) would read them first. No listener does so yet.
 func (w *worker) arrive(s *listenSocket, a arrival) {
 	w.counters.listeners[a.listener].accepted.add(1)
 	if decision := a.listener.ACL.Decide(a.peer.Addr()); !decision.Allow {
@@ -26,7 +26,7 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 	w.place(a)
 }
 
-// deny ends a client that the ACL does not allow. It never takes a slot.
+// deny ends a client that the ACL denies. A denied client never takes a slot.
 func (w *worker) deny(a arrival, decision acl.Decision) {
 	denied := Outcome{Side: SideProxy, Reason: ReasonDenied}
 	if decision.Action == acl.Reset {
@@ -44,13 +44,13 @@ func (w *worker) deny(a arrival, decision acl.Decision) {
 	w.turnAway(c, message, denied)
 }
 
-// endArrival closes a client that never became a connection. It holds no slot.
+// endArrival records and closes a client that never became a connection. It holds no slot.
 func (w *worker) endArrival(a arrival, o Outcome, rule string) {
 	w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: o, rule: rule}, a.fd)
 	rawsys.Close(a.fd)
 }
 
-// place gives a client that has a slot to the loop that has the most room: this one, or another.
+// place passes a client that has a slot to the loop with the most room: this one, or another.
 func (w *worker) place(a arrival) {
 	if other := w.server.roomier(w); other != nil {
 		other.load.Add(1)
@@ -63,7 +63,7 @@ func (w *worker) place(a arrival) {
 	w.admit(a)
 }
 
-// admit makes a connection of a client that has a slot and is counted in this worker's load.
+// admit makes a connection from a client that has a slot and is counted in this worker's load.
 func (w *worker) admit(a arrival) {
 	c := w.newConn(a)
 	c.flags |= flagSlot
@@ -75,7 +75,7 @@ func (w *worker) admit(a arrival) {
 	w.dial(c)
 }
 
-// newConn makes a connection of an accepted client. The caller sets its state.
+// newConn makes a connection from an accepted client. The caller sets its state.
 func (w *worker) newConn(a arrival) *conn {
 	c := w.conn(w.takeIndex())
 	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
@@ -90,8 +90,8 @@ func (w *worker) newConn(a arrival) *conn {
 // route chooses the pool of a connection.
 func (w *worker) route(c *conn) { c.pool = c.listener.Pool }
 
-// roomier returns a worker that has clearly fewer connections than w, nil if none has. SO_REUSEPORT spreads by a hash of
-// the addresses: over a few long connections, that is not even.
+// roomier returns a worker that has clearly fewer connections than w, or nil. SO_REUSEPORT
+// distributes clients by a hash of the addresses, which is uneven for a few long connections.
 func (s *Server) roomier(w *worker) *worker {
 	var emptiest *worker
 	least := int64(math.MaxInt64)
@@ -106,14 +106,15 @@ func (s *Server) roomier(w *worker) *worker {
 	return emptiest
 }
 
-// giveSlot gives a connection's slot back.
+// giveSlot releases a connection's slot.
 func (w *worker) giveSlot(c *conn) {
 	c.flags &^= flagSlot
 	w.server.slots.give(c.listener.Slots)
 	w.freed = true
 }
 
-// slotsFreed uses the slots that were given back on this loop, and tells other loops where clients wait.
+// slotsFreed uses the slots that were released on this loop, and wakes the other loops where
+// clients wait.
 func (w *worker) slotsFreed() {
 	w.freed = false
 	w.useFreeSlots()
@@ -127,10 +128,12 @@ func (w *worker) slotsFreed() {
 	}
 }
 
-// useFreeSlots admits parked clients, and accepts others, as far as slots are free.
+// useFreeSlots admits parked clients, then accepts new ones, while slots are free.
 func (w *worker) useFreeSlots() {
 	if !w.crowded {
-		return // looking at thousands of sockets whenever a connection ends would cost more than the connection
+		// Scanning thousands of sockets whenever a connection ends would cost more than the
+		// connection.
+		return
 	}
 	wanting := false
 	for _, s := range w.sockets {

@@ -39,15 +39,15 @@ func (s *Server) bindAll() error {
 	return nil
 }
 
-// prepare sets what accepted sockets inherit from their listening socket.
+// prepare sets the options that accepted sockets inherit from their listening socket.
 func (s *Server) prepare(fd int) {
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	keepUrgentInLine(fd)
 	s.keepAlive.set(fd)
 }
 
-// keepUrgentInLine keeps the urgent byte in the stream (SO_OOBINLINE, socket(7)): otherwise a
-// receive skips it, and it is lost. The other side gets it as an ordinary byte.
+// keepUrgentInLine keeps the urgent byte in the stream (SO_OOBINLINE, socket(7)). Without it, a
+// receive skips that byte, and it is lost. The other side gets it as an ordinary byte.
 func keepUrgentInLine(fd int) { rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) }
 
 func (s *Server) unlinkAll() {

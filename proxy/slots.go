@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Slots counts connections and bounds their number. It is live: it outlives the configuration that gave it its bound. Any
-// goroutine may use it.
+// Slots counts connections and limits their number. It is live: it outlives the configuration that
+// set its limit. Any goroutine may use it.
 type Slots struct {
 	limit atomic.Int64 // 0: no limit
 	used  atomic.Int64
@@ -19,7 +19,8 @@ func NewSlots(limit int64) *Slots {
 	return s
 }
 
-// SetLimit changes the limit; 0 means none. Connections beyond a lower limit stay, and take no slot twice.
+// SetLimit changes the limit; 0 means no limit. Connections beyond a lower limit stay, each with
+// its one slot.
 func (s *Slots) SetLimit(limit int64) { s.limit.Store(limit) }
 
 // Limit is the most connections at once; 0 means no limit.
@@ -40,24 +41,25 @@ func (s *Slots) room() int {
 	return int(max(0, limit-s.Used()))
 }
 
-// take takes a slot and returns how many are taken now, and whether that is within the limit. Each take needs a give, also
-// one beyond the limit.
+// take takes a slot. It returns how many are taken now, and whether that is within the limit. Each
+// take needs a give, even one beyond the limit.
 func (s *Slots) take() (used int64, ok bool) {
 	used = s.used.Add(1)
 	limit := s.Limit()
 	return used, limit == 0 || used <= limit
 }
 
-// give gives a slot back and returns how many are taken now.
+// give releases a slot and returns how many are taken now.
 func (s *Slots) give() (used int64) { return s.used.Add(-1) }
 
-// reservePart is the part of max_connections that is reserved for listeners, in equal shares: a quarter.
+// reservePart: one part in this many of max_connections is reserved for listeners, in equal shares.
 const reservePart = 4
 
-// slots are the connection slots of the process, in two parts when it has several listeners: a share reserved for each
-// listener, and the common slots. Without shares, one listener could take all slots and hold up all others. For example,
-// its connections may come back to it through another proxy, each of them causing the next. The proxy cannot detect such
-// a loop: all of these connections look like ordinary clients.
+// slots are the connection slots of the process. If it has several listeners, there are two parts:
+// a share reserved for each listener, and the common slots. Without shares, one listener could take
+// all slots and block all others. For example, its connections may come back to it through another
+// proxy, each of them causing the next. The proxy cannot detect such a loop: all of these
+// connections look like ordinary clients.
 //
 // A listener's first slots come from its share, and the rest from the common slots.
 type slots struct {
@@ -66,7 +68,7 @@ type slots struct {
 	common Slots
 }
 
-// reserve sets the limit for all connections and divides it among a number of listeners.
+// reserve sets the limit for all connections and divides it among the listeners.
 func (s *slots) reserve(limit int64, listeners int) {
 	s.all.SetLimit(limit)
 	if n := int64(listeners); limit > 0 && n > 1 {
@@ -75,8 +77,8 @@ func (s *slots) reserve(limit int64, listeners int) {
 	}
 }
 
-// take takes a slot of both the process and the listener, or none. A listener takes from the common slots exactly what it
-// holds beyond its share, in whatever order loops count.
+// take takes a slot of both the process and the listener, or no slot. A listener takes as many
+// common slots as it holds slots beyond its share, in whatever order the loops count.
 func (s *slots) take(l *Slots) bool {
 	used, ok := s.share+1, true
 	if l != nil {
@@ -94,7 +96,7 @@ func (s *slots) take(l *Slots) bool {
 	return true
 }
 
-// give gives back what take has taken.
+// give releases what take has taken.
 func (s *slots) give(l *Slots) {
 	s.all.give()
 	left := s.share
@@ -106,7 +108,7 @@ func (s *slots) give(l *Slots) {
 	}
 }
 
-// room is how many more connections of a listener there are slots for.
+// room is the number of free slots for further connections of a listener.
 func (s *slots) room(l *Slots) int {
 	room, reserved := s.all.room(), int64(0)
 	if l != nil {

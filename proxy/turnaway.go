@@ -10,31 +10,35 @@ import (
 )
 
 const (
-	// lingerMost bounds how long a client that is turned away has to take its message and close.
+	// lingerMost limits how long a client that is turned away may take to read its message and
+	// close.
 	lingerMost = 2 * time.Second
-	// silentLinger is the same for a client that gets no message and has not sent a byte: what it has sent arrives by then.
+	// silentLinger is the same for a client that gets no message and whose first byte has not
+	// arrived: bytes already on their way arrive within this time.
 	silentLinger = 200 * time.Millisecond
-	// discardMost bounds the bytes that such a client may send meanwhile.
+	// discardMost limits the bytes that such a client may send meanwhile.
 	discardMost = 256 << 10
-	// lingeringMost bounds the clients that linger on one loop. Beyond it they are closed at once.
+	// lingeringMost limits the clients that linger on one loop. Further ones are closed at once.
 	lingeringMost = 1024
 )
 
-// lingeringMost is lingeringMost, or an eighth of the loop's share of the free slots if that is less: descriptors are for
-// clients that are served.
+// lingeringMost is the constant of this name, or an eighth of the loop's share of the free slots if
+// that is less: clients that are served need the descriptors.
 func (s *Server) lingeringMost() int {
 	return min(lingeringMost, max(8, s.slots.all.room()/8/len(s.workers)))
 }
 
-// turnAway ends a client that is not served. It sends the message, if there is one, and a FIN, and then reads and discards
-// what the client sends until it closes. Closing at once would answer bytes that the client has already sent with a reset,
-// also on a unix socket, and a reset discards the message and the FIN (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; unix(7)).
+// turnAway ends a client that is not served. It sends the message, if there is one, and a FIN. Then
+// it reads and discards what the client sends, until the client closes. Closing at once would
+// answer bytes that the client has already sent with a reset, also on a unix socket, and a reset
+// discards the message and the FIN (RFC 1122, 4.2.2.13; RFC 9293, 3.6.1; unix(7)).
 func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 	slot := c.slot(clientEnd)
 	c.state = stateTurnedAway
 	c.outcome = o
 	w.lingering++
-	// Clients that are turned away must not keep others out: from here on, only lingeringMost bounds them.
+	// Clients that are turned away must not keep others out: from here on, only lingeringMost
+	// limits them.
 	if c.flags&flagSlot != 0 {
 		w.giveSlot(c)
 	}
@@ -42,7 +46,8 @@ func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 	linger := lingerMost
 	switch fd := w.loop.FD(slot); {
 	case len(message) > 0:
-		// The socket is new: its send buffer takes the message whole. A client that has gone meanwhile needs none.
+		// The socket is new: its send buffer takes the whole message. If the client has gone
+		// meanwhile, the error does not matter.
 		rawsys.Send(fd, message, unix.MSG_DONTWAIT)
 	case rawsys.Unread(fd) == 0:
 		linger = silentLinger
@@ -59,7 +64,7 @@ func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 	}
 }
 
-// turnedAwayDone discards what a client sends that is turned away.
+// turnedAwayDone discards what a client sends after it was turned away.
 func (w *worker) turnedAwayDone(c *conn, done *eventloop.Completion) {
 	if done.Buffer != 0 {
 		w.loop.Release(done.Buffer)

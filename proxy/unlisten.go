@@ -7,12 +7,12 @@ import (
 	"l4proxy/listen"
 )
 
-// SetListening closes a listener to new clients while no backend could serve them, and reopens it. The kernel refuses
-// clients that come meanwhile, so that a load balancer in front sees it. Connections stay. It concerns TCP sockets: a unix
-// socket keeps listening.
+// SetListening closes a listener to new clients while no backend can serve them, and reopens it.
+// While it is closed, the kernel refuses new clients, so that a load balancer in front notices.
+// Existing connections stay. Only TCP sockets are closed: a unix socket keeps listening.
 //
-// The sockets stay open and bound, so that no other program can take the address: shutdown(2) of a listening TCP socket
-// takes it back to the state before listen(2).
+// The sockets stay open and bound, so that no other process can take the address: shutdown(2)
+// returns a listening TCP socket to its state before listen(2).
 func (s *Server) SetListening(l *Listener, on bool) {
 	s.tell(func(w *worker) { w.setListening(l, on) })
 }
@@ -48,18 +48,20 @@ func (s *listenSocket) startShutting() {
 	s.shut()
 }
 
-// shut takes the clients that already wait in the socket's queue, which would be reset, then has the kernel refuse
-// others. Clients for which no descriptor is left are reset: no backend could serve them anyway.
+// shut accepts the clients that already wait in the socket's accept queue, because they would be
+// reset. Then it makes the kernel refuse new ones. Clients for which no descriptor is left are
+// reset: no backend could serve them anyway.
 func (s *listenSocket) shut() {
 	s.takeQueued()
-	// Without this, another program could listen on the address meanwhile: it would need SO_REUSEADDR on both sides.
+	// Without this, another process could listen on the address meanwhile: that takes SO_REUSEADDR
+	// on both sides.
 	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	rawsys.Shutdown(s.fd, unix.SHUT_RD)
 	s.state = listenShut
 	s.waitForSlots()
 }
 
-// waitForSlots looks again for slots for parked clients after a pause.
+// waitForSlots makes parked clients look for slots again after a pause.
 func (s *listenSocket) waitForSlots() {
 	if len(s.parked) > 0 {
 		s.worker.wanting.Store(true)
@@ -72,9 +74,10 @@ func (s *listenSocket) reopen() {
 	w := s.worker
 	if w.loop.Busy(s.slot()) {
 		s.state = listenAccepting
-		return // the accept that was cancelled has not ended yet, and another one will follow it
+		// The cancelled accept has not ended yet; its completion starts another one.
+		return
 	}
-	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // of connections that are there, too
+	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // as on existing connections
 	if errno := rawsys.Listen(s.fd, listen.Backlog); errno != 0 {
 		if s.state != listenReopening {
 			w.server.log.Error("cannot reopen listener, retrying", "listener", s.listener.Name, "error", errno.Error())
