@@ -11,23 +11,24 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// resourceRetry is the pause before a dial that lacked a descriptor or memory is tried again.
+// resourceRetry is the pause before a dial that lacked a descriptor or memory is retried.
 const resourceRetry = 100 * time.Millisecond
 
 // busyRetry is the pause between attempts to dial a unix socket whose queue is full.
 const busyRetry = 5 * time.Millisecond
 
-// dial picks a backend that this client has not tried yet and starts to connect to it. What the client sends meanwhile
-// waits in its socket.
+// dial picks a backend that this client has not tried yet and starts to connect to it. Bytes that
+// the client sends meanwhile stay in its socket.
 func (w *worker) dial(c *conn) {
 	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), Tried: c.tried()})
 }
 
-// pick asks the balancer for a backend: the client is connected to it, waits for one, or is turned away.
+// pick asks the balancer for a backend. The client is then connected to it, waits for one, or is
+// turned away.
 func (w *worker) pick(c *conn, r balancer.Request) {
 	pool := c.pool
 	if pool.QueueTimeout > 0 && c.outcome.Side != SideProxy { // see unserved
-		// Only a client that waits keeps the ticket; the others leave it to the next client.
+		// A client that waits keeps the ticket. Otherwise the next client uses it.
 		if w.ticket == nil {
 			w.ticket = new(ticket)
 		}
@@ -61,7 +62,9 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		w.waitForResources(c)
 		return
-	default: // a machine without IPv6 (EAFNOSUPPORT), a security profile: no client will reach this backend from here
+	// This machine has no IPv6 (EAFNOSUPPORT), or a security profile forbids the call: no client
+	// will reach this backend from here.
+	default:
 		c.countAttempt()
 		pool.Balancer.Failed(b, now, now)
 		w.dialFailed(c, Outcome{SideBackend, ReasonConnectUnreachable, errno})
@@ -80,7 +83,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	w.watchDial(c)
 }
 
-// startConnect opens a socket in a slot and starts to connect it to a backend.
+// startConnect opens a socket in one of the loop's slots and starts to connect it to a backend.
 func (w *worker) startConnect(slot eventloop.Slot, pool *Pool, b *backend.Backend) unix.Errno {
 	addr := b.Sockaddr
 	fd, errno := rawsys.Socket(addr.Family(), unix.SOCK_STREAM|w.loop.SocketFlags(), 0)
@@ -96,7 +99,8 @@ func (w *worker) startConnect(slot eventloop.Slot, pool *Pool, b *backend.Backen
 	return 0
 }
 
-// watchDial sets the timer of a dial for what comes next: a second dial, another attempt at a full queue, or its end.
+// watchDial sets the timer of a dial to what is due next: a second dial, another attempt at a full
+// queue, or the end of the dial.
 func (w *worker) watchDial(c *conn) {
 	due := w.dialDue(c.slot(backendEnd), c.pool, c.dialled)
 	if c.flags&flagMayHedge != 0 {
@@ -105,7 +109,7 @@ func (w *worker) watchDial(c *conn) {
 	w.loop.SetTimer(c.index, due)
 }
 
-// dialDue is when a dial ends, or when the next attempt at a full queue is due.
+// dialDue is when a dial times out, or when the next attempt at a full queue is due.
 func (w *worker) dialDue(slot eventloop.Slot, pool *Pool, dialled int64) int64 {
 	due := dialled + int64(pool.ConnectTimeout)
 	if !w.loop.Busy(slot) {
@@ -114,8 +118,8 @@ func (w *worker) dialDue(slot eventloop.Slot, pool *Pool, dialled int64) int64 {
 	return due
 }
 
-// dialExpired dials a second backend beside the first when that is due, retries a full queue, or ends a dial that took
-// too long; the completion of the connect continues from there.
+// dialExpired does what is due: it dials a second backend, retries a full queue, or ends a dial
+// that took too long. In the last case, the completion of the connect continues from there.
 func (w *worker) dialExpired(c *conn) {
 	now, pool, slot := w.loop.Now(), c.pool, c.slot(backendEnd)
 	if c.flags&flagMayHedge != 0 && now >= c.dialled+int64(pool.Hedge) {
@@ -132,8 +136,9 @@ func (w *worker) dialExpired(c *conn) {
 	w.watchDial(c)
 }
 
-// giveUpConnect ends a dial that has not been answered; its completion continues from there. A dial that waits for room
-// in a queue has no operation in flight, so it completes here.
+// giveUpConnect ends a dial that has not been answered. The completion of the connect continues
+// from there. A dial that waits for room in a queue has no operation in flight, so it completes
+// here.
 func (w *worker) giveUpConnect(slot eventloop.Slot) {
 	if w.loop.Busy(slot) {
 		w.loop.CancelWrite(slot)
@@ -142,8 +147,9 @@ func (w *worker) giveUpConnect(slot eventloop.Slot) {
 	w.Complete(&eventloop.Completion{Slot: slot, Op: eventloop.OpConnect, Err: unix.EBUSY})
 }
 
-// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and may retry. The kernel
-// has no event for room in the queue. The backend is well: it only has clients that it has not accepted yet.
+// queueFull reports whether a dial has found the queue of a unix socket full (unix(7), EAGAIN) and
+// may retry. The kernel has no event for room in that queue. A full queue is not a failure: the
+// backend just has clients that it has not accepted yet.
 func (w *worker) queueFull(pool *Pool, b *backend.Backend, dialled int64, done *eventloop.Completion) bool {
 	return done.Err == unix.EAGAIN && b.Health() != backend.HealthDown &&
 		w.loop.Now() < dialled+int64(pool.ConnectTimeout)
@@ -179,11 +185,13 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 	}
 }
 
-// answered reports whether a failed connect was answered all the same: the handshake was completed (a refusal is
-// ECONNREFUSED), and the backend has reset the connection since then. It may have sent something before.
+// answered reports whether a connect that failed was answered nevertheless: the handshake was
+// completed (a refusal is ECONNREFUSED), and the backend has reset the connection since then. It
+// may have sent bytes before the reset.
 func answered(errno unix.Errno) bool { return errno == unix.ECONNRESET || errno == unix.EPIPE }
 
-// connected continues with relaying when a backend has answered. errno is not 0 if it has reset the connection since.
+// connected starts relaying after a backend has answered. errno is not 0 if the backend has reset
+// the connection since then.
 func (w *worker) connected(c *conn, errno unix.Errno) {
 	w.relay(c)
 	if errno != 0 {
@@ -191,13 +199,14 @@ func (w *worker) connected(c *conn, errno unix.Errno) {
 	}
 }
 
-// dialOK tells the balancer that a backend has answered a dial.
+// dialOK reports an answered dial to the balancer.
 func (w *worker) dialOK(pool *Pool, b *backend.Backend) {
 	w.counters.pools[pool].dials[ReasonNone].add(1)
 	pool.Balancer.OK(b, w.loop.Now())
 }
 
-// dialOver closes the socket of a dial that has failed, and tells the balancer.
+// dialOver closes the socket of a dial that has failed. It reports the failure to the balancer if
+// the backend caused it.
 func (w *worker) dialOver(pool *Pool, b *backend.Backend, dialled int64, done *eventloop.Completion) Outcome {
 	outcome, peersFault := dialOutcome(done.Err)
 	w.counters.pools[pool].dials[outcome.Reason].add(1)
@@ -208,8 +217,8 @@ func (w *worker) dialOver(pool *Pool, b *backend.Backend, dialled int64, done *e
 	return outcome
 }
 
-// dialLost closes the socket of a dial that is no longer wanted. Its result still tells something about the backend,
-// unless it was cancelled before it had one.
+// dialLost closes the socket of a dial that is no longer needed. Its result still says something
+// about the backend, unless the dial was cancelled before.
 func (w *worker) dialLost(pool *Pool, b *backend.Backend, dialled int64, done *eventloop.Completion) {
 	switch {
 	case done.Err == unix.ECANCELED:
@@ -223,7 +232,7 @@ func (w *worker) dialLost(pool *Pool, b *backend.Backend, dialled int64, done *e
 	}
 }
 
-// dialFailed continues with the next backend, if there may be one.
+// dialFailed continues with the next backend, unless the pool's attempts are used up.
 func (w *worker) dialFailed(c *conn, o Outcome) {
 	c.outcome = o
 	w.uncount(c)
@@ -252,22 +261,27 @@ func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		return Outcome{SideProxy, ReasonLocalResources, errno}, false
 	}
-	return Outcome{SideProxy, ReasonError, errno}, false // EPERM of a local firewall, and errors without a reason of their own
+	// EPERM from a local firewall, and errors without a reason of their own.
+	return Outcome{SideProxy, ReasonError, errno}, false
 }
 
-// waitForResources tries again shortly, for as long as a dial may take: descriptors come back as connections end.
+// waitForResources retries the dial shortly, for ConnectTimeout at most: descriptors are freed as
+// connections end.
 func (w *worker) waitForResources(c *conn) {
 	w.uncount(c)
 	c.backend = nil
 	now := w.loop.Now()
 	if c.state != stateRetrying {
 		c.state = stateRetrying
-		c.lastActive = now // not c.accepted: it may have been parked for long, or dialled another backend
+		// Not c.accepted: the client may have been parked for long, or may have tried another
+		// backend.
+		c.lastActive = now
 		w.server.retrying.Add(1)
 		w.server.dialShort(c.listener)
 		w.watchClient(c)
 	} else if w.loop.Looked()-c.lastActive > int64(c.pool.ConnectTimeout) {
-		w.end(c, Outcome{Side: SideProxy, Reason: ReasonLocalResources}) // at once, as its own descriptor is needed too
+		// At once, without a message: its own descriptor is needed too.
+		w.end(c, Outcome{Side: SideProxy, Reason: ReasonLocalResources})
 		return
 	}
 	w.loop.SetTimer(c.index, now+int64(resourceRetry))
@@ -279,7 +293,7 @@ func (w *worker) leaveRetrying(c *conn) {
 	}
 }
 
-// uncount takes the connection off its backend.
+// uncount removes the connection from its backend's count.
 func (w *worker) uncount(c *conn) {
 	if c.flags&flagCounted != 0 {
 		c.flags &^= flagCounted

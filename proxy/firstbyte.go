@@ -6,20 +6,21 @@ import (
 	"l4proxy/balancer"
 )
 
-// A backend that hangs says nothing, and nothing happens on its connections: no completion tells of it. A worker
-// therefore looks over its connections from time to time, when a pool wants to know (Pool.FirstByte).
+// A backend that hangs sends nothing, so no completion shows it. Therefore, if a pool sets
+// Pool.FirstByte, each worker looks over its connections at intervals.
 const (
-	// looksPerFirstByte is how often it does in the time that a backend has, which is found out an eighth of it late at
-	// most.
+	// looksPerFirstByte is the number of looks in the time that a backend has, so a silent backend
+	// is noticed at most an eighth of that time late.
 	looksPerFirstByte = 8
-	// A look takes a few ns a connection (BenchmarkFirstByteLook), and the loop does nothing else meanwhile.
+	// A look takes a few ns per connection (BenchmarkFirstByteLook), and the loop does nothing else
+	// meanwhile.
 	minLookEvery = 10 * time.Millisecond
 	maxLookEvery = time.Second
-	// timerLate is how late a timer may be even if the process did not stand still.
+	// timerLate is how late a timer may be although the process was not paused.
 	timerLate = 20 * time.Millisecond
 )
 
-// lookEvery returns the time between two looks, 0 when no pool wants any.
+// lookEvery returns the time between two looks, 0 if no pool needs them.
 func (s *State) lookEvery() time.Duration {
 	least := time.Duration(0)
 	for _, l := range s.Listeners {
@@ -33,8 +34,8 @@ func (s *State) lookEvery() time.Duration {
 	return lookEvery(least)
 }
 
-// countOnce is the time in which all clients of one address that wait or have given up count as one failure: the time
-// between two looks, or maxLookEvery without looks.
+// countOnce is the period in which all clients of one address that wait or have given up count as
+// one failure: the time between two looks, or maxLookEvery without looks.
 func (p *Pool) countOnce() time.Duration {
 	if p.FirstByte == 0 {
 		return maxLookEvery
@@ -46,18 +47,18 @@ func lookEvery(firstByte time.Duration) time.Duration {
 	return min(max(firstByte/looksPerFirstByte, minLookEvery), maxLookEvery)
 }
 
-// firstByteLook is the task that makes the looks on one worker.
+// firstByteLook is the task that looks for silent backends on one worker.
 type firstByteLook struct {
 	timerTask
 	worker *worker
 	index  uint32
 	due    int64 // the next look, on the loop's clock
-	// awake is since when looks have come in time. If the machine stood still (a virtual one was moved, a process was
-	// stopped), backends had no chance to answer in that time.
+	// awake is since when looks have been on time. While the machine was paused (a virtual machine
+	// was moved, a process was stopped), backends had no chance to answer.
 	awake int64
 }
 
-// lookForFirstBytes starts the looks, if a pool wants any.
+// lookForFirstBytes starts the looks, if a pool needs them.
 func (w *worker) lookForFirstBytes() {
 	if w.server.state.lookEvery() == 0 {
 		return
@@ -82,8 +83,8 @@ func (l *firstByteLook) expire() {
 	l.setTimer()
 }
 
-// blameSilent tells the balancer of all connections that wait too long for their backend's first byte. They stay open. A
-// connection that does not count this time may count at a later look.
+// blameSilent reports to the balancer all connections that have waited too long for their backend's
+// first byte. They stay open. A connection that does not count this time may count at a later look.
 func (w *worker) blameSilent(now, awake int64) {
 	w.connections(func(c *conn) {
 		if c.state != stateRelaying || c.flags&(flagAnswered|flagBlamed) != 0 || !c.silent(now-max(c.lastActive, awake)) {
@@ -98,8 +99,9 @@ func (w *worker) blameSilent(now, awake int64) {
 	})
 }
 
-// silent reports whether the client has asked, and quiet, the time in which nothing has moved, is more than the pool
-// allows. While the client still sends, the backend need not answer.
+// silent reports whether the client has sent bytes and has then waited for longer than the pool
+// allows. quiet is the time in which nothing has moved: while the client still sends, the backend
+// need not answer.
 func (c *conn) silent(quiet int64) bool {
 	limit := int64(c.pool.FirstByte)
 	return limit > 0 && quiet >= limit && c.flow[clientEnd].bytes > 0 && c.flow[backendEnd].ended == flowOpen

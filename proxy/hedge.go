@@ -10,13 +10,13 @@ import (
 	"l4proxy/eventloop"
 )
 
-// A hedge is a second dial for a client whose first dial was not answered within Pool.Hedge. The first answer serves the
-// client, and the other dial is closed before a byte went either way. If the hedge wins, the connection takes over its
-// socket once its own dial has been given up.
+// A hedge is a second dial for a client whose first dial was not answered within Pool.Hedge. The
+// dial that is answered first serves the client. The other one is closed before a byte went either
+// way. If the hedge wins, the connection takes over its socket once its own dial has been given up.
 type hedge struct {
 	worker  *worker
 	index   uint32
-	conn    *conn // nil when its dial is no longer wanted
+	conn    *conn // nil when this dial is no longer needed
 	pool    *Pool
 	backend *backend.Backend
 	dialled int64 // loop clock
@@ -24,15 +24,15 @@ type hedge struct {
 	err     unix.Errno
 }
 
-// HedgeBudget keeps second dials from adding more than a tenth to the load of a pool: each dial earns a tenth of one,
-// and a burst may spend what was saved. The zero value is ready for use, and nil allows none. It is live: it outlives the
-// configuration of its pool.
+// HedgeBudget keeps second dials from adding more than a tenth to the load of a pool: each dial
+// earns a tenth of a second dial, and a burst may spend what was saved. The zero value is ready for
+// use, and nil allows no second dials. It is live: it outlives the configuration of its pool.
 type HedgeBudget struct {
 	spent atomic.Int64 // tenths of a dial, less what was earned; never below 0
 }
 
 const (
-	hedgePrice = 10               // of one, in what a dial earns
+	hedgePrice = 10               // the price of a second dial; each dial earns 1
 	hedgeSaved = 100 * hedgePrice // the most that may be spent at once
 )
 
@@ -47,7 +47,7 @@ func (h *HedgeBudget) earn() {
 	}
 }
 
-// spend reports whether one more may be made.
+// spend reports whether a second dial is allowed, and pays for it.
 func (h *HedgeBudget) spend() bool {
 	if h == nil {
 		return false
@@ -59,10 +59,10 @@ func (h *HedgeBudget) spend() bool {
 	return false
 }
 
-// refund takes back one that was not made.
+// refund returns the price of a second dial that was not made.
 func (h *HedgeBudget) refund() { h.spent.Add(-hedgePrice) }
 
-// hedge returns the second dial that is under way for a connection, nil if there is none.
+// hedge returns the second dial in flight of a connection, nil if there is none.
 func (c *conn) hedge() *hedge {
 	if c.search == nil {
 		return nil
@@ -70,11 +70,12 @@ func (c *conn) hedge() *hedge {
 	return c.search.hedge
 }
 
-// startHedge dials another backend for a client whose dial has not been answered yet, if that is allowed.
+// startHedge dials another backend for a client whose dial has not been answered yet, if that is
+// allowed.
 func (w *worker) startHedge(c *conn) {
 	pool, now := c.pool, w.loop.Now()
 	if int(c.attempts) >= pool.Attempts || w.server.retrying.Load() > 0 || !pool.Hedges.spend() {
-		return // it has had its dials, or descriptors are short
+		return // attempts or budget are used up, or descriptors are short
 	}
 	b, _ := pool.Balancer.Pick(balancer.Request{
 		Now: now, Client: c.peer.Addr(), Tried: append(c.tried(), c.backend), Beside: c.backend,
@@ -97,7 +98,7 @@ func (w *worker) startHedge(c *conn) {
 
 func (h *hedge) slot() eventloop.Slot { return slotOf(h.index, backendEnd) }
 
-// free takes the hedge off its backend. Its socket is closed.
+// free removes the hedge from its backend's count. Its socket must be closed.
 func (h *hedge) free() {
 	h.pool.Balancer.Done(h.backend, h.worker.loop.Now())
 	h.worker.endTask(h.index)
@@ -138,7 +139,8 @@ func (h *hedge) complete(done *eventloop.Completion) {
 	}
 }
 
-// win gives the client to this dial: at once if its own dial has failed, and otherwise when that has been given up.
+// win gives the client to this dial: at once if the client's own dial has failed, otherwise when
+// that dial has been given up.
 func (h *hedge) win(errno unix.Errno) {
 	w, c := h.worker, h.conn
 	h.won, h.err = true, errno
@@ -147,18 +149,20 @@ func (h *hedge) win(errno unix.Errno) {
 		h.takeOver()
 		return
 	}
-	// A backend that is that much slower than another is put in backoff, as if it had timed out: the next clients need
-	// not wait for it, and a probe finds out when it is well again.
-	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull), which is not a failure.
+	// A backend that is this much slower than another is put in backoff, as if it had timed out:
+	// the next clients need not wait for it, and a probe shows when it is well again.
+	//
+	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull),
+	// which is not a failure.
 	if c.backend.Sockaddr.Family() != unix.AF_UNIX {
 		h.pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
 	c.search.noteFailed(c.backend, ReasonConnectTimeout)
 	w.loop.StopTimer(c.index)
-	w.giveUpConnect(c.slot(backendEnd)) // and then takeOver
+	w.giveUpConnect(c.slot(backendEnd)) // continues with takeOver
 }
 
-// takeOver gives the socket of a dial that has won to its connection, which has none.
+// takeOver moves the socket of a dial that has won to its connection, which has no backend socket.
 func (h *hedge) takeOver() {
 	w, c := h.worker, h.conn
 	c.search.hedge = nil
@@ -173,7 +177,7 @@ func (h *hedge) fail(done *eventloop.Completion) {
 	w, c := h.worker, h.conn
 	o := w.dialOver(h.pool, h.backend, h.dialled, done)
 	c.search.hedge = nil
-	if c.flags&flagBackend == 0 { // the first dial has failed before
+	if c.flags&flagBackend == 0 { // the first dial has failed already
 		w.endTask(h.index)
 		c.backend, c.dialled, c.flags = h.backend, h.dialled, c.flags|flagCounted
 		w.dialFailed(c, o)

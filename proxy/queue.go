@@ -6,14 +6,14 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// ticket is a client's place in its pool's queue.
+// ticket is a client's position in its pool's queue.
 type ticket struct {
 	worker *worker
-	conn   *conn // knows the ticket as long as it waits
+	conn   *conn // refers back to the ticket while it waits
 	pool   *Pool
 }
 
-// granted tells a worker that a ticket's turn has come.
+// granted is the message that a ticket's turn has come.
 type granted struct {
 	ticket  *ticket
 	backend *backend.Backend
@@ -26,11 +26,11 @@ func (t *ticket) Granted(b *backend.Backend) {
 	}
 }
 
-// wait is reached when the client is in the queue.
+// wait is called when the balancer has put the client in the queue.
 func (w *worker) wait(c *conn) {
 	s := c.searching()
 	s.ticket, w.ticket = w.ticket, nil
-	s.tried = nil // by the time that it has its turn, they may be well again
+	s.tried = nil // when the client's turn comes, they may be well again
 	w.boundWait(c)
 	w.leaveRetrying(c)
 	c.backend = nil
@@ -47,8 +47,8 @@ func (w *worker) boundWait(c *conn) {
 	}
 }
 
-// granted is reached when it is a ticket's turn. A client that has left meanwhile gives its place on the backend back, and
-// the next client in the queue gets it.
+// granted handles a ticket whose turn has come. If its client has left meanwhile, the slot on the
+// backend is released, and the next client in the queue gets it.
 func (w *worker) granted(g granted) {
 	c := g.ticket.conn
 	if c.state != stateQueued || c.search.ticket != g.ticket {
@@ -59,28 +59,30 @@ func (w *worker) granted(g granted) {
 	w.connect(c, g.backend)
 }
 
-// queueExpired turns a client away that has waited for too long.
+// queueExpired turns away a client that has waited too long.
 func (w *worker) queueExpired(c *conn) {
 	w.leaveQueue(c)
 	w.turnAwayUnserved(c, Outcome{Side: SideProxy, Reason: ReasonQueueTimeout})
 }
 
-// leaveQueue takes a client out of the queue. If it was called at this moment, the place is given back when the word of
-// it arrives.
+// leaveQueue removes a client from the queue. If its turn has just come, worker.granted releases
+// the slot on the backend when the message arrives.
 func (w *worker) leaveQueue(c *conn) {
 	c.pool.Balancer.Leave(c.search.ticket)
 	c.search.ticket = nil
 }
 
-// unserved is reached when all attempts of a client have failed: it waits, if that is wanted, or is turned away. What
-// this machine lacks (a source port, a descriptor) says nothing about the backends, so there would be nothing to wait for.
+// unserved is called when all attempts of a client have failed. The client waits if its listener is
+// configured so, otherwise it is turned away. If this machine lacks something (a source port, a
+// descriptor), that says nothing about the backends, so there is nothing to wait for.
 func (w *worker) unserved(c *conn) {
 	pool := c.pool
 	if c.listener.NoBackend != QueueClient || pool.QueueTimeout == 0 || c.outcome.Side != SideBackend {
 		w.turnAwayUnserved(c, c.outcome)
 		return
 	}
-	// A backend whose failed dials are not its fault (a unix socket that stays busy) may be picked again and again.
+	// A backend whose failed dials are not its fault (a unix socket that stays busy) may be picked
+	// again and again.
 	if w.boundWait(c); w.loop.Now() >= c.search.waitUntil {
 		w.turnAwayUnserved(c, Outcome{Side: SideProxy, Reason: ReasonQueueTimeout})
 		return
@@ -88,7 +90,7 @@ func (w *worker) unserved(c *conn) {
 	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), OnlyAvailable: true})
 }
 
-// turnAwayUnserved ends a client that no backend serves, as the listener says.
+// turnAwayUnserved ends a client that no backend serves, in the way that the listener configures.
 func (w *worker) turnAwayUnserved(c *conn, o Outcome) {
 	var message []byte
 	switch c.listener.NoBackend {

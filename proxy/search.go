@@ -7,14 +7,14 @@ import (
 	"l4proxy/backend"
 )
 
-// search is what a connection has to remember while it looks for a backend. Most are served by the first one, and have
-// none.
+// search is what a connection has to remember while it looks for a backend. It is nil for most
+// connections, because their first backend serves them.
 type search struct {
-	tried  []*backend.Backend // those that failed for this client
+	tried  []*backend.Backend // backends that failed for this client
 	failed []FailedDial       // the same for the log, including those before a wait in the queue
 	hedge  *hedge             // the second dial for the client, nil if there is none
 	ticket *ticket            // stateQueued; see queue.go
-	// waitUntil is when waiting for a place ends, once it has begun.
+	// waitUntil is when the wait in the queue ends; 0 before the first wait.
 	waitUntil int64
 }
 
@@ -26,14 +26,15 @@ func (c *conn) tried() []*backend.Backend {
 	return c.search.tried
 }
 
-// maxFailedKept bounds the failed dials that the log names, the latest ones: a client that waits in the queue for
-// hours may have many.
+// maxFailedKept limits the failed dials that the log lists to the latest ones: a client that waits
+// in the queue for hours may have many.
 const maxFailedKept = 16
 
 // noteFailed notes that a dial for the client has failed.
 func (s *search) noteFailed(b *backend.Backend, reason Reason) {
 	s.tried = append(s.tried, b)
-	if len(s.failed) > maxFailedKept { // one more than the log names: it may leave out the last
+	// Keep one more than the log lists, because failedBefore may omit the last one.
+	if len(s.failed) > maxFailedKept {
 		s.failed = slices.Delete(s.failed, 0, 1)
 	}
 	s.failed = append(s.failed, FailedDial{b, reason})
@@ -48,7 +49,8 @@ func (c *conn) searchOver() {
 	*c.search = search{failed: c.search.failed}
 }
 
-// failedBefore returns the dials that failed before the last one. The last is in the connection's backend and outcome.
+// failedBefore returns the dials that failed before the last one. The last one is in the
+// connection's backend and outcome.
 func (c *conn) failedBefore() []FailedDial {
 	if c.search == nil {
 		return nil
@@ -60,15 +62,15 @@ func (c *conn) failedBefore() []FailedDial {
 	return failed[max(0, len(failed)-maxFailedKept):]
 }
 
-// countAttempt counts a dial. A client that waits in a queue for hours may have more than
-// can be counted.
+// countAttempt counts a dial. A client that waits in a queue for hours may have more dials than the
+// counter can hold.
 func (c *conn) countAttempt() {
 	if c.attempts < math.MaxUint8 {
 		c.attempts++
 	}
 }
 
-// searching returns what is remembered of the search, from now on.
+// searching returns the connection's search, and creates it if there is none.
 func (c *conn) searching() *search {
 	if c.search == nil {
 		c.search = new(search)

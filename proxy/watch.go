@@ -9,12 +9,12 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// A peer is watched (eventloop.Loop.Watch) while nothing is read from it. A client that waits for a backend is watched so
-// that it gives up its slot when it leaves. An end that has sent its FIN is watched so that a reset behind the FIN is
-// passed on at once, and not only at the next write.
+// A peer is watched (eventloop.Loop.Watch) while nothing is read from it. A client that waits for a
+// backend is watched so that it releases its slot when it leaves. An end that has sent its FIN is
+// watched so that a reset after the FIN is passed on at once, not only at the next write.
 
-// watchAfter is how long a connection is half-closed before the finished end is watched. Most connections end sooner, and
-// are spared the cost.
+// watchAfter is how long a connection is half-closed before the finished end is watched. Most
+// connections end sooner and avoid the cost.
 const watchAfter = 50 * time.Millisecond
 
 // watchClient watches a client that waits.
@@ -24,8 +24,8 @@ func (w *worker) watchClient(c *conn) {
 	}
 }
 
-// unwatchClient ends the watch of a client that no longer waits. The next read has to wait for the watch to complete; see
-// watchDone.
+// unwatchClient ends the watch of a client that no longer waits. The next read has to wait until
+// the watch has completed; see watchDone.
 func (w *worker) unwatchClient(c *conn) { w.loop.CancelRead(c.slot(clientEnd)) }
 
 // watchEnded watches the end that has sent its FIN on a half-closed connection.
@@ -56,25 +56,27 @@ func (w *worker) watchDone(c *conn, end int, done *eventloop.Completion) {
 			w.read(c, end)
 			w.endIfOver(c)
 		case done.Err == 0:
-			// Without an error, a unix socket was closed. Perhaps that is just how its peer finishes: the next write shows.
+			// Without an error, the peer has closed a unix socket. It may just have finished
+			// sending: the next write shows.
 			if errno := rawsys.SocketError(w.loop.FD(done.Slot)); errno != 0 {
 				w.broken(c, end, errno)
 				w.endIfOver(c)
 			}
 		}
 	}
-	// While a backend is dialled, the connection continues: the backend must see what the client has sent.
+	// While a backend is being dialled, the connection continues: the backend must see what the
+	// client has sent.
 }
 
-// waitingClientEnded ends a client that has left while it waited. A client that has sent its request and then its FIN
-// still waits for the answer; only a reset means that it has left.
+// waitingClientEnded ends a client that has left while it waited. A client that has sent its
+// request and then its FIN still waits for the answer. Only a reset means that it has left.
 func (w *worker) waitingClientEnded(c *conn, errno unix.Errno) {
 	fd := w.loop.FD(c.slot(clientEnd))
 	if errno == 0 {
 		errno = rawsys.SocketError(fd)
 	}
 	switch {
-	case errno == unix.ECANCELED: // by a dial that has failed since
+	case errno == unix.ECANCELED: // cancelled by a dial that has failed since then
 		w.watchClient(c)
 	case errno != 0:
 		w.end(c, outcomeOf(SideClient, errno))
