@@ -3,15 +3,15 @@ package proxy
 import "time"
 
 const (
-	// stoodStill: the timer is asked every few milliseconds. If it is not asked for that long, the process has stood still
-	// (SIGSTOP, a frozen virtual machine).
+	// stoodStill: the timer is polled every few milliseconds. If it was not polled for this long,
+	// the process was paused (SIGSTOP, a frozen virtual machine).
 	stoodStill = 250 * time.Millisecond
-	// awakeGrace is the least time left after a pause, so that what came meanwhile can be handled. It is halved with each
-	// further pause, so that the timer always ends.
+	// awakeGrace is the least time left after a pause, so that the process can handle what arrived
+	// meanwhile. Each further pause halves it, so that the timer always ends.
 	awakeGrace = time.Second
 )
 
-// awakeTimer measures time in which the process runs.
+// awakeTimer measures only the time during which the process runs.
 type awakeTimer struct {
 	left, grace time.Duration
 	asked       time.Time
@@ -21,7 +21,7 @@ func newAwakeTimer(limit time.Duration, now time.Time) awakeTimer {
 	return awakeTimer{left: limit, grace: min(limit, awakeGrace), asked: now}
 }
 
-// over reports whether the time is over. It has to be called every few milliseconds.
+// over reports whether the time is up. It has to be called every few milliseconds.
 func (t *awakeTimer) over(now time.Time) bool {
 	passed := now.Sub(t.asked)
 	t.asked = now

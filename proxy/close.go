@@ -10,13 +10,15 @@ import (
 )
 
 const (
-	// flushEvery and flushMost: how often to check whether sent bytes have arrived before a reset, and for how long.
+	// Before a reset, the worker checks every flushEvery, for flushMost at most, whether the bytes
+	// sent before have arrived.
 	flushEvery = 10 * time.Millisecond
 	flushMost  = 2 * time.Second
 )
 
-// end ends a connection with outcome o. What is in flight is cancelled first; bytes that have not been passed on by
-// now are lost, which is why streams that end by themselves get here only after their last byte was sent.
+// end ends a connection with outcome o. It cancels what is in flight first. Bytes that have not
+// been passed on by then are lost, so streams that end by themselves get here only after their last
+// byte was sent.
 func (w *worker) end(c *conn, o Outcome) {
 	switch c.state {
 	case stateTurnedAway:
@@ -48,9 +50,11 @@ func (w *worker) end(c *conn, o Outcome) {
 	}
 }
 
-// cutsShort reports whether ending the connection now with a FIN would make an incomplete stream look complete: bytes are
-// on their way through the proxy, or have come and were not read yet, or one stream has ended and its sender still waits
-// for the other stream.
+// cutsShort reports whether ending the connection now with a FIN would make an incomplete stream
+// look complete. That is so if
+//   - bytes are on their way through the proxy,
+//   - bytes have arrived and were not read yet, or
+//   - one stream has ended, and its sender still waits for the other stream.
 func (w *worker) cutsShort(c *conn) bool {
 	if c.state != stateRelaying {
 		return false
@@ -69,7 +73,7 @@ func (w *worker) cutsShort(c *conn) bool {
 	return false
 }
 
-// closeDone takes note of how a cancelled operation ended.
+// closeDone notes how a cancelled operation ended.
 func (w *worker) closeDone(c *conn, done *eventloop.Completion) {
 	switch done.Op {
 	case eventloop.OpSend, eventloop.OpDrain:
@@ -90,7 +94,7 @@ func (w *worker) busy(c *conn) bool {
 		c.flags&flagBackend != 0 && w.loop.Busy(c.slot(backendEnd))
 }
 
-// ended is reached when nothing is in flight any more.
+// ended is called when no operation is in flight any more.
 func (w *worker) ended(c *conn) {
 	for e := range c.flow {
 		w.drop(&c.flow[e])
@@ -104,7 +108,8 @@ func (w *worker) ended(c *conn) {
 	w.finish(c)
 }
 
-// flush waits until what was sent before a reset has arrived: a reset makes the kernel throw away what has not.
+// flush waits until the bytes sent before a reset have arrived: a reset makes the kernel discard
+// the rest.
 func (w *worker) flush(c *conn) {
 	now := w.loop.Now()
 	if now-c.flushing < int64(flushMost) && w.unsent(c) {
@@ -114,7 +119,7 @@ func (w *worker) flush(c *conn) {
 	w.finish(c)
 }
 
-// unsent reports whether an end that has not failed has yet to take bytes that were sent to it.
+// unsent reports whether an end that has not failed has yet to receive bytes that were sent to it.
 func (w *worker) unsent(c *conn) bool {
 	for e := range 2 {
 		failed := c.flow[e].ended == flowReset || c.flow[1-e].ended == flowDead
@@ -125,19 +130,20 @@ func (w *worker) unsent(c *conn) bool {
 	return false
 }
 
-// finish closes what is open, writes the record and gives everything back.
+// finish writes the record, closes the sockets and releases everything.
 func (w *worker) finish(c *conn) {
 	w.record(c, w.loop.FD(c.slot(clientEnd)))
 	w.blame(c)
-	// The order matters. A client that sees its connection end finds its slot on the backend free, and the backend sees
-	// the old connection end before a new one begins.
+	// The order matters. When a client sees its connection end, its slot on the backend must be
+	// free. The backend must see the old connection end before a new one begins.
 	w.letGo(c, backendEnd)
 	w.uncount(c)
 	w.letGo(c, clientEnd)
 	w.release(c)
 }
 
-// release gives back everything that a connection holds beside its sockets: its slot, its index, and what counts it.
+// release gives back what a connection holds besides its sockets: its slot, its index and its
+// counts.
 func (w *worker) release(c *conn) {
 	w.closing--
 	w.load.Add(-1)
@@ -199,8 +205,9 @@ func (w *worker) abandon() {
 	w.conns, w.tasks, w.sockets = nil, nil, nil
 }
 
-// letGo closes one end's socket. The kernel still delivers bytes that have not arrived yet, for as long as the peer
-// answers. With TCP_USER_TIMEOUT, it would discard them if the reader pauses for longer than that.
+// letGo closes one end's socket. The kernel still delivers bytes that have not arrived yet, as long
+// as the peer responds. TCP_USER_TIMEOUT is cleared, because with it the kernel would discard these
+// bytes if the reader pauses for longer than that.
 func (w *worker) letGo(c *conn, end int) {
 	slot := c.slot(end)
 	switch {
@@ -215,7 +222,7 @@ func (w *worker) letGo(c *conn, end int) {
 	}
 }
 
-// record counts and records a client that has ended. fd is its socket.
+// record counts a client that has ended, and writes its record. fd is the client's socket.
 func (w *worker) record(c *conn, fd int) {
 	w.counters.connEnded(c)
 	if !w.server.recording {
@@ -223,7 +230,7 @@ func (w *worker) record(c *conn, fd int) {
 	}
 	r := w.records.next()
 	if r == nil {
-		return // the log is behind; that is counted
+		return // the recorder is behind; the loss is counted
 	}
 	*r = Record{
 		Outcome:  c.outcome,

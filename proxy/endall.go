@@ -2,25 +2,27 @@ package proxy
 
 import "time"
 
-// Many connections that end at once have more records than their ring has room for. So they are ended in slices, and the
-// recorder empties the ring between two slices. A log that blocks must not hold this up for long.
+// Connections that all end at once have more records than their ring has room for. So a task ends
+// them in slices, and the recorder empties the ring between two slices. A log that blocks must not
+// delay this for long.
 const (
 	sliceEvery = 10 * time.Millisecond
-	slicesMost = 60 // waits for room; after that, records are lost and counted
-	// endMost is how long ending all connections may take: the slices, and the time that flush waits.
+	slicesMost = 60 // waits for room in the ring; after that, records are lost and counted
+	// endMost is how long ending all connections may take: the slices, and the time that flush
+	// waits.
 	endMost = 2*slicesMost*sliceEvery + flushMost
 )
 
 // slicing counts how often a task that ends many connections has waited for room in the ring.
 type slicing struct{ waited int }
 
-// room reports whether another connection may be ended now: either there is room for its record, or the task has waited
-// long enough.
+// room reports whether another connection may be ended now: there is room for its record, or the
+// task has waited long enough.
 func (s *slicing) room(w *worker) bool {
 	return !w.server.recording || w.records.room() > w.closing || s.waited >= slicesMost
 }
 
-// pause has the task at an index continue after sliceEvery.
+// pause makes the task at an index continue after sliceEvery.
 func (s *slicing) pause(w *worker, index uint32) {
 	s.waited++
 	w.loop.SetTimer(index, w.loop.Now()+int64(sliceEvery))
@@ -32,7 +34,7 @@ type allEnd struct {
 	slicing
 	worker *worker
 	index  uint32
-	next   uint32 // the first connection that is left
+	next   uint32 // the first index that was not looked at yet
 }
 
 // endAll ends every connection of this worker, including those that arrive later.
@@ -43,7 +45,8 @@ func (w *worker) endAll(o Outcome) {
 	e.expire()
 }
 
-// expire implements task: it ends parked clients, and then connections, as many as there is room for.
+// expire implements task: it ends parked clients, then connections, while there is room for their
+// records.
 func (e *allEnd) expire() {
 	w := e.worker
 	for _, s := range w.sockets {

@@ -7,26 +7,28 @@ import (
 	"l4proxy/backend"
 )
 
-// Evict says how the connections of a backend are ended that is down or gone, or no longer the right one.
+// Evict describes how to end the connections of a backend that is down, removed, or no longer the
+// best choice.
 type Evict struct {
 	Backend *backend.Backend
 	Reason  Reason
-	// Reset ends them with a reset, so that clients know at once; otherwise with a FIN.
+	// Reset ends them with a reset, so that clients notice at once. Otherwise they end with a FIN.
 	Reset bool
-	// After is how long they are left alone first.
+	// After is the delay before the first of them ends.
 	After time.Duration
-	// Over is the time over which they are ended evenly, so that their clients do not come back all at once; 0 ends
-	// them at once.
+	// Over is the period over which they are ended evenly, so that their clients do not all
+	// reconnect at once; 0 ends them all at once.
 	Over time.Duration
-	// Unless is asked when After is over, on a loop, and calls all of it off if it reports true; nil never does. It must
-	// not block.
+	// Unless is called on a loop when After is over, and cancels the eviction if it returns true;
+	// nil never does. It must not block.
 	Unless func() bool
 }
 
 // evictEvery is how often some connections of an eviction are ended.
 const evictEvery = 50 * time.Millisecond
 
-// eviction is the task of an Evict on one worker. It concerns the connections that were there when it was asked for.
+// eviction is the task of an Evict on one worker. It ends connections that existed when it was
+// requested.
 type eviction struct {
 	timerTask
 	Evict
@@ -36,7 +38,7 @@ type eviction struct {
 	asked, began int64  // loop clock; began is 0 until After is over
 	count, ended int    // connections in all, and ended so far
 	next         uint32 // the index to look at next
-	again        bool   // this is the second pass, for dials that were answered when they were given up
+	again        bool   // the second pass, for dials that were answered while they were given up
 }
 
 // Evict ends connections of a backend. It returns at once.
@@ -53,7 +55,7 @@ func (w *worker) evict(request Evict) {
 	e.expire()
 }
 
-// expire implements task: it ends as many connections as are due by now.
+// expire implements task: it ends the connections that are due by now.
 func (e *eviction) expire() {
 	w := e.worker
 	now := w.loop.Now()
@@ -79,7 +81,7 @@ func (e *eviction) expire() {
 	w.loop.SetTimer(e.index, now+int64(evictEvery))
 }
 
-// begin is reached when After is over. It reports whether the eviction takes place.
+// begin is called when After is over. It reports whether the eviction takes place.
 func (e *eviction) begin(now int64) bool {
 	w := e.worker
 	if e.Unless != nil && e.Unless() {
@@ -114,7 +116,8 @@ func (e *eviction) concerns(c *conn) bool {
 	return c.state == stateRelaying && c.backend == e.Backend && c.dialled <= e.asked
 }
 
-// abandonDials gives up the dials to the backend, which is down; their clients continue with the next backend.
+// abandonDials gives up the dials to a backend that is down. Their clients continue with the next
+// backend.
 func (e *eviction) abandonDials() {
 	w := e.worker
 	w.connections(func(c *conn) {
@@ -140,7 +143,8 @@ func (e *eviction) endNext() bool {
 			continue
 		}
 		outcome := Outcome{Side: SideProxy, Reason: e.Reason}
-		if c.flags&flagResetOut != 0 && c.outcome.Reason != ReasonNone { // its end is known, and under way
+		// It is ending already, with this outcome.
+		if c.flags&flagResetOut != 0 && c.outcome.Reason != ReasonNone {
 			outcome = c.outcome
 		}
 		if e.Reset {

@@ -8,16 +8,17 @@ import (
 	"l4proxy/backend"
 )
 
-// An IdleConn is a connection on which nothing moves.
+// An IdleConn is a connection on which no byte moves.
 type IdleConn struct {
 	worker   *worker
 	index    uint32
-	accepted int64         // tells it from a later one at the same index
-	Since    time.Duration // of the last byte, on the loops' clock
+	accepted int64         // distinguishes it from a later connection at the same index
+	Since    time.Duration // time of the last byte, on the loops' clock
 }
 
-// Idle returns connections of a backend on which nothing has moved for at least quiet: from each loop those that have
-// been idle for longest, at most the given number. It waits for the loops, and returns nil when they have ended.
+// Idle returns connections of a backend on which no byte has moved for at least quiet: from each
+// loop the longest idle ones, and no more than most. It waits for the loops, and returns nil when
+// they have ended.
 func (s *Server) Idle(b *backend.Backend, quiet time.Duration, most int) []IdleConn {
 	found, ok := ask(s, func(w *worker) []IdleConn { return w.idle(b, quiet, most) })
 	if !ok {
@@ -29,7 +30,7 @@ func (s *Server) Idle(b *backend.Backend, quiet time.Duration, most int) []IdleC
 func (w *worker) idle(b *backend.Backend, quiet time.Duration, most int) []IdleConn {
 	var candidates []IdleConn
 	w.connections(func(c *conn) {
-		// A connection whose one side has finished is about to end by itself.
+		// A half-closed connection is about to end by itself.
 		if c.state == stateRelaying && c.backend == b && c.flags&flagHalfClosed == 0 &&
 			w.loop.Now()-c.lastActive >= int64(quiet) {
 			candidates = append(candidates, IdleConn{w, c.index, c.accepted, time.Duration(c.lastActive)})
@@ -37,7 +38,7 @@ func (w *worker) idle(b *backend.Backend, quiet time.Duration, most int) []IdleC
 	})
 	slices.SortFunc(candidates, func(a, b IdleConn) int { return cmp.Compare(a.Since, b.Since) })
 	var idle []IdleConn
-	for _, i := range candidates { // system calls only for as many as are wanted
+	for _, i := range candidates { // the checks below are system calls: only as many as needed
 		if len(idle) == most {
 			break
 		}
@@ -48,7 +49,7 @@ func (w *worker) idle(b *backend.Backend, quiet time.Duration, most int) []IdleC
 	return idle
 }
 
-// EndIdle ends a connection with a FIN, if nothing has moved on it since it was found.
+// EndIdle ends a connection with a FIN, if no byte has moved on it since it was found.
 func (s *Server) EndIdle(i IdleConn, reason Reason) {
 	i.worker.loop.Post(func(w *worker) {
 		c := w.conn(i.index)

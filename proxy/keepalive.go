@@ -9,28 +9,29 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// KeepAlive is how a peer that has vanished is found out: the socket options of tcp(7), on both sides of every
-// connection. The zero value stands for [DefaultKeepAlive].
+// KeepAlive is how the proxy detects a peer that has vanished: the socket options of tcp(7), on
+// both sides of every connection. The zero value means [DefaultKeepAlive].
 type KeepAlive struct {
-	Idle     time.Duration // TCP_KEEPIDLE: the first probe, after so long without a byte; whole seconds
-	Interval time.Duration // TCP_KEEPINTVL: between probes; whole seconds
-	// Timeout is TCP_USER_TIMEOUT: how long bytes, or probes, may stay without an acknowledgement. A peer that takes
-	// nothing but answers is not given up; see lookAfterPeers.
+	Idle     time.Duration // TCP_KEEPIDLE: idle time before the first probe; whole seconds
+	Interval time.Duration // TCP_KEEPINTVL: time between probes; whole seconds
+	// Timeout is TCP_USER_TIMEOUT: how long bytes or probes may stay unacknowledged. A peer that
+	// reads nothing but answers probes is kept; see lookAfterPeers.
 	Timeout time.Duration
 }
 
-// DefaultKeepAlive probes well below 350 s, after which the strictest of the large clouds forgets an idle flow, and
-// has found out a dead peer after two minutes.
+// DefaultKeepAlive probes well within 350 s, after which the strictest of the large clouds drops an
+// idle flow. It detects a dead peer after two minutes.
 var DefaultKeepAlive = KeepAlive{Idle: time.Minute, Interval: 15 * time.Second, Timeout: 2 * time.Minute}
 
-// keepAliveAfter is the age at which the socket to a backend gets its options: four system calls that most connections
-// end too soon to need. Clients' sockets inherit them from the listening socket.
+// keepAliveAfter is the age at which the socket to a backend gets its options. They take four
+// system calls, and most connections end before they need them. Clients' sockets inherit the
+// options from the listening socket.
 const keepAliveAfter = 5 * time.Second
 
 func (k KeepAlive) after() time.Duration { return min(keepAliveAfter, k.Idle/2) }
 
-// set sets the options on a TCP socket. None of them can fail there with valid values, and on a unix socket, which has
-// none of them, failing is right.
+// set sets the options on a TCP socket. With valid values, none of the calls can fail there. On a
+// unix socket they may fail: it has no use for these options.
 func (k KeepAlive) set(fd int) {
 	rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(k.Idle/time.Second))
@@ -38,11 +39,12 @@ func (k KeepAlive) set(fd int) {
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
 }
 
-// lookStep: looks are made at multiples of it, so that thousands of quiet connections wake a loop once a second.
+// lookStep: looks are due at multiples of it, so that thousands of quiet connections wake a loop
+// only once per second.
 const lookStep = 1 << 30 // ns
 
-// nextLook is when the peers of c are to be looked after: once when it is old enough for keepalive, then four times in
-// a KeepAlive.Timeout.
+// nextLook is when the next look at the peers of c is due: once when the connection is old enough
+// for keepalive, then four times per KeepAlive.Timeout.
 func (w *worker) nextLook(c *conn) int64 {
 	k := w.server.keepAlive
 	if c.flags&flagKeptAlive == 0 {
@@ -55,12 +57,13 @@ func (w *worker) nextLook(c *conn) int64 {
 	return (w.loop.Now() + every + lookStep - 1) &^ (lookStep - 1)
 }
 
-// lookAfterPeers sets keepalive on the backend's socket in time, and sees to readers that pause. It reports whether it
-// has ended the connection.
+// lookAfterPeers sets keepalive on the backend's socket when it is due, and handles readers that
+// pause. It reports whether it has ended the connection.
 //
-// TCP_USER_TIMEOUT tells a dead peer from a living one by acknowledged bytes alone: a client that waits in a pager for
-// two minutes, its window shut, would be reset although it answers every probe. So it is switched off while that is
-// so, and the answers are watched from here.
+// TCP_USER_TIMEOUT judges a peer by acknowledged bytes alone. A client that waits in a pager for
+// two minutes, with its receive window closed, would be reset although it answers every probe. So
+// the option is switched off while the window is closed, and lookAfterPeers checks the answers
+// instead.
 func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 	k := w.server.keepAlive
 	if c.flags&flagKeptAlive == 0 {
@@ -70,8 +73,9 @@ func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 		c.flags |= flagKeptAlive
 		k.set(w.loop.FD(c.slot(backendEnd)))
 	}
-	// Where no byte has moved since the last look, and none was on its way then, none is now: quiet connections cost no
-	// system call. (A write in flight has filled a send buffer, and was seen when that happened.)
+	// If no byte has moved since the last look, and none was on its way then, none is now: quiet
+	// connections cost no system call. (A write in flight has filled a send buffer, and a look has
+	// seen that.)
 	const watched = flagPending | flagPatient | flagPatientBackend
 	if c.flags&watched == 0 && w.loop.Now()-c.lastActive > int64(k.Timeout/2)+lookStep {
 		return false
@@ -90,7 +94,8 @@ func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 		if info.State == tcpClosed && w.endedUnseen(c, e) {
 			return true
 		}
-		// Not only while a write is in flight: a send buffer can hold all that there is to say, for hours.
+		// Checked even if no write is in flight: for hours, a send buffer can hold all that there
+		// is to send.
 		shut := info.Notsent_bytes > 0 && info.Snd_wnd < minWindow
 		silent := time.Duration(info.Last_ack_recv) * time.Millisecond
 		switch {
@@ -101,7 +106,8 @@ func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 			c.flags &^= patient
 			rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
 		case c.flags&patient != 0 && silent > k.Timeout+probesApart:
-			// As when the kernel finds it out (see broken): what is on its way to this peer is not waited for.
+			// As if the kernel had detected it (see broken): bytes on their way to this peer are
+			// not waited for.
 			c.flags |= flagResetOut
 			c.flow[1-e].ended = flowDead
 			w.end(c, Outcome{Side: sideOf(e), Reason: ReasonVanished, Errno: unix.ETIMEDOUT})
@@ -111,11 +117,12 @@ func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 	return false
 }
 
-// endedUnseen is reached when the kernel has given up or reset an end, and no operation has told so yet. It reports
-// whether it has ended the connection.
+// endedUnseen handles an end that the kernel has given up or reset, if no operation has reported it
+// yet. It reports whether it has ended the connection.
 //
-// A receive in flight may have missed it (see Loop.Recheck). Where none is, because the other end takes nothing of what
-// was received before, the end of this one would be noticed only when that changes, if ever.
+// A receive in flight may have missed it (see Loop.Recheck). If none is in flight, because the
+// other end does not take what was received before, the failure would be noticed only when that
+// changes, if ever.
 func (w *worker) endedUnseen(c *conn, end int) bool {
 	slot := c.slot(end)
 	switch {
@@ -135,8 +142,8 @@ func (w *worker) endedUnseen(c *conn, end int) bool {
 const (
 	// tcpClosed is TCP_CLOSE, include/net/tcp_states.h.
 	tcpClosed = 7
-	// minWindow: a window too small for a segment is as good as shut.
+	// minWindow: a window too small for a segment counts as closed.
 	minWindow = 536
-	// probesApart is how far apart the kernel's probes of a shut window may be (TCP_RTO_MAX).
+	// probesApart is the longest time between the kernel's probes of a closed window (TCP_RTO_MAX).
 	probesApart = 2 * time.Minute
 )

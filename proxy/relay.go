@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// spliceAfter reads in a row that filled a buffer make a flow go through a pipe.
+	// spliceAfter reads in a row that filled a buffer switch a flow to a pipe.
 	spliceAfter = 4
-	// copyAfter splices in a row that would have fitted a buffer make it go through buffers again.
+	// copyAfter splices in a row that would have fitted into a buffer switch it back to buffers.
 	copyAfter = 8
 )
 
@@ -28,8 +28,8 @@ func (w *worker) relay(c *conn) {
 	w.read(c, backendEnd)
 }
 
-// watchIdle sets the timer for the time at which the connection will have been idle for too long, if it stays so, or
-// for the next look after its peers. Bytes do not set it anew: when it expires, lastActive is looked at.
+// watchIdle sets the timer to the idle timeout, or to the next look at the peers if that comes
+// first. Bytes do not move the timer: when it expires, relayExpired checks lastActive.
 func (w *worker) watchIdle(c *conn) {
 	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {
@@ -65,7 +65,8 @@ func (w *worker) relayExpired(c *conn) {
 		w.watchIdle(c)
 		return
 	}
-	if c.flags&flagResetOut != 0 { // one end has failed, and the other one takes nothing: end now, with the known outcome
+	// One end has failed, and the other one reads nothing: end now, with the known outcome.
+	if c.flags&flagResetOut != 0 {
 		for e := range c.flow {
 			if c.flow[e].ended == flowOpen {
 				c.flow[e].ended = flowDead
@@ -74,8 +75,8 @@ func (w *worker) relayExpired(c *conn) {
 		w.end(c, c.outcome)
 		return
 	}
-	// Reset, so that no peer takes an incomplete stream for a complete one. A reset also reaches a peer to which a FIN has
-	// been sent already: a second FIN would send no packet.
+	// Reset, so that no peer takes an incomplete stream for a complete one. A reset also reaches a
+	// peer that has already been sent a FIN: a second FIN would send no packet.
 	c.flags |= flagResetOut
 	reason := ReasonIdleTimeout
 	if c.flags&flagHalfClosed != 0 && limit == int64(c.listener.HalfClose) {
@@ -84,9 +85,9 @@ func (w *worker) relayExpired(c *conn) {
 	w.end(c, Outcome{Side: SideProxy, Reason: reason})
 }
 
-// delivering reports whether a slow reader has taken bytes since the last look. A send buffer can hold megabytes, and
-// has room for more only when a good part of them has arrived: for minutes, no operation ends. The first look grants
-// one more period.
+// delivering reports whether a slow reader has received bytes since the last check. A send buffer
+// can hold megabytes, and has room for more only after a good part of them has arrived, so there
+// may be no completion for minutes. The first check grants one more period.
 func (w *worker) delivering(c *conn) bool {
 	taken, waiting := uint64(0), false
 	for e := range 2 {
@@ -109,7 +110,7 @@ func (w *worker) delivering(c *conn) bool {
 func (w *worker) read(c *conn, end int) {
 	f := &c.flow[end]
 	if f.ended != flowOpen || w.loop.Reading(c.slot(end)) == eventloop.OpWatch {
-		return // in the latter case, watchDone reads
+		return // if it is watched, watchDone reads
 	}
 	if c.listener.CloseOnFIN && c.flow[1-end].ended == flowFIN {
 		if w.endRest(c, end); f.ended != flowOpen {
@@ -123,7 +124,7 @@ func (w *worker) read(c *conn, end int) {
 	}
 }
 
-// relayDone takes the flow from end one step on, or the one to end if a write has ended.
+// relayDone continues the flow from end, or the flow to end if a write has ended.
 func (w *worker) relayDone(c *conn, end int, done *eventloop.Completion) {
 	switch done.Op {
 	case eventloop.OpRecv, eventloop.OpFill:
@@ -143,7 +144,7 @@ func (w *worker) endIfOver(c *conn) bool {
 	return over
 }
 
-// readDone passes on what was read from end, or the end of its stream.
+// readDone passes on the bytes that were read from end, or the end of its stream.
 func (w *worker) readDone(c *conn, end int, done *eventloop.Completion) {
 	f := &c.flow[end]
 	other := c.slot(1 - end)
@@ -170,7 +171,8 @@ func (w *worker) readDone(c *conn, end int, done *eventloop.Completion) {
 		if f.pipe = done.Pipe; f.pipe != nil {
 			w.loop.Drain(other, f.pipe)
 		} else {
-			w.loop.Forward(other, done.Buffer, done.N, done.Last) // after Last, streamEnded follows and sends the FIN
+			// After Last, streamEnded follows and sends the FIN.
+			w.loop.Forward(other, done.Buffer, done.N, done.Last)
 		}
 	case done.Err == 0:
 		w.streamEnded(c, end)
@@ -182,12 +184,12 @@ func (w *worker) readDone(c *conn, end int, done *eventloop.Completion) {
 	}
 }
 
-// writeDone continues reading for the flow from end after its bytes were taken by the other one.
+// writeDone starts the next read of the flow from end after the other end has taken its bytes.
 func (w *worker) writeDone(c *conn, end int, done *eventloop.Completion) {
 	f := &c.flow[end]
 	f.bytes += uint64(done.N)
 	c.lastActive = w.loop.Now()
-	w.drop(f) // sent whole, or never
+	w.drop(f) // all sent, or never will be
 	if done.Err != 0 {
 		if done.Err != unix.ECANCELED {
 			w.broken(c, 1-end, done.Err)
@@ -203,8 +205,9 @@ func (w *worker) writeDone(c *conn, end int, done *eventloop.Completion) {
 	w.read(c, end)
 }
 
-// adapt changes between buffers and a pipe. One large message is cheaper through buffers; a long one is not, and
-// changing the way costs system calls, so it takes a few reads of a kind in a row.
+// adapt switches between buffers and a pipe. Buffers are cheaper for one large message, a pipe for
+// a long stream. Switching costs system calls, so it takes a few reads of a kind in a row.
+// writeDone switches back when the pipe is empty: what is in it must not wait for a slow reader.
 func (w *worker) adapt(c *conn, f *flow, n int) {
 	large := n >= eventloop.BufferSize
 	if large == f.spliced {
@@ -214,17 +217,18 @@ func (w *worker) adapt(c *conn, f *flow, n int) {
 	f.streak++
 	if !f.spliced && f.streak >= spliceAfter && w.loop.Splices() {
 		w.splice(c, f, true)
-	} // and back when the pipe is empty, in writeDone: what is in it must not wait for a slow reader
+	}
 }
 
-// splice sets the way in which the next read of a flow is made.
+// splice sets whether the next read of a flow goes through a pipe.
 func (w *worker) splice(c *conn, f *flow, on bool) {
 	f.spliced, f.streak = on, 0
 	w.loop.Spliced(c.slot(clientEnd), on)
 	w.loop.Spliced(c.slot(backendEnd), on)
 }
 
-// streamEnded passes a FIN on. All bytes before it have been sent: a flow reads only when it holds nothing.
+// streamEnded passes a FIN on. All bytes before it have been sent: a flow reads only when it holds
+// no bytes.
 func (w *worker) streamEnded(c *conn, end int) {
 	f := &c.flow[end]
 	if c.outcome.Reason == ReasonNone {
@@ -236,7 +240,7 @@ func (w *worker) streamEnded(c *conn, end int) {
 		w.uncount(c) // before the client sees the end and can reconnect
 	}
 	if c.flow[1-end].ended != flowOpen {
-		return // both are over, and closing the sockets sends the FIN
+		return // both have ended, and closing the sockets sends the FIN
 	}
 	w.loop.Shutdown(c.slot(1 - end))
 	c.flags |= flagHalfClosed
@@ -247,9 +251,10 @@ func (w *worker) streamEnded(c *conn, end int) {
 	w.watchIdle(c)
 }
 
-// endRest ends the stream from end if it is still open after the first FIN, which ends the connection
-// (Listener.CloseOnFIN). It sends a FIN to the other end too. Until end has received all bytes, what end sends is read and
-// discarded: if its socket were closed, the kernel would answer such bytes with a reset, and drop what it has not sent yet.
+// endRest ends the stream from end if it is still open after the first FIN, which ends the
+// connection (Listener.CloseOnFIN). It sends a FIN to the other end too. Until end has received all
+// bytes, what end sends is read and discarded. If its socket were closed, the kernel would answer
+// such bytes with a reset, and drop what it has not sent yet.
 func (w *worker) endRest(c *conn, end int) {
 	f := &c.flow[end]
 	if f.ended != flowOpen {
@@ -264,8 +269,8 @@ func (w *worker) endRest(c *conn, end int) {
 	}
 }
 
-// broken notes that one end has failed: nothing can be sent to it any more. What it had sent before is still read and
-// delivered; then the other end gets a reset too.
+// broken notes that one end has failed: nothing can be sent to it any more. What it sent before is
+// still read and delivered. Then the other end gets a reset too.
 func (w *worker) broken(c *conn, end int, errno unix.Errno) {
 	if c.flags&flagResetOut == 0 {
 		c.flags |= flagResetOut
@@ -280,14 +285,14 @@ func (w *worker) broken(c *conn, end int, errno unix.Errno) {
 		return
 	}
 	towards.ended = flowDead
-	c.flags |= flagHalfClosed // bounds the time for delivering the rest
-	_ = w.delivering(c)       // count only bytes taken from now on
+	c.flags |= flagHalfClosed // limits the time for delivering the rest
+	_ = w.delivering(c)       // count only bytes received from now on
 	w.watchIdle(c)
 	w.loop.CancelRead(c.slot(1 - end))
 	w.loop.CancelWrite(c.slot(end))
 }
 
-// discard drops what a read has brought.
+// discard releases what a read has returned.
 func (w *worker) discard(done *eventloop.Completion) {
 	if done.Buffer != 0 {
 		w.loop.Release(done.Buffer)
@@ -297,7 +302,7 @@ func (w *worker) discard(done *eventloop.Completion) {
 	}
 }
 
-// drop lets go of what a flow holds. Nothing of it may be in flight.
+// drop releases what a flow holds. None of it may be in flight.
 func (w *worker) drop(f *flow) {
 	if f.pipe != nil {
 		w.loop.ReturnPipe(f.pipe)
