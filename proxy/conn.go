@@ -8,11 +8,12 @@ import (
 	"l4proxy/eventloop"
 )
 
-// A conn is one client connection together with its backend connection. It is plain data: operations in flight are
-// known to the loop by slot, so that a connection can be stopped, reported and handed over.
+// A conn is one client connection together with its backend connection. It is plain data: the loop
+// knows operations in flight by slot, so that a connection can be stopped, reported and handed
+// over.
 //
-// The conn at index i of its worker owns the slots 2i (client) and 2i+1 (backend) of the loop, and timer i. life.go
-// tells its life.
+// The conn at index i of its worker owns the loop's slots 2i (client) and 2i+1 (backend), and its
+// timer i. life.go describes its life.
 type conn struct {
 	index    uint32
 	state    connState
@@ -22,17 +23,17 @@ type conn struct {
 	listener *Listener
 	pool     *Pool // set by route
 	backend  *backend.Backend
-	search   *search // while looking for a backend; later the failed dials; nil for most
+	search   *search // while looking for a backend; later the failed dials; nil for most connections
 	peer     netip.AddrPort
-	rule     string // the ACL rule that denied
+	rule     string // the ACL rule that denied the client
 
 	accepted   int64 // loop clock, ns
-	dialled    int64 // the present dial, or the successful one
+	dialled    int64 // start of the current dial, or of the successful one
 	connected  int64
-	lastActive int64  // the last byte moved
-	failed     int64  // since when an end has failed and what it sent before is being delivered; 0 if none has
-	flushing   int64  // stateFlushing: since when
-	taken      uint64 // by both peers, when an idle timeout was last looked at; see delivering
+	lastActive int64  // when the last byte moved
+	failed     int64  // when an end failed, if what it sent before is still being delivered; else 0
+	flushing   int64  // when stateFlushing began
+	taken      uint64 // bytes that the peers had received at the last check; see delivering
 
 	flow [2]flow
 }
@@ -42,49 +43,52 @@ type connFlags uint32
 const (
 	flagClient         connFlags = 1 << iota // the client's socket is open
 	flagBackend                              // the backend's socket is open
-	flagSlot                                 // it holds a connection slot of the process and the listener
+	flagSlot                                 // holds a connection slot of the process and the listener
 	flagCounted                              // the balancer counts this connection on its backend
 	flagHalfClosed                           // one stream has ended
 	flagKeptAlive                            // keepalive is set on the backend's socket
-	flagPatient                              // TCP_USER_TIMEOUT is off for the client's socket; see lookAfterPeers
-	flagPatientBackend                       // the same for the backend's socket
-	flagResetOut                             // at the close, the surviving side gets a reset
+	flagPatient                              // TCP_USER_TIMEOUT is off on the client's socket
+	flagPatientBackend                       // the same for the backend's socket; see lookAfterPeers
+	flagResetOut                             // at the close, the surviving end gets a reset
 	flagAnswered                             // the backend has sent a byte
-	flagMayHedge                             // the timer asks for a second dial, not for the end of the first
-	flagQueued                               // it has waited in the pool's queue
-	flagPending                              // bytes were on their way to a peer at the last look; see lookAfterPeers
+	flagMayHedge                             // the timer starts a second dial before it ends the first
+	flagQueued                               // has waited in the pool's queue
+	flagPending                              // bytes were on their way at the last look; see lookAfterPeers
 	flagWatched                              // half-closed, and the finished end is watched
 	flagClientEnded                          // the client sent bytes and then its FIN while it waited
-	flagBlamed                               // the balancer knows that the backend does not answer
+	flagBlamed                               // the balancer knows that the backend did not answer
 	flagAsking                               // the client has sent bytes since the backend's last one
-	flagDiscarding                           // what comes on the remaining stream is discarded; see endRest
+	flagDiscarding                           // bytes of the remaining stream are discarded; see endRest
 )
 
-// The two ends of a connection. End e is slot 2i+e; flow[e] is the bytes that come from end e and go to the other.
+// The two ends of a connection. End e has the loop's slot 2i+e; flow[e] carries bytes from end e to
+// the other end.
 const (
 	clientEnd  = 0
 	backendEnd = 1
 )
 
-// A flow is one direction: bytes are read from one end, held by this flow alone, and written to the other end before
-// more are read. So a slow reader holds back a fast writer, at the price of one buffer or one pipe.
+// A flow is one direction. Bytes are read from one end, held by this flow alone, and written to the
+// other end before more are read. So a slow reader slows down a fast writer, at the cost of one
+// buffer or one pipe.
 type flow struct {
 	bytes uint64          // accepted by the kernel for the reading side
-	pipe  *eventloop.Pipe // with bytes on their way to the other end, nil while there are none
-	// streak counts reads in a row that were large (while copying) or small (while splicing): when to change the way.
+	pipe  *eventloop.Pipe // bytes on their way to the other end; nil if there are none
+	// streak counts reads in a row that were large (while copying) or small (while splicing); see
+	// adapt.
 	streak  uint8
 	spliced bool
 	ended   flowEnd
 }
 
-// flowEnd says whether and how a flow is over.
+// flowEnd is whether and how a flow has ended.
 type flowEnd uint8
 
 const (
 	flowOpen  flowEnd = iota
 	flowFIN           // FIN received, and passed on after all bytes
-	flowReset         // its source was reset, or failed
-	flowDead          // its destination was reset, or failed: what comes is discarded
+	flowReset         // its source was reset or failed
+	flowDead          // its destination was reset or failed: further bytes are discarded
 )
 
 // slot is the loop's slot of one end.
@@ -92,10 +96,10 @@ func (c *conn) slot(end int) eventloop.Slot { return slotOf(c.index, end) }
 
 func slotOf(index uint32, end int) eventloop.Slot { return eventloop.Slot(index*2 + uint32(end)) }
 
-// sideOf names an end.
+// sideOf returns the side of an end.
 func sideOf(end int) Side { return SideClient + Side(end) }
 
-// limit is how long nothing may move on the connection; 0 means no limit.
+// limit is how long no byte may move on the connection; 0 means no limit.
 func (c *conn) limit() int64 {
 	limit := int64(c.listener.Idle)
 	atMost := func(other time.Duration) {
@@ -106,13 +110,15 @@ func (c *conn) limit() int64 {
 	if c.flags&flagHalfClosed != 0 {
 		atMost(c.listener.HalfClose)
 	}
-	if c.flags&flagResetOut != 0 { // one end has failed: what it sent before is still delivered, while the other end waits
+	// One end has failed. What it sent before is still delivered, but the other end does not wait
+	// longer than this.
+	if c.flags&flagResetOut != 0 {
 		atMost(flushMost)
 	}
 	return limit
 }
 
-// idleSince is the time since which nothing has moved.
+// idleSince is when the connection became idle.
 func (c *conn) idleSince() int64 {
 	if c.failed == 0 {
 		return c.lastActive

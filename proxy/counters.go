@@ -2,13 +2,14 @@ package proxy
 
 import "sync/atomic"
 
-// A counter has one writer, so that counting needs no locked instruction. Any goroutine may read it.
+// A counter has one writer, so that counting needs no locked instruction. Any goroutine may read
+// it.
 type counter struct{ n atomic.Uint64 }
 
 func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
 func (c *counter) get() uint64  { return c.n.Load() }
 
-// counters are what one worker counts. They count whether or not connections are logged.
+// counters are what one worker counts, whether or not connections are logged.
 type counters struct {
 	listeners map[*Listener]*listenerCounters
 	pools     map[*Pool]*poolCounters
@@ -80,7 +81,7 @@ type PoolCounts struct {
 	dials [reasons]uint64
 }
 
-// Dials is the number of dials with a result; [ReasonNone] stands for those that were answered.
+// Dials is the number of dials with a result; [ReasonNone] counts those that were answered.
 func (c *PoolCounts) Dials(result Reason) uint64 { return c.dials[result] }
 
 // Counts sums up what the workers have counted.

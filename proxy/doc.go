@@ -1,9 +1,10 @@
-// Package proxy is the data plane: it accepts clients, chooses a backend for each and carries bytes both ways.
+// Package proxy is the data plane: it accepts clients, picks a backend for each, and forwards bytes
+// both ways.
 //
-// Reading conn.go from top to bottom is reading what happens to a connection. The other files are its stations:
-// listener.go accepts, deny.go turns away, dial.go connects, relay.go moves the bytes, close.go ends. A [Server] runs one worker
-// a CPU, each with an event loop and connections of its own; workers share nothing but a few counters and the
-// policies of the pools.
+// life.go lists the steps of a connection, and the file of each step. A [Server] runs one worker
+// per CPU. Each worker has an event loop and its own connections. Workers share only a few counters
+// and the balancers of the pools.
 //
-// What to do is told by a [State], which is immutable. A connection keeps the State it was born with.
+// The configuration is a [State], which is immutable. A connection keeps the State that it started
+// with.
 package proxy

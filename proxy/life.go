@@ -6,26 +6,26 @@ import (
 
 // The life of a connection, in the order of time.
 //
-//	step           what happens                                                            file
-//	accept         the loop delivers the descriptor of a new client                        accept.go
-//	hello          bytes of the client that decide about it are read; none are yet         admit.go
-//	ACL            the access control list decides about the client's address              admit.go
-//	limits         a slot is taken; without one, the client is parked                      admit.go, slots.go
-//	place          the loop with the most room takes the client                            admit.go
-//	route          the pool is chosen                                                      admit.go
+//	step        what happens                                                   file
+//	accept      the loop delivers the descriptor of a new client               accept.go
+//	hello       bytes that decide about the client are read; no such step yet  admit.go
+//	ACL         the access control list decides about the client's address     admit.go
+//	limits      a slot is taken; if no slot is free, the client is parked      admit.go, slots.go
+//	place       the loop with the most room takes the client                   admit.go
+//	route       the pool is chosen                                             admit.go
 //
-//	state          what happens                                                            file
-//	turnedAway     the client gets a message, or just a FIN; what it sends is discarded    turnaway.go
-//	dialling       a backend was picked and is being connected; if it fails, the next one  dial.go, hedge.go
-//	queued         all backends are full, or none can serve: the client waits              queue.go
-//	retrying       a dial lacked a descriptor: it is tried again shortly                   dial.go
-//	relaying       bytes go both ways until both streams have ended                        relay.go
-//	closing        the outcome is known; operations in flight are being cancelled          close.go
-//	flushing       bytes already sent are given a moment to arrive before a reset          close.go
+//	state       what happens                                                   file
+//	turnedAway  a message, if any, and a FIN are sent; input is discarded      turnaway.go
+//	dialling    a backend is being connected; if that fails, the next one      dial.go, hedge.go
+//	queued      no backend has a free slot, or none can serve: client waits    queue.go
+//	retrying    a dial lacked a descriptor: it is retried shortly              dial.go
+//	relaying    bytes go both ways until both streams have ended               relay.go
+//	closing     the outcome is known; operations in flight are cancelled       close.go
+//	flushing    bytes already sent get a moment to arrive before a reset       close.go
 //
-// Every way out sets one Outcome and ends in worker.finish, which writes the record, closes the sockets and gives
-// everything back. While a client waits (queued, retrying), and while one of two streams has ended, watch.go notices
-// that a peer has gone.
+// Every path sets one Outcome and ends in worker.finish, which writes the record, closes the
+// sockets and releases everything. While a client waits (queued, retrying), and while a connection
+// is half-closed, watch.go notices that a peer has gone.
 type connState uint8
 
 const (

@@ -23,7 +23,8 @@ const (
 
 func (s Side) String() string { return [sides]string{"none", "client", "backend", "proxy"}[s] }
 
-// A Reason is why a connection ended, from a closed list: the same words stand in log, metrics and documentation.
+// A Reason is why a connection ended, from a closed list: log, metrics and documentation use the
+// same words.
 type Reason uint8
 
 // The reasons.
@@ -32,24 +33,24 @@ const (
 	ReasonClosed                    // both streams ended; Side ended first
 	ReasonReset                     // Side sent a reset
 	ReasonVanished                  // Side no longer answers: keepalive or unacknowledged bytes timed out
-	ReasonDenied                    // the access control list said no
+	ReasonDenied                    // the access control list denied the client
 	ReasonNoBackend                 // the pool had no backend left to try
-	ReasonQueueFull                 // all backends were full, and so was the queue before them
-	ReasonQueueTimeout              // no place on a backend became free in queue.timeout
+	ReasonQueueFull                 // all backends were full, and so was the pool's queue
+	ReasonQueueTimeout              // no slot on a backend became free within queue.timeout
 	ReasonConnectRefused            // the last backend tried refused
 	ReasonConnectTimeout            // the last backend tried did not answer
 	ReasonConnectUnreachable        // there was no route to the last backend tried
-	ReasonLocalPorts                // the proxy has no source port left towards the backend
+	ReasonLocalPorts                // the proxy had no source port left towards the backend
 	ReasonLocalResources            // the proxy ran out of descriptors or memory
 	ReasonIdleTimeout               // no byte moved for timeouts.idle
 	ReasonHalfCloseTimeout          // one stream had ended, and no byte moved for timeouts.half_close
-	ReasonBackendDown               // health checks found the backend down, and on_down ends its connections
-	ReasonBackendRemoved            // the backend was removed, and on_removed ends its connections
-	ReasonBackendRecovered          // a better backend has come back, and on_recovered ends the connections of the others
+	ReasonBackendDown               // health checks found the backend down; on_down ends its connections
+	ReasonBackendRemoved            // the backend was removed; on_removed ends its connections
+	ReasonBackendRecovered          // a better backend recovered; on_recovered ends connections of others
 	ReasonRebalanced                // the backend had more than its share of long connections
-	ReasonDrainTimeout              // the proxy is stopping, and drain.timeout is over
-	ReasonStopped                   // the proxy was told to stop at once
-	ReasonError                     // an error that has no word of its own
+	ReasonDrainTimeout              // the proxy was shutting down, and drain.timeout was over
+	ReasonStopped                   // the proxy was stopped at once
+	ReasonError                     // an error without a reason of its own
 	reasons
 )
 
@@ -74,7 +75,7 @@ type Outcome struct {
 // Is reports whether a side has ended the connection for a reason, whatever the error.
 func (o Outcome) Is(side Side, reason Reason) bool { return o.Side == side && o.Reason == reason }
 
-// outcomeOf says what an error of an established socket means.
+// outcomeOf returns what an error of an established socket means.
 func outcomeOf(side Side, errno unix.Errno) Outcome {
 	switch errno {
 	case unix.ECONNRESET, unix.EPIPE:
@@ -93,8 +94,8 @@ type Record struct {
 	Listener *Listener
 	Pool     *Pool            // nil when the client was denied or never admitted
 	Client   netip.AddrPort   // the zero value for a client on a unix socket
-	Backend  *backend.Backend // nil when none was chosen; the last one tried otherwise
-	Rule     string           // name of the ACL rule that denied, "" otherwise
+	Backend  *backend.Backend // the last one tried; nil if no backend was picked
+	Rule     string           // name of the ACL rule that denied the client, or ""
 	BytesIn  uint64           // client to backend
 	BytesOut uint64           // backend to client
 	Accepted time.Duration    // on the loops' clock
@@ -102,13 +103,14 @@ type Record struct {
 	Connect  time.Duration    // of the dial that succeeded
 	Attempts int              // dials
 	Failed   []FailedDial     // failed dials before the last one, in order; nil for most
-	// RTT and Retransmits are the kernel's view of the client's side (tcp(7), TCP_INFO); 0 when unknown.
+	// RTT and Retransmits are the kernel's view of the client's side (tcp(7), TCP_INFO); 0 when
+	// unknown.
 	RTT         time.Duration
 	Retransmits uint32
 }
 
-// A FailedDial is a backend whose dial for a client failed, and the reason. A backend that lost against a second dial has
-// [ReasonConnectTimeout].
+// A FailedDial is a backend whose dial for a client failed, and the reason. If a second dial was
+// answered first, the reason is [ReasonConnectTimeout].
 type FailedDial struct {
 	Backend *backend.Backend
 	Reason  Reason

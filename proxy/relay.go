@@ -56,7 +56,8 @@ func (w *worker) relayExpired(c *conn) {
 		return
 	}
 	limit := c.limit()
-	if limit == 0 || c.idleSince()+limit > w.loop.Looked() { // not Now: after a pause, bytes may be waiting
+	// Looked, not Now: after a pause, bytes may be waiting.
+	if limit == 0 || c.idleSince()+limit > w.loop.Looked() {
 		w.watchIdle(c)
 		return
 	}

@@ -17,7 +17,7 @@ import (
 	"l4proxy/listen"
 )
 
-// Options are what a Server needs beside its State.
+// Options are what a Server needs besides its State.
 type Options struct {
 	// Engine is eventloop.IOUring, eventloop.Epoll, or eventloop.Auto; "" means Auto.
 	Engine string
@@ -27,10 +27,11 @@ type Options struct {
 	MaxConnections int
 	// KeepAlive: the zero value means DefaultKeepAlive.
 	KeepAlive KeepAlive
-	// Log takes what concerns the server as a whole; nil means slog.Default.
+	// Log receives messages about the server as a whole; nil means slog.Default.
 	Log *slog.Logger
-	// Finished is called for every connection that has ended, on one goroutine, in bursts. The Record is valid only
-	// during the call. A slow Finished loses records, and never holds up a connection. nil: no records are made.
+	// Finished is called for every connection that has ended, on one goroutine, in bursts. The
+	// Record is valid only during the call. If Finished is slow, records are lost and counted, but
+	// no connection is held up. nil: no records are made.
 	Finished func(*Record)
 	// Lost, if set, is called on the goroutine of Finished with the number of records that were lost since its last call.
 	Lost func(records uint64)
@@ -39,8 +40,8 @@ type Options struct {
 	recordsKept uint64       // by each loop; 0 means recordsKept
 }
 
-// Server is the data plane as a whole. Make one with [Listen], run it with Run; the other methods may be called from
-// any goroutine.
+// Server is the data plane as a whole. Make one with [Listen] and run it with Run. The other
+// methods may be called from any goroutine.
 type Server struct {
 	state     *State
 	log       *slog.Logger
@@ -61,16 +62,16 @@ type Server struct {
 	waits      waitLog
 	shortage   waitLog
 	accepting  waitLog
-	wake       chan struct{} // tells the recorder that there are records
-	asleep     atomic.Bool   // the recorder wants to be told
+	wake       chan struct{} // wakes the recorder when there are records
+	asleep     atomic.Bool   // the recorder waits for wake
 	pausing    atomic.Bool   // the recorder lets records gather
 	stop       chan struct{} // closed by Stop
 	stopOnce   sync.Once
 	unlinkOnce sync.Once
 }
 
-// Listen opens all listening sockets of the state and makes the event loops. When one thing fails, nothing is left
-// open.
+// Listen opens all listening sockets of the state and makes the event loops. If anything fails, it
+// leaves nothing open.
 func Listen(state *State, o Options) (*Server, error) {
 	s := &Server{
 		state:     state,
@@ -104,9 +105,9 @@ func Listen(state *State, o Options) (*Server, error) {
 	return s, nil
 }
 
-// makeLoops makes n event loops, all on the same engine, since the listening sockets are made for one engine. With
-// eventloop.Auto, that is io_uring if it works for all of them, else epoll. A limit of locked memory or address space, or
-// a security profile, may keep io_uring from working.
+// makeLoops makes n event loops on the same engine, because listening sockets are made for one
+// engine. With eventloop.Auto, that is io_uring if it works for all of them, else epoll. A limit of
+// locked memory or address space, or a security profile, may keep io_uring from working.
 func (s *Server) makeLoops(engine string, n int) error {
 	if engine != eventloop.Auto && engine != "" {
 		return s.makeLoopsOn(engine, n)
@@ -122,7 +123,7 @@ func (s *Server) makeLoops(engine string, n int) error {
 	return nil
 }
 
-// makeLoopsOn makes n event loops. On an error, it leaves none.
+// makeLoopsOn makes n event loops. If it fails, it leaves no loop open.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
 		w := &worker{server: s, number: i, records: recordRing{kept: s.kept}, counters: newCounters(s.state)}
@@ -132,7 +133,7 @@ func (s *Server) makeLoopsOn(engine string, n int) error {
 				w.loop.Discard()
 			}
 			s.workers = nil
-			if i > 0 { // a limit that this loop has reached
+			if i > 0 { // this loop has reached a limit
 				err = fmt.Errorf("event loop %d of %d: %w", i+1, n, err)
 			}
 			return err
@@ -147,11 +148,15 @@ func (s *Server) makeLoopsOn(engine string, n int) error {
 // Engine is the name of the engine that the event loops use.
 func (s *Server) Engine() string { return s.engine }
 
-// AvailableCPUs is the number of CPUs the process may use: those of its affinity mask, or fewer under a CPU quota of
-// its cgroup. It has to be asked before Run, which raises GOMAXPROCS.
+// AvailableCPUs is the number of CPUs that the process may use: those of its affinity mask, or
+// fewer under a CPU quota of its cgroup. It has to be called before Run, which raises GOMAXPROCS.
 func AvailableCPUs() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
-// Addrs are the addresses that are listened on, with the ports that the kernel chose where 0 was asked for.
+// Clock is the clock of the loops, in nanoseconds. Times passed to a pool's balancer are on it too.
+func Clock() int64 { return eventloop.Clock() }
+
+// Addrs are the addresses that the server listens on, with the port that the kernel chose for port
+// 0.
 func (s *Server) Addrs() []ListenAddr {
 	addrs := make([]ListenAddr, 0, len(s.bound))
 	for _, b := range s.bound {
@@ -169,7 +174,7 @@ type ListenAddr struct {
 // Workers is the number of event loops.
 func (s *Server) Workers() int { return len(s.workers) }
 
-// Connections is the number of connections there are now, those being dialled or turned away included.
+// Connections is the current number of connections, including those being dialled or turned away.
 func (s *Server) Connections() int { return int(s.slots.all.Used() + s.slotless.Load()) }
 
 // Dropped is the number of records that were lost because Finished was slow.
@@ -181,10 +186,12 @@ func (s *Server) Dropped() uint64 {
 	return n
 }
 
-// Run serves until Stop, or until ctx is done, which ends all connections at once. It returns when everything that it
-// started has ended. An error is one that no loop should ever meet; all connections are gone then.
+// Run serves until Stop is called, or until ctx is done, which ends all connections at once. It
+// returns when everything that it started has ended. If it returns an error, a loop has failed in a
+// way that should never happen, and all connections are gone.
 func (s *Server) Run(ctx context.Context) error {
-	// The raw waits of the loops keep their processors; the control plane needs some of its own.
+	// Each loop keeps a processor of the Go scheduler (a P) during its raw waits. The control plane
+	// needs some of its own.
 	if want := len(s.workers) + 2; runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
 	}
@@ -219,7 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 	case <-s.stop:
 	case <-ctx.Done():
-		// The cancelled operations are waited for: each connection is to have its record.
+		// Wait for the cancelled operations, so that each connection gets its record.
 		s.StopAccepting()
 		s.EndAll(ReasonStopped)
 		s.wait(context.Background(), endMost)
@@ -234,7 +241,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.closeAll())
 }
 
-// placement is the CPU for each worker, -1 for any. Loops are bound to CPUs only when there is one for each.
+// placement is the CPU of each worker, -1 for any. Loops are bound to CPUs only if there is exactly
+// one CPU for each.
 func (s *Server) placement() []int {
 	cpus := make([]int, len(s.workers))
 	for i := range cpus {
@@ -256,13 +264,14 @@ func (s *Server) placement() []int {
 // Stop makes Run return. Connections that are still open are closed.
 func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stop) }) }
 
-// StopAccepting closes the listening sockets, after clients that already wait in their queues were taken.
+// StopAccepting closes the listening sockets, after it has accepted the clients that already wait
+// in their queues.
 func (s *Server) StopAccepting() {
-	s.unlinkOnce.Do(s.unlinkAll) // from then on, a successor may bind to the paths
+	s.unlinkOnce.Do(s.unlinkAll) // from now on, a new process may bind to the paths
 	s.tell((*worker).stopAccepting)
 }
 
-// EndAll ends every connection, with the proxy as the side that did it.
+// EndAll ends every connection, with SideProxy as the side that ended it.
 func (s *Server) EndAll(reason Reason) {
 	s.tell(func(w *worker) { w.endAll(Outcome{Side: SideProxy, Reason: reason}) })
 }
@@ -293,9 +302,9 @@ func ask[T any](s *Server, f func(*worker) T) (answers []T, ok bool) {
 	return answers, true
 }
 
-// Drain stops accepting and waits until all connections have ended by themselves. When the timeout is over, or ctx is
-// done, it ends those that are left, and returns how many these were. Time in which the process stood still is not
-// counted, so that answers that came meanwhile are still passed on.
+// Drain stops accepting and waits until all connections have ended by themselves. When the timeout
+// is over, or ctx is done, it ends the remaining ones and returns their number. Time in which the
+// process was paused does not count, so that answers that arrived meanwhile are still passed on.
 func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 	s.StopAccepting()
 	reason := ReasonDrainTimeout
@@ -311,7 +320,8 @@ func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
 	return left
 }
 
-// wait waits until all listeners are closed and no connection is left, until limit is over, or until ctx is done.
+// wait reports whether all listeners are closed and all connections have ended before limit is over
+// or ctx is done.
 func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -329,7 +339,7 @@ func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 	return true
 }
 
-// closeAll closes whatever is left. The loops are not running.
+// closeAll closes everything that is left. The loops must not be running.
 func (s *Server) closeAll() error {
 	s.unlinkOnce.Do(s.unlinkAll)
 	for _, w := range s.workers {

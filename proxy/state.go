@@ -8,36 +8,37 @@ import (
 	"l4proxy/listen"
 )
 
-// State is all that the data plane knows about what it should do. It is built by the control plane and never changed.
+// State is the configuration of the data plane. The control plane builds it, and it never changes.
 type State struct {
 	Listeners []*Listener
 }
 
-// Listener is one address, or several, where clients connect, and what happens to them.
+// Listener is one or more addresses that clients connect to, and how their clients are handled.
 type Listener struct {
 	Name  string
 	Binds []listen.Bind
 	Pool  *Pool
-	// Access says who may connect to the unix sockets among Binds; nil leaves that to the umask.
+	// Access sets the permissions of the unix sockets among Binds; nil leaves them to the umask.
 	Access *listen.Access
 
-	// ACL decides who may connect; nil allows everyone.
+	// ACL decides which clients may connect; nil allows all clients.
 	ACL *acl.List
-	// DenyMessage is what a denied client is told when the rule says acl.Message.
+	// DenyMessage is sent to a denied client if the action of the rule is acl.Message.
 	DenyMessage []byte
-	// NoBackend is what happens to a client that no backend can serve, and NoBackendMessage what it is told with
-	// MessageClient.
+	// NoBackend is what happens to a client that no backend can serve. NoBackendMessage is sent
+	// with MessageClient.
 	NoBackend        NoBackend
 	NoBackendMessage []byte
 
-	// Idle ends a connection on which no byte has moved for so long; 0 never does.
+	// Idle is how long no byte may move on a connection before it is ended; 0 means no limit.
 	Idle time.Duration
-	// HalfClose is Idle for a connection of which one side has ended its stream; 0 means Idle.
+	// HalfClose is Idle for a half-closed connection; 0 means Idle.
 	HalfClose time.Duration
-	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes before it are delivered.
+	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes
+	// before it have been delivered.
 	CloseOnFIN bool
-	// Slots counts the listener's connections. It is live: all States that have a listener of this name share it. nil
-	// means that it has no bound of its own, and no reserved share.
+	// Slots counts the listener's connections. It is live: all States with a listener of this name
+	// share it. nil means no limit of its own and no reserved share.
 	Slots *Slots
 }
 
@@ -46,10 +47,10 @@ type NoBackend uint8
 
 // What happens to a client that no backend can serve.
 const (
-	CloseClient   NoBackend = iota // a FIN; what it still sends is discarded
+	CloseClient   NoBackend = iota // a FIN; what the client still sends is discarded
 	ResetClient                    // a reset
 	MessageClient                  // Listener.NoBackendMessage, then a FIN
-	QueueClient                    // it waits in the pool's queue
+	QueueClient                    // the client waits in the pool's queue
 )
 
 // Pool is a set of backends that serve the same thing.
@@ -57,17 +58,20 @@ type Pool struct {
 	Name     string
 	Balancer *balancer.Balancer
 	Members  []balancer.Member
-	// ConnectTimeout bounds one dial.
+	// ConnectTimeout limits the duration of one dial.
 	ConnectTimeout time.Duration
-	// Attempts is the most backends that are dialled for one client.
+	// Attempts is the most backends that may be dialled for one client.
 	Attempts int
-	// Hedge is how long a backend has to answer before a second one is dialled beside it; 0 is never.
+	// Hedge is how long a backend has to answer before a second one is dialled as well; 0 means
+	// never.
 	Hedge time.Duration
-	// FirstByte is how long a backend may let a client wait for its first byte before that counts as a failure of the
-	// backend, while the connection goes on; 0 is for ever.
+	// FirstByte is how long a client may wait for the backend's first byte before that counts as a
+	// failure of the backend; 0 means no limit. The connection stays open.
 	FirstByte time.Duration
-	// QueueTimeout bounds how long a client waits for a place on a backend. It does not wait when this is 0.
+	// QueueTimeout is how long a client may wait for a slot on a backend; 0 means that it does not
+	// wait.
 	QueueTimeout time.Duration
-	// Hedges bounds the second dials. It is live: all States that have a pool of this name share it. nil means none.
+	// Hedges limits second dials. It is live: all States with a pool of this name share it. nil
+	// means no second dials.
 	Hedges *HedgeBudget
 }

@@ -9,7 +9,7 @@ import (
 // connChunk connections are allocated at a time, so that their addresses never change.
 const connChunk = 256
 
-// A worker is one event loop and the connections that live on it. All its methods run on the loop's thread.
+// A worker is one event loop and its connections. All methods run on the loop's thread.
 type worker struct {
 	server    *Server
 	loop      *eventloop.Loop
@@ -19,26 +19,27 @@ type worker struct {
 	free      []uint32        // indices not in use, the last one first
 	sockets   []*listenSocket
 	lingering int     // connections in stateTurnedAway
-	closing   int     // connections in stateClosing and stateFlushing, which will still write a record each
+	closing   int     // connections in stateClosing and stateFlushing; each will still write a record
 	ticket    *ticket // for the next client that may have to wait
 	records   recordRing
 	counters  counters
 
-	// load is the number of connections here. Other workers read it to see who has room, so it has a cache line of its
-	// own.
+	// load is the number of connections here. Other workers read it to find the one with the most
+	// room, so it has a cache line of its own.
 	_    [64]byte
 	load atomic.Int64
 	_    [64]byte
 
-	wanting  atomic.Bool // clients here wait for a slot: a loop that frees one says so
-	draining bool        // no listening socket accepts any more
-	freed    bool        // a slot was given back in this batch
+	wanting  atomic.Bool // clients here wait for a slot; a loop that frees one wakes this one
+	draining bool        // no listening socket accepts clients any more
+	freed    bool        // a slot was released in this batch
 	crowded  bool        // a listening socket here may be full, or have parked clients
-	ending   Outcome     // that of endAll, for clients that arrive after it
+	ending   Outcome     // set by endAll, for clients that arrive later
 }
 
-// A task owns an index of the loop, with its slots and its timer, and is not a connection: a listening socket, a second
-// dial, an eviction, the end of all connections, the looks at silent backends.
+// A task owns an index of the loop, with its slots and its timer, but is not a connection: a
+// listening socket, a second dial, an eviction, the end of all connections, or the looks for silent
+// backends.
 type task interface {
 	// complete is called when an operation on one of its slots has ended.
 	complete(done *eventloop.Completion)
@@ -46,7 +47,7 @@ type task interface {
 	expire()
 }
 
-// timerTask is the part of a task that has no sockets.
+// timerTask is embedded in tasks that have no sockets.
 type timerTask struct{}
 
 func (timerTask) complete(done *eventloop.Completion) {
@@ -70,7 +71,7 @@ func (w *worker) connections(f func(*conn)) {
 	}
 }
 
-// takeIndex returns an index that is not in use.
+// takeIndex returns a free index.
 func (w *worker) takeIndex() uint32 {
 	if len(w.free) == 0 {
 		first := w.indices()
@@ -86,7 +87,7 @@ func (w *worker) takeIndex() uint32 {
 	return index
 }
 
-// freeConn makes the index of a connection free.
+// freeConn frees the index of a connection.
 func (w *worker) freeConn(c *conn) {
 	*c = conn{index: c.index}
 	w.free = append(w.free, c.index)
@@ -102,14 +103,14 @@ func (w *worker) startTask(t task) (index uint32) {
 	return index
 }
 
-// endTask makes the index of a task free.
+// endTask frees the index of a task.
 func (w *worker) endTask(index uint32) {
 	w.loop.StopTimer(index)
 	delete(w.tasks, index)
 	w.free = append(w.free, index)
 }
 
-// roomElsewhere tells a worker that a slot has become free on another loop.
+// roomElsewhere is the message that a slot has become free on another loop.
 type roomElsewhere struct{}
 
 // Message implements [eventloop.Handler].
