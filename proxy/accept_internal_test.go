@@ -12,7 +12,7 @@ import (
 	"l4proxy/listen"
 )
 
-// socketPair makes a client that has been accepted: fd is the proxy's end.
+// socketPair returns an accepted client: fd is the proxy's end.
 func socketPair(t *testing.T) (fd int, peer *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -39,7 +39,8 @@ func echoes(t *testing.T, c testnet.Conn) {
 	}
 }
 
-// twoLoops has two loops, and all clients come to the first of them: a unix socket cannot be shared (SO_REUSEPORT).
+// twoLoops runs two loops. All clients come to the first one: a unix socket cannot be shared
+// (SO_REUSEPORT).
 func twoLoops(t *testing.T) func(*Listener, *Options) {
 	return func(l *Listener, o *Options) {
 		o.Workers = 2
@@ -47,7 +48,8 @@ func twoLoops(t *testing.T) func(*Listener, *Options) {
 	}
 }
 
-// TestEndAllMeetsArrivals has everything end while clients are on their way to becoming connections: they end too.
+// TestEndAllMeetsArrivals ends everything while clients are on their way to becoming connections:
+// they end too.
 func TestEndAllMeetsArrivals(t *testing.T) {
 	stopped := Outcome{Side: SideProxy, Reason: ReasonStopped}
 	insideEngines(t, func(t *testing.T, engine string) {
@@ -77,7 +79,7 @@ func TestEndAllMeetsArrivals(t *testing.T) {
 			b := testnet.Listen(t, "tcp", "")
 			in := startInside(t, engine, b, func(*Listener, *Options) {})
 			in.server.EndAll(ReasonStopped)
-			in.on(in.server.workers[0], func() {}) // that message was before this one
+			in.on(in.server.workers[0], func() {}) // that message came before this one
 			for range 3 {
 				testnet.Dial(t, "tcp", in.addr)
 			}
@@ -123,7 +125,7 @@ func TestEndAllMeetsArrivals(t *testing.T) {
 	})
 }
 
-// empty checks that no connection is left, and how many have reached the backend.
+// empty checks that no connection is left, and how many connections have reached the backend.
 func (in *inside) empty(b *testnet.Backend, dialled int) {
 	in.t.Helper()
 	if n := in.server.Connections(); n != 0 {
@@ -139,8 +141,8 @@ func (in *inside) empty(b *testnet.Backend, dialled int) {
 	}
 }
 
-// TestLastingAcceptErrorPauses has accept(2) fail until the test mends it, as it does when another process that holds the
-// listening socket has shut it down: the next attempt waits for its time.
+// TestLastingAcceptErrorPauses: accept(2) fails until the test repairs it, as if another process
+// that shares the listening socket has shut it down. The next attempt waits for its time.
 func TestLastingAcceptErrorPauses(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -171,8 +173,8 @@ func TestLastingAcceptErrorPauses(t *testing.T) {
 	})
 }
 
-// TestSlotOnAnotherLoop has all slots taken, and a client wait for one on a loop that will have none: a loop that frees one
-// says so. The clock stands still, so that no timer looks for it.
+// TestSlotOnAnotherLoop: all slots are taken, and a client waits on one loop. A slot is freed on
+// another loop, which announces it. The clock is stopped, so that no timer looks for the slot.
 func TestSlotOnAnotherLoop(t *testing.T) {
 	const most = 3
 	insideEngines(t, func(t *testing.T, engine string) {

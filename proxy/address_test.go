@@ -13,7 +13,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestAddressFamilies carries bytes between each kind of client and each kind of backend.
+// TestAddressFamilies forwards bytes between each kind of client and each kind of backend.
 func TestAddressFamilies(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, front := range []string{"127.0.0.1:0", "[::1]:0", "unix"} {
@@ -50,7 +50,7 @@ func TestAddressFamilies(t *testing.T) {
 	})
 }
 
-// TestSeveralBinds has one listener on several addresses.
+// TestSeveralBinds: one listener on several addresses.
 func TestSeveralBinds(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -65,7 +65,8 @@ func TestSeveralBinds(t *testing.T) {
 	})
 }
 
-// TestAddressInUse starts a second proxy on the port of the first, on one that another program has, and on its socket.
+// TestAddressInUse starts a second proxy on the first one's port, on another process's port, and on
+// the first one's unix socket.
 func TestAddressInUse(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -86,7 +87,8 @@ func TestAddressInUse(t *testing.T) {
 	})
 }
 
-// TestStaleSocket has a socket file lie there of a process that was killed. It is replaced; other files are not.
+// TestStaleSocket: a process that was killed has left its socket file. The file is replaced; other
+// files are not.
 func TestStaleSocket(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestAwakeTimer measures two seconds in which the process stands still now and then.
+// TestAwakeTimer measures two seconds in which the process is paused now and then.
 func TestAwakeTimer(t *testing.T) {
 	const ms = time.Millisecond
 	for name, test := range map[string]struct {
@@ -38,7 +38,7 @@ func TestAwakeTimer(t *testing.T) {
 			t.Errorf("%s: over after %v, want %v", name, got, test.want)
 		}
 	}
-	// It ends even if the process stands still all the time.
+	// It ends even if the process is paused all the time.
 	began := time.Unix(0, 0)
 	now, timer := began, newAwakeTimer(time.Minute, began)
 	for !timer.over(now) {

@@ -7,7 +7,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestLeastConnections opens and closes long connections one after another: the distribution is exact.
+// TestLeastConnections opens and closes long connections one after another: the distribution is
+// exact.
 func TestLeastConnections(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
@@ -40,7 +41,7 @@ func TestLeastConnections(t *testing.T) {
 				if got := fmt.Sprint(active()); got != fmt.Sprint(test.want) {
 					t.Errorf("connections = %v, want %v", got, test.want)
 				}
-				// Whoever has become emptier gets the next ones.
+				// Backends that have become emptier get the next connections.
 				for _, c := range clients[:9] {
 					c.Close()
 				}
@@ -59,7 +60,7 @@ func TestLeastConnections(t *testing.T) {
 	})
 }
 
-// TestSpread opens 64 long connections: no loop has twice another's load.
+// TestSpread opens 64 long connections: no loop has twice as many as another.
 func TestSpread(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, workers := range []int{2, 4} {

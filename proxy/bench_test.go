@@ -9,7 +9,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// benchEngines runs a benchmark with each engine that this machine has.
+// benchEngines runs a benchmark with each engine that works on this machine.
 func benchEngines(b *testing.B, benchmark func(b *testing.B, engine string)) {
 	b.Helper()
 	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
@@ -22,8 +22,8 @@ func benchEngines(b *testing.B, benchmark func(b *testing.B, engine string)) {
 	}
 }
 
-// BenchmarkRelay times one message to a backend and back on one kept connection, both ends of it included, which are
-// goroutines. B/s counts both directions.
+// BenchmarkRelay times one message to a backend and back on one kept connection. That includes both
+// ends, which are goroutines. B/s counts both directions.
 func BenchmarkRelay(b *testing.B) {
 	benchEngines(b, func(b *testing.B, engine string) {
 		for _, size := range []int{1, 1 << 10, 64 << 10} {
@@ -65,7 +65,7 @@ func BenchmarkConnection(b *testing.B) {
 	})
 }
 
-// exchange sends a message that a socket's buffers can hold and reads as many bytes back.
+// exchange sends a message that fits into a socket's buffers, and reads as many bytes back.
 func exchange(b testing.TB, c io.ReadWriter, message, answer []byte) {
 	b.Helper()
 	if _, err := c.Write(message); err != nil {

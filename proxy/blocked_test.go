@@ -7,8 +7,9 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestResetReachesPeerThatTakesNothing: one end sends more than fits and resets, while the other end only writes. The
-// writer reads nothing of what was sent before, and still gets the reset, long before half_close is over.
+// TestResetReachesPeerThatTakesNothing: one end sends more than fits and resets, while the other
+// end only writes. The writer reads nothing of what was sent before, and still gets the reset, long
+// before half_close ends.
 func TestResetReachesPeerThatTakesNothing(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {

@@ -16,7 +16,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// busyListener listens on a unix socket with a backlog that package net does not offer, and accepts nothing by itself.
+// busyListener listens on a unix socket with a backlog that package net does not offer, and accepts
+// nothing by itself.
 func busyListener(t *testing.T, backlog int) *net.UnixListener {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -40,7 +41,8 @@ func busyListener(t *testing.T, backlog int) *net.UnixListener {
 	return l.(*net.UnixListener)
 }
 
-// blameless checks that a backend that is only busy is not in backoff, and that no failure counts against it.
+// blameless checks that a backend that is only busy is not in backoff, and that no failure counts
+// against it.
 func blameless(t *testing.T, b *backend.Backend) {
 	t.Helper()
 	if _, failed := b.Dials(); failed != 0 || b.InBackoff() {
@@ -48,8 +50,8 @@ func blameless(t *testing.T, b *backend.Backend) {
 	}
 }
 
-// TestBusyUnixBackend connects 30 clients to a server with a queue of five, which serves them one after the other: all
-// are served, as they are without a proxy, where connect(2) waits.
+// TestBusyUnixBackend: 30 clients connect to a server with a queue of five, which serves them one
+// after the other. All are served, as without a proxy, where connect(2) waits.
 func TestBusyUnixBackend(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const clients = 30
@@ -87,8 +89,8 @@ func TestBusyUnixBackend(t *testing.T) {
 	})
 }
 
-// TestUnixBackendStaysBusy: if the queue stays full until the timeout, the next backend serves, and the first is not
-// blamed.
+// TestUnixBackendStaysBusy: if the queue stays full until the timeout, the next backend serves, and
+// the first is not blamed.
 func TestUnixBackendStaysBusy(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		l := busyListener(t, 0)
@@ -109,7 +111,8 @@ func TestUnixBackendStaysBusy(t *testing.T) {
 	})
 }
 
-// TestOnlyUnixBackendStaysBusy: without another backend, the client is turned away after the timeout.
+// TestOnlyUnixBackendStaysBusy: without another backend, the client is turned away after the
+// timeout.
 func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		l := busyListener(t, 0)
@@ -126,7 +129,8 @@ func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 	})
 }
 
-// TestWaitForBusyUnixBackendEnds: clients that no backend serves wait in the queue, but no longer than its timeout.
+// TestWaitForBusyUnixBackendEnds: clients that no backend serves wait in the queue, but no longer
+// than its timeout.
 func TestWaitForBusyUnixBackendEnds(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const timeout = 50 * time.Millisecond
@@ -145,7 +149,8 @@ func TestWaitForBusyUnixBackendEnds(t *testing.T) {
 	})
 }
 
-// TestHedgeBesideBusyUnixBackend: a second dial wins over one that waits for room, and loses if it waits for room itself.
+// TestHedgeBesideBusyUnixBackend: a second dial wins against one that waits for room, and loses if
+// it waits for room itself.
 func TestHedgeBesideBusyUnixBackend(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -170,7 +175,7 @@ func TestHedgeBesideBusyUnixBackend(t *testing.T) {
 	})
 }
 
-// TestStopWhileUnixBackendIsBusy stops the proxy while dials wait for room, hedged ones too.
+// TestStopWhileUnixBackendIsBusy stops the proxy while dials wait for room, including hedged ones.
 func TestStopWhileUnixBackendIsBusy(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		first, second := busyListener(t, 0), busyListener(t, 0)

@@ -9,7 +9,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// The sizes at which something changes, and their neighbours: one segment, one buffer, one pipe.
+// Sizes around each limit: one segment, one buffer, one pipe.
 var awkward = []int{1, 1447, 16383, 16384, 16385, 65537}
 
 func largest() int64 {
@@ -19,8 +19,8 @@ func largest() int64 {
 	return 256 << 20
 }
 
-// transfer sends in through the proxy to the backend and out back, both at once, each side ending its stream when it
-// is done, and compares every byte.
+// transfer sends in through the proxy to the backend and out back, both at once. Each side ends its
+// stream when it is done. Every byte is compared.
 func transfer(t *testing.T, r *running, b *testnet.Backend, in, out int64, writes, reads []int) {
 	t.Helper()
 	c := r.dial()
@@ -33,7 +33,7 @@ func transfer(t *testing.T, r *running, b *testnet.Backend, in, out int64, write
 	c.Close()
 }
 
-// converse sends and ends one stream while it checks another.
+// converse sends and ends one stream while it checks the other.
 func converse(c testnet.Conn, send testnet.Stream, n int64, expect testnet.Stream, m int64, writes, reads []int) error {
 	defer c.Close()
 	sent := make(chan error, 1)
@@ -96,7 +96,7 @@ func TestBulk(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce has each of 1,000 connections carry a stream of its own both ways.
+// TestManyAtOnce: 1,000 connections carry a stream of their own in each direction.
 func TestManyAtOnce(t *testing.T) {
 	many, size := 1000, int64(100_003)
 	if underRace {

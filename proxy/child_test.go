@@ -21,12 +21,12 @@ import (
 	"l4proxy/proxy"
 )
 
-// childEnv has this test binary run a proxy of few descriptors instead of tests: the limit is one of a whole process.
-// Its value is the engine, the limit and the backend's address.
+// childEnv makes this test binary run a proxy with few descriptors instead of tests: the limit
+// applies to a whole process. Its value is the engine, the limit and the backend's address.
 const childEnv = "L4PROXY_TEST_CHILD"
 
-// runChild runs a proxy until its standard input ends, and returns its exit code. It prints the proxy's address, and
-// a line for each connection that was not simply closed.
+// runChild runs a proxy until its standard input ends, and returns its exit code. It prints the
+// proxy's address, and a line for each connection with an outcome other than closed.
 func runChild(work string) int {
 	if err := serveWithFewFiles(work); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -76,8 +76,9 @@ func serveWithFewFiles(work string) error {
 	return server.Run(context.Background())
 }
 
-// TestFilesRunOut has more clients than the proxy has descriptors for, and no max_connections that would say so: those
-// for whom there are none wait, no one is failed, and when others leave they are served.
+// TestFilesRunOut: there are more clients than the proxy has descriptors for, and no
+// max_connections to limit them. Clients beyond the descriptors wait, no client fails, and they are
+// served when others leave.
 func TestFilesRunOut(t *testing.T) {
 	const files, many = 64, 60
 	engines(t, func(t *testing.T, engine string) {
@@ -105,7 +106,7 @@ func TestFilesRunOut(t *testing.T) {
 		}
 		addr := lines.Text()
 
-		// As many as fit come one by one; the rest at once.
+		// As many as fit come one by one, the rest at once.
 		var served, waiting []testnet.Conn
 		for range 15 {
 			c := testnet.Dial(t, "tcp", addr)
@@ -119,7 +120,7 @@ func TestFilesRunOut(t *testing.T) {
 			}
 			waiting = append(waiting, c)
 		}
-		mustAsk(t, served[0], "those who are in are not disturbed")
+		mustAsk(t, served[0], "served clients are not disturbed")
 		for _, c := range served {
 			c.Close()
 		}

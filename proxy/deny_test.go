@@ -12,7 +12,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// denied makes a proxy that lets 127.0.0.2 in, and turns all others away.
+// denied starts a proxy that allows 127.0.0.2 and denies all other clients.
 func denied(t *testing.T, engine string, with acl.Action) (*running, *testnet.Backend) {
 	t.Helper()
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -59,7 +59,8 @@ func TestDenyMessage(t *testing.T) {
 	})
 }
 
-// TestDenyMessageToWriters has clients write all the time while they are denied: none of them may lose the message.
+// TestDenyMessageToWriters: clients keep writing while they are denied. None of them may lose the
+// message.
 func TestDenyMessageToWriters(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		r, _ := denied(t, engine, acl.Message)
@@ -103,7 +104,8 @@ func TestDenySilently(t *testing.T) {
 	})
 }
 
-// TestDeniedClientsReset has denied clients reset at once, and linger: those who are allowed are served all the same.
+// TestDeniedClientsReset: denied clients reset at once, or linger. Allowed clients are served
+// nevertheless.
 func TestDeniedClientsReset(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, with := range []acl.Action{acl.Message, acl.Close, acl.Reset} {
@@ -143,7 +145,8 @@ func TestDeniedClientsReset(t *testing.T) {
 	})
 }
 
-// TestDenyMapped has an IPv4 client come to an IPv6 socket, as ::ffff:127.0.0.1: rules for IPv4 hold for it.
+// TestDenyMapped: an IPv4 client comes to an IPv6 socket as ::ffff:127.0.0.1. Rules for IPv4 apply
+// to it.
 func TestDenyMapped(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)

@@ -10,7 +10,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestRefusingBackend has the first backend refuse: nobody notices, and it attracts nobody afterwards.
+// TestRefusingBackend: the first backend refuses. No client notices, and the backend gets no
+// clients afterwards.
 func TestRefusingBackend(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -30,7 +31,7 @@ func TestRefusingBackend(t *testing.T) {
 			}
 			failed += record.Attempts - 1
 		}
-		// After the first refusal it is left aside for a second, and then probed by one connection.
+		// After the first refusal it is in backoff for a second, and then probed by one connection.
 		if most := 1 + int(time.Since(began)/time.Second); failed < 1 || failed > most {
 			t.Errorf("%d of %d clients were sent to the refusing backend first, want 1 to %d", failed, many, most)
 		}
@@ -40,7 +41,8 @@ func TestRefusingBackend(t *testing.T) {
 	})
 }
 
-// TestAllRefuse has no backend that answers: no client waits, and none is sent to the same one twice.
+// TestAllRefuse: no backend answers. No client waits, and no client is sent to the same backend
+// twice.
 func TestAllRefuse(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
@@ -91,7 +93,7 @@ func TestAllRefuse(t *testing.T) {
 	})
 }
 
-// TestSilentBackend has a backend swallow SYNs. What the client sends meanwhile is not lost.
+// TestSilentBackend: a backend drops SYNs. What the client sends meanwhile is not lost.
 func TestSilentBackend(t *testing.T) {
 	const s, n = testnet.Stream(9), 500_000
 	engines(t, func(t *testing.T, engine string) {
@@ -121,7 +123,7 @@ func TestSilentBackend(t *testing.T) {
 		if record.Duration < 100*time.Millisecond {
 			t.Errorf("duration = %v: it should count from accept", record.Duration)
 		}
-		// The silent one is left aside: the next client does not wait.
+		// The silent backend is in backoff: the next client does not wait.
 		if mark := time.Now(); time.Since(began) < 900*time.Millisecond {
 			r.dial()
 			b.Accept(t)
@@ -132,7 +134,7 @@ func TestSilentBackend(t *testing.T) {
 	})
 }
 
-// TestAllSilent has every dial time out: the total is bounded by attempts times the timeout.
+// TestAllSilent: every dial times out. The total time is bounded by attempts times the timeout.
 func TestAllSilent(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backends := []string{testnet.Silent(t), testnet.Silent(t), testnet.Silent(t)}
@@ -151,7 +153,8 @@ func TestAllSilent(t *testing.T) {
 	})
 }
 
-// TestClientLeavesDuringDial has the client go while the backend is silent: nothing is left behind.
+// TestClientLeavesDuringDial: the client leaves while the backend is silent. Nothing of the
+// connection is left.
 func TestClientLeavesDuringDial(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		r := start(t, engine, []string{testnet.Silent(t)}, func(s *setup) { s.timeout = 50 * time.Millisecond })
@@ -163,7 +166,8 @@ func TestClientLeavesDuringDial(t *testing.T) {
 				c.Close()
 			}
 		}
-		// One that is reset before it was looked at is not a connection yet (ECONNABORTED), and makes no record.
+		// A client that resets before the loop looks at it is not a connection yet (ECONNABORTED),
+		// and makes no record.
 		testnet.Eventually(t, "those that closed are recorded", func() bool { return len(r.records.all()) >= 5 })
 		testnet.Eventually(t, "no connection left", func() bool { return r.server.Connections() == 0 })
 		if got := r.pool.Members[0].Active(); got != 0 {
@@ -172,8 +176,8 @@ func TestClientLeavesDuringDial(t *testing.T) {
 	})
 }
 
-// TestServerSpeaksFirst has the backend greet a client that says nothing: no delayed acknowledgement may hold up the
-// accept, the greeting or the end.
+// TestServerSpeaksFirst: the backend greets a client that sends nothing. No delayed acknowledgement
+// may hold up the accept, the greeting or the end.
 func TestServerSpeaksFirst(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = io.WriteString(c, "220 ready") })
@@ -194,7 +198,7 @@ func TestServerSpeaksFirst(t *testing.T) {
 	})
 }
 
-// TestRecord checks what is told of a connection.
+// TestRecord checks the record of a connection.
 func TestRecord(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)

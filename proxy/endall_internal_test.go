@@ -7,8 +7,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestManyEndAtOnce ends four times as many connections at once as there is room for records, either all of them or those
-// of one backend: each has its record. If the log blocks, the connections still end, and lost records are counted.
+// TestManyEndAtOnce ends four times as many connections at once as there is room for records:
+// either all connections or those of one backend. Each has its record. If the log blocks, the
+// connections still end, and lost records are counted.
 func TestManyEndAtOnce(t *testing.T) {
 	const kept, many = 16, 4 * 16
 	insideEngines(t, func(t *testing.T, engine string) {
@@ -55,7 +56,8 @@ func TestManyEndAtOnce(t *testing.T) {
 	})
 }
 
-// TestLossesAreReported: a ring passes on its records, then how many were lost after them, and no loss twice.
+// TestLossesAreReported: the first loss is reported at once, later ones as a sum after a while, and
+// no loss twice.
 func TestLossesAreReported(t *testing.T) {
 	r := recordRing{kept: 2}
 	for _, step := range []struct {

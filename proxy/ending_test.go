@@ -11,8 +11,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// pair connects a client through the proxy to a backend and returns both ends, in the order in which a test wants
-// them: first the client, or first the backend.
+// pair connects a client through the proxy to a backend and returns both ends in the order that a
+// test wants: first the client, or first the backend.
 func pair(t *testing.T, engine string, first proxy.Side) (r *running, a, b testnet.Conn) {
 	t.Helper()
 	back := testnet.Listen(t, "tcp", "")
@@ -27,7 +27,7 @@ func pair(t *testing.T, engine string, first proxy.Side) (r *running, a, b testn
 
 var sides = []proxy.Side{proxy.SideClient, proxy.SideBackend}
 
-// inOut orders two counts, of the first side's bytes and the other's, as a Record does.
+// inOut puts two counts, of the first side's bytes and the other's, in the order of a Record.
 func inOut(first proxy.Side, ofFirst, ofOther int64) (in, out int64) {
 	if first == proxy.SideClient {
 		return ofFirst, ofOther
@@ -35,7 +35,7 @@ func inOut(first proxy.Side, ofFirst, ofOther int64) (in, out int64) {
 	return ofOther, ofFirst
 }
 
-// TestHalfClose has one side end its stream, and the other one answer after it has seen that.
+// TestHalfClose: one side ends its stream, and the other answers after it has seen that.
 func TestHalfClose(t *testing.T) {
 	const request, answer = testnet.Stream(3), testnet.Stream(4)
 	engines(t, func(t *testing.T, engine string) {
@@ -62,7 +62,8 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// TestReset has one side send, and reset when all has been acknowledged: the other one gets the bytes, then the reset.
+// TestReset: one side sends, and resets when all has been acknowledged. The other side gets the
+// bytes, then the reset.
 func TestReset(t *testing.T) {
 	const s = testnet.Stream(5)
 	engines(t, func(t *testing.T, engine string) {
@@ -113,7 +114,7 @@ func TestResetBeforeReading(t *testing.T) {
 	})
 }
 
-// TestResetAfterHalfClose has a side end its stream, and the other one reset instead of answering.
+// TestResetAfterHalfClose: one side ends its stream, and the other resets instead of answering.
 func TestResetAfterHalfClose(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, first := range sides {
@@ -135,7 +136,8 @@ func TestResetAfterHalfClose(t *testing.T) {
 	})
 }
 
-// TestResetDuringBulk has the reader reset while bytes are on their way to it, in one direction and in both.
+// TestResetDuringBulk: the reader resets while bytes are on their way to it, in one direction and
+// in both.
 func TestResetDuringBulk(t *testing.T) {
 	const s, back = testnet.Stream(7), testnet.Stream(8)
 	engines(t, func(t *testing.T, engine string) {
@@ -174,8 +176,8 @@ func TestResetDuringBulk(t *testing.T) {
 	})
 }
 
-// TestBackendDies has a backend killed in the middle of many transfers: each client sees it, and new ones are served
-// by the other backend.
+// TestBackendDies kills a backend in the middle of many transfers. Each client notices, and the
+// other backend serves new clients.
 func TestBackendDies(t *testing.T) {
 	const many = 20
 	engines(t, func(t *testing.T, engine string) {
@@ -188,7 +190,7 @@ func TestBackendDies(t *testing.T) {
 			clients = append(clients, r.dial())
 		}
 		testnet.Eventually(t, "all connected", func() bool { return dying.Accepted() == many && other.Accepted() == many })
-		// Those of the dying backend have got bytes; the others get what they send.
+		// Clients of the dying backend have received bytes; the others get back what they send.
 		var victims []testnet.Conn
 		for i, c := range clients {
 			if _, err := c.Write([]byte{byte(i)}); err != nil {

@@ -9,9 +9,10 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestClosingListenerGoesOnAfterErrors has accept(2) fail for connections of their own while a listener that is to be
-// closed takes what has queued up: those behind them are taken all the same. No peer can bring such errors about on the
-// loopback, so the test answers in the kernel's place.
+// TestClosingListenerGoesOnAfterErrors: while a listener that is being closed accepts its queued
+// clients, accept(2) fails for single connections. The clients behind them are accepted
+// nevertheless. No peer can cause such errors on the loopback, so the test answers in the kernel's
+// place.
 func TestClosingListenerGoesOnAfterErrors(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -52,7 +53,7 @@ func TestClosingListenerGoesOnAfterErrors(t *testing.T) {
 	})
 }
 
-// TestClosingListenerEndsWithErrors has accept(2) fail for ever with an error that speaks of one connection.
+// TestClosingListenerEndsWithErrors: accept(2) always fails, with an error of a single connection.
 func TestClosingListenerEndsWithErrors(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -68,8 +69,8 @@ func TestClosingListenerEndsWithErrors(t *testing.T) {
 	})
 }
 
-// filterAccepts has the kernel do something else with each accept4(2) of a worker's thread: seccomp(2). The filter ends
-// with the thread, which the loop does not share.
+// filterAccepts makes the kernel do something else on each accept4(2) of a worker's thread:
+// seccomp(2). The filter ends with the thread, which belongs to the loop alone.
 func (in *inside) filterAccepts(w *worker, action uint32, flags uintptr) (fd int) {
 	in.t.Helper()
 	filter := []unix.SockFilter{
@@ -95,10 +96,10 @@ func (in *inside) filterAccepts(w *worker, action uint32, flags uintptr) (fd int
 	return fd
 }
 
-// An accepts is the listener of seccomp_unotify(2) to which a thread's accept4(2) go.
+// An accepts is the seccomp_unotify(2) listener that receives a thread's accept4(2) calls.
 type accepts int
 
-// askAboutAccepts has a worker's thread wait, at each accept4(2), for an answer.
+// askAboutAccepts makes a worker's thread wait for an answer at each accept4(2).
 func (in *inside) askAboutAccepts(w *worker) accepts {
 	in.t.Helper()
 	fd := in.filterAccepts(w, unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
@@ -106,8 +107,9 @@ func (in *inside) askAboutAccepts(w *worker) accepts {
 	return accepts(fd)
 }
 
-// answer answers the next question, if one comes soon: with an error, or, if that is 0, by letting the call go on. It
-// reports whether the answer was taken: a signal takes the question back, and it is asked anew.
+// answer answers the next question, if one comes soon: with an error, or, if that is 0, by letting
+// the call continue. It reports whether the answer was accepted: a signal withdraws the question,
+// and the kernel asks again.
 func (a accepts) answer(t *testing.T, errno unix.Errno) bool {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}}

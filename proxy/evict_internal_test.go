@@ -7,8 +7,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestEvictionMeetsADial has a backend's connections ended while one of them is being dialled: it is not left behind on
-// a backend that is down.
+// TestEvictionMeetsADial ends a backend's connections while one of them is being dialled: it does
+// not stay on a backend that is down.
 func TestEvictionMeetsADial(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		for name, over := range map[string]time.Duration{"at_once": 0, "spread": 200 * time.Millisecond} {

@@ -9,7 +9,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// crowd connects n clients that have each spoken once.
+// crowd connects n clients, each of which has sent a message and got it back.
 func (r *running) crowd(n int) []testnet.Conn {
 	r.t.Helper()
 	var all []testnet.Conn
@@ -21,7 +21,7 @@ func (r *running) crowd(n int) []testnet.Conn {
 	return all
 }
 
-// TestEvict ends the connections of one backend, all of them and no others.
+// TestEvict ends the connections of one backend: all of them, and no others.
 func TestEvict(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
@@ -65,7 +65,7 @@ func TestEvict(t *testing.T) {
 	})
 }
 
-// TestEvictSpread holds that connections end evenly over the time, not in one moment.
+// TestEvictSpread checks that connections end evenly over the period, not in one moment.
 func TestEvictSpread(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -97,7 +97,8 @@ func TestEvictSpread(t *testing.T) {
 	})
 }
 
-// TestEvictCalledOff holds that nothing happens when the reason is gone by then, nor to who came later.
+// TestEvictCalledOff checks that no connection ends if the reason is gone when After is over, and
+// that later connections are left alone.
 func TestEvictCalledOff(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -124,7 +125,8 @@ func TestEvictCalledOff(t *testing.T) {
 	})
 }
 
-// TestEndIdle finds the connections on which nothing moves, and ends one, unless it has moved since.
+// TestEndIdle finds the connections on which no byte moves, and ends one of them, unless a byte has
+// moved since.
 func TestEndIdle(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -136,12 +138,12 @@ func TestEndIdle(t *testing.T) {
 			return len(idle) == 3
 		})
 		if got := r.server.Idle(r.pool.Members[0].Backend, time.Hour, 100); len(got) != 0 {
-			t.Errorf("%d connections are said to be idle for an hour", len(got))
+			t.Errorf("%d connections are reported idle for an hour", len(got))
 		}
 		for _, c := range clients {
 			mustAsk(t, c, "hello")
 		}
-		for _, i := range idle { // they have moved
+		for _, i := range idle { // bytes have moved on the others
 			r.server.EndIdle(i, proxy.ReasonRebalanced)
 		}
 		for _, c := range clients {
@@ -156,9 +158,9 @@ func TestEndIdle(t *testing.T) {
 	})
 }
 
-// TestEvictionIsNoCleanEnd has bytes of the backend arrive in the proxy's socket just before its connections are ended:
-// either they get through, or the client is told with a reset that something is missing. A FIN would say that what it has
-// is all there was.
+// TestEvictionIsNoCleanEnd: bytes of the backend arrive in the proxy's socket just before its
+// connections are ended. Either they get through, or a reset shows the client that something is
+// missing. A FIN would make the stream look complete.
 func TestEvictionIsNoCleanEnd(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -189,8 +191,8 @@ func TestEvictionIsNoCleanEnd(t *testing.T) {
 	})
 }
 
-// TestEndIdleSparesARequest has a request arrive in the proxy's socket between the moment at which its connection was
-// found idle and the one at which it would be ended: it is idle no longer.
+// TestEndIdleSparesARequest: a request arrives in the proxy's socket after its connection was found
+// idle, and before it would be ended. The connection is no longer idle.
 func TestEndIdleSparesARequest(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -202,8 +204,8 @@ func TestEndIdleSparesARequest(t *testing.T) {
 			idle = r.server.Idle(r.pool.Members[0].Backend, 0, 100)
 			return len(idle) == 1
 		})
-		// Two evictions that end nothing keep the loop busy. What is posted during the first is read in one go with the
-		// second, before the loop looks at its sockets again.
+		// Two evictions that end nothing keep the loop busy. What is posted during the first is
+		// read together with the second, before the loop looks at its sockets again.
 		held, asked := make(chan bool), make(chan bool)
 		hold := proxy.Evict{
 			Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown,
@@ -227,15 +229,15 @@ func TestEndIdleSparesARequest(t *testing.T) {
 	})
 }
 
-// TestEvictionKeepsTheOutcome evicts a connection that its backend has reset already, and whose slow client is still
-// taking what came before: the record says who ended it first.
+// TestEvictionKeepsTheOutcome evicts a connection that its backend has already reset, while a slow
+// client still reads what came before. The record names the side that ended it first.
 func TestEvictionKeepsTheOutcome(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		r := start(t, engine, addresses(b), func(s *setup) { s.options.Workers = 1 })
 		c := r.dial()
 		peer := b.Accept(t)
-		// More than the client takes.
+		// More than the client reads.
 		_ = peer.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 		for block := make([]byte, 256<<10); ; {
 			if _, err := peer.Write(block); err != nil {
@@ -250,7 +252,7 @@ func TestEvictionKeepsTheOutcome(t *testing.T) {
 		}
 		testnet.Eventually(t, "the proxy has it", func() bool { return testnet.Unacknowledged(t, c) == 0 })
 		r.server.Idle(r.pool.Members[0].Backend, 0, 100)
-		r.server.Idle(r.pool.Members[0].Backend, 0, 100) // it has looked at its sockets since
+		r.server.Idle(r.pool.Members[0].Backend, 0, 100) // the loop has looked at its sockets since
 		r.server.Evict(proxy.Evict{Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown})
 		record := r.ended(1)[0]
 		if record.Side != proxy.SideBackend || record.Reason != proxy.ReasonReset {

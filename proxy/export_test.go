@@ -1,6 +1,6 @@
 package proxy
 
-// Loads are the connections on each event loop.
+// Loads are the numbers of connections on the event loops.
 func (s *Server) Loads() []int64 {
 	var loads []int64
 	for _, w := range s.workers {

@@ -7,8 +7,8 @@ import (
 	"l4proxy/backend"
 )
 
-// TestLogNamesTheLatestFailedDials: of many dials that failed, the log names the latest ones, and it names as many
-// whether or not the last one is the outcome itself.
+// TestLogNamesTheLatestFailedDials: of many failed dials, the log lists the latest ones. Their
+// number is the same whether or not the last one is the outcome itself.
 func TestLogNamesTheLatestFailedDials(t *testing.T) {
 	backends := make([]backend.Backend, 3*maxFailedKept)
 	for n := range len(backends) {

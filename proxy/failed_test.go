@@ -9,7 +9,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// failedAre checks the failed dials of a record: the reasons by the number of the backend, in order.
+// failedAre checks the failed dials of a record: the reasons by the number of the backend, in
+// order.
 func (r *running) failedAre(record proxy.Record, want ...proxy.FailedDial) {
 	r.t.Helper()
 	if !slices.Equal(record.Failed, want) {

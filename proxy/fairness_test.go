@@ -8,8 +8,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestClientsAreServedBesideBulk has sixty clients of one loop receive without end: each of them gets its first bytes,
-// however busy the others keep the loop's buffers.
+// TestClientsAreServedBesideBulk: sixty clients of one loop receive endless streams. Each of them
+// gets its first bytes, however busy the others keep the loop's buffers.
 func TestClientsAreServedBesideBulk(t *testing.T) {
 	const clients = 60
 	engines(t, func(t *testing.T, engine string) {

@@ -12,7 +12,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestSilent: which clients wait for a first byte for too long, and which do not.
+// TestSilent: which clients have waited too long for a first byte, and which have not.
 func TestSilent(t *testing.T) {
 	const now, limit = int64(time.Hour), int64(time.Second)
 	for name, tt := range map[string]struct {
@@ -36,7 +36,7 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// TestLookEvery: an eighth of the shortest time that any pool gives, within bounds.
+// TestLookEvery: an eighth of the shortest time that any pool allows, within bounds.
 func TestLookEvery(t *testing.T) {
 	for _, tt := range []struct {
 		pools []time.Duration
@@ -58,12 +58,12 @@ func TestLookEvery(t *testing.T) {
 	}
 }
 
-// firstByte is how long the backends of these tests have. A look is made every eighth of it.
+// firstByte is how long the backends of these tests have. There are eight looks in that time.
 const firstByte = 8 * clockStep
 
-// startSilent runs a server in front of a backend that answers a client only if it sends an "e", and is ejected after a
-// number of failures. It is full with most connections: then no further client is sent there to try it before it is
-// ejected.
+// startSilent runs a server in front of a backend that answers a client only if it sends an "e",
+// and that is ejected after a number of failures. With most connections it is full: then no other
+// client is sent there to try it before it is ejected.
 func startSilent(t *testing.T, engine string, failures int, most int32) (in *inside, b *backend.Backend) {
 	t.Helper()
 	answering := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
@@ -85,8 +85,8 @@ func startSilent(t *testing.T, engine string, failures int, most int32) (in *ins
 	return in, in.listener().Pool.Members[0].Backend
 }
 
-// client connects a client from an address of its own and has it send something; "" is nothing. It returns when the
-// backend has all of it.
+// client connects a client from an address of its own and sends something from it; "" is nothing.
+// It returns when the backend has received all of it.
 func (in *inside) client(number int, sends string) testnet.Conn {
 	in.t.Helper()
 	w := in.server.workers[0]
@@ -104,7 +104,7 @@ func (in *inside) client(number int, sends string) testnet.Conn {
 	return c
 }
 
-// TestLooksCountOnce looks again and again at a client that sends nothing, and at clients that wait.
+// TestLooksCountOnce looks repeatedly at a client that sends nothing, and at clients that wait.
 func TestLooksCountOnce(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in, b := startSilent(t, engine, 2, 3)
@@ -126,8 +126,9 @@ func TestLooksCountOnce(t *testing.T) {
 	})
 }
 
-// TestSilentClientsOfBusyBackend: 20 clients wait and then give up. If the backend answers another one meanwhile, it is
-// not blamed for any of them. If it has answered only before they asked, it is blamed.
+// TestSilentClientsOfBusyBackend: 20 clients wait and then give up. If the backend answers another
+// one meanwhile, it is not blamed for any of them. If it has answered only before they asked, it is
+// blamed.
 func TestSilentClientsOfBusyBackend(t *testing.T) {
 	const many = 20
 	insideEngines(t, func(t *testing.T, engine string) {
@@ -187,8 +188,8 @@ func TestOneClientWaitsOften(t *testing.T) {
 	})
 }
 
-// TestLateLook has a look come far too late, as on a machine that stood still: the time before it is not held against
-// a backend, and the time after it is.
+// TestLateLook: a look comes far too late, as on a machine that was paused. The time before it does
+// not count against a backend, and the time after it does.
 func TestLateLook(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in, b := startSilent(t, engine, 1, 1)
@@ -196,7 +197,7 @@ func TestLateLook(t *testing.T) {
 		in.jump(time.Minute)
 		in.pass(firstByte)
 		if b.Suspect() || b.Ejected() {
-			t.Error("a backend is blamed for a time in which the proxy stood still")
+			t.Error("a backend is blamed for a time in which the proxy was paused")
 		}
 		in.pass(2 * firstByte)
 		if !b.Ejected() {
@@ -205,8 +206,8 @@ func TestLateLook(t *testing.T) {
 	})
 }
 
-// TestBlamedOnce has two clients wait, one after the other, and give up. The balancer hears of each of them once: of the
-// first while it waits, of the second when it leaves.
+// TestBlamedOnce: two clients wait, one after the other, and give up. Each is reported to the
+// balancer once: the first while it waits, the second when it leaves.
 func TestBlamedOnce(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in, b := startSilent(t, engine, 2, 1)
@@ -232,7 +233,7 @@ func TestBlamedOnce(t *testing.T) {
 	})
 }
 
-// BenchmarkFirstByteLook looks over 10,000 connections, all of which have had their first byte.
+// BenchmarkFirstByteLook looks over 10,000 connections that have all had their first byte.
 func BenchmarkFirstByteLook(b *testing.B) {
 	const many = 10_000
 	w := new(worker)

@@ -11,8 +11,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestSilentClientsDoNotEject: 40 clients from 40 addresses send a byte that gets no answer, while another client keeps
-// asking on one connection and is answered. The backend is not ejected.
+// TestSilentClientsDoNotEject: 40 clients from 40 addresses send a byte that gets no answer, while
+// another client keeps asking on one connection and is answered. The backend is not ejected.
 func TestSilentClientsDoNotEject(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
@@ -48,8 +48,9 @@ func TestSilentClientsDoNotEject(t *testing.T) {
 	})
 }
 
-// TestFirstByteIsLate has a backend hang that takes connections: it is ejected while its clients wait, the next client
-// is served by the other one, and those who wait get their answer when it goes on.
+// TestFirstByteIsLate: a backend that accepts connections hangs. It is ejected while its clients
+// wait, and the other backend serves the next client. Waiting clients get their answer when the
+// backend continues.
 func TestFirstByteIsLate(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		goOn := make(chan struct{})
@@ -76,7 +77,7 @@ func TestFirstByteIsLate(t *testing.T) {
 		}
 		hangs := r.pool.Members[0].Backend
 		testnet.Eventually(t, "the backend that hangs is ejected", func() bool {
-			c := r.dial() // clients keep coming: one that comes after the failures decides
+			c := r.dial() // clients keep coming; one that comes after the failures decides
 			if _, err := io.WriteString(c, "hello"); err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +94,7 @@ func TestFirstByteIsLate(t *testing.T) {
 		for _, c := range waiting {
 			answer := make([]byte, 5)
 			if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "hello" {
-				t.Errorf("who waited got %q, %v", answer, err)
+				t.Errorf("a client that waited got %q, %v", answer, err)
 			}
 		}
 	})

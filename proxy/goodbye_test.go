@@ -13,8 +13,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestClosedWritersReadTheEnd: clients that have sent bytes, and send more, are turned away with a close. They read a
-// clean end of the stream and no reset, whatever the reason.
+// TestClosedWritersReadTheEnd: clients that have sent bytes, and send more, are turned away with a
+// close. They read a clean end of the stream and no reset, for every reason.
 func TestClosedWritersReadTheEnd(t *testing.T) {
 	queue := func(size int, timeout time.Duration) func(*setup) { return queueing(1, size, timeout) }
 	const soon = 20 * time.Millisecond
@@ -22,7 +22,7 @@ func TestClosedWritersReadTheEnd(t *testing.T) {
 		for _, test := range []struct {
 			name   string
 			reason proxy.Reason
-			ahead  int // clients that have come before: the first has the only slot of the backend
+			ahead  int // clients that came before: the first has the only slot of the backend
 			change func(*setup)
 		}{
 			{"denied", proxy.ReasonDenied, 0, rules(true,

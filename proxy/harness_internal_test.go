@@ -17,8 +17,9 @@ import (
 	"l4proxy/listen"
 )
 
-// inside is a server whose loops have a clock of the test's own, and run functions of the test: where a defect hangs on
-// the order of two messages or on how long nothing has happened, a test brings that about and waits for nothing.
+// inside is a server whose loops use a clock of the test and run functions of the test. If a defect
+// depends on the order of two messages, or on how long nothing has happened, a test can cause that
+// without waiting.
 type inside struct {
 	t      *testing.T
 	server *Server
@@ -30,13 +31,13 @@ type inside struct {
 	records []Record
 }
 
-// clock stands still except when a test moves it.
+// clock is stopped, except when a test moves it.
 type clock struct{ now atomic.Int64 }
 
-// clockStep is less than what a loop takes for a pause of the process.
+// clockStep is too short for a loop to take it for a pause of the process.
 const clockStep = 40 * time.Millisecond
 
-// pass has time pass, in steps, and has the loops see each of them.
+// pass moves the clock in steps, and lets the loops see each of them.
 func (in *inside) pass(d time.Duration) {
 	in.t.Helper()
 	for ; d > 0; d -= clockStep {
@@ -44,18 +45,18 @@ func (in *inside) pass(d time.Duration) {
 	}
 }
 
-// jump moves the clock at once, as for a process that has stood still.
+// jump moves the clock at once, as after a pause of the process.
 func (in *inside) jump(d time.Duration) {
 	in.t.Helper()
 	in.clock.now.Add(int64(d))
-	for range 3 { // a timer expires in the second batch after the wait that has noticed the time
+	for range 3 { // a timer expires in the second batch after the wait that noticed the time
 		for _, w := range in.server.workers {
 			in.on(w, func() {})
 		}
 	}
 }
 
-// insideEngines runs a test with each engine, and holds it to leaving no descriptor behind.
+// insideEngines runs a test with each engine, and checks that it leaves no descriptor open.
 func insideEngines(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
@@ -90,8 +91,8 @@ func (p *Pool) balance(t *testing.T, o balancer.Options) {
 	}
 }
 
-// startInside runs a server of one loop and one listener in front of b, unless change says otherwise, until the end of
-// the test.
+// startInside runs a server of one loop and one listener in front of b, unless change modifies
+// that, until the end of the test.
 func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*Listener, *Options)) *inside {
 	t.Helper()
 	listener := &Listener{
@@ -116,7 +117,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 	return in
 }
 
-// stop ends the server, which has to leave nothing behind.
+// stop ends the server, which must leave nothing behind.
 func (in *inside) stop() {
 	in.t.Helper()
 	in.server.Stop()
@@ -151,7 +152,7 @@ func (in *inside) on(w *worker, f func()) {
 	}
 }
 
-// eventually waits for a condition that is asked on a worker's loop.
+// eventually waits for a condition that is checked on a worker's loop.
 func (in *inside) eventually(w *worker, what string, cond func() bool) {
 	in.t.Helper()
 	testnet.Eventually(in.t, what, func() (holds bool) {
@@ -177,7 +178,7 @@ func (in *inside) inState(w *worker, state connState) (found *conn) {
 // relaying returns the only connection of a worker that is relaying, once there is one.
 func (in *inside) relaying(w *worker) *conn { return in.inState(w, stateRelaying) }
 
-// ended waits for n records and holds each of them to the same outcome.
+// ended waits for n records and checks that each of them has the same outcome.
 func (in *inside) ended(n int, side Side, reason Reason) {
 	in.t.Helper()
 	var records []Record
@@ -197,8 +198,8 @@ func (in *inside) ended(n int, side Side, reason Reason) {
 	}
 }
 
-// full waits until the listening socket of the first loop waits for a slot. The clock stands still, so that it does not
-// look for one by itself.
+// full waits until the listening socket of the first loop waits for a slot. The clock is stopped,
+// so that the socket does not look for one by itself.
 func (in *inside) full() {
 	in.t.Helper()
 	w := in.server.workers[0]

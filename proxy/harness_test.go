@@ -21,7 +21,7 @@ import (
 
 const denyText = "Access Denied: Your IP is not authorized"
 
-// engines runs a test with each engine, and holds it to leaving no descriptor behind.
+// engines runs a test with each engine, and checks that it leaves no descriptor open.
 func engines(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
@@ -35,7 +35,7 @@ func engines(t *testing.T, test func(t *testing.T, engine string)) {
 	}
 }
 
-// setup is what a test asks of a proxy: the state of one listener and one pool, and the options.
+// setup is what a test needs from a proxy: the state of one listener and one pool, and the options.
 type setup struct {
 	listener proxy.Listener
 	policy   string
@@ -43,9 +43,10 @@ type setup struct {
 	backends []string // host:port, or the path of a unix socket
 	timeout  time.Duration
 	attempts int
-	more     []*proxy.Listener // beside the first, with the same pool unless they have one
+	more     []*proxy.Listener // besides the first; they have the same pool unless they set one
 	options  proxy.Options
-	// before is called when the sockets listen and the loops do not run yet, with the address of the first bind.
+	// before is called with the address of the first bind when the sockets are listening, and the
+	// loops are not running yet.
 	before func(addr string)
 	// balance and pooled change how the pool picks, and the pool.
 	balance func(*balancer.Options)
@@ -53,7 +54,7 @@ type setup struct {
 	observe func(balancer.Event)
 }
 
-// running is a proxy at work.
+// running is a proxy that is running.
 type running struct {
 	t       testing.TB
 	server  *proxy.Server
@@ -132,7 +133,8 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 	return r, nil
 }
 
-// accountedFor checks that each accepted client was counted once and has left one record, unless that was dropped.
+// accountedFor checks that each accepted client was counted once and has left one record, unless
+// that was dropped.
 func (r *running) accountedFor() {
 	if r.fails {
 		return
@@ -234,7 +236,7 @@ func (r *running) ended(n int) []proxy.Record {
 	return records
 }
 
-// endedOne waits for the only record and compares what is always known of it.
+// endedOne waits for the only record and compares what is known of every record.
 func (r *running) endedOne(side proxy.Side, reason proxy.Reason, in, out int64) proxy.Record {
 	r.t.Helper()
 	record := r.ended(1)[0]
@@ -252,7 +254,7 @@ func (r *running) expect(record proxy.Record, side proxy.Side, reason proxy.Reas
 	}
 }
 
-// addresses are those of backends.
+// addresses are the addresses of backends.
 func addresses(backends ...*testnet.Backend) []string {
 	var all []string
 	for _, b := range backends {
@@ -266,7 +268,7 @@ func rules(defaultAllow bool, rules ...acl.Rule) func(*setup) {
 	return func(s *setup) { s.listener.ACL = acl.Build(rules, defaultAllow) }
 }
 
-// both waits for two goroutines' errors.
+// both waits for the errors of two goroutines.
 func both(t testing.TB, first, second func() error) {
 	t.Helper()
 	var wg sync.WaitGroup

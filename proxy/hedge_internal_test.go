@@ -8,8 +8,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// startHedging runs a server with two backends: the first drops SYNs, the second is good. A second dial is made after a
-// second.
+// startHedging runs a server with two backends: the first drops SYNs, the second is good. A second
+// dial is made after one second.
 func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
 	t.Helper()
 	silent, good := testnet.Silent(t), testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -22,7 +22,8 @@ func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
 	})
 }
 
-// TestSecondDialAfterTheQueue has a client leave the queue for a backend that does not answer: the second dial serves it.
+// TestSecondDialAfterTheQueue: a client leaves the queue for a backend that does not answer. The
+// second dial serves it.
 func TestSecondDialAfterTheQueue(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startHedging(t, engine, func(p *Pool) {
@@ -50,8 +51,8 @@ func TestSecondDialAfterTheQueue(t *testing.T) {
 	})
 }
 
-// TestEndWhileHedging ends all connections while a second dial is under way, or has won and waits for the end of the first
-// one. Neither dial is left.
+// TestEndWhileHedging ends all connections while a second dial is in flight, or has won and waits
+// for the end of the first one. Neither dial is left.
 func TestEndWhileHedging(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		for name, due := range map[string]func(h *hedge) bool{
@@ -67,7 +68,7 @@ func TestEndWhileHedging(t *testing.T) {
 					w.startHedge(dialling)
 					h := dialling.hedge()
 					var look func(*worker)
-					look = func(w *worker) { // before each wait, until it is time
+					look = func(w *worker) { // before each wait, until its time
 						if due(h) {
 							w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped})
 							return

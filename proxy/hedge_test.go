@@ -12,7 +12,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// hedging asks for a second dial after d.
+// hedging configures a second dial after d.
 func hedging(d time.Duration) func(*setup) {
 	return func(s *setup) {
 		s.policy = "first" // so that the silent one is dialled first
@@ -20,15 +20,15 @@ func hedging(d time.Duration) func(*setup) {
 	}
 }
 
-// TestHedgedDial has the first backend swallow SYNs: the second one is dialled long before the timeout, serves, and
-// gets all that the client has said meanwhile. The first is left aside.
+// TestHedgedDial: the first backend drops SYNs. The second one is dialled long before the timeout,
+// serves, and gets all that the client has sent meanwhile. The first is in backoff.
 func TestHedgedDial(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(20*time.Millisecond))
 		began := time.Now()
 		c := r.dial()
-		mustAsk(t, c, "said before anybody listened")
+		mustAsk(t, c, "sent while a backend is slow")
 		if took := time.Since(began); took > testnet.Patience/2 {
 			t.Errorf("served after %v", took)
 		}
@@ -43,12 +43,12 @@ func TestHedgedDial(t *testing.T) {
 		silent := r.pool.Members[0].Backend
 		testnet.Eventually(t, "the dial that has lost is taken back", func() bool { return silent.Active() == 0 })
 		if !silent.InBackoff() {
-			t.Error("the silent backend is not left aside")
+			t.Error("the silent backend is not in backoff")
 		}
 		if _, failed := silent.Dials(); failed != 1 {
 			t.Errorf("%d failed dials of the silent backend, want 1", failed)
 		}
-		// Nobody waits for it now.
+		// No client waits for it now.
 		began = time.Now()
 		mustAsk(t, r.dial(), "next")
 		if took := time.Since(began); took > 20*time.Millisecond && good.Accepted() != 2 {
@@ -57,8 +57,8 @@ func TestHedgedDial(t *testing.T) {
 	})
 }
 
-// TestFirstDialWins has both backends answer, the first only after the second was dialled: one of them serves, the
-// other is left without a connection, and nothing is counted twice.
+// TestFirstDialWins: both backends answer, the first only after the second was dialled. One of them
+// serves, the other is left without a connection, and nothing is counted twice.
 func TestFirstDialWins(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -78,8 +78,8 @@ func TestFirstDialWins(t *testing.T) {
 	})
 }
 
-// TestHedgeInherits has the first dial fail while the second is under way, and the other way round: the one that is
-// left goes on.
+// TestHedgeInherits: the first dial fails while the second is in flight, and the other way round.
+// The remaining dial continues.
 func TestHedgeInherits(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for name, order := range map[string]func(silent, good string) []string{
@@ -107,7 +107,8 @@ func TestHedgeInherits(t *testing.T) {
 	})
 }
 
-// TestHedgeAllSilent has nobody answer: the client is ended after the attempts it has, and nothing is left.
+// TestHedgeAllSilent: no backend answers. The client is ended after its attempts, and nothing is
+// left.
 func TestHedgeAllSilent(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(10*time.Millisecond),
@@ -128,7 +129,7 @@ func TestHedgeAllSilent(t *testing.T) {
 	})
 }
 
-// TestHedgeStopped stops the proxy while two dials are under way for one client.
+// TestHedgeStopped stops the proxy while two dials for one client are in flight.
 func TestHedgeStopped(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond))
@@ -144,10 +145,11 @@ func TestHedgeStopped(t *testing.T) {
 	})
 }
 
-// TestHedgeBudget has every dial hang: second dials stay within what the budget allows.
+// TestHedgeBudget: every dial hangs. Second dials stay within the budget.
 func TestHedgeBudget(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		// One at a time is left aside only when its dial has timed out or lost; both hang, so neither does.
+		// A backend is put in backoff only when its dial has timed out or lost. Both hang, so
+		// neither does.
 		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond),
 			func(s *setup) { s.attempts = 2 })
 		const clients, budget = 150, 100
@@ -163,7 +165,7 @@ func TestHedgeBudget(t *testing.T) {
 	})
 }
 
-// TestDialsAreNoHedges holds that a pool without hedging dials once.
+// TestDialsAreNoHedges checks that a pool without hedging dials once.
 func TestDialsAreNoHedges(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -180,7 +182,8 @@ func TestDialsAreNoHedges(t *testing.T) {
 	})
 }
 
-// TestHedgeBudgetIsForDials has slow dials with nobody else to dial: what was not spent is there when somebody is.
+// TestHedgeBudgetIsForDials: dials are slow, and there is no other backend to dial. The budget that
+// was not spent is there once there is another backend.
 func TestHedgeBudgetIsForDials(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -206,8 +209,9 @@ func TestHedgeBudgetIsForDials(t *testing.T) {
 	})
 }
 
-// TestHedgesDoNotEject has several clients at once whose dials of one backend are slower than second ones: it is left
-// aside and probed again after a second, but not ejected, since none of its connections has failed.
+// TestHedgesDoNotEject: several clients at once have dials of one backend that are slower than the
+// second dials. The backend is put in backoff and probed after a second, but not ejected, since
+// none of its connections has failed.
 func TestHedgesDoNotEject(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -227,7 +231,7 @@ func TestHedgesDoNotEject(t *testing.T) {
 		slow := r.pool.Members[0].Backend
 		testnet.Eventually(t, "the dials that have lost are taken back", func() bool { return slow.Active() == 0 })
 		if !slow.InBackoff() {
-			t.Error("the slow backend is not left aside")
+			t.Error("the slow backend is not in backoff")
 		}
 		if slow.Ejected() {
 			t.Error("it is ejected for a minute because five dials took longer than 30 ms")
@@ -235,8 +239,8 @@ func TestHedgesDoNotEject(t *testing.T) {
 	})
 }
 
-// TestHedgeStaysInItsTier has one slow connect to the only backend of the first tier: that is no reason to serve from the
-// backups, neither this client nor the next ones.
+// TestHedgeStaysInItsTier: one connect to the only backend of the first tier is slow. That is no
+// reason to serve this client, or the next ones, from the backups.
 func TestHedgeStaysInItsTier(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backup := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -254,8 +258,8 @@ func TestHedgeStaysInItsTier(t *testing.T) {
 	})
 }
 
-// TestHedgesAndQueue has more clients than places, half of whose first dials hang: all are served, by second dials and
-// in turn, and nothing stays counted.
+// TestHedgesAndQueue: there are more clients than slots, and half of the first dials hang. All
+// clients are served, by second dials and in turn, and no connection stays counted.
 func TestHedgesAndQueue(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const clients, places = 40, 3

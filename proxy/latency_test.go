@@ -10,8 +10,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// The proxy must not make either side wait for a delayed acknowledgement. A peer that writes twice with Nagle's algorithm
-// on (RFC 896) sends the second part only when the first is acknowledged, up to 40 ms later if that is delayed.
+// The proxy must not make either side wait for a delayed acknowledgement. A peer that writes twice
+// with Nagle's algorithm on (RFC 896) sends the second part only when the first is acknowledged: up
+// to 40 ms later if that is delayed.
 func TestFirstExchangeOfPeersThatWriteTwice(t *testing.T) {
 	const rounds = 9
 	median := func(connect func() testnet.Conn, twice bool) time.Duration {

@@ -14,8 +14,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestReaderPausesAfterBothStreamsHaveEnded: what the proxy's socket still has to deliver when it is closed is
-// delivered, however long the reader pauses.
+// TestReaderPausesAfterBothStreamsHaveEnded: the bytes that the proxy's socket still holds when it
+// is closed are delivered, however long the reader pauses.
 func TestReaderPausesAfterBothStreamsHaveEnded(t *testing.T) {
 	const size = 3 << 20
 	const timeout = 300 * time.Millisecond
@@ -25,12 +25,12 @@ func TestReaderPausesAfterBothStreamsHaveEnded(t *testing.T) {
 				t.Parallel()
 				back := testnet.Listen(t, "tcp", "")
 				r := start(t, engine, addresses(back), func(s *setup) {
-					// Short enough for the keepalive options of the backend's socket to be there.
+					// Short enough for the keepalive options to be set on the backend's socket.
 					s.options.KeepAlive = proxy.KeepAlive{Idle: time.Second, Interval: time.Second, Timeout: timeout}
 				})
 				ends := []testnet.Conn{r.dial(), back.Accept(t)}
 				mine, other := ends[i], ends[1-i]
-				for range 4 { // until the connection is old enough to have been looked after
+				for range 4 { // until a look has set keepalive
 					time.Sleep(timeout)
 				}
 				if err := mine.CloseWrite(); err != nil {
@@ -52,8 +52,8 @@ func TestReaderPausesAfterBothStreamsHaveEnded(t *testing.T) {
 	})
 }
 
-// TestBackendIsFreeWhenItsSideIsOver: a client that has seen the end of its connection, and keeps its own socket open,
-// holds no slot on the backend.
+// TestBackendIsFreeWhenItsSideIsOver: a client that has seen the end of its connection, but keeps
+// its own socket open, holds no slot on the backend.
 func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 	ends := map[string]func(testnet.Conn){
 		"FIN":             func(c testnet.Conn) { _, _ = c.Write([]byte("answer")) },
@@ -89,8 +89,8 @@ func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 	})
 }
 
-// TestClientsResetBeforeAccept: clients connect, send, and reset before a loop looks at them. The backend sees each of
-// them, with its bytes, as without a proxy, and each leaves a record.
+// TestClientsResetBeforeAccept: clients connect, send, and reset before a loop looks at them. The
+// backend sees each of them, with its bytes, as without a proxy, and each leaves a record.
 func TestClientsResetBeforeAccept(t *testing.T) {
 	const clients = 50
 	engines(t, func(t *testing.T, engine string) {
@@ -140,8 +140,8 @@ func TestClientsResetBeforeAccept(t *testing.T) {
 	})
 }
 
-// TestBurstBeyondTheLimit: far more clients than connection slots arrive before the listener is closed. They wait, and
-// each is served.
+// TestBurstBeyondTheLimit: far more clients than connection slots arrive before the listener is
+// closed. They wait, and each one is served.
 func TestBurstBeyondTheLimit(t *testing.T) {
 	const clients = 1300
 	engines(t, func(t *testing.T, engine string) {
@@ -244,8 +244,8 @@ func TestClientsBeyondTheLimitLeaveRecords(t *testing.T) {
 	})
 }
 
-// TestFirstFINWhileTheOtherSideTalks: with half_close: off, one side sends much and finishes, while the other side keeps
-// sending. The other side gets all bytes, as without a proxy.
+// TestFirstFINWhileTheOtherSideTalks: with half_close: off, one side sends a lot and finishes,
+// while the other side keeps sending. The other side gets all bytes, as without a proxy.
 func TestFirstFINWhileTheOtherSideTalks(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {

@@ -23,7 +23,8 @@ var limits = []struct {
 	{"listener", func(n int) func(*setup) { return func(s *setup) { s.listener.Slots = proxy.NewSlots(int64(n)) } }},
 }
 
-// TestMaxConnections has more clients than places: those beyond wait, and are served when others have left.
+// TestMaxConnections: there are more clients than slots. Those beyond the limit wait, and are
+// served when others have left.
 func TestMaxConnections(t *testing.T) {
 	const most, many = 4, 100
 	engines(t, func(t *testing.T, engine string) {
@@ -56,14 +57,15 @@ func TestMaxConnections(t *testing.T) {
 				wg.Wait()
 				r.ended(many)
 				if n := r.server.Connections(); n != 0 {
-					t.Errorf("%d places are taken when all have left", n)
+					t.Errorf("%d slots are taken when all have left", n)
 				}
 			})
 		}
 	})
 }
 
-// TestMaxConnectionsHolds has long connections take all places: one client more waits until one of them ends.
+// TestMaxConnectionsHolds: long connections take all slots. One more client waits until one of them
+// ends.
 func TestMaxConnectionsHolds(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, limit := range limits {
@@ -93,7 +95,7 @@ func TestMaxConnectionsHolds(t *testing.T) {
 				for _, c := range inside {
 					c.Close()
 				}
-				// Each of those outside ends when it was served, and makes room for the next.
+				// Each waiting client ends after it was served, and frees a slot for the next.
 				var wg sync.WaitGroup
 				for _, c := range outside {
 					wg.Go(func() {
@@ -111,7 +113,8 @@ func TestMaxConnectionsHolds(t *testing.T) {
 	})
 }
 
-// TestMaxConnectionsOfOtherListener has one listener full, with clients waiting: the other one is not held up.
+// TestMaxConnectionsOfOtherListener: one listener is full, and clients wait. The other listener is
+// not held up.
 func TestMaxConnectionsOfOtherListener(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -137,15 +140,15 @@ func TestMaxConnectionsOfOtherListener(t *testing.T) {
 	})
 }
 
-// TestMaxConnectionsDrain stops accepting while clients wait for a place: they were accepted by the kernel, so they are
-// served.
+// TestMaxConnectionsDrain stops accepting while clients wait for a slot. The kernel has accepted
+// them, so they are served.
 func TestMaxConnectionsDrain(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, workers := range []int{1, 2} {
 			for _, limit := range limits {
 				t.Run(fmt.Sprintf("%s_%d", limit.name, workers), func(t *testing.T) {
 					b := testnet.Serve(t, "tcp", "", testnet.Echo)
-					release := make(chan struct{}) // until then, two hold all places
+					release := make(chan struct{}) // until then, two clients hold all slots
 					var clients []testnet.Conn
 					r := start(t, engine, addresses(b), limit.set(2), func(s *setup) {
 						s.options.Workers = workers
@@ -155,7 +158,7 @@ func TestMaxConnectionsDrain(t *testing.T) {
 							}
 						}
 					})
-					testnet.Eventually(t, "all places are taken", func() bool { return b.Accepted() == 2 })
+					testnet.Eventually(t, "all slots are taken", func() bool { return b.Accepted() == 2 })
 					var wg sync.WaitGroup
 					for i, c := range clients {
 						wg.Go(func() {
@@ -172,7 +175,8 @@ func TestMaxConnectionsDrain(t *testing.T) {
 					testnet.Eventually(t, "the listener is closed", func() bool {
 						c, err := testnet.TryDial("tcp", r.addr)
 						if err == nil {
-							c.Close() // taken into the queue just before; it is served, with nothing to do
+							// The kernel accepted it just before; it is served, and sends nothing.
+							c.Close()
 						}
 						return err != nil
 					})

@@ -15,7 +15,8 @@ func TestMain(m *testing.M) {
 	if work := os.Getenv(poorEnv); work != "" {
 		os.Exit(runPoor(work))
 	}
-	// The raw waits of the loops keep processors; clients and backends of these tests need some too.
+	// Each loop keeps a processor of the Go scheduler (a P) during its raw waits. Clients and
+	// backends of these tests need some too.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 12))
 	goleak.VerifyTestMain(m)
 }

@@ -8,8 +8,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// crowded is a backend that records the most connections that it had at once. A connection counts until the handler has
-// read its end, which is before the proxy can know of it.
+// crowded is a backend that records the most connections that it had at once. A connection counts
+// until the handler has read its end, which is before the proxy can know of it.
 type crowded struct {
 	*testnet.Backend
 	open, most atomic.Int64
@@ -28,15 +28,16 @@ func serveCrowded(t *testing.T, handle func(testnet.Conn)) *crowded {
 	return b
 }
 
-// TestBackendLimitHolds: many clients come at once, on several loops, again and again, while others leave. No backend ever
-// has more connections than its max_connections. With a queue, each client is served.
+// TestBackendLimitHolds: many clients come at once, on several loops, repeatedly, while others
+// leave. No backend ever has more connections than its max_connections. With a queue, each client
+// is served.
 func TestBackendLimitHolds(t *testing.T) {
 	const most, clients, visits = 3, 48, 6
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
 			name   string
 			queue  int
-			least  int64              // connections that a backend certainly has at once
+			least  int64              // connections that a backend must have had at once
 			handle func(testnet.Conn) // decides which side ends first
 		}{
 			{"no_queue", 0, 1, testnet.Echo},

@@ -12,7 +12,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestNobodyServes has all backends refuse, and the listener say what becomes of the client.
+// TestNobodyServes: all backends refuse, and the listener decides what happens to the client.
 func TestNobodyServes(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
@@ -31,7 +31,7 @@ func TestNobodyServes(t *testing.T) {
 				})
 				c, err := testnet.TryDial("tcp", r.addr)
 				if test.how == proxy.ResetClient && testnet.IsReset(err) {
-					return // faster than the client could look
+					return // the proxy was faster than the client
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -51,7 +51,7 @@ func TestNobodyServes(t *testing.T) {
 	})
 }
 
-// TestUnlisten has a listener stop to listen and begin again, with a connection that goes on meanwhile.
+// TestUnlisten closes a listener and reopens it. A connection continues meanwhile.
 func TestUnlisten(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -84,7 +84,7 @@ func TestUnlisten(t *testing.T) {
 				return err == nil
 			})
 		}
-		// On and off in one go, while accepts are being cancelled.
+		// On and off at once, while accepts are being cancelled.
 		for range 100 {
 			r.server.SetListening(listener, false)
 			r.server.SetListening(listener, true)
@@ -98,8 +98,8 @@ func TestUnlisten(t *testing.T) {
 	})
 }
 
-// TestSilentConnections has a backend take connections and say nothing: it is ejected when too many in a row do, and
-// only for what it is to blame for.
+// TestSilentConnections: a backend accepts connections and sends nothing. It is ejected when too
+// many of them fail in a row, and only for failures that it is to blame for.
 func TestSilentConnections(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
@@ -150,7 +150,8 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
-// TestClientsGiveUp: clients of three addresses ask, get no answer for a second, and reset their connections.
+// TestClientsGiveUp: clients of three addresses send a request, get no answer for a second, and
+// reset their connections.
 func TestClientsGiveUp(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		hangs := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) })
@@ -187,12 +188,12 @@ func TestClientsGiveUp(t *testing.T) {
 
 func asks(t *testing.T, c testnet.Conn) {
 	t.Helper()
-	if _, err := io.WriteString(c, "anybody there?"); err != nil {
+	if _, err := io.WriteString(c, "is a backend there?"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestHealthDecides has a backend that is down get no clients, and get them again.
+// TestHealthDecides: a backend that is down gets no clients. When it is up again, it does.
 func TestHealthDecides(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -209,19 +210,20 @@ func TestHealthDecides(t *testing.T) {
 		for range 10 {
 			mustAsk(t, r.dial(), "hello")
 		}
-		if b1.Accepted() != 10 { // it had none, the other ten
+		if b1.Accepted() != 10 { // it had no connections, the other ten
 			t.Errorf("%d of the next 10 clients went to the backend that is back", b1.Accepted())
 		}
 	})
 }
 
-// TestClientsCannotEject has a client send a byte and reset the connection at once, again and again: it has not waited
-// for an answer, so the backend, which answers everybody who does wait, is not to blame.
+// TestClientsCannotEject: a client sends a byte and resets the connection at once, repeatedly. It
+// has not waited for an answer, so the backend, which answers all clients that do wait, is not to
+// blame.
 func TestClientsCannotEject(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		answer := make(chan struct{})
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
-			<-answer // it takes its time
+			<-answer // a slow answer
 			testnet.Echo(c)
 		})
 		other := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -241,14 +243,15 @@ func TestClientsCannotEject(t *testing.T) {
 		}
 		r.ended(5)
 		if r.pool.Members[0].Ejected() {
-			t.Error("five resets by one client have ejected the backend for everybody")
+			t.Error("five resets by one client have ejected the backend for all clients")
 		}
 		close(answer)
 		mustAsk(t, r.dial(), "hello")
 	})
 }
 
-// TestPoolWithoutBackends: a pool has no backend from the start, and each client ends as its listener says.
+// TestPoolWithoutBackends: a pool has no backend from the start, and each client ends as its
+// listener says.
 func TestPoolWithoutBackends(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, policy := range []string{"least_conn", "maglev"} {

@@ -14,8 +14,9 @@ import (
 	"l4proxy/listen"
 )
 
-// TestSlowReaderIsNotIdle has a reader take what waits in the proxy's send buffer, so slowly that no operation of the
-// proxy ends: the idle timeout passes again and again, and cuts it off only when it takes nothing any more.
+// TestSlowReaderIsNotIdle: a reader takes what waits in the proxy's send buffer so slowly that no
+// operation of the proxy completes. The idle timeout expires repeatedly, and ends the connection
+// only when the reader takes nothing any more.
 func TestSlowReaderIsNotIdle(t *testing.T) {
 	const idle = time.Second
 	insideEngines(t, func(t *testing.T, engine string) {
@@ -39,7 +40,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 				w := in.server.workers[0]
 				c := in.relaying(w)
 				fd := w.loop.FD(c.slot(clientEnd))
-				// taken is how much the reader has taken, counted from some fixed point.
+				// taken is how many bytes the reader has taken, counted from some fixed point.
 				taken := func() (n uint64) {
 					in.on(w, func() {
 						var info unix.TCPInfo
@@ -51,7 +52,8 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 					})
 					return n
 				}
-				// look has the idle timeout pass, and reports whether that has ended the connection.
+				// look lets the idle timeout expire, and reports whether that has ended the
+				// connection.
 				look := func() (ended bool) {
 					in.pass(idle + clockStep)
 					in.on(w, func() { ended = c.state != stateRelaying })
@@ -76,17 +78,19 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 					}
 				}
 				testnet.Eventually(t, "a reader that has stopped is cut off", look)
-				in.pass(flushMost + clockStep) // what it does not take is waited for that long
+				in.pass(flushMost + clockStep) // unread bytes are waited for that long
 				in.ended(1, SideProxy, ReasonIdleTimeout)
 			})
 		}
 	})
 }
 
-// TestVanishedReader has a reader that pauses, its window shut, no longer answer: after the time of a dead peer, and not
-// before, it is given up, and the other side gets the reset that the kernel's own finding would lead to.
+// TestVanishedReader: a reader that pauses, with its receive window closed, no longer answers.
+// After the time for a dead peer, and not before, it is given up. The other side gets a reset, as
+// if the kernel had detected it.
 func TestVanishedReader(t *testing.T) {
-	// More than the reader's window, and less than the proxy's send buffer: with bytes unread, any close is a reset.
+	// More than the reader's window, but less than the proxy's send buffer: with bytes unread, any
+	// close is a reset.
 	const sent = 512 << 10
 	insideEngines(t, func(t *testing.T, engine string) {
 		for end := range 2 {
@@ -107,7 +111,7 @@ func TestVanishedReader(t *testing.T) {
 					return c.flow[1-end].bytes == sent && info.Notsent_bytes > 0 && info.Snd_wnd < minWindow
 				})
 
-				in.pass(keepAliveAfter + clockStep) // old enough to be looked after
+				in.pass(keepAliveAfter + clockStep) // old enough for a look
 				in.on(w, func() {
 					if c.state != stateRelaying || c.flags&(flagPatient<<end) == 0 {
 						t.Error("the look does not find a living reader that pauses")
@@ -117,8 +121,8 @@ func TestVanishedReader(t *testing.T) {
 					}
 				})
 				vanish(t, reader)
-				// The kernel counts how long the reader has been silent. That this is too long is brought about by what
-				// counts as long: its probes alone may be two minutes apart.
+				// The kernel counts how long the reader has been silent. The test lowers the limit
+				// instead of waiting: the probes alone may be two minutes apart.
 				var silent time.Duration
 				in.eventually(w, "the reader is silent", func() bool {
 					var info unix.TCPInfo
@@ -144,7 +148,7 @@ func TestVanishedReader(t *testing.T) {
 				in.eventually(w, "the connection is over", func() bool { return c.state == stateNone || c.state == stateFlushing })
 				in.on(w, func() {
 					if c.state == stateFlushing {
-						t.Error("what is on its way to the reader who has vanished is waited for")
+						t.Error("the proxy waits for bytes on their way to a reader that has vanished")
 					}
 				})
 				in.ended(1, sideOf(end), ReasonVanished)
@@ -156,8 +160,8 @@ func TestVanishedReader(t *testing.T) {
 	})
 }
 
-// vanish makes the kernel throw away whatever comes for c, unanswered, until the test ends: a filter that takes nothing
-// (socket(7), SO_ATTACH_FILTER).
+// vanish makes the kernel drop all packets for c, unanswered, until the test ends: a filter that
+// accepts nothing (socket(7), SO_ATTACH_FILTER).
 func vanish(t *testing.T, c testnet.Conn) {
 	t.Helper()
 	raw, err := c.(*net.TCPConn).SyscallConn()
@@ -172,5 +176,6 @@ func vanish(t *testing.T, c testnet.Conn) {
 	if err := errors.Join(failed, err); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = testnet.Reset(c) }) // closed with a FIN, the kernel would repeat that for minutes
+	// After a close with a FIN, the kernel would retransmit that for minutes.
+	t.Cleanup(func() { _ = testnet.Reset(c) })
 }

@@ -26,8 +26,9 @@ import (
 	"l4proxy/proxy"
 )
 
-// poorEnv makes this test binary run a proxy instead of tests, in a process that lacks a resource or a system call: limits
-// and system call filters apply to a whole process. Its value is a poor as JSON.
+// poorEnv makes this test binary run a proxy instead of tests, in a process that lacks a resource
+// or a system call: limits and system call filters apply to a whole process. Its value is a poor as
+// JSON.
 const poorEnv = "L4PROXY_TEST_POOR"
 
 // poor is what a proxy lacks, and what it works with.
@@ -35,18 +36,19 @@ type poor struct {
 	Engine  string
 	Workers int
 	Backend string
-	// Call fails with Errno, where its arguments (by index) have these values.
+	// Call fails with Errno if its arguments (by index) have these values.
 	Call  uintptr
 	Errno unix.Errno
 	Args  map[int]uint32
-	// User: an ordinary one, whose locked memory is enough for one ring, and not for so many as there are workers.
+	// User: run as an ordinary user whose locked memory is enough for one ring, but not for one per
+	// worker.
 	LockedMemory bool
 	// AddressSpace is enough for two rings.
 	AddressSpace bool
 }
 
-// runPoor runs the proxy until its standard input ends, and returns its exit code. It prints the proxy's address and
-// engine, and then its log.
+// runPoor runs the proxy until its standard input ends, and returns its exit code. It prints the
+// proxy's address and engine, and then its log.
 func runPoor(work string) int {
 	var p poor
 	if err := json.Unmarshal([]byte(work), &p); err != nil {
@@ -61,7 +63,9 @@ func runPoor(work string) int {
 }
 
 func (p *poor) serve() error {
-	<-time.After(1) // makes the Go runtime open its own descriptors, as it does before any configuration is read
+	// This makes the Go runtime open its own descriptors, as it does before any configuration is
+	// read.
+	<-time.After(1)
 	if err := errors.Join(p.lockMemory(), p.limitAddresses(), p.forbid()); err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func (p *poor) lockMemory() error {
 	return fmt.Errorf("no ring can be made with %d bytes of locked memory", limit.Max)
 }
 
-// limitAddresses leaves address space for two rings, and makes more workers than would fit.
+// limitAddresses leaves address space for two rings, but starts more workers than would fit.
 func (p *poor) limitAddresses() error {
 	if !p.AddressSpace {
 		return nil
@@ -156,7 +160,8 @@ func (nothing) Expire(uint32)                  {}
 func (nothing) Message(any)                    {}
 func (nothing) BatchEnd()                      {}
 
-// forbid makes a system call fail from now on, on all threads (seccomp(2), SECCOMP_FILTER_FLAG_TSYNC).
+// forbid makes a system call fail from now on, on all threads (seccomp(2),
+// SECCOMP_FILTER_FLAG_TSYNC).
 func (p *poor) forbid() error {
 	if p.Errno == 0 {
 		return nil
@@ -204,7 +209,7 @@ type poorProxy struct {
 	engine string
 }
 
-// startPoor starts a child, which has no address if it could not start.
+// startPoor starts a child. The child has no address if it could not start.
 func startPoor(t *testing.T, p poor) *poorProxy {
 	t.Helper()
 	work, err := json.Marshal(p)
@@ -274,13 +279,13 @@ func servePoor(t *testing.T) *poorBackend {
 	return b
 }
 
-// TestSystemCallsForbidden forbids one system call after the other, as a container's seccomp profile may do: either bytes
-// still flow, or startup fails and says why.
+// TestSystemCallsForbidden forbids one system call after the other, as a container's seccomp
+// profile may do. Either bytes still flow, or startup fails with the reason.
 func TestSystemCallsForbidden(t *testing.T) {
 	const either = ""
 	for name, test := range map[string]struct {
 		poor
-		engine string // to which it matters
+		engine string // the engines that it matters to
 		fails  string // part of the error at startup; "": it starts
 	}{
 		"splice":                  {poor{Call: unix.SYS_SPLICE}, either, ""},
@@ -349,8 +354,8 @@ func TestSystemCallsForbidden(t *testing.T) {
 	}
 }
 
-// TestRingsForSomeLoops runs more loops than the limits allow rings for. With engine auto, all of them use epoll; with
-// io_uring, startup fails.
+// TestRingsForSomeLoops runs more loops than the limits allow rings for. With engine auto, all of
+// them use epoll; with io_uring, startup fails.
 func TestRingsForSomeLoops(t *testing.T) {
 	if _, _, err := eventloop.Probe(eventloop.IOUring); err != nil {
 		t.Skip(err)

@@ -10,7 +10,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// counting writes a stream until the deadline and counts what was taken.
+// counting writes a stream until the deadline and counts the bytes that were accepted.
 func counting(c testnet.Conn, s testnet.Stream, limit time.Duration, taken *atomic.Int64) {
 	_ = c.SetWriteDeadline(time.Now().Add(limit))
 	for {
@@ -23,7 +23,8 @@ func counting(c testnet.Conn, s testnet.Stream, limit time.Duration, taken *atom
 	}
 }
 
-// TestSlowReader has a reader stop: its sender is held back, and when it reads again, it gets every byte.
+// TestSlowReader: a reader stops, and its sender is held back. When it reads again, it gets every
+// byte.
 func TestSlowReader(t *testing.T) {
 	const s = testnet.Stream(10)
 	engines(t, func(t *testing.T, engine string) {
@@ -34,7 +35,8 @@ func TestSlowReader(t *testing.T) {
 				_ = fast.SetWriteBuffer(64 << 10)
 				var taken atomic.Int64
 				counting(fast, s, 200*time.Millisecond, &taken)
-				// What the proxy holds itself is one pipe of 256 KiB; the rest are the kernel's socket buffers.
+				// The proxy itself holds one pipe of 256 KiB; the kernel's socket buffers hold the
+				// rest.
 				if got := taken.Load(); got > 16<<20 {
 					t.Errorf("%d bytes were taken for a reader that does not read", got)
 				}
@@ -51,15 +53,15 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// TestSlowReadersAndOthers has more readers stuck than there are pipes and buffers to begin with: others go on at full
-// speed.
+// TestSlowReadersAndOthers: more readers are stuck than there are pipes and buffers at first. Other
+// clients continue at full speed.
 func TestSlowReadersAndOthers(t *testing.T) {
 	const s, stuck = testnet.Stream(11), 150
 	engines(t, func(t *testing.T, engine string) {
 		var taken atomic.Int64
 		var full sync.WaitGroup
 		full.Add(stuck)
-		// The first byte says what the client wants: an endless stream, or an echo.
+		// The first byte selects an endless stream or an echo.
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			wish := make([]byte, 1)
 			if _, err := io.ReadFull(c, wish); err != nil {

@@ -11,7 +11,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// queueing gives each backend room for most connections, and the pool a queue.
+// queueing gives each backend slots for most connections, and the pool a queue.
 func queueing(most int32, size int, timeout time.Duration) func(*setup) {
 	return func(s *setup) {
 		s.balance = func(o *balancer.Options) { o.Queue = size }
@@ -29,7 +29,8 @@ func (r *running) waiting(n int) {
 	testnet.Eventually(r.t, "clients wait", func() bool { return r.pool.Balancer.Stats().Waiting == n })
 }
 
-// TestQueue has clients wait for a place on a full backend, and get it in the order in which they came.
+// TestQueue: clients wait for a slot on a full backend, and get one in the order in which they
+// came.
 func TestQueue(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -67,7 +68,7 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// TestQueueBounds has more clients than the queue takes, and one who waits for too long.
+// TestQueueBounds: there are more clients than the queue takes, and one client waits too long.
 func TestQueueBounds(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -77,7 +78,7 @@ func TestQueueBounds(t *testing.T) {
 		slow := r.dial()
 		r.waiting(1)
 		tooMany := r.dial()
-		for name, c := range map[string]testnet.Conn{"one too many": tooMany, "the one who waited": slow} {
+		for name, c := range map[string]testnet.Conn{"one too many": tooMany, "the client that waited": slow} {
 			if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 				t.Errorf("%s reads %d bytes, %v", name, n, err)
 			}
@@ -116,7 +117,8 @@ func TestQueueLeft(t *testing.T) {
 	})
 }
 
-// TestQueueForAnybody has all backends refuse: the client waits until one is back, and what it has said is not lost.
+// TestQueueForAnybody: all backends refuse. The client waits until one of them is back, and what it
+// has sent is not lost.
 func TestQueueForAnybody(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		stopped := testnet.Listen(t, "tcp", "")
@@ -131,7 +133,7 @@ func TestQueueForAnybody(t *testing.T) {
 		}
 		r.waiting(1)
 		b := testnet.Serve(t, "tcp", address, testnet.Echo)
-		// A second after it was left aside, the client that waits is the probe.
+		// A second after the backend was put in backoff, the waiting client is the probe.
 		testnet.Eventually(t, "its turn comes", func() bool {
 			r.pool.Balancer.Tick(rawsys.Monotonic())
 			return b.Accepted() > 0
@@ -143,7 +145,7 @@ func TestQueueForAnybody(t *testing.T) {
 	})
 }
 
-// TestFullWithoutQueue has all be full and nobody wait.
+// TestFullWithoutQueue: all backends are full, and no client waits.
 func TestFullWithoutQueue(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -158,9 +160,9 @@ func TestFullWithoutQueue(t *testing.T) {
 	})
 }
 
-// TestQueueIsNoBusyLoop has dials fail for a reason that says nothing about the backend (an address that cannot be
-// connected to from here; as with source ports that have run out, or a local firewall). The client waits between its
-// attempts, and not longer than the queue allows.
+// TestQueueIsNoBusyLoop: dials fail for a reason that says nothing about the backend (an address
+// that cannot be reached from here; source ports that have run out or a local firewall would do the
+// same). The client waits between its attempts, and not longer than the queue allows.
 func TestQueueIsNoBusyLoop(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {

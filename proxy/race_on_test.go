@@ -2,5 +2,5 @@
 
 package proxy_test
 
-// underRace makes the tests of size smaller where each step takes longer.
+// underRace makes large tests smaller, because each step takes longer.
 const underRace = true

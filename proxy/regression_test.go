@@ -21,10 +21,10 @@ import (
 	"l4proxy/proxy"
 )
 
-// Defects that once were, each found by reading and not by the tests of what should work.
+// Former defects. Each was found by reading the code, not by the tests of what should work.
 
-// TestUrgentByteInBulk sends urgent data (RFC 6093) behind bulk: splice(2) never passes its mark, and answers EAGAIN
-// while poll(2) says that there is something to read.
+// TestUrgentByteInBulk sends urgent data (RFC 6093) behind bulk. splice(2) never passes its mark,
+// and returns EAGAIN while poll(2) reports that there is something to read.
 func TestUrgentByteInBulk(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		half := bytes.Repeat([]byte("a"), 4<<20)
@@ -72,7 +72,8 @@ func TestUrgentByteInBulk(t *testing.T) {
 	})
 }
 
-// TestMoreListenersThanSubmissions listens on more addresses than io_uring's queue holds submissions.
+// TestMoreListenersThanSubmissions listens on more addresses than io_uring's queue holds
+// submissions.
 func TestMoreListenersThanSubmissions(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -95,11 +96,12 @@ func TestMoreListenersThanSubmissions(t *testing.T) {
 	})
 }
 
-// TestDescriptorsInTheStream passes a descriptor over a unix socket (SCM_RIGHTS): a receive stops behind its bytes, and
-// those that lie there already make no edge.
+// TestDescriptorsInTheStream passes a descriptor over a unix socket (SCM_RIGHTS). A receive stops
+// after its bytes, and bytes that have already arrived behind them cause no edge.
 func TestDescriptorsInTheStream(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		// Nothing is answered before all has come: an answer would make an edge for what lies there, too.
+		// The backend answers only after all bytes have come: an answer would cause an edge for the
+		// waiting bytes, too.
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			all := make([]byte, 6)
 			if _, err := io.ReadFull(c, all); err == nil {
@@ -127,7 +129,8 @@ func TestDescriptorsInTheStream(t *testing.T) {
 	})
 }
 
-// TestSuccessorKeepsItsSocket has a second proxy take over the path of a unix socket from one that drains.
+// TestSuccessorKeepsItsSocket: a second proxy takes over the path of a unix socket from one that
+// drains.
 func TestSuccessorKeepsItsSocket(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -153,7 +156,7 @@ func TestSuccessorKeepsItsSocket(t *testing.T) {
 	})
 }
 
-// TestDeniedClientsTakeNoPlaces has more denied clients linger than the listener has places.
+// TestDeniedClientsTakeNoPlaces: more denied clients linger than the listener has slots.
 func TestDeniedClientsTakeNoPlaces(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const places = 8
@@ -172,15 +175,16 @@ func TestDeniedClientsTakeNoPlaces(t *testing.T) {
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		// Answered while the denied linger, not when their time was over.
+		// Answered while the denied clients linger, not after their time was over.
 		if n := r.server.Connections(); n != 2*places+1 {
 			t.Errorf("%d connections when the allowed client was answered, want %d", n, 2*places+1)
 		}
 	})
 }
 
-// TestUnusableAddressFamily has a backend for whose address family the kernel makes no sockets, as on a machine without
-// IPv6: it is one that nobody can reach, and not a shortage that may pass.
+// TestUnusableAddressFamily: the kernel makes no sockets for a backend's address family, as on a
+// machine without IPv6. Such a backend cannot be reached at all; it is not a shortage that may
+// pass.
 func TestUnusableAddressFamily(t *testing.T) {
 	unusable := func(s *setup) {
 		s.before = func(string) { s.listener.Pool.Members[0].Sockaddr = new(rawsys.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
@@ -190,7 +194,7 @@ func TestUnusableAddressFamily(t *testing.T) {
 			b := testnet.Serve(t, "tcp", "", testnet.Echo)
 			r := start(t, engine, []string{testnet.Refusing(t), b.Addr}, unusable)
 			const many = 4
-			for range many { // who stays makes the other backend the emptier one
+			for range many { // a client that stays makes the other backend the emptier one
 				mustAsk(t, r.dial(), "hello")
 			}
 			if ok, failed := r.pool.Members[0].Dials(); ok != 0 || failed == 0 {
@@ -212,7 +216,8 @@ func TestUnusableAddressFamily(t *testing.T) {
 	})
 }
 
-// Whoever has connected while the listening sockets are being opened is served: none of them is closed again.
+// A client that connects while the listening sockets are being opened is served: none of the
+// sockets is closed again.
 func TestClientsOfTheFirstMoment(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backends := addresses(testnet.Serve(t, "tcp", "127.0.0.1:0", testnet.Echo))
@@ -224,7 +229,8 @@ func TestClientsOfTheFirstMoment(t *testing.T) {
 			address := free.Addr().String()
 			free.Close()
 			early := make(chan net.Conn)
-			// From another address: from the same one, a socket may be given the port as its own and connect to itself.
+			// From another address: from the same one, the kernel may give a socket that very port
+			// as its own, and it would connect to itself.
 			dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 			var group sync.WaitGroup
 			for range 2 {
@@ -252,8 +258,8 @@ func TestClientsOfTheFirstMoment(t *testing.T) {
 	})
 }
 
-// TestUrgentBytesStayInLine sends urgent bytes, alone and behind others, both ways: each arrives at its position in the
-// stream, as at a receiver with SO_OOBINLINE.
+// TestUrgentBytesStayInLine sends urgent bytes, alone and behind others, both ways. Each arrives at
+// its position in the stream, as at a receiver with SO_OOBINLINE.
 func TestUrgentBytesStayInLine(t *testing.T) {
 	const connections, rounds = 20, 10
 	exchange := func(c testnet.Conn, speaksFirst bool) error {

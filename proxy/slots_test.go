@@ -11,8 +11,9 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestLoopLeavesOtherListenersTheirShare: two proxies send their clients to each other, so that one connection causes as
-// many as there are slots. Another listener of the first proxy has its share of the slots, and serves.
+// TestLoopLeavesOtherListenersTheirShare: two proxies send their clients to each other, so one
+// connection causes more until all slots are taken. Another listener of the first proxy has its
+// share of the slots, and serves.
 func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 	const most, share = 64, 64 / 4 / 2
 	engines(t, func(t *testing.T, engine string) {
@@ -27,7 +28,7 @@ func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 			s.listener.Binds[0] = listen.Bind{Network: "unix", Address: second}
 		})
 		r.dial()
-		testnet.Eventually(t, "the loop has all places but the share of the other listener", func() bool {
+		testnet.Eventually(t, "the loop has all slots but the share of the other listener", func() bool {
 			return r.server.Connections() == most-share
 		})
 		other := r.server.Addrs()[1].Bind.Address
@@ -37,8 +38,8 @@ func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 	})
 }
 
-// TestSharesAddUp: clients of three listeners come and go on two loops, always at the limit. No slot is lost and none is
-// given twice.
+// TestSharesAddUp: clients of three listeners come and go on two loops, always at the limit. No
+// slot is lost, and no slot is taken twice.
 func TestSharesAddUp(t *testing.T) {
 	const most, many = 24, 60 // each has a share of 2
 	engines(t, func(t *testing.T, engine string) {
@@ -68,7 +69,8 @@ func TestSharesAddUp(t *testing.T) {
 		}
 		clients.Wait()
 		r.ended(3 * many)
-		// All slots are free again: one listener can take all but the shares of the two others, and these have theirs.
+		// All slots are free again: one listener can take all except the shares of the other two,
+		// and these have theirs.
 		hold := func(addr string, n int) {
 			t.Helper()
 			for range n {

@@ -13,12 +13,12 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestSlowReaderAtTheEndOfSplicing has a flow go back from a pipe to buffers with a read that its reader does not take
-// whole: the loop must not wait for that reader. It would wait with its processor kept, and hold up the whole process at
-// the next garbage collection.
+// TestSlowReaderAtTheEndOfSplicing: a flow returns from a pipe to buffers with a read that its
+// reader does not take completely. The loop must not wait for that reader. It would keep its
+// processor while it waits, and block the whole process at the next garbage collection.
 func TestSlowReaderAtTheEndOfSplicing(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
-		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // so that a failure can be told
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // so that the test can report a failure
 		b := testnet.Listen(t, "tcp", "")
 		in := startInside(t, engine, b, func(*Listener, *Options) {})
 		c := testnet.Dial(t, "tcp", in.addr)
@@ -45,7 +45,8 @@ func TestSlowReaderAtTheEndOfSplicing(t *testing.T) {
 			}
 			testnet.Eventually(t, "the proxy's kernel has the bytes", func() bool { return testnet.Unacknowledged(t, peer) == 0 })
 		}
-		// fits writes n pieces, as if each were the first small one, and reports whether the client's socket takes them.
+		// fits writes n pieces, as if each were the first small one, and reports whether the
+		// client's socket accepts them.
 		fits := func(n int) (taken bool) {
 			for range n {
 				in.on(w, func() { conn.flow[backendEnd].streak = 0 })
@@ -61,7 +62,7 @@ func TestSlowReaderAtTheEndOfSplicing(t *testing.T) {
 			}
 		}
 		splice()
-		most := 0 // pieces that the client's socket takes
+		most := 0 // pieces that the client's socket accepts
 		for n := 1; fits(1); n++ {
 			most = n
 		}

@@ -14,7 +14,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestDrain has connections end by themselves after accepting was stopped.
+// TestDrain: connections end by themselves after accepting was stopped.
 func TestDrain(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -49,7 +49,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainTimeout has connections stay: they are ended, and counted.
+// TestDrainTimeout: connections stay. They are ended, and counted.
 func TestDrainTimeout(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
@@ -85,11 +85,11 @@ func TestDrainTimeout(t *testing.T) {
 	})
 }
 
-// TestStopUnderLoad ends a proxy in the middle of everything: accepts, dials, bulk, denials. What is looked at is that
-// Run returns, and that no descriptor and no goroutine is left.
+// TestStopUnderLoad ends a proxy in the middle of everything: accepts, dials, bulk, denials. It
+// checks that Run returns, and that no descriptor and no goroutine is left.
 func TestStopUnderLoad(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		// Ending connections in order takes a second: bytes that were sent are given their time.
+		// Ending connections in order takes a second: bytes that were sent get time to arrive.
 		for how, rounds := range map[string]int{"Stop": 10, "context": 3} {
 			if underRace {
 				rounds = 3
@@ -133,7 +133,7 @@ func TestStopUnderLoad(t *testing.T) {
 	})
 }
 
-// TestContextEndsAll has ctx done: connections are ended in order, with records.
+// TestContextEndsAll: ctx is cancelled. Connections end in order, with records.
 func TestContextEndsAll(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -151,7 +151,7 @@ func TestContextEndsAll(t *testing.T) {
 	})
 }
 
-// TestPanic has code on a loop panic: Run says so, and leaves nothing behind.
+// TestPanic: code on a loop panics. Run returns it as an error, and leaves nothing behind.
 func TestPanic(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		r := start(t, engine, []string{testnet.Refusing(t)}, func(s *setup) {
@@ -169,9 +169,9 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// TestFinishedBlocks has the log block: connections go on, and what could not be told is counted.
+// TestFinishedBlocks: the log blocks. Connections continue, and lost records are counted.
 func TestFinishedBlocks(t *testing.T) {
-	many := 6000 // more than the records that are kept
+	many := 6000 // more than the ring keeps
 	if underRace {
 		many = 5000
 	}
@@ -207,10 +207,10 @@ func TestFinishedBlocks(t *testing.T) {
 		clients.Wait()
 		testnet.Eventually(t, "all have ended", func() bool { return r.server.Connections() == 0 })
 		if told.Load() != 0 || r.server.Dropped() == 0 {
-			t.Errorf("%d were told, %d dropped, while the log blocks", told.Load(), r.server.Dropped())
+			t.Errorf("%d were recorded, %d dropped, while the log blocks", told.Load(), r.server.Dropped())
 		}
 		close(block)
-		testnet.Eventually(t, "each connection is told or counted as dropped", func() bool {
+		testnet.Eventually(t, "each connection is recorded or counted as dropped", func() bool {
 			return told.Load()+int64(r.server.Dropped()) == int64(many)
 		})
 	})

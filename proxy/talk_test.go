@@ -8,7 +8,7 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// shortly is how long a test looks at something that should not happen.
+// shortly is how long a test waits for something that should not happen.
 const shortly = 30 * time.Millisecond
 
 // ask sends a message to an echo and returns as many bytes of the answer.

@@ -16,13 +16,14 @@ import (
 const limit = 100 * time.Millisecond
 
 func TestIdleTimeout(t *testing.T) {
-	const limit = 4 * limit // a busy machine may hold the test up for a while
+	const limit = 4 * limit // a busy machine may delay the test
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Idle = limit })
 		c := r.dial()
 		peer := b.Accept(t)
-		// A byte now and then, in one direction only, keeps a connection for many times the limit.
+		// An occasional byte, in one direction only, keeps a connection open for many times the
+		// limit.
 		began := time.Now()
 		for ticker := time.NewTicker(limit / 4); time.Since(began) < 3*limit; <-ticker.C {
 			if _, err := peer.Write([]byte("x")); err != nil {
@@ -49,7 +50,7 @@ func TestIdleTimeout(t *testing.T) {
 	})
 }
 
-// TestHalfCloseTimeout has one side end its stream, and the other neither answer nor close.
+// TestHalfCloseTimeout: one side ends its stream, and the other neither answers nor closes.
 func TestHalfCloseTimeout(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, idle := range []time.Duration{0, time.Hour} {
@@ -66,14 +67,14 @@ func TestHalfCloseTimeout(t *testing.T) {
 					if got, err := io.ReadAll(other); err != nil || string(got) != "bye" {
 						t.Fatalf("the other side reads %q, %v", got, err)
 					}
-					// The open direction still works, and counts as a sign of life.
+					// The open direction still works, and its bytes count as activity.
 					if _, err := other.Write([]byte("still here")); err != nil {
 						t.Fatal(err)
 					}
 					if got, err := io.ReadAll(mine); !testnet.IsReset(err) || string(got) != "still here" {
 						t.Errorf("the first side, which waits for more, reads %q, %v; want a reset behind it", got, err)
 					}
-					// It has already read the FIN: only a reset can end its connection.
+					// The peer has already read the FIN: only a reset can end its connection.
 					testnet.Eventually(t, "the silent side learns of the end", func() bool {
 						_, err := other.Write([]byte("x"))
 						return testnet.IsReset(err)
@@ -86,8 +87,8 @@ func TestHalfCloseTimeout(t *testing.T) {
 	})
 }
 
-// TestHalfCloseAfterFailedWrite has a backend that takes nothing any more and goes on saying nothing: the write to it
-// fails without a reset, and half_close, not idle, is what ends the connection.
+// TestHalfCloseAfterFailedWrite: a backend reads nothing any more and stays silent. The write to it
+// fails without a reset, and half_close, not idle, ends the connection.
 func TestHalfCloseAfterFailedWrite(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "unix", t.TempDir()+"/s")

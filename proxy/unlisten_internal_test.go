@@ -8,8 +8,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestUnlistenParks has a listener stop to listen when a client has connected for whom there is no place, and then the
-// place become free on another loop: the client gets it.
+// TestUnlistenParks closes a listener after a client has connected for which no slot is free. Then
+// a slot becomes free on another loop: the client gets it.
 func TestUnlistenParks(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -20,7 +20,7 @@ func TestUnlistenParks(t *testing.T) {
 		in.eventually(other, "it has stopped to listen", func() bool {
 			return other.sockets[0].state == listenShut
 		})
-		fd, holder := socketPair(t) // has the only place, on the other loop
+		fd, holder := socketPair(t) // has the only slot, on the other loop
 		addr := in.addr
 		var waits testnet.Conn
 		var err error
@@ -43,10 +43,10 @@ func TestUnlistenParks(t *testing.T) {
 		}
 		in.relaying(other)
 		holder.Close()
-		testnet.Eventually(t, "the place is free", func() bool { return in.server.slots.all.Used() == 0 || b.Accepted() == 2 })
+		testnet.Eventually(t, "the slot is free", func() bool { return in.server.slots.all.Used() == 0 || b.Accepted() == 2 })
 		_ = waits.SetReadDeadline(time.Now().Add(2 * time.Second))
 		if _, err := io.ReadFull(waits, make([]byte, 1)); err != nil {
-			t.Errorf("a place is free, and the client still waits for it: %v", err)
+			t.Errorf("a slot is free, and the client still waits for it: %v", err)
 		}
 	})
 }

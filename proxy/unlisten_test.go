@@ -17,7 +17,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// listeningSockets is the number of sockets that listen on an IPv4 port (proc(5), /proc/net/tcp; 0A is TCP_LISTEN).
+// listeningSockets is the number of sockets that listen on an IPv4 port (proc(5), /proc/net/tcp; 0A
+// is TCP_LISTEN).
 func listeningSockets(t *testing.T, addr string) (n int) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(addr)
@@ -38,7 +39,8 @@ func listeningSockets(t *testing.T, addr string) (n int) {
 	return n
 }
 
-// TestUnlistenKeepsThePort has every loop's socket listen on the same port again, also where the kernel chose it.
+// TestUnlistenKeepsThePort: every loop's socket listens on the same port again, even if the kernel
+// chose the port.
 func TestUnlistenKeepsThePort(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -57,13 +59,13 @@ func TestUnlistenKeepsThePort(t *testing.T) {
 	})
 }
 
-// TestUnlistenKeepsOthersOut holds that nobody else can take the address meanwhile.
+// TestUnlistenKeepsOthersOut checks that no other process can take the address meanwhile.
 func TestUnlistenKeepsOthersOut(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b), func(*setup) {})
 		r.server.SetListening(r.state.Listeners[0], false)
-		testnet.Eventually(t, "nobody listens", func() bool { return listeningSockets(t, r.addr) == 0 })
+		testnet.Eventually(t, "the port is closed", func() bool { return listeningSockets(t, r.addr) == 0 })
 		config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 		}}
@@ -74,7 +76,7 @@ func TestUnlistenKeepsOthersOut(t *testing.T) {
 	})
 }
 
-// TestSetListeningBeforeRun has the pool of a listener go and come back before the loops run.
+// TestSetListeningBeforeRun closes a listener and reopens it before the loops run.
 func TestSetListeningBeforeRun(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)

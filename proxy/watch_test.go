@@ -15,7 +15,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// hungUp waits until poll(2) reports that the peer of c has reset the connection, or closed a unix socket.
+// hungUp waits until poll(2) reports that the peer of c has reset the connection, or closed a unix
+// socket.
 func hungUp(t *testing.T, c testnet.Conn) {
 	t.Helper()
 	raw, err := c.(syscall.Conn).SyscallConn()
@@ -37,7 +38,7 @@ func hungUp(t *testing.T, c testnet.Conn) {
 	}
 }
 
-// leaveUnread sends a byte that the receiver gets, but does not read.
+// leaveUnread sends a byte that arrives, but is not read.
 func leaveUnread(from, to testnet.Conn) error {
 	if _, err := from.Write([]byte("x")); err != nil {
 		return err
@@ -52,8 +53,9 @@ func leaveUnread(from, to testnet.Conn) error {
 	}), err)
 }
 
-// TestResetBehindFIN: one end finishes, and later resets the connection (on a unix socket: closes it with a byte unread)
-// while the other end waits. On a direct connection, the other end sees that at once.
+// TestResetBehindFIN: one end finishes, and later resets the connection (on a unix socket: closes
+// it with a byte unread) while the other end waits. On a direct connection, the other end would see
+// that at once.
 func TestResetBehindFIN(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for i, first := range sides {
@@ -151,7 +153,8 @@ func TestClientsThatHaveGoneLeaveTheQueue(t *testing.T) {
 	})
 }
 
-// TestClientsThatHaveFinishedKeepTheirPlace: clients send a request and a FIN, and wait for the answer in the queue.
+// TestClientsThatHaveFinishedKeepTheirPlace: clients send a request and a FIN, and wait for the
+// answer in the queue.
 func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, network := range []string{"tcp", "unix"} {
@@ -172,7 +175,8 @@ func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.waiting(1)
-				// A later client that has gone leaves only after the loop has looked at the first.
+				// A later client that has left leaves the queue only after the loop has looked at
+				// the first.
 				later := testnet.Dial(t, network, r.addr)
 				r.waiting(2)
 				later.Close()
@@ -195,8 +199,8 @@ func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 	})
 }
 
-// TestClientIsWatchedAgain: a queued client's turn comes, but its backend refuses by then. The client goes back into the
-// queue, and leaves it when it closes.
+// TestClientIsWatchedAgain: a queued client's turn comes, but its backend refuses by then. The
+// client goes back into the queue, and leaves it when it closes.
 func TestClientIsWatchedAgain(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
