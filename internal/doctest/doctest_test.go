@@ -22,7 +22,8 @@ var listAll = flag.Bool("all", false, "list the findings in pending files too: g
 var pending = []string{
 	"cmd",
 	"control",
-	"proxy",
+	"proxy/recorder.go",
+	"proxy/records.go",
 }
 
 func TestPlainEnglish(t *testing.T) {
