@@ -85,7 +85,7 @@ func (s *listenSocket) accept() {
 		w.loop.Accept(s.slot(), room)
 		return
 	}
-	// If a dial waits for a descriptor, that is the reason and not a limit; see waitForResources.
+	// While a dial waits for a descriptor, the reason is logged there; see waitForResources.
 	if s.state != listenFull && w.server.retrying.Load() == 0 {
 		w.server.limitReached(s.listener)
 	}
@@ -218,7 +218,7 @@ func (s *listenSocket) close() {
 // this: EAGAIN when the queue is empty. Afterwards, the socket is non-blocking.
 func (s *listenSocket) takeQueued() unix.Errno {
 	w := s.worker
-	// If a security profile forbids this, accept would block.
+	// A security profile may forbid this. Then accept would block, so it is not called.
 	if errno := rawsys.SetNonblock(s.fd, true); errno != 0 {
 		return errno
 	}
