@@ -115,6 +115,7 @@ func TestEvictCalledOff(t *testing.T) {
 		}
 		e.Unless, e.After = nil, 200*time.Millisecond
 		r.server.Evict(e)
+		r.server.Idle(e.Backend, time.Hour, 0) // each loop has the request now
 		old[0].Close()
 		testnet.Eventually(t, "one has left", func() bool { return r.server.Connections() == 1 })
 		young := r.crowd(5)
