@@ -152,9 +152,6 @@ func (s *Server) Engine() string { return s.engine }
 // fewer under a CPU quota of its cgroup. It has to be called before Run, which raises GOMAXPROCS.
 func AvailableCPUs() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 
-// Clock is the clock of the loops, in nanoseconds. Times passed to a pool's balancer are on it too.
-func Clock() int64 { return eventloop.Clock() }
-
 // Addrs are the addresses that the server listens on, with the port that the kernel chose for port
 // 0.
 func (s *Server) Addrs() []ListenAddr {
