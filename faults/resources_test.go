@@ -38,13 +38,13 @@ func TestFaultDescriptorsRunOut(t *testing.T) {
 			})
 		}
 		testnet.Eventually(t, "as many are served as there are descriptors for", func() bool { return len(served) >= 80 })
-		testnet.Eventually(t, "the shortage is logged", func() bool { return strings.Contains(p.log(), "max_connections is reached") })
+		testnet.Eventually(t, "the shortage is logged", func() bool { return strings.Contains(p.log(), "max_connections reached") })
 		before := p.cpu()
 		<-time.After(measure)
 		if used := p.cpu() - before; used > measure/20 {
 			t.Errorf("while it backs off, the proxy uses %v of processor time in %v", used, measure)
 		}
-		if n := strings.Count(p.log(), "max_connections is reached"); n > 3 {
+		if n := strings.Count(p.log(), "max_connections reached"); n > 3 {
 			t.Errorf("the shortage was logged %d times", n)
 		}
 		first := len(served)
@@ -82,7 +82,7 @@ func TestFaultMaxConnections(t *testing.T) {
 			all = append(all, p.dial())
 		}
 		testnet.Eventually(t, "the limit is reached and logged", func() bool {
-			return strings.Contains(p.log(), "max_connections is reached")
+			return strings.Contains(p.log(), "max_connections reached")
 		})
 		if n := b.Accepted(); n > most+1 { // plus the connection from run
 			t.Errorf("%d connections to the backend, want at most %d", n, most)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -235,7 +236,7 @@ func (w *worker) record(c *conn, fd int) {
 	*r = Record{
 		Outcome:  c.outcome,
 		Listener: c.listener,
-		Pool:     c.pool,
+		Pool:     cmp.Or(c.pool, c.listener.Pool),
 		Client:   c.peer,
 		Backend:  c.backend,
 		Rule:     c.rule,

@@ -92,7 +92,7 @@ func outcomeOf(side Side, errno unix.Errno) Outcome {
 type Record struct {
 	Outcome
 	Listener *Listener
-	Pool     *Pool            // nil when the client was denied or never admitted
+	Pool     *Pool            // the listener's own for a client that was never routed
 	Client   netip.AddrPort   // the zero value for a client on a unix socket
 	Backend  *backend.Backend // the last one tried; nil if no backend was picked
 	Rule     string           // name of the ACL rule that denied the client, or ""

@@ -1,13 +1,6 @@
 package proxy
 
-import (
-	"sync/atomic"
-	"time"
-
-	"golang.org/x/sys/unix"
-
-	"l4proxy/internal/rawsys"
-)
+import "time"
 
 // recorderPause lets records gather, so that the recorder wakes at most 100 times a second.
 const recorderPause = 10 * time.Millisecond
@@ -59,55 +52,4 @@ func (s *Server) wakeRecorder(urgent bool) {
 		default:
 		}
 	}
-}
-
-// waitLog keeps the log line about a reached limit from being written for every client.
-type waitLog struct {
-	next  atomic.Int64 // loop clock
-	count atomic.Uint64
-}
-
-// limitEvery is how often a limit that stays reached is logged.
-const limitEvery = 10 * time.Second
-
-// due counts, and reports whether it is time for a line.
-func (l *waitLog) due() bool {
-	l.count.Add(1)
-	now := rawsys.Monotonic()
-	next := l.next.Load()
-	return now >= next && l.next.CompareAndSwap(next, now+int64(limitEvery))
-}
-
-// dialShort notes that a dial for a client of l has to wait for a descriptor, and all new clients
-// with it.
-func (s *Server) dialShort(l *Listener) {
-	if s.shortage.due() {
-		s.log.Warn("cannot dial: out of file descriptors or memory; clients wait until there are some", "listener", l.Name)
-	}
-}
-
-// acceptFailed notes that a client of l could not be accepted.
-func (s *Server) acceptFailed(l *Listener, errno unix.Errno) {
-	if s.accepting.due() {
-		s.log.Warn("cannot accept: out of file descriptors or memory; clients wait until there are some",
-			"listener", l.Name, "error", errno.Error())
-	}
-}
-
-// limitReached notes that new clients of l have to wait for a place.
-func (s *Server) limitReached(l *Listener) {
-	if !s.waits.due() {
-		return
-	}
-	if l.Slots != nil && l.Slots.Full() {
-		s.log.Warn("max_connections of the listener is reached: new clients wait until others have left",
-			"listener", l.Name, "limit", l.Slots.Limit())
-		return
-	}
-	if !s.slots.all.Full() {
-		s.log.Warn("max_connections is reached except for slots reserved for other listeners: new clients wait until others have left",
-			"listener", l.Name, "limit", s.slots.all.Limit())
-		return
-	}
-	s.log.Warn("max_connections is reached: new clients wait until others have left", "limit", s.slots.all.Limit())
 }

@@ -33,7 +33,8 @@ type Options struct {
 	// Record is valid only during the call. If Finished is slow, records are lost and counted, but
 	// no connection is held up. nil: no records are made.
 	Finished func(*Record)
-	// Lost, if set, is called on the goroutine of Finished with the number of records that were lost since its last call.
+	// Lost, if set, is called on the goroutine of Finished with the number of records that were
+	// lost since its last call.
 	Lost func(records uint64)
 
 	clock       func() int64 // of the loops; nil means eventloop.Clock
@@ -59,9 +60,7 @@ type Server struct {
 	listening  atomic.Int64 // listening sockets that are open
 	retrying   atomic.Int64 // connections in stateRetrying
 	slotless   atomic.Int64 // connections that hold no slot because they are turned away
-	waits      waitLog
-	shortage   waitLog
-	accepting  waitLog
+	limits     limitLogs
 	wake       chan struct{} // wakes the recorder when there are records
 	asleep     atomic.Bool   // the recorder waits for wake
 	pausing    atomic.Bool   // the recorder lets records gather

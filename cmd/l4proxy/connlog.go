@@ -29,7 +29,7 @@ func (c connectionLog) finished(r *proxy.Record) {
 		slog.String("listener", r.Listener.Name),
 		slog.String("client", client),
 		slog.String("backend", backend),
-		slog.String("pool", r.Listener.Pool.Name),
+		slog.String("pool", r.Pool.Name),
 		slog.Uint64("bytes_in", r.BytesIn),
 		slog.Uint64("bytes_out", r.BytesOut),
 		seconds("duration", r.Duration),
@@ -40,6 +40,9 @@ func (c connectionLog) finished(r *proxy.Record) {
 		slog.String("rule", r.Rule),
 		seconds("tcp_rtt", r.RTT),
 		slog.Uint64("retransmits", uint64(r.Retransmits)),
+	}
+	if r.Reason == proxy.ReasonError {
+		attributes = append(attributes, slog.String("error", r.Errno.Error()))
 	}
 	if len(r.Failed) > 0 {
 		attributes = append(attributes, slog.String("failed", failedDials(r.Failed)))

@@ -85,13 +85,14 @@ func TestConfigFile(t *testing.T) {
 
 // connectionFields are those of a connection's line, in their order.
 var connectionFields = []string{"listener", "client", "backend", "pool", "bytes_in", "bytes_out", "duration",
-	"connect_time", "attempts", "reason", "side", "rule", "tcp_rtt", "retransmits", "failed"}
+	"connect_time", "attempts", "reason", "side", "rule", "tcp_rtt", "retransmits", "error", "failed"}
 
 func TestConnectionLog(t *testing.T) {
 	pool := &proxy.Pool{Name: "pg"}
 	record := proxy.Record{
 		Outcome:  proxy.Outcome{Side: proxy.SideBackend, Reason: proxy.ReasonReset},
-		Listener: &proxy.Listener{Name: "postgres", Pool: pool},
+		Listener: &proxy.Listener{Name: "postgres"},
+		Pool:     pool,
 		Client:   netip.MustParseAddrPort("[2001:db8::1]:4000"),
 		Backend:  &backend.Backend{Address: "db:5432"},
 		Rule:     "allow[0]",
@@ -116,6 +117,13 @@ func TestConnectionLog(t *testing.T) {
 		t.Errorf("got %s", line)
 	}
 	record.Failed = nil
+
+	record.Reason, record.Errno = proxy.ReasonError, unix.EPERM
+	const errno = `,"retransmits":7,"error":"operation not permitted"}` + "\n"
+	if line := logged(t, slog.LevelInfo, &record); !strings.HasSuffix(line, errno) {
+		t.Errorf("got %s", line)
+	}
+	record.Reason = proxy.ReasonReset
 
 	// A client on a unix socket has no address, and who was not dialled for has no backend.
 	record.Client, record.Backend = netip.AddrPort{}, nil
