@@ -12,6 +12,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/config"
 	"l4proxy/health"
+	"l4proxy/internal/mailbox"
 	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
@@ -94,17 +95,14 @@ func (m *Monitor) watch(p *config.Pool, pool *proxy.Pool, targets []health.Targe
 // watchesAll is called when it has all pools.
 func (m *Monitor) watchesAll() {
 	if len(m.groups) > 0 {
-		m.checks = health.New(m.groups, m.healthChanged)
+		m.checks = health.New()
 		m.checks.Trouble = m.trouble
 	}
 }
 
 // Descriptors is the most file descriptors that the monitor has open.
 func (m *Monitor) Descriptors() int {
-	if m.checks == nil {
-		return 0
-	}
-	return m.checks.Descriptors()
+	return health.Descriptors(m.groups)
 }
 
 // unlisten has a listener not listen while no backend of its pool can serve.
@@ -146,6 +144,10 @@ func (m *Monitor) run(ctx context.Context, server dataPlane, log *slog.Logger) {
 	all.Go(func() { m.followEvents(ctx) })
 	if m.checks != nil {
 		all.Go(func() { m.checks.Run(ctx) })
+		for _, g := range m.groups {
+			changes := m.checks.Add(g).Changes
+			all.Go(func() { m.followChecks(ctx, changes) })
+		}
 	}
 	for _, w := range m.order {
 		if len(w.pool.Members) == 0 {
@@ -214,7 +216,20 @@ func seconds(key string, ns int64) slog.Attr {
 	return slog.Float64(key, time.Duration(ns).Round(time.Millisecond).Seconds())
 }
 
-// healthChanged acts on what checks have settled. The checks call it, one at a time.
+func (m *Monitor) followChecks(ctx context.Context, changes *mailbox.Inbox[health.Change]) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes.Ready:
+			for _, c := range changes.Take() {
+				m.healthChanged(c)
+			}
+		}
+	}
+}
+
+// healthChanged acts on a change of the checks.
 func (m *Monitor) healthChanged(c health.Change) {
 	w := m.byBackend[c.Backend]
 	w.pool.Balancer.SetHealth(c.Backend, c.To, rawsys.Monotonic())

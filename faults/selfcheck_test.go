@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,27 +53,22 @@ func TestFaultSelfConnectOfChecks(t *testing.T) {
 // nothing listens there.
 func tcpChecksRefused(t *testing.T, addr *net.TCPAddr) {
 	t.Helper()
-	up := make(chan struct{}, 1)
 	group := health.Group{Checker: health.NewTCP(), Options: health.Options{Interval: 20 * time.Millisecond, Rise: 1}}
 	for range 5 {
 		group.Targets = append(group.Targets, health.Target{Backend: new(backend.Backend), Addr: addr})
 	}
-	m := health.New([]health.Group{group}, func(c health.Change) {
-		if c.To != backend.HealthUp {
-			return
-		}
-		select {
-		case up <- struct{}{}:
-		default:
-		}
-	})
+	m := health.New()
+	checks := m.Add(group)
+	up := func() bool {
+		return slices.ContainsFunc(checks.Changes.Take(), func(c health.Change) bool { return c.To == backend.HealthUp })
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { m.Run(ctx) })
 	defer running.Wait()
 	defer cancel()
 	testnet.Eventually(t, "many checks", func() bool { return m.Checks() > 300 })
-	if len(up) > 0 {
+	if up() {
 		t.Errorf("a check of %v passed although nothing listens there", addr)
 	}
 	l, err := net.ListenTCP("tcp", addr)
@@ -80,9 +76,5 @@ func tcpChecksRefused(t *testing.T, addr *net.TCPAddr) {
 		t.Fatalf("while checks are made: %v", err)
 	}
 	defer l.Close()
-	select {
-	case <-up:
-	case <-time.After(testnet.Patience):
-		t.Errorf("%v is not up although its server listens", addr)
-	}
+	testnet.Eventually(t, "a backend is up after its server listens", up)
 }

@@ -32,11 +32,8 @@ func benchmarkTCPChecks(b *testing.B, targets int, interval time.Duration) {
 	for i := range all {
 		all[i] = Target{Backend: new(backend.Backend), Addr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>8), byte(i)), Port: port}}
 	}
-	m := New([]Group{{Options: Options{Interval: interval, Jitter: 0.1, Seed: 1}, Checker: NewTCP(), Targets: all}}, func(c Change) {
-		if c.To != backend.HealthUp {
-			b.Errorf("%+v", c)
-		}
-	})
+	m := New()
+	group := m.Add(Group{Options: Options{Interval: interval, Jitter: 0.1, Seed: 1}, Checker: NewTCP(), Targets: all})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { m.Run(ctx) })
@@ -57,6 +54,11 @@ func benchmarkTCPChecks(b *testing.B, targets int, interval time.Duration) {
 	b.ReportMetric(float64(checks)/elapsed.Seconds(), "checks/s")
 	cancel()
 	running.Wait()
+	for _, c := range group.Changes.Take() {
+		if c.To != backend.HealthUp {
+			b.Errorf("%+v", c)
+		}
+	}
 }
 
 // BenchmarkProber makes checks one batch after another, without a Monitor: what the kernel takes

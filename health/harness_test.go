@@ -77,32 +77,66 @@ type told struct {
 	at time.Duration
 }
 
-// watch runs a Monitor until stop is called, and records what it tells.
+// watch runs a Monitor until stop is called, and records the changes.
 type watch struct {
 	*Monitor
+	groups  []*Checks
+	follow  func(Change)
 	mu      sync.Mutex
 	changes []told
 	stop    func()
 }
 
 func run(groups ...Group) *watch {
-	w := &watch{}
-	start := time.Now()
-	w.Monitor = New(groups, func(c Change) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.changes = append(w.changes, told{c, time.Since(start)})
-	})
+	w := watching(nil, groups...)
 	w.stop = w.start()
 	return w
 }
 
+// watching makes a watch that calls follow, if it is not nil, for each change.
+func watching(follow func(Change), groups ...Group) *watch {
+	w := &watch{Monitor: New()}
+	start := time.Now()
+	w.follow = follow
+	if follow == nil {
+		w.follow = func(c Change) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.changes = append(w.changes, told{c, time.Since(start)})
+		}
+	}
+	for _, g := range groups {
+		w.groups = append(w.groups, w.Add(g))
+	}
+	return w
+}
+
+// start runs the Monitor. stop returns when everything has ended and follow was called for every
+// change.
 func (w *watch) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { w.Run(ctx) })
-	return func() { cancel(); running.Wait() }
+	var monitor, followers sync.WaitGroup
+	monitor.Go(func() { w.Run(ctx) })
+	over := make(chan struct{})
+	for _, checks := range w.groups {
+		followers.Go(func() {
+			for last := false; !last; {
+				select {
+				case <-checks.Changes.Ready:
+				case <-over:
+					last = true
+				}
+				for _, c := range checks.Changes.Take() {
+					w.follow(c)
+				}
+			}
+		})
+	}
+	return func() { cancel(); monitor.Wait(); close(over); followers.Wait() }
 }
+
+// Last is that of the first group.
+func (w *watch) Last(b *backend.Backend) (Result, bool) { return w.groups[0].Last(b) }
 
 func (w *watch) take() []told {
 	w.mu.Lock()

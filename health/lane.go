@@ -1,5 +1,7 @@
 package health
 
+import "slices"
+
 // lane bounds how many checks are under way at once. Groups take turns, and within a group the
 // target that has waited longest is next. So a group whose backends all hang does not delay others.
 type lane struct {
@@ -9,12 +11,11 @@ type lane struct {
 	turns   queue   // groups with targets that wait
 }
 
-func newLane(limit, groups int) lane {
-	return lane{limit: limit, waiting: make([]queue, groups)}
-}
-
 // wait queues target behind the others of its group.
 func (l *lane) wait(group, target int32) {
+	for int(group) >= len(l.waiting) {
+		l.waiting = append(l.waiting, queue{})
+	}
 	if l.waiting[group].len() == 0 {
 		l.turns.push(group)
 	}
@@ -38,6 +39,16 @@ func (l *lane) enter() (target int32, ok bool) {
 // leave frees a slot.
 func (l *lane) leave() { l.busy-- }
 
+// drop takes target out, if it waits.
+func (l *lane) drop(group, target int32) {
+	if int(group) >= len(l.waiting) || !l.waiting[group].drop(target) {
+		return
+	}
+	if l.waiting[group].len() == 0 {
+		l.turns.drop(group)
+	}
+}
+
 // queue is first in, first out, and keeps its memory.
 type queue struct {
 	items []int32
@@ -57,4 +68,14 @@ func (q *queue) push(item int32) {
 func (q *queue) pop() int32 {
 	q.head++
 	return q.items[q.head-1]
+}
+
+// drop takes item out, and reports whether it was there.
+func (q *queue) drop(item int32) bool {
+	i := slices.Index(q.items[q.head:], item)
+	if i < 0 {
+		return false
+	}
+	q.items = slices.Delete(q.items, q.head+i, q.head+i+1)
+	return true
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestLaneServesGroupsInTurn(t *testing.T) {
-	l := newLane(2, 3)
+	l := lane{limit: 2}
 	for target := range int32(4) {
 		l.wait(0, target)
 	}
@@ -30,6 +30,27 @@ func TestLaneServesGroupsInTurn(t *testing.T) {
 		l.leave()
 	}
 	if want := []int32{0, 20, 10, 1, 21, 2, 3}; !slices.Equal(order, want) {
+		t.Errorf("served %v, want %v", order, want)
+	}
+}
+
+// A target that is taken out is not served, and a group without targets has no turn.
+func TestLaneDrops(t *testing.T) {
+	l := lane{limit: 10}
+	l.drop(5, 1) // of a group that never waited
+	for target := range int32(3) {
+		l.wait(0, target)
+	}
+	l.wait(1, 10)
+	l.drop(0, 1)
+	l.drop(0, 7) // does not wait
+	l.drop(1, 10)
+	l.wait(1, 11)
+	var order []int32
+	for target, ok := l.enter(); ok; target, ok = l.enter() {
+		order = append(order, target)
+	}
+	if want := []int32{0, 11, 2}; !slices.Equal(order, want) {
 		t.Errorf("served %v, want %v", order, want)
 	}
 }

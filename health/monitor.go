@@ -9,7 +9,6 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/internal/mailbox"
-	"l4proxy/internal/rawsys"
 )
 
 // Target is a backend and the address of its checks, which may have another port than the one that
@@ -18,14 +17,14 @@ type Target struct {
 	Backend *backend.Backend
 	Addr    net.Addr       // a *net.TCPAddr or a *net.UnixAddr
 	Name    string         // the host name of Addr in the configuration; "" if an address is configured
-	Health  backend.Health // what earlier checks have found; unknown to start over
+	Health  backend.Health // what earlier checks have found; unknown for a new backend
 }
 
 // Group is targets that are checked the same way.
 type Group struct {
 	Options
 	Checker Checker
-	Targets []Target
+	Targets []Target // of different backends
 }
 
 // Change is a change of one backend's health.
@@ -33,14 +32,14 @@ type Change struct {
 	Backend  *backend.Backend
 	From, To backend.Health
 	Err      error // why the last check failed; nil when To is up
-	Checks   int   // results since the last change, the last one included
+	Checks   int   // results since the last change, including the last one
 }
 
-// Result is what the last checks of a backend have found.
+// Result is the latest state of a backend's checks.
 type Result struct {
 	Health backend.Health
-	Since  time.Time // of the last change, or of the start of Run
-	At     time.Time // when the last check ended; zero if none has
+	Since  time.Time // of the last change, or when the checks began
+	At     time.Time // when the last check ended; zero before that
 	Err    error     // of the last check; nil when it passed
 }
 
@@ -52,67 +51,90 @@ const (
 	maxOther = 256
 )
 
-// Monitor checks groups of targets while it runs. Make one with New, and run it once.
+// Monitor runs the checks of all groups. They share one goroutine, and the TCP checks share one
+// epoll instance. Groups come, change and go while it runs. Make one with New, and run it once.
 type Monitor struct {
-	// Trouble, if set before Run, is called once with the error when checks cannot be made because
-	// this machine is out of descriptors, source ports or memory, which does not count against the
-	// backends. It is called with nil when checks work again. It is called on the goroutine that
-	// calls changed.
+	// Trouble, if set before Run, is called when checks cannot be made because this machine has run
+	// out of something (descriptors, source ports, memory), which says nothing about a backend. It
+	// is called once with the error, and with nil when the trouble is over. It must not block.
 	Trouble func(error)
 
-	groups  []Group
-	targets []target
-	index   map[*backend.Backend]int32
-	changed func(Change)
-
+	orders *mailbox.Inbox[func(*runner)]
+	ended  chan struct{} // closed by Run
 	checks atomic.Uint64 // that have ended
+}
+
+// New returns a Monitor without groups.
+func New() *Monitor {
+	return &Monitor{orders: mailbox.NewInbox[func(*runner)](), ended: make(chan struct{})}
+}
+
+// Checks are the checks of one group.
+type Checks struct {
+	// Changes are the changes of the backends' health, in order.
+	Changes *mailbox.Inbox[Change]
+
+	monitor *Monitor
+	group   *group
+	gone    chan struct{} // closed when the group is removed and its last check has ended
 
 	mu      sync.Mutex
-	results []Result // by target
+	results map[*backend.Backend]*Result
 }
 
-// target is what the runner knows of a Target.
-type target struct {
-	group    int32
-	index    int32            // in its group
-	probe    int32            // of the check under way; -1 if there is none, or if the prober does not make it
-	stood    int64            // runner.stood when the check under way began
-	repeats  int              // failures in a row that did not count; see runner.conclude
-	addr     *rawsys.Sockaddr // for the prober; nil: the check has a goroutine
-	status   Status
-	schedule Schedule
+// Add begins to check a group, now or when the Monitor runs.
+func (m *Monitor) Add(g Group) *Checks {
+	c := &Checks{
+		Changes: mailbox.NewInbox[Change](),
+		monitor: m,
+		gone:    make(chan struct{}),
+		results: make(map[*backend.Backend]*Result, len(g.Targets)),
+	}
+	for _, t := range g.Targets {
+		c.results[t.Backend] = &Result{Health: t.Health}
+	}
+	m.orders.Post(func(r *runner) { c.group = r.add(g, c) })
+	return c
 }
 
-// New returns a Monitor of groups. A backend may be in one of them, once. changed is called for
-// each change of a backend's health, in order, on one goroutine. Checks continue while it runs.
-func New(groups []Group, changed func(Change)) *Monitor {
-	m := &Monitor{groups: make([]Group, len(groups)), changed: changed, index: map[*backend.Backend]int32{}}
-	for g, group := range groups {
-		group.Options = group.withDefaults()
-		m.groups[g] = group
-		_, byProber := group.Checker.(tcp)
-		for i, t := range group.Targets {
-			m.index[t.Backend] = int32(len(m.targets))
-			own := target{group: int32(g), index: int32(i), probe: -1, status: Status{Health: t.Health}}
-			if byProber {
-				own.addr = sockaddrOf(t.Addr)
+// Update changes the group. A target that stays keeps its health and its schedule.
+func (c *Checks) Update(g Group) {
+	c.monitor.orders.Post(func(r *runner) { r.update(c.group, g) })
+}
+
+// Stop ends the checks, and returns when the last one has ended. There are no Changes after that.
+func (c *Checks) Stop() {
+	c.monitor.orders.Post(func(r *runner) { r.remove(c.group) })
+	select {
+	case <-c.gone:
+	case <-c.monitor.ended:
+	}
+}
+
+// Last returns the latest state of the checks of b, and whether b is checked at all. Any goroutine
+// may call it.
+func (c *Checks) Last(b *backend.Backend) (Result, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if result := c.results[b]; result != nil {
+		return *result, true
+	}
+	return Result{}, false
+}
+
+// Descriptors is the most file descriptors that the checks of some groups have open.
+func Descriptors(groups []Group) int {
+	probed, others := 0, 0
+	for _, g := range groups {
+		for _, t := range g.Targets {
+			if g.addrOf(t) != nil {
+				probed++
+			} else {
+				others++
 			}
-			m.targets = append(m.targets, own)
-			m.results = append(m.results, Result{Health: t.Health})
 		}
 	}
-	return m
-}
-
-// Descriptors is the most file descriptors that the Monitor has open.
-func (m *Monitor) Descriptors() int {
-	probed := 0
-	for i := range m.targets {
-		if m.targets[i].addr != nil {
-			probed++
-		}
-	}
-	n := min(len(m.targets)-probed, maxOther)
+	n := min(others, maxOther)
 	if probed > 0 {
 		n += min(probed, maxTCP+maxIdle) + 1 // its epoll instance
 	}
@@ -122,43 +144,8 @@ func (m *Monitor) Descriptors() int {
 // Checks is how many checks have ended. Any goroutine may call it.
 func (m *Monitor) Checks() uint64 { return m.checks.Load() }
 
-// Last returns what the last checks of b have found, and whether b is checked at all. Any goroutine
-// may call it.
-func (m *Monitor) Last(b *backend.Backend) (Result, bool) {
-	i, known := m.index[b]
-	if !known {
-		return Result{}, false
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.results[i], true
-}
-
-// Run checks until ctx is done. It returns when all that it has started has stopped, and changed
-// has been called for every change.
+// Run checks until ctx is done. It returns when everything that it started has stopped.
 func (m *Monitor) Run(ctx context.Context) {
-	var notices mailbox.Box[func()]
-	news, over := make(chan struct{}, 1), make(chan struct{})
-	var teller sync.WaitGroup
-	teller.Go(func() {
-		for last := false; !last; {
-			select {
-			case <-news:
-			case <-over:
-				last = true
-			}
-			notices.TakeAll(func(notice func()) { notice() })
-		}
-	})
-	notify := func(notice func()) {
-		if notices.Post(notice) {
-			select {
-			case news <- struct{}{}:
-			default: // the last one has not been received yet
-			}
-		}
-	}
-	newRunner(m, notify).run(ctx)
-	close(over)
-	teller.Wait()
+	defer close(m.ended)
+	newRunner(m).run(ctx)
 }

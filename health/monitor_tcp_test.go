@@ -56,7 +56,7 @@ func TestTCPBackendComesAndGoes(t *testing.T) {
 	b := testnet.Listen(t, "tcp", "")
 	changes := make(chan Change, 10)
 	group := Group{Options: Options{Interval: 50 * time.Millisecond}, Checker: NewTCP(), Targets: []Target{{Addr: addrOf(t, "tcp", b.Addr)}}}
-	w := &watch{Monitor: New([]Group{group}, func(c Change) { changes <- c })}
+	w := watching(func(c Change) { changes <- c }, group)
 	defer w.start()()
 	next := func() Change {
 		select {
@@ -100,11 +100,11 @@ func TestFewTurnsForFewTargets(t *testing.T) {
 				for _, addr := range test.targets {
 					group.Targets = append(group.Targets, Target{Backend: new(backend.Backend), Addr: addr})
 				}
-				m := New([]Group{group}, nil)
-				r := newRunner(m, func(func()) {})
+				m := New()
+				m.Add(group)
+				r := newRunner(m)
 				defer r.prober.closeAll()
 				began := time.Now()
-				r.begin()
 				turns := 0
 				const minutes = 50 // for more checks than may be under way at once
 				for time.Since(began) < minutes*time.Minute {

@@ -86,8 +86,7 @@ func TestSlowListenerMissesNothing(t *testing.T) {
 		targets := f.targets(5)
 		last := map[*backend.Backend]backend.Health{}
 		calls, atOnce := 0, atomic.Int32{}
-		w := &watch{}
-		w.Monitor = New([]Group{{Options: Options{Interval: 40 * time.Millisecond, Rise: 1, Fall: 1}, Checker: f, Targets: targets}}, func(c Change) {
+		w := watching(func(c Change) {
 			if atOnce.Add(1) != 1 {
 				t.Error("told of two changes at once")
 			}
@@ -98,7 +97,7 @@ func TestSlowListenerMissesNothing(t *testing.T) {
 			last[c.Backend] = c.To
 			calls++
 			<-time.After(3 * time.Second)
-		})
+		}, Group{Options: Options{Interval: 40 * time.Millisecond, Rise: 1, Fall: 1}, Checker: f, Targets: targets})
 		stop := w.start()
 		before := w.Checks()
 		for i := range 40 {
@@ -188,12 +187,10 @@ func TestErrorsOfThisMachineAreNoVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := farm{}
 		targets := f.targets(20)
-		w := &watch{}
 		var changes []Change
 		var trouble []error
-		w.Monitor = New([]Group{{Options: Options{Interval: time.Second, FastInterval: 100 * time.Millisecond}, Checker: f, Targets: targets}}, func(c Change) {
-			changes = append(changes, c)
-		})
+		w := watching(func(c Change) { changes = append(changes, c) },
+			Group{Options: Options{Interval: time.Second, FastInterval: 100 * time.Millisecond}, Checker: f, Targets: targets})
 		w.Trouble = func(err error) { trouble = append(trouble, err) }
 		stop := w.start()
 		<-time.After(5 * time.Second)
@@ -272,15 +269,15 @@ func TestDescriptors(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name string
-		got  *Monitor
+		got  []Group
 		want int
 	}{
-		{"none", New(nil, nil), 0},
-		{"few", New([]Group{{Checker: NewTCP(), Targets: tcpTargets(3)}, {Checker: farm{}, Targets: farm{}.targets(2)}}, nil), 3 + 1 + 2},
-		{"many", New([]Group{{Checker: NewTCP(), Targets: tcpTargets(9000)}, {Checker: farm{}, Targets: farm{}.targets(9000)}}, nil), maxTCP + maxIdle + 1 + maxOther},
-		{"unix sockets", New([]Group{{Checker: NewTCP(), Targets: farm{}.targets(2)}}, nil), 2},
+		{"none", nil, 0},
+		{"few", []Group{{Checker: NewTCP(), Targets: tcpTargets(3)}, {Checker: farm{}, Targets: farm{}.targets(2)}}, 3 + 1 + 2},
+		{"many", []Group{{Checker: NewTCP(), Targets: tcpTargets(9000)}, {Checker: farm{}, Targets: farm{}.targets(9000)}}, maxTCP + maxIdle + 1 + maxOther},
+		{"unix sockets", []Group{{Checker: NewTCP(), Targets: farm{}.targets(2)}}, 2},
 	} {
-		if got := test.got.Descriptors(); got != test.want {
+		if got := Descriptors(test.got); got != test.want {
 			t.Errorf("%s: %d, want %d", test.name, got, test.want)
 		}
 	}

@@ -18,9 +18,10 @@ import (
 func oneTarget(t *testing.T, c Checker, target Target) *runner {
 	o := Options{Interval: time.Minute, FastInterval: 10 * time.Second, Timeout: time.Second, Rise: 1, Fall: 1}
 	target.Backend, target.Health = new(backend.Backend), backend.HealthUp
-	r := newRunner(New([]Group{{Options: o, Checker: c, Targets: []Target{target}}}, nil), func(func()) {})
+	m := New()
+	m.Add(Group{Options: o, Checker: c, Targets: []Target{target}})
+	r := newRunner(m)
 	t.Cleanup(r.prober.closeAll)
-	r.begin()
 	return r
 }
 
@@ -36,7 +37,7 @@ func turnAfter(t *testing.T, r *runner, wait time.Duration) (next time.Duration)
 // wantHealth checks what r makes of its target after so many checks.
 func wantHealth(t *testing.T, what string, r *runner, health backend.Health, checks uint64) {
 	t.Helper()
-	if got, n := r.m.targets[0].status.Health, r.m.Checks(); got != health || n != checks {
+	if got, n := r.targets[0].status.Health, r.m.Checks(); got != health || n != checks {
 		t.Errorf("%s: %v after %d checks, want %v after %d", what, got, n, health, checks)
 	}
 }
@@ -74,7 +75,7 @@ func TestFailureInAStopIsNoVerdict(t *testing.T) {
 		wantHealth(t, "after a stop", r, backend.HealthUp, 1)
 		turnAfter(t, r, 700*time.Millisecond)
 		wantHealth(t, "an answer after another stop", r, backend.HealthUp, 2)
-		if r.m.targets[0].repeats != 0 {
+		if r.targets[0].repeats != 0 {
 			t.Error("a pass does not end the repeats")
 		}
 	})
@@ -129,7 +130,7 @@ func TestAnswersBeforeTimeouts(t *testing.T) {
 		turnAfter(t, r, 0)
 		turnAfter(t, r, 4*time.Second)
 		wantHealth(t, "an answer that waits", r, backend.HealthUp, 1)
-		if err := r.m.results[0].Err; err != nil {
+		if err := r.targets[0].group.checks.results[r.targets[0].Backend].Err; err != nil {
 			t.Errorf("a waiting answer was reported as %v", err)
 		}
 

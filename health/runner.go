@@ -32,15 +32,19 @@ const (
 // runner is the loop of a Monitor, and what only its goroutine touches.
 type runner struct {
 	m        *Monitor
-	notify   func(notice func()) // must not block
-	verdicts chan verdict        // has room for all that there can be
-	arrived  []verdict           // taken from verdicts and not concluded
-	checks   sync.WaitGroup      // those on goroutines
+	verdicts chan verdict   // has room for all that there can be
+	arrived  []verdict      // taken from verdicts and not concluded
+	checks   sync.WaitGroup // those on goroutines
 
-	now    int64       // when this turn of the loop began (rawsys.Monotonic)
-	wake   int64       // the latest time for the next turn to begin
-	stood  int64       // how long this process has stood still in total
-	agenda *iheap.Heap // of targets, by when their checks begin or time out
+	targets   []target
+	freeSlots []int32 // in targets
+	groups    int32   // ids of groups that were ever given out
+	freeIDs   []int32
+
+	now    int64      // when this turn of the loop began (rawsys.Monotonic)
+	wake   int64      // when the next turn is to begin at the latest
+	stood  int64      // how long this process has stood still in total
+	agenda iheap.Heap // of targets, by when their checks begin or time out
 	tcp    lane
 	other  lane
 	prober prober
@@ -51,27 +55,21 @@ type runner struct {
 	lastTrouble int64
 }
 
-// verdict is how a check on a goroutine has ended.
-type verdict struct {
-	target int32
-	err    error
-}
-
-func newRunner(m *Monitor, notify func(notice func())) *runner {
+func newRunner(m *Monitor) *runner {
 	r := &runner{
-		m: m, notify: notify, verdicts: make(chan verdict, maxOther),
-		agenda: iheap.New(len(m.targets)),
-		tcp:    newLane(maxTCP, len(m.groups)),
-		other:  newLane(maxOther, len(m.groups)),
+		m: m, verdicts: make(chan verdict, maxOther),
+		tcp:    lane{limit: maxTCP},
+		other:  lane{limit: maxOther},
 		prober: prober{epoll: -1},
+		now:    rawsys.Monotonic(),
 	}
+	r.wake = r.now
 	r.ended = r.answered
 	return r
 }
 
 // run is the loop.
 func (r *runner) run(ctx context.Context) {
-	r.begin()
 	timer := time.NewTimer(r.turn(ctx))
 	defer timer.Stop()
 	for {
@@ -82,13 +80,15 @@ func (r *runner) run(ctx context.Context) {
 			return
 		case v := <-r.verdicts:
 			r.arrived = append(r.arrived, v)
+		case <-r.m.orders.Ready:
 		case <-timer.C:
 		}
 		timer.Reset(r.turn(ctx))
 	}
 }
 
-// turn does what is due, and returns how long nothing will be due unless a verdict comes.
+// turn does what is due, and returns how long nothing will be due unless a verdict or an order
+// comes.
 func (r *runner) turn(ctx context.Context) time.Duration {
 	// Take verdicts before reading the clock: if they are late because this process stood still,
 	// r.stood shows that when they are handled.
@@ -98,9 +98,10 @@ func (r *runner) turn(ctx context.Context) time.Duration {
 	r.look(r.wake)
 	r.prober.poll(r.ended) // before anything is found to have timed out
 	for _, v := range r.arrived {
-		r.conclude(v.target, v.err)
+		r.checked(v)
 	}
 	r.arrived = r.arrived[:0]
+	r.m.orders.TakeAll(func(order func(*runner)) { order(r) })
 	r.doDue()
 	r.enter(ctx)
 	r.endTrouble()
@@ -112,21 +113,6 @@ func (r *runner) look(due int64) {
 	r.now = rawsys.Monotonic()
 	if late := r.now - due; late >= int64(still) {
 		r.stood += late
-	}
-}
-
-// begin puts all targets on the agenda.
-func (r *runner) begin() {
-	now := time.Now()
-	r.now = rawsys.Monotonic()
-	r.wake = r.now
-	r.m.mu.Lock()
-	defer r.m.mu.Unlock()
-	for i := range r.m.targets {
-		t := &r.m.targets[i]
-		r.m.results[i].Since = now
-		t.schedule = NewSchedule(r.m.groups[t.group].Options, r.now, i, len(r.m.targets))
-		r.plan(int32(i), t.schedule.Due)
 	}
 }
 
@@ -144,16 +130,16 @@ func (r *runner) doDue() {
 			return
 		}
 		r.agenda.Remove(next)
-		target, t := int32(next), &r.m.targets[next]
+		target, t := int32(next), &r.targets[next]
 		switch {
 		case t.probe >= 0:
 			r.prober.cancel(t.probe)
 			t.probe = -1
 			r.conclude(target, errConnectTimeout)
 		case t.addr != nil:
-			r.tcp.wait(t.group, target)
+			r.tcp.wait(t.group.id, target)
 		default:
-			r.other.wait(t.group, target)
+			r.other.wait(t.group.id, target)
 		}
 	}
 }
@@ -178,7 +164,7 @@ func (r *runner) enter(ctx context.Context) {
 
 // probe begins a check by the prober.
 func (r *runner) probe(target int32) {
-	t := &r.m.targets[target]
+	t := &r.targets[target]
 	r.lastBegun, t.stood = r.now, r.stood
 	probe, errno := r.prober.start(target, t.addr)
 	if probe < 0 {
@@ -187,106 +173,31 @@ func (r *runner) probe(target int32) {
 	}
 	t.probe = probe
 	// A tick later, because what is due within a tick is done.
-	r.plan(target, r.now+int64(r.m.groups[t.group].Timeout+tick))
+	r.plan(target, r.now+int64(t.group.Timeout+tick))
 }
 
 // answered concludes a check by the prober.
 func (r *runner) answered(target int32, errno unix.Errno) {
-	r.m.targets[target].probe = -1
+	r.targets[target].probe = -1
 	r.conclude(target, errorOf(errno))
 }
 
 // check begins a check on a goroutine.
 func (r *runner) check(ctx context.Context, target int32) {
-	t := &r.m.targets[target]
-	group := &r.m.groups[t.group]
+	t := &r.targets[target]
+	g := t.group
+	if g.ctx == nil {
+		g.ctx, g.cancel = context.WithCancel(ctx)
+	}
 	r.lastBegun, t.stood = r.now, r.stood
+	t.busy = true
+	g.busy++
+	parent, timeout, checker, addr, name := g.ctx, g.Timeout, g.checker, t.Addr, t.Name
 	r.checks.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, group.Timeout)
+		ctx, cancel := context.WithTimeout(parent, timeout)
 		defer cancel()
-		to := &group.Targets[t.index]
-		r.verdicts <- verdict{target, group.Checker.Check(ctx, to.Addr, to.Name)}
+		r.verdicts <- verdict{target, checker.Check(ctx, addr, name)}
 	})
-}
-
-// conclude handles the end of a check.
-func (r *runner) conclude(target int32, err error) {
-	t := &r.m.targets[target]
-	group := &r.m.groups[t.group]
-	if t.addr != nil {
-		r.tcp.leave()
-	} else {
-		r.other.leave()
-	}
-	r.m.checks.Add(1)
-	doubt := true
-	switch {
-	case err != nil && isLocal(err):
-		r.trouble(err)
-	case err != nil && t.repeats < maxRepeats && r.stoodStill(t):
-		// The answer may have waited, here or in the network. The failure does not count, and the
-		// check is repeated at once.
-		t.repeats++
-		t.schedule.Due = r.now
-		r.plan(target, r.now)
-		return
-	default:
-		t.repeats = 0
-		r.observe(target, err)
-		doubt = t.status.InDoubt()
-	}
-	t.schedule.Next(group.Options, r.now, doubt)
-	r.plan(target, t.schedule.Due)
-}
-
-// stoodStill reports whether this process stood still for a quarter of the timeout or longer during
-// the check of t.
-func (r *runner) stoodStill(t *target) bool {
-	return r.stood-t.stood >= int64(r.m.groups[t.group].Timeout/4)
-}
-
-// observe records the result of a check.
-func (r *runner) observe(target int32, err error) {
-	t := &r.m.targets[target]
-	group := &r.m.groups[t.group]
-	before := t.status.Health
-	checks := t.status.Observe(err == nil, group.Rise, group.Fall)
-	at := time.Now()
-
-	r.m.mu.Lock()
-	result := &r.m.results[target]
-	result.At, result.Err = at, err
-	if checks > 0 {
-		result.Health, result.Since = t.status.Health, at
-	}
-	r.m.mu.Unlock()
-
-	if checks > 0 && r.m.changed != nil {
-		change := Change{group.Targets[t.index].Backend, before, t.status.Health, err, checks}
-		r.notify(func() { r.m.changed(change) })
-	}
-}
-
-// trouble reports an error of this machine, once.
-func (r *runner) trouble(err error) {
-	r.lastTrouble = r.now
-	if !r.inTrouble {
-		r.inTrouble = true
-		r.tellTrouble(err)
-	}
-}
-
-func (r *runner) endTrouble() {
-	if r.inTrouble && r.now-r.lastTrouble > int64(calm) {
-		r.inTrouble = false
-		r.tellTrouble(nil)
-	}
-}
-
-func (r *runner) tellTrouble(err error) {
-	if r.m.Trouble != nil {
-		r.notify(func() { r.m.Trouble(err) })
-	}
 }
 
 // pause is how long nothing is to be done.

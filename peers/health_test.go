@@ -110,7 +110,13 @@ func watchLife(t *testing.T, pid int, end syscall.Signal, checks []healthCheck) 
 	t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGCONT) }) // a stopped process does not handle SIGTERM
 
 	const none = "<nil>"
-	var groups []health.Group
+	changes := make(chan health.Change, 100)
+	m := health.New()
+	groups := map[string]*health.Checks{}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
 	backends := map[string]*backend.Backend{}
 	// The events to expect: of all checks, and of those that notice a hanging server.
 	well, hanging, wellAgain, gone := map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
@@ -120,21 +126,28 @@ func watchLife(t *testing.T, pid int, end syscall.Signal, checks []healthCheck) 
 			hanging[c.name], wellAgain[c.name] = c.hangs, none
 		}
 		backends[c.name] = &backend.Backend{Address: c.name}
-		groups = append(groups, health.Group{
+		checks := m.Add(health.Group{
 			Options: health.Options{
 				Interval: 500 * time.Millisecond, FastInterval: 100 * time.Millisecond, Timeout: 500 * time.Millisecond, Jitter: 0.1,
 			},
 			Checker: c.checker,
 			Targets: []health.Target{{Backend: backends[c.name], Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: c.port}}},
 		})
+		groups[c.name] = checks
+		running.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-checks.Changes.Ready:
+				}
+				for _, change := range checks.Changes.Take() {
+					changes <- change
+				}
+			}
+		})
 	}
-	changes := make(chan health.Change, 100)
-	m := health.New(groups, func(c health.Change) { changes <- c })
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
 	running.Go(func() { m.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
 	expect := func(when string, to backend.Health, errs map[string]string) {
 		t.Helper()
 		timeout := time.After(patience)
@@ -157,7 +170,7 @@ func watchLife(t *testing.T, pid int, end syscall.Signal, checks []healthCheck) 
 	stopped := time.Now()
 	expect("stopped", backend.HealthDown, hanging)
 	for name, b := range backends {
-		last, _ := m.Last(b)
+		last, _ := groups[name].Last(b)
 		if hanging[name] == "" && (last.Health != backend.HealthUp || last.Err != nil || last.At.Before(stopped)) {
 			t.Errorf("%s of a stopped server: %+v, want up", name, last)
 		}
