@@ -1,8 +1,7 @@
 package control
 
 import (
-	"context"
-	"log/slog"
+	"slices"
 	"testing"
 
 	"l4proxy/balancer"
@@ -18,13 +17,11 @@ pools:
     health: {}
     panic_threshold: 50%
 `)
-	state, monitor, err := Build(t.Context(), cfg, nobody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := plan(t, cfg, noNames)
+	state := stateOf(t, p)
 	pool := state.Listeners[0].Pool
-	if len(pool.Members) != 2 || len(monitor.groups[0].Targets) != 2 {
-		t.Fatalf("%d backends, %d to check; want 2 of each", len(pool.Members), len(monitor.groups[0].Targets))
+	if len(pool.Members) != 2 || len(p.Pools[0].Checks.Targets) != 2 {
+		t.Fatalf("%d backends, %d to check; want 2 of each", len(pool.Members), len(p.Pools[0].Checks.Targets))
 	}
 	for range 8 {
 		if b, _ := pool.Balancer.Pick(balancer.Request{}); b == nil || b.Address != "10.0.0.1:80" && b.Address != "10.0.0.3:80" {
@@ -36,24 +33,18 @@ pools:
 	}
 }
 
-// A pool whose backends are all down serves no client, and a listener with when_no_backend: unlisten never listens.
+// A pool whose backends are all down serves no client, and a listener with when_no_backend:
+// unlisten is closed.
 func TestPoolThatIsDown(t *testing.T) {
 	for _, policy := range balancer.Names() {
-		cfg := parse(t, "listeners: {web: {bind: \":80\", when_no_backend: unlisten}}\n"+
-			"pools: {web: {policy: "+policy+", backends: [{address: \"10.0.0.1:80\", down: true}], health: {}}}\n")
-		state, monitor, err := Build(t.Context(), cfg, nobody)
-		if err != nil {
-			t.Fatalf("%s: %v", policy, err)
-		}
-		if b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{}); b != nil {
-			t.Errorf("%s: picked %+v", policy, b)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		follower := new(plane)
-		monitor.run(ctx, follower, slog.New(slog.DiscardHandler))
-		if len(follower.listening) != 1 || follower.listening[0] {
-			t.Errorf("%s: listening %v, want once false", policy, follower.listening)
-		}
+		inWorld(t, "listeners: {web: {bind: \":80\", when_no_backend: unlisten}}\n"+
+			"pools: {web: {policy: "+policy+", backends: [{address: \"10.0.0.1:80\", down: true}], health: {}}}\n", func(t *testing.T, w *world) {
+			if b, _ := w.pool().Balancer.Pick(balancer.Request{}); b != nil {
+				t.Errorf("%s: picked %+v", policy, b)
+			}
+			if got := w.listens(); !slices.Equal(got, []listening{{"web", false}}) {
+				t.Errorf("%s: listening %v, want once false", policy, got)
+			}
+		})
 	}
 }

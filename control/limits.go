@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// descriptorsAside are for what is neither a connection nor a pipe: standard streams, the Go runtime, each loop's
-	// own, name look-ups, a list file being read.
-	descriptorsAside = 32
-	// perLoop: the ring or epoll instance, and what wakes it.
+	// ownDescriptors are for what is neither a connection nor a pipe: standard streams, the Go
+	// runtime, name look-ups, a list file being read.
+	ownDescriptors = 32
+	// perLoop is for the ring or the epoll instance, and what wakes it.
 	perLoop = 4
-	// perConnection: the client's socket and the backend's.
+	// perConnection is for the client's socket and the backend's.
 	perConnection = 2
-	// leastConnections is what is worth starting for.
-	leastConnections = 16
+	// minConnections is the fewest connections that are worth a start.
+	minConnections = 16
 )
 
-// RaiseFileLimit raises the soft limit of open files to the hard one and returns it.
+// RaiseFileLimit raises the soft limit of open files to the hard limit, and returns it.
 func RaiseFileLimit() (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("cannot read the limit of open files: %w", err)
+		return 0, fmt.Errorf("cannot read the open file limit: %w", err)
 	}
 	if limit.Cur < limit.Max {
 		raised := unix.Rlimit{Cur: limit.Max, Max: limit.Max}
@@ -35,30 +35,31 @@ func RaiseFileLimit() (int, error) {
 	return int(min(limit.Cur, 1<<30)), nil
 }
 
-// MaxConnections is the number of connections for which a limit of open files is enough. With wanted > 0 it returns
-// that, or an error when the limit is too small for it. checks is what health checks have open at the most.
+// MaxConnections is the number of connections that a limit of open files allows. With wanted > 0 it
+// returns that, or an error if the limit is too low. checks is the most descriptors that health
+// checks have open.
 func MaxConnections(wanted, fileLimit, workers, listenSockets, checks int) (int, error) {
-	// Pipes for bulk are worth having, but never more than an eighth: without one, bytes are copied.
+	// Pipes speed up bulk transfers, but get at most an eighth: without a pipe, bytes are copied.
 	pipes := 2 * eventloop.PipesPerLoop * workers
-	fixed := descriptorsAside + perLoop*workers + listenSockets + checks
+	fixed := ownDescriptors + perLoop*workers + listenSockets + checks
 	room := (fileLimit - fixed - min(pipes, fileLimit/8)) / perConnection
-	// The smallest limit that has room for n connections.
-	enoughFor := func(n int) int {
+	// limitFor is the lowest limit that allows n connections.
+	limitFor := func(n int) int {
 		others := fixed + perConnection*n
 		return others + min(pipes, (others-1)/7) // a seventh of the others is an eighth of all
 	}
 	if wanted > 0 {
 		if room < wanted {
-			return 0, fmt.Errorf("max_connections is %d, but the limit of %d open files is enough for %d: "+
-				"raise it to %d (ulimit -n, or LimitNOFILE= in systemd) or lower max_connections",
-				wanted, fileLimit, max(room, 0), enoughFor(wanted))
+			return 0, fmt.Errorf("max_connections is %d, but the open file limit of %d allows only %d: "+
+				"raise the limit to %d (ulimit -n, or LimitNOFILE= in systemd) or lower max_connections",
+				wanted, fileLimit, max(room, 0), limitFor(wanted))
 		}
 		return wanted, nil
 	}
-	if room < leastConnections {
-		return 0, fmt.Errorf("the limit of %d open files is too small to serve with %d listening sockets: "+
+	if room < minConnections {
+		return 0, fmt.Errorf("the open file limit of %d is too low for %d listening sockets: "+
 			"raise it to %d or more (ulimit -n, or LimitNOFILE= in systemd)",
-			fileLimit, listenSockets, enoughFor(leastConnections))
+			fileLimit, listenSockets, limitFor(minConnections))
 	}
 	return room, nil
 }

@@ -12,7 +12,7 @@ import (
 
 func TestMaxConnections(t *testing.T) {
 	pipes := 2 * eventloop.PipesPerLoop
-	fixed := func(workers, sockets, pipes int) int { return descriptorsAside + perLoop*workers + sockets + pipes }
+	fixed := func(workers, sockets, pipes int) int { return ownDescriptors + perLoop*workers + sockets + pipes }
 	for _, tt := range []struct {
 		name                              string
 		wanted, limit, workers, listening int
@@ -22,14 +22,14 @@ func TestMaxConnections(t *testing.T) {
 	}{
 		{"auto", 0, 20_000, 2, 2, 0, (20_000 - fixed(2, 2, 2*pipes)) / 2, ""},
 		{"auto, many loops: pipes take an eighth at most", 0, 1_024, 64, 64, 0, (1_024 - fixed(64, 64, 128)) / 2, ""},
-		{"auto, just enough", 0, fixed(1, 1, 9) + 32, 1, 1, 0, leastConnections, ""},
-		{"auto, too small", 0, 64, 1, 1, 0, 0, "the limit of 64 open files is too small to serve with 1 listening sockets: raise it to "},
+		{"auto, just enough", 0, fixed(1, 1, 9) + 32, 1, 1, 0, minConnections, ""},
+		{"auto, too small", 0, 64, 1, 1, 0, 0, "the open file limit of 64 is too low for 1 listening sockets: raise it to "},
 		{"wanted", 500, 20_000, 2, 2, 0, 500, ""},
 		{"wanted, just enough", 100, 272, 1, 1, 0, 100, ""},
 		{"wanted, with health checks", 100, 392, 1, 1, 105, 100, ""},
-		{"wanted, one too many", 101, 272, 1, 1, 0, 0, "max_connections is 101, but the limit of 272 open files is enough for 100: raise it to "},
+		{"wanted, one too many", 101, 272, 1, 1, 0, 0, "max_connections is 101, but the open file limit of 272 allows only 100: raise the limit to "},
 		{"wanted below what auto would start for", 1, 80, 1, 1, 0, 1, ""},
-		{"wanted, no room at all", 1, 16, 1, 1, 0, 0, "max_connections is 1, but the limit of 16 open files is enough for 0: raise it to "},
+		{"wanted, no room at all", 1, 16, 1, 1, 0, 0, "max_connections is 1, but the open file limit of 16 allows only 0: raise the limit to "},
 	} {
 		got, err := MaxConnections(tt.wanted, tt.limit, tt.workers, tt.listening, tt.checks)
 		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.HasPrefix(err.Error(), tt.err) {
@@ -46,7 +46,7 @@ func TestMaxConnectionsErrorNamesWhatIsEnough(t *testing.T) {
 			if err == nil {
 				t.Fatalf("%d wanted, %d workers: 40 open files are enough", wanted, workers)
 			}
-			_, after, _ := strings.Cut(err.Error(), "raise it to ")
+			_, after, _ := strings.Cut(strings.ReplaceAll(err.Error(), "raise the limit", "raise it"), "raise it to ")
 			named, _, _ := strings.Cut(after, " ")
 			enough, numErr := strconv.Atoi(named)
 			if numErr != nil {

@@ -10,8 +10,9 @@ import (
 	"l4proxy/config"
 )
 
-// ThisMachine knows the addresses and the numbers of this machine's network interfaces, as far as the system lists them,
-// and its symbolic links.
+// ThisMachine returns what Gather and `check` know of this machine without asking a name server:
+// the addresses and the numbers of its network interfaces, as far as the system lists them, and its
+// symbolic links.
 func ThisMachine() config.Machine {
 	here := config.Machine{Zones: make(map[string]string), RealPath: realPath}
 	addrs, _ := net.InterfaceAddrs()

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// A backend is the proxy itself, and two binds are one, however an interface or the path of a socket is written.
+// A backend is the proxy itself, and two binds are one, however an interface or the path of a
+// socket is written.
 func TestSpellingsOfOneAddressAreKnown(t *testing.T) {
 	nic, err := net.InterfaceByName("lo")
 	if err != nil {
@@ -37,7 +38,8 @@ func TestSpellingsOfOneAddressAreKnown(t *testing.T) {
 		loop := fmt.Sprintf("listeners: {web: {bind: %q}}\npools: {web: {backends: [%q]}}\n", tt.bind, other)
 		overlap := fmt.Sprintf("listeners: {a: {bind: %q}, b: {bind: %q}}\npools: {web: {backends: [\"10.0.0.1:1\"]}}\n", tt.bind, other)
 		for text, want := range map[string]string{loop: "is the proxy itself", overlap: "is already taken by the listener"} {
-			_, _, err := Build(t.Context(), parse(t, text), (&names{}).lookup)
+			cfg := parse(t, text)
+			_, err := Build(cfg, Gather(t.Context(), cfg, (&names{}).lookup))
 			if same != (err != nil && strings.Contains(err.Error(), want)) {
 				t.Errorf("%s\nerror %v, want one with %q: %v", text, err, want, same)
 			}

@@ -4,13 +4,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"l4proxy/config"
 )
+
+// names is a name server. It counts the questions.
+type names struct {
+	known map[string][]string
+	mu    sync.Mutex // look-ups are concurrent
+	asked map[string]int
+}
+
+func (n *names) lookup(_ context.Context, network, host string) ([]netip.Addr, error) {
+	if network != "ip" {
+		return nil, fmt.Errorf("network %q, want ip", network)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.asked == nil {
+		n.asked = make(map[string]int)
+	}
+	n.asked[host]++
+	answer, ok := n.known[host]
+	if !ok {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	var addrs []netip.Addr
+	for _, text := range answer {
+		addrs = append(addrs, netip.MustParseAddr(text))
+	}
+	return addrs, nil
+}
+
+// noNames is for configurations without names.
+func noNames(_ context.Context, _, host string) ([]netip.Addr, error) {
+	return nil, errors.New("asked for " + host)
+}
+
+func TestResolve(t *testing.T) {
+	server := names{known: map[string][]string{
+		"both.test":   {"2001:db8::1", "10.0.0.2", "10.0.0.1"},
+		"six.test":    {"2001:db8::2", "2001:db8::1"},
+		"mapped.test": {"2001:db8::1", "::ffff:10.0.0.3"},
+	}}
+	f := Facts{hosts: make(map[string]answer[netip.Addr])}
+	hosts := map[string]string{"both.test": "10.0.0.2", "six.test": "2001:db8::2", "mapped.test": "10.0.0.3", "": "invalid IP"}
+	for range 2 {
+		f.resolve(t.Context(), slices.Concat(slices.Collect(maps.Keys(hosts)), slices.Collect(maps.Keys(hosts))), server.lookup)
+	}
+	for host, want := range hosts {
+		if got, _, err := f.ip(config.Address{Host: host}); err != nil || got.String() != want {
+			t.Errorf("ip(%s) = %v, %v; want %s", host, got, err, want)
+		}
+	}
+	if got, _, err := f.ip(config.Address{IP: netip.MustParseAddr("::1")}); err != nil || got.String() != "::1" {
+		t.Errorf("ip(::1) = %v, %v", got, err)
+	}
+	for _, host := range []string{"both.test", "six.test", "mapped.test"} {
+		if server.asked[host] != 1 {
+			t.Errorf("%s was looked up %d times, want once", host, server.asked[host])
+		}
+	}
+	if len(server.asked) != 3 {
+		t.Errorf("looked up %v, want names only", server.asked)
+	}
+}
 
 // manyNames is a configuration of n backends that are names.
 func manyNames(t *testing.T, n int) *config.Config {
@@ -23,8 +88,8 @@ func manyNames(t *testing.T, n int) *config.Config {
 	return parse(t, b.String()+"]}}\n")
 }
 
-// A start waits for a slow name server once, not once per name: here the server answers only when all names have been
-// asked for.
+// A start waits for a slow name server once, not once per name: here the server answers only when
+// all names have been asked for.
 func TestNamesAreResolvedAtOnce(t *testing.T) {
 	var asked sync.WaitGroup
 	asked.Add(lookupsAtOnce)
@@ -33,12 +98,14 @@ func TestNamesAreResolvedAtOnce(t *testing.T) {
 		asked.Wait()
 		return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
 	}
-	if _, _, err := Build(t.Context(), manyNames(t, lookupsAtOnce), together); err != nil {
+	cfg := manyNames(t, lookupsAtOnce)
+	if _, err := Build(cfg, Gather(t.Context(), cfg, together)); err != nil {
 		t.Error(err)
 	}
 }
 
-// The number of concurrent look-ups is bounded, and all failures are reported, in the order of the file.
+// The number of concurrent look-ups is bounded, and all failures are reported, in the order of the
+// file.
 func TestAllNamesThatFailAreReported(t *testing.T) {
 	const n = 10 * lookupsAtOnce
 	var mu sync.Mutex
@@ -57,7 +124,7 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 	}
 	cfg := manyNames(t, n)
 	cfg.Listeners[0].Binds[0].Host = "front.test"
-	_, _, err := Build(t.Context(), cfg, lookup)
+	_, err := Build(cfg, Gather(t.Context(), cfg, lookup))
 	var want []string
 	for i := range n {
 		if host := fmt.Sprintf("host%d", i); !strings.HasPrefix(host, "host7") {
@@ -74,7 +141,8 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 	}
 }
 
-// Only resolved names show that two listeners have the same address, or that a backend is the proxy itself.
+// Only resolved names show that two listeners have the same address, or that a backend is the proxy
+// itself.
 func TestResolvedNamesAreChecked(t *testing.T) {
 	server := names{known: map[string][]string{"a.test": {"127.0.0.1"}, "b.test": {"::1"}, "c.test": {"127.0.0.1"}}}
 	for want, yaml := range map[string]string{
@@ -93,8 +161,8 @@ pools: {web: {backends: ["[::1]:80"]}}`,
 		`config.yaml:2:25: listener web: bind [fe80::1%nosuch0]:80: no network interface "nosuch0": write the name of an existing one after %`: `
 listeners: {web: {bind: "[fe80::1%nosuch0]:80"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
-		`config.yaml:2:13: listener web: owner: this machine has no user "nosuchuser": write an existing one, or a number
-config.yaml:2:60: listener api: owner: this machine has no group "nosuchgroup": write an existing one, or a number`: `
+		`config.yaml:2:13: listener web: owner: unknown user "nosuchuser": write an existing one, or a numeric ID
+config.yaml:2:60: listener api: owner: unknown group "nosuchgroup": write an existing one, or a numeric ID`: `
 listeners: {web: {bind: "unix:/run/a", owner: nosuchuser}, api: {bind: "unix:/run/b", owner: "0:nosuchgroup"}}
 pools: {web: {backends: ["10.0.0.1:1"]}}`,
 		"": `
@@ -102,7 +170,8 @@ listeners: {a: {bind: "0.0.0.0:80"}, b: {bind: "b.test:80"}}
 pools: {web: {backends: ["a.test:81"]}}`,
 	} {
 		got := ""
-		if _, _, err := Build(t.Context(), parse(t, yaml), server.lookup); err != nil {
+		cfg := parse(t, yaml)
+		if _, err := Build(cfg, Gather(t.Context(), cfg, server.lookup)); err != nil {
 			got = err.Error()
 		}
 		if got != want {

@@ -37,7 +37,7 @@ func TestFaultStopDuringCheck(t *testing.T) {
 		c.Close()
 	}
 	answer(asked())
-	p.logged("backend is up", b.Addr)
+	p.logged("backend up", b.Addr)
 	for _, meanwhile := range []bool{true, false} {
 		c := asked()
 		p.pause()
@@ -51,7 +51,7 @@ func TestFaultStopDuringCheck(t *testing.T) {
 	}
 	answer(asked())
 	p.stop()
-	if strings.Contains(p.log(), "backend is down") {
+	if strings.Contains(p.log(), "backend down") {
 		t.Errorf("a stop of the proxy took the backend down:\n%s", p.log())
 	}
 }

@@ -55,7 +55,7 @@ pools:
 		size := postgresCopy(t, tools, first, p.port(t, "copy_out"), p.port(t, "copy_in"))
 		victim, survivor := postgresKill(t, tools, p.port(t, "both"), first, second)
 
-		all := p.stop(t, "backend does not answer: left aside")
+		all := p.stop(t, "backend unreachable")
 		const benchConnections = 8
 		for _, listener := range []string{"bench", "unix"} {
 			bench := all.of(listener)

@@ -71,11 +71,11 @@ func startUnlessStopped(cfg *config.Config, stderr io.Writer) (*process, error) 
 
 // process is a running proxy with its log.
 type process struct {
-	cfg     *config.Config
-	server  *proxy.Server
-	monitor *control.Monitor
-	logger  *logs.Logger
-	log     *slog.Logger
+	cfg    *config.Config
+	server *proxy.Server
+	live   *control.Live
+	logger *logs.Logger
+	log    *slog.Logger
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open.
@@ -84,7 +84,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	if err != nil {
 		return nil, err
 	}
-	state, monitor, err := control.Build(ctx, cfg, net.DefaultResolver.LookupNetIP)
+	plan, err := control.Build(cfg, control.Gather(ctx, cfg, net.DefaultResolver.LookupNetIP))
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,8 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	if workers == 0 {
 		workers = proxy.AvailableCPUs()
 	}
-	connections, err := control.MaxConnections(cfg.MaxConnections, fileLimit, workers, listenSockets(state, workers), monitor.Descriptors())
+	connections, err := control.MaxConnections(cfg.MaxConnections, fileLimit, workers,
+		plan.ListenSockets(workers), plan.CheckDescriptors())
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: cfg, monitor: monitor, logger: logger, log: logger.Slog()}
+	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), live: control.NewLive(logger.Slog())}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log}
 	if cfg.Log.Connections {
 		lines := connectionLog{p.log}
@@ -110,7 +111,10 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 		}
 		options.Lost = logger.Missed
 	}
-	if p.server, err = proxy.Listen(state, options); err != nil {
+	if err := p.live.Apply(plan, func(state *proxy.State) (err error) {
+		p.server, err = proxy.Listen(state, options)
+		return err
+	}); err != nil {
 		p.closeLog()
 		return nil, err
 	}
@@ -132,22 +136,6 @@ func source(cfg *config.Config) string {
 	return cfg.File
 }
 
-// listenSockets is the number of listening sockets that a state will need: one per worker for TCP,
-// one for a unix socket.
-func listenSockets(state *proxy.State, workers int) int {
-	n := 0
-	for _, l := range state.Listeners {
-		for _, b := range l.Binds {
-			if b.Network == "unix" {
-				n++
-			} else {
-				n += workers
-			}
-		}
-	}
-	return n
-}
-
 // serve runs until a signal has stopped the proxy, or until it has failed.
 func (p *process) serve(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -157,7 +145,7 @@ func (p *process) serve(signals <-chan os.Signal) error {
 		p.obey(ctx, signals)
 		p.server.Stop()
 	})
-	others.Go(func() { p.monitor.Run(ctx, p.server, p.log) })
+	others.Go(func() { p.live.Run(ctx, p.server) })
 	err := p.server.Run(ctx)
 	cancel()
 	others.Wait()

@@ -1,15 +1,13 @@
 package control
 
 import (
-	"math/rand/v2"
-
 	"l4proxy/config"
 	"l4proxy/health"
 )
 
-// checkGroup makes the health checks of one pool.
-func checkGroup(h *config.Health, targets []health.Target) health.Group {
-	return health.Group{
+// buildChecks makes the health checks of a pool, still without targets.
+func buildChecks(h *config.Health) *health.Group {
+	return &health.Group{
 		Options: health.Options{
 			Interval:     h.Interval,
 			FastInterval: h.FastInterval,
@@ -17,14 +15,12 @@ func checkGroup(h *config.Health, targets []health.Target) health.Group {
 			Jitter:       float64(h.Jitter) / 100,
 			Rise:         h.Rise,
 			Fall:         h.Fall,
-			Seed:         rand.Uint64(),
 		},
 		Checker: checkers[h.Type](h),
-		Targets: targets,
 	}
 }
 
-// checkers make the checks by their types in the configuration.
+// checkers make the checks, by their types.
 var checkers = map[config.HealthType]func(h *config.Health) health.Checker{
 	config.HealthTCP:    func(*config.Health) health.Checker { return health.NewTCP() },
 	config.HealthTLS:    func(h *config.Health) health.Checker { return health.NewTLS(tlsOptions(h)) },

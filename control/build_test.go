@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,49 +22,6 @@ import (
 	"l4proxy/internal/rawsys"
 	"l4proxy/listen"
 )
-
-// parse is a configuration that has to be right.
-func parse(t *testing.T, yaml string) *config.Config {
-	t.Helper()
-	cfg, err := config.Parse("config.yaml", []byte(yaml), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
-}
-
-// names is a name server. It counts the questions.
-type names struct {
-	known map[string][]string
-	mu    sync.Mutex // look-ups are concurrent
-	asked map[string]int
-}
-
-func (n *names) lookup(_ context.Context, network, host string) ([]netip.Addr, error) {
-	if network != "ip" {
-		return nil, fmt.Errorf("network %q, want ip", network)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.asked == nil {
-		n.asked = make(map[string]int)
-	}
-	n.asked[host]++
-	answer, ok := n.known[host]
-	if !ok {
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	var addrs []netip.Addr
-	for _, text := range answer {
-		addrs = append(addrs, netip.MustParseAddr(text))
-	}
-	return addrs, nil
-}
-
-// nobody is for configurations without names.
-func nobody(_ context.Context, _, host string) ([]netip.Addr, error) {
-	return nil, errors.New("asked for " + host)
-}
 
 func inet(address string, scope uint32) *rawsys.Sockaddr {
 	return rawsys.InetSockaddr(netip.MustParseAddrPort(address), scope)
@@ -91,10 +46,7 @@ pools:
     backends: [{address: "10.1.0.2:81", weight: 3}, "[2001:db8::1]:82", "unix:/run/b.sock", "db.test:83"]
 `)
 	server := names{known: map[string][]string{"db.test": {"10.1.0.9"}, "localhost": {"::1", "127.0.0.1"}}}
-	state, _, err := Build(t.Context(), cfg, server.lookup)
-	if err != nil {
-		t.Fatal(err)
-	}
+	state := stateOf(t, plan(t, cfg, server.lookup))
 	if len(state.Listeners) != 2 {
 		t.Fatalf("%d listeners, want 2", len(state.Listeners))
 	}
@@ -152,6 +104,25 @@ pools:
 	}
 }
 
+// The same configuration and facts give the same plan, to the last value.
+func TestBuildOnlyComputes(t *testing.T) {
+	cfg := parse(t, `
+listeners: {web: {bind: ["127.0.0.1:80-82", "unix:/run/web"], owner: root, acl: [{deny: 10.0.0.0/8}], pool: two}}
+pools:
+  one: {backends: ["10.1.0.1:80"], health: {}, outlier: {}}
+  two: {backends: ["[fe80::1%lo]:82"], health: {type: http, tls: true}, rebalance: {rate: 1/s}}
+`)
+	facts := Gather(t.Context(), cfg, noNames)
+	first, err := Build(cfg, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Build(cfg, facts)
+	if err != nil || !reflect.DeepEqual(first, second) {
+		t.Errorf("%+v, then %+v, %v", first, second, err)
+	}
+}
+
 // The weights reach the policy, and the policy is the one that is named.
 func TestBuildPolicies(t *testing.T) {
 	picks := func(policy string) string {
@@ -159,10 +130,7 @@ func TestBuildPolicies(t *testing.T) {
 listeners: {web: {bind: ":80"}}
 pools: {web: {policy: `+policy+`, backends: [{address: "10.0.0.1:1", weight: 3}, "10.0.0.2:1"]}}
 `)
-		state, _, err := Build(t.Context(), cfg, nobody)
-		if err != nil {
-			t.Fatal(err)
-		}
+		state := stateOf(t, plan(t, cfg, noNames))
 		var order strings.Builder
 		for range 4 {
 			b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{})
@@ -199,10 +167,7 @@ func TestBuildACL(t *testing.T) {
 		}},
 	} {
 		cfg := parse(t, "listeners: {web: {bind: \":80\", "+tt.rules+"}}\npools: {web: {backends: [\"10.0.0.1:1\"]}}\n")
-		state, _, err := Build(t.Context(), cfg, nobody)
-		if err != nil {
-			t.Fatal(err)
-		}
+		state := stateOf(t, plan(t, cfg, noNames))
 		for client, want := range tt.want {
 			if got := state.Listeners[0].ACL.Decide(netip.MustParseAddr(client)); got != want {
 				t.Errorf("%s: %s: %+v, want %+v", name, client, got, want)
@@ -217,10 +182,7 @@ func TestBuildSimple(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, _, err := Build(t.Context(), cfg, nobody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	state := stateOf(t, plan(t, cfg, noNames))
 	l := state.Listeners[0]
 	if d := l.ACL.Decide(netip.MustParseAddr("127.0.0.1")); d.Allow || d.Action != acl.Message {
 		t.Errorf("decision %+v, want denied with the message", d)
@@ -236,7 +198,7 @@ func TestBuildErrors(t *testing.T) {
 		"config.yaml:3:40: pool web, backend gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["10.0.0.1:1", "gone.test:80"]}}`,
-		"config.yaml:3:26: pool web, backend empty.test:80: cannot resolve the name: empty.test has no address": `
+		"config.yaml:3:26: pool web, backend empty.test:80: cannot resolve the name: no IPv4 or IPv6 address": `
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["empty.test:80"]}}`,
 		"config.yaml:2:25: listener web: bind gone.test:80: cannot resolve the name: lookup gone.test: no such host": `
@@ -246,12 +208,13 @@ pools: {web: {backends: ["10.0.0.1:1"]}}`,
 listeners: {web: {bind: ":80"}}
 pools: {web: {backends: ["[fe80::1%nosuch0]:80"]}}`,
 	} {
-		state, _, err := Build(t.Context(), parse(t, yaml), server.lookup)
+		cfg := parse(t, yaml)
+		plan, err := Build(cfg, Gather(t.Context(), cfg, server.lookup))
 		if err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
-		if state != nil {
-			t.Error("a state beside an error")
+		if plan != nil {
+			t.Error("a plan beside an error")
 		}
 	}
 }
@@ -268,7 +231,7 @@ func TestBuildCancelled(t *testing.T) {
 		return nil, ctx.Err()
 	}
 	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"slow.test:1\"]}}\n")
-	if _, _, err := Build(ctx, cfg, silent); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "slow.test:1") {
+	if _, err := Build(cfg, Gather(ctx, cfg, silent)); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "slow.test:1") {
 		t.Errorf("error %v, want one that names slow.test:1 and is context.Canceled", err)
 	}
 }
@@ -281,47 +244,11 @@ func TestZones(t *testing.T) {
 	}
 	nic := interfaces[0]
 	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"[fe80::1%"+nic.Name+"]:1\", \"[fe80::2%77]:1\"]}}\n")
-	state, _, err := Build(t.Context(), cfg, nobody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	state := stateOf(t, plan(t, cfg, noNames))
 	for i, want := range []*rawsys.Sockaddr{inet("[fe80::1]:1", uint32(nic.Index)), inet("[fe80::2]:1", 77)} {
 		if b := state.Listeners[0].Pool.Members[i]; !reflect.DeepEqual(b.Sockaddr, want) {
 			t.Errorf("%s: %v, want %v", b.Address, b.Sockaddr, want)
 		}
-	}
-}
-
-func TestResolve(t *testing.T) {
-	server := names{known: map[string][]string{
-		"both.test":   {"2001:db8::1", "10.0.0.2", "10.0.0.1"},
-		"six.test":    {"2001:db8::2", "2001:db8::1"},
-		"mapped.test": {"2001:db8::1", "::ffff:10.0.0.3"},
-	}}
-	r := resolver{lookup: server.lookup, known: make(map[string]answer)}
-	hosts := map[string]string{
-		"both.test": "10.0.0.2", "six.test": "2001:db8::2", "mapped.test": "10.0.0.3",
-		"": "invalid IP",
-	}
-	for range 2 {
-		r.ask(t.Context(), slices.Concat(slices.Collect(maps.Keys(hosts)), slices.Collect(maps.Keys(hosts))))
-	}
-	for host, want := range hosts {
-		if got, err := r.resolve(config.Address{Host: host}); err != nil || got.String() != want {
-			t.Errorf("resolve(%s) = %v, %v; want %s", host, got, err, want)
-		}
-	}
-	zoned := netip.MustParseAddr("fe80::1%lo")
-	if got, err := r.resolve(config.Address{IP: zoned}); err != nil || got != zoned {
-		t.Errorf("resolve(%v) = %v, %v", zoned, got, err)
-	}
-	for _, host := range []string{"both.test", "six.test", "mapped.test"} {
-		if server.asked[host] != 1 {
-			t.Errorf("%s was looked up %d times, want once", host, server.asked[host])
-		}
-	}
-	if len(server.asked) != 3 {
-		t.Errorf("looked up %v, want names only", server.asked)
 	}
 }
 
@@ -352,10 +279,7 @@ func TestListsAreShared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		state, _, err := Build(t.Context(), cfg, nobody)
-		if err != nil {
-			t.Fatal(err)
-		}
+		state := stateOf(t, plan(t, cfg, noNames))
 		runtime.ReadMemStats(&after)
 		for _, l := range state.Listeners {
 			for client, want := range map[string]string{"10.0.1.2": "deny[0]", "192.0.2.0": "deny[0]", "11.0.0.0": acl.DefaultName} {
@@ -380,10 +304,7 @@ func TestBuildMany(t *testing.T) {
 		b.Address.Port = uint16(i + 1)
 		cfg.Pools[0].Backends = append(cfg.Pools[0].Backends, b)
 	}
-	state, _, err := Build(t.Context(), cfg, nobody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	state := stateOf(t, plan(t, cfg, noNames))
 	picked := make(map[*backend.Backend]bool)
 	for range 10_000 {
 		b, _ := state.Listeners[0].Pool.Balancer.Pick(balancer.Request{})
@@ -407,7 +328,7 @@ func TestExamplesBuild(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if _, _, err := Build(t.Context(), cfg, server.lookup); err != nil {
+		if _, err := Build(cfg, Gather(t.Context(), cfg, server.lookup)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

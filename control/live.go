@@ -1,0 +1,147 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"l4proxy/backend"
+	"l4proxy/balancer"
+	"l4proxy/health"
+	"l4proxy/internal/rawsys"
+	"l4proxy/proxy"
+)
+
+// Live keeps what outlives a configuration, by name:
+//   - of each pool the balancer, the backends, the hedge budget and the [Watch]
+//   - of each listener the connection slots
+//
+// Make one with NewLive.
+type Live struct {
+	log    *slog.Logger
+	clock  func() int64 // of balancers and loops
+	checks *health.Monitor
+
+	mu      sync.Mutex
+	pools   map[string]*livePool
+	slots   map[string]*proxy.Slots // by listener
+	follows map[string]string       // the pools of the listeners that are closed while no backend can serve
+	running *running                // nil unless Run runs
+}
+
+// running is what Run needs to start a Watch.
+type running struct {
+	ctx     context.Context
+	plane   DataPlane
+	watches sync.WaitGroup
+}
+
+// livePool is what is live of a pool, and the settings that it has now.
+type livePool struct {
+	balancer *balancer.Balancer
+	members  []balancer.Member
+	options  balancer.Options
+	backends map[BackendKey]*backend.Backend
+	hedges   *proxy.HedgeBudget
+	watch    *Watch
+}
+
+// DataPlane is what a [Watch] asks of a [proxy.Server].
+type DataPlane interface {
+	Evict(proxy.Evict)
+	SetListening(l *proxy.Listener, on bool)
+	Idle(b *backend.Backend, quiet time.Duration, most int) []proxy.IdleConn
+	EndIdle(i proxy.IdleConn, reason proxy.Reason)
+}
+
+// NewLive returns a Live without pools and listeners.
+func NewLive(log *slog.Logger) *Live {
+	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New()}
+	l.checks.Trouble = func(err error) {
+		if err != nil {
+			log.Error("health checks paused: the proxy is out of descriptors or ports", "error", err.Error())
+			return
+		}
+		log.Info("health checks resumed")
+	}
+	return l
+}
+
+// Apply puts a plan into effect. Pools and listeners that stay are changed, not made again: their
+// counts, queues, ejections and connections carry on. install puts the new State into service. If
+// it fails, nothing has changed.
+func (l *Live) Apply(p *Plan, install func(*proxy.State) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next, err := l.prepare(p)
+	if err != nil {
+		return err
+	}
+	if err := install(next.state); err != nil {
+		return err
+	}
+	l.commit(p, next)
+	return nil
+}
+
+// commit changes what stays, starts the Watches of new pools and stops those of removed ones.
+func (l *Live) commit(p *Plan, next *prepared) {
+	for i, listener := range next.state.Listeners {
+		listener.Slots.SetLimit(p.Listeners[i].MaxConnections)
+		if pool := l.follows[listener.Name]; pool != "" && pool != next.follows[listener.Name] && l.running != nil {
+			l.running.plane.SetListening(listener, true) // its former pool may have closed it
+		}
+	}
+	for i := range p.Pools {
+		planned := &p.Pools[i]
+		pool, old := next.pools[planned.Name], l.pools[planned.Name]
+		if old != nil && !pool.picksLike(old) {
+			if err := pool.balancer.Update(pool.members, pool.options, l.clock()); err != nil { // not after New
+				l.log.Error("pool not updated", "pool", planned.Name, "error", err.Error())
+			}
+		}
+		pool.watch.settings.Post(next.settings[planned.Name])
+		if old == nil && l.running != nil {
+			l.running.start(pool.watch)
+		}
+	}
+	for name, pool := range l.pools {
+		if next.pools[name] == nil && l.running != nil {
+			pool.watch.Stop()
+		}
+	}
+	l.pools, l.slots, l.follows = next.pools, next.slots, next.follows
+}
+
+// Run watches the pools until ctx is done, and returns when everything that it started has stopped.
+// plane is what serves the State.
+func (l *Live) Run(ctx context.Context, plane DataPlane) {
+	var checks sync.WaitGroup
+	checks.Go(func() { l.checks.Run(ctx) })
+	r := &running{ctx: ctx, plane: plane}
+	l.mu.Lock()
+	l.running = r
+	for _, pool := range l.pools {
+		r.start(pool.watch)
+	}
+	l.mu.Unlock()
+	<-ctx.Done()
+	l.mu.Lock()
+	l.running = nil
+	l.mu.Unlock()
+	r.watches.Wait()
+	checks.Wait()
+}
+
+// picksLike reports whether the balancer of old needs no Update. That would rebuild its tables for
+// nothing.
+func (p *livePool) picksLike(old *livePool) bool {
+	return slices.Equal(p.members, old.members) && reflect.DeepEqual(p.options, old.options)
+}
+
+func (r *running) start(w *Watch) {
+	r.watches.Go(func() { w.Run(r.ctx, r.plane) })
+}
