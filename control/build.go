@@ -3,8 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
+	"net/netip"
 
 	"l4proxy/config"
 	"l4proxy/listen"
@@ -101,12 +100,8 @@ func buildBinds(cfg *config.Config, l *config.Listener, facts *Facts) (binds []l
 
 func buildBind(a config.Address, facts *Facts) (listen.Bind, error) {
 	if a.IsUnix() {
-		return listen.Bind{Network: "unix", Address: a.Path}, nil
+		return listen.Bind{Path: a.Path}, nil
 	}
 	ip, _, err := facts.ip(a)
-	host := ""
-	if ip.IsValid() {
-		host = ip.String()
-	}
-	return listen.Bind{Network: "tcp", Address: net.JoinHostPort(host, strconv.Itoa(int(a.Port)))}, err
+	return listen.Bind{Addr: netip.AddrPortFrom(ip, a.Port)}, err
 }

@@ -60,12 +60,12 @@ pools:
 		t.Errorf("listener open is %+v", open)
 	}
 	wantBinds := []listen.Bind{
-		{Network: "tcp", Address: ":8080"},
-		{Network: "tcp", Address: "127.0.0.1:9000"},
-		{Network: "tcp", Address: "127.0.0.1:9001"},
-		{Network: "tcp", Address: "[::1]:9000"},
-		{Network: "unix", Address: "/run/web.sock"},
-		{Network: "tcp", Address: "127.0.0.1:9002"},
+		{Addr: netip.AddrPortFrom(netip.Addr{}, 8080)},
+		{Addr: netip.MustParseAddrPort("127.0.0.1:9000")},
+		{Addr: netip.MustParseAddrPort("127.0.0.1:9001")},
+		{Addr: netip.MustParseAddrPort("[::1]:9000")},
+		{Path: "/run/web.sock"},
+		{Addr: netip.MustParseAddrPort("127.0.0.1:9002")},
 	}
 	for i := range wantBinds {
 		if i < len(web.Binds) {

@@ -95,7 +95,7 @@ func (p *Plan) ListenSockets(workers int) int {
 	n := 0
 	for i := range p.Listeners {
 		for _, b := range p.Listeners[i].Binds {
-			if b.Network == "unix" {
+			if b.IsUnix() {
 				n++
 			} else {
 				n += workers

@@ -201,7 +201,7 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
 		Name:  "front",
-		Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+		Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
 		Pool: &proxy.Pool{
 			Name: "back", Balancer: picks, Members: members, ConnectTimeout: time.Second, Attempts: 1,
 		},
@@ -221,5 +221,5 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 			t.Error(err)
 		}
 	})
-	return server.Addrs()[0].Bind.Address
+	return server.Addrs()[0].Bind.Addr.String()
 }

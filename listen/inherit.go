@@ -27,7 +27,7 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	if errno := rawsys.SetNonblock(fd, o.Flags&unix.SOCK_NONBLOCK != 0); errno != 0 {
 		return errno
 	}
-	if bind.Network == "tcp" && o.Prepare != nil {
+	if !bind.IsUnix() && o.Prepare != nil {
 		o.Prepare(fd)
 	}
 	return nil
@@ -41,19 +41,16 @@ func isAt(fd int, bind Bind) (at string, same bool, err error) {
 		return "", false, err
 	}
 	if file, ok := sa.(*unix.SockaddrUnix); ok {
-		return "unix:" + file.Name, bind.Network == "unix" && file.Name == bind.Address, nil
+		return "unix:" + file.Name, file.Name == bind.Path, nil
 	}
 	own, errno := rawsys.LocalAddr(fd)
 	if errno != 0 {
 		return "", false, errno
 	}
-	if bind.Network != "tcp" {
+	if bind.IsUnix() {
 		return own.String(), false, nil
 	}
-	want, everywhere, err := parse(bind.Address)
-	if err != nil {
-		return "", false, err
-	}
-	same = own.Addr() == want.Addr().Unmap().WithZone("") || everywhere && own.Addr() == netip.IPv4Unspecified()
+	want := bind.tcp()
+	same = own.Addr() == want.Addr().Unmap().WithZone("") || bind.everywhere() && own.Addr() == netip.IPv4Unspecified()
 	return own.String(), same && (want.Port() == 0 || own.Port() == want.Port()), nil
 }

@@ -32,8 +32,14 @@ func TestMain(m *testing.M) {
 func succeed(spec string) error {
 	var bind Bind
 	var n int
-	if _, err := fmt.Sscan(spec, &bind.Network, &bind.Address, &n); err != nil {
+	var address string
+	if _, err := fmt.Sscan(spec, &address, &n); err != nil {
 		return err
+	}
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		bind.Path = path
+	} else {
+		bind = tcp(address)
 	}
 	var inherited []int
 	for i := range n {
@@ -43,7 +49,7 @@ func succeed(spec string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(s.Bind.Address)
+	fmt.Println(s.Bind.String())
 	conn, _, errno := rawsys.Accept(s.Take(0)[0], 0)
 	if errno != 0 {
 		return fmt.Errorf("accept: %w", errno)
@@ -59,15 +65,16 @@ func succeed(spec string) error {
 // A client in the queue of a socket is answered by another process that has inherited the socket,
 // after this one has closed it.
 func TestSuccessorAnswersWaitingClient(t *testing.T) {
-	for _, bind := range []Bind{tcp("127.0.0.1:0"), tcp("[::1]:0"), {Network: "unix", Address: "socket"}} {
+	for _, bind := range []Bind{tcp("127.0.0.1:0"), tcp("[::1]:0"), {Path: "socket"}} {
 		t.Run(bind.String(), func(t *testing.T) {
-			if bind.Network == "unix" {
-				bind.Address = filepath.Join(t.TempDir(), bind.Address)
+			network := "tcp"
+			if bind.IsUnix() {
+				network, bind.Path = "unix", filepath.Join(t.TempDir(), bind.Path)
 			}
 			s := open(t, &Opener{Shards: 1, Flags: unix.SOCK_NONBLOCK}, bind, nil)
-			client := testnet.Dial(t, bind.Network, s.Bind.Address)
+			client := testnet.Dial(t, network, strings.TrimPrefix(s.Bind.String(), "unix:"))
 			child := exec.Command("/proc/self/exe")
-			child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s 1", successorEnv, s.Bind.Network, s.Bind.Address))
+			child.Env = append(os.Environ(), fmt.Sprintf("%s=%s 1", successorEnv, s.Bind))
 			child.ExtraFiles = []*os.File{os.NewFile(uintptr(s.Take(0)[0]), "listener")}
 			child.Stderr = os.Stderr
 			out, err := child.StdoutPipe()
@@ -83,8 +90,8 @@ func TestSuccessorAnswersWaitingClient(t *testing.T) {
 				t.Errorf("the client received %q, %v", got, err)
 			}
 			address, err := io.ReadAll(out)
-			if err != nil || strings.TrimSpace(string(address)) != s.Bind.Address {
-				t.Errorf("the successor listens on %q, want %s, %v", address, s.Bind.Address, err)
+			if err != nil || strings.TrimSpace(string(address)) != s.Bind.String() {
+				t.Errorf("the successor listens on %q, want %s, %v", address, s.Bind.String(), err)
 			}
 			if err := child.Wait(); err != nil {
 				t.Error(err)
@@ -111,8 +118,8 @@ func TestOtherNumberOfShards(t *testing.T) {
 			inherited = append(inherited, old.Take(shard)...)
 		}
 		s := open(t, &Opener{Shards: c.after, Flags: unix.SOCK_NONBLOCK}, tcp("127.0.0.1:0"), nil, inherited...)
-		if s.Bind.Address != old.Bind.Address {
-			t.Errorf("%d to %d shards: the address is %s, want %s", c.before, c.after, s.Bind.Address, old.Bind.Address)
+		if s.Bind.String() != old.Bind.String() {
+			t.Errorf("%d to %d shards: the address is %s, want %s", c.before, c.after, s.Bind.String(), old.Bind.String())
 		}
 		for shard, want := range c.want {
 			fds := s.Take(shard)
@@ -143,9 +150,9 @@ func TestNotToBeInherited(t *testing.T) {
 		bind Bind
 		want string
 	}{
-		{fd, tcp("127.0.0.1:1"), "the socket listens on " + listening.Bind.Address},
-		{fd, tcp("127.0.0.2:0"), "the socket listens on " + listening.Bind.Address},
-		{fd, Bind{Network: "unix", Address: "/run/x"}, "the socket listens on " + listening.Bind.Address},
+		{fd, tcp("127.0.0.1:1"), "the socket listens on " + listening.Bind.String()},
+		{fd, tcp("127.0.0.2:0"), "the socket listens on " + listening.Bind.String()},
+		{fd, Bind{Path: "/run/x"}, "the socket listens on " + listening.Bind.String()},
 		{idle, tcp("127.0.0.1:0"), "the socket does not listen"},
 		{99999, tcp("127.0.0.1:0"), "bad file descriptor"},
 	} {

@@ -17,17 +17,37 @@ const Backlog = 65535
 
 // Bind is an address to listen on.
 type Bind struct {
-	Network string // "tcp" or "unix"
-	Address string // host:port with a numeric host or none, or the path of a unix socket
+	// Addr is a TCP address. Without an IP address in it, it is every address of the machine, of
+	// both families.
+	Addr netip.AddrPort
+	// Path is that of a unix socket; "" for TCP.
+	Path string
 	// Place is where the configuration names it (FILE:LINE:COL), for errors; "" if unknown.
 	Place string
 }
 
+// IsUnix reports whether it is a unix socket.
+func (b Bind) IsUnix() bool { return b.Path != "" }
+
 func (b Bind) String() string {
-	if b.Network == "unix" {
-		return "unix:" + b.Address
+	switch {
+	case b.IsUnix():
+		return "unix:" + b.Path
+	case b.everywhere():
+		return fmt.Sprintf(":%d", b.Addr.Port())
 	}
-	return b.Address
+	return b.Addr.String()
+}
+
+// everywhere reports whether it is every address of the machine.
+func (b Bind) everywhere() bool { return !b.Addr.Addr().IsValid() }
+
+// tcp is the address to bind to.
+func (b Bind) tcp() netip.AddrPort {
+	if b.everywhere() {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), b.Addr.Port())
+	}
+	return b.Addr
 }
 
 // Access says who may connect to a unix socket: any process with write permission on its file.
@@ -65,9 +85,8 @@ type Opener struct {
 func IPv4Ports(binds []Bind) map[uint16]bool {
 	ports := make(map[uint16]bool)
 	for _, b := range binds {
-		addr, _, err := parse(b.Address)
-		if b.Network == "tcp" && err == nil && addr.Addr() == netip.IPv4Unspecified() {
-			ports[addr.Port()] = true
+		if b.Addr.Addr() == netip.IPv4Unspecified() {
+			ports[b.Addr.Port()] = true
 		}
 	}
 	return ports
@@ -100,7 +119,7 @@ func (o *Opener) open(bind Bind, access *Access, inherited []int) (*Sockets, err
 			return nil, fmt.Errorf("inherited descriptor %d: %w", fd, err)
 		}
 	}
-	if bind.Network == "unix" {
+	if bind.IsUnix() {
 		return o.openUnix(bind, access, inherited)
 	}
 	return o.openTCP(bind, inherited)
@@ -158,7 +177,7 @@ func (s *Sockets) Unlink() {
 	if s.file == nil {
 		return
 	}
-	if now, err := os.Lstat(s.Bind.Address); err == nil && os.SameFile(s.file, now) {
-		_ = os.Remove(s.Bind.Address)
+	if now, err := os.Lstat(s.Bind.Path); err == nil && os.SameFile(s.file, now) {
+		_ = os.Remove(s.Bind.Path)
 	}
 }

@@ -3,6 +3,7 @@ package listen
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func open(t *testing.T, o *Opener, bind Bind, access *Access, inherited ...int) 
 	return s
 }
 
-func tcp(address string) Bind { return Bind{Network: "tcp", Address: address} }
+func tcp(address string) Bind { return Bind{Addr: netip.MustParseAddrPort(address)} }
 
 // Each shard has one socket on the same port, and all get clients.
 func TestShards(t *testing.T) {
@@ -36,7 +37,7 @@ func TestShards(t *testing.T) {
 	}
 	const clients = 60
 	for range clients {
-		testnet.Dial(t, "tcp", s.Bind.Address)
+		testnet.Dial(t, "tcp", s.Bind.Addr.String())
 	}
 	accepted := 0
 	for shard := range o.Shards {
@@ -80,7 +81,7 @@ func TestInUse(t *testing.T) {
 	s := open(t, &Opener{Shards: 2}, tcp("127.0.0.1:0"), nil)
 	testnet.SameFiles(t)
 	_, err := (&Opener{Shards: 2}).Open(s.Bind, nil)
-	if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), s.Bind.Address) {
+	if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), s.Bind.Addr.String()) {
 		t.Errorf("a second opener: %v", err)
 	}
 }
@@ -89,7 +90,7 @@ func TestInUse(t *testing.T) {
 func TestBothFamilies(t *testing.T) {
 	testnet.SameFiles(t)
 	four := open(t, &Opener{Shards: 1, Flags: unix.SOCK_NONBLOCK}, tcp("0.0.0.0:0"), nil)
-	_, port, _ := net.SplitHostPort(four.Bind.Address)
+	_, port, _ := net.SplitHostPort(four.Bind.Addr.String())
 	both := []Bind{four.Bind, tcp("[::]:" + port)}
 	six := open(t, &Opener{Shards: 1, Flags: unix.SOCK_NONBLOCK, IPv4: IPv4Ports(both)}, both[1], nil)
 	testnet.Dial(t, "tcp", "127.0.0.1:"+port)
@@ -106,8 +107,8 @@ func TestBothFamilies(t *testing.T) {
 // A host that is not given is every address, of both families.
 func TestEverywhere(t *testing.T) {
 	testnet.SameFiles(t)
-	s := open(t, &Opener{Shards: 1, Flags: unix.SOCK_NONBLOCK}, tcp(":0"), nil)
-	_, port, _ := net.SplitHostPort(s.Bind.Address)
+	s := open(t, &Opener{Shards: 1, Flags: unix.SOCK_NONBLOCK}, Bind{}, nil)
+	_, port, _ := net.SplitHostPort(s.Bind.Addr.String())
 	testnet.Dial(t, "tcp", "127.0.0.1:"+port)
 	testnet.Dial(t, "tcp", "[::1]:"+port)
 	fd := s.Take(0)[0]

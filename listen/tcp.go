@@ -3,7 +3,6 @@ package listen
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -12,10 +11,7 @@ import (
 
 // openTCP opens a listening socket for each shard that has no inherited one.
 func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
-	addr, everywhere, err := parse(bind.Address)
-	if err != nil {
-		return nil, err
-	}
+	addr, everywhere := bind.tcp(), bind.everywhere()
 	var opened []int
 	if len(inherited) == 0 {
 		first, err := o.openFirst(addr, everywhere)
@@ -25,12 +21,13 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 		opened = append(opened, first)
 	}
 	s := &Sockets{fds: slices.Concat(opened, inherited), shards: o.Shards}
+	var err error
 	bound, errno := rawsys.LocalAddr(s.fds[0])
 	if errno != 0 {
 		err = errno
 	}
 	addr = netip.AddrPortFrom(addr.Addr(), bound.Port())
-	s.Bind = Bind{Network: "tcp", Address: addr.String(), Place: bind.Place}
+	s.Bind = Bind{Addr: addr, Place: bind.Place}
 	for err == nil && len(s.fds) < o.Shards {
 		var fd int
 		if fd, err = o.listenTCP(addr, everywhere, true); err == nil {
@@ -75,17 +72,6 @@ func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
 		return -1, errno
 	}
 	return fd, nil
-}
-
-// parse reads host:port with a numeric host. No host means every address of the machine, of both
-// families.
-func parse(address string) (addr netip.AddrPort, everywhere bool, err error) {
-	if len(address) > 0 && address[0] == ':' {
-		port, err := strconv.ParseUint(address[1:], 10, 16)
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), true, err
-	}
-	addr, err = netip.ParseAddrPort(address)
-	return addr, false, err
 }
 
 // listenTCP makes a listening TCP socket; with shared, one with SO_REUSEPORT.

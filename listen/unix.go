@@ -14,14 +14,14 @@ import (
 func (o *Opener) openUnix(bind Bind, access *Access, inherited []int) (*Sockets, error) {
 	s := &Sockets{Bind: bind, fds: inherited, shards: o.Shards}
 	if len(inherited) == 0 {
-		fd, err := o.listenUnix(bind.Address, access)
+		fd, err := o.listenUnix(bind.Path, access)
 		if err != nil {
 			return nil, err
 		}
 		s.fds = []int{fd}
 	}
-	if bind.Address[0] != '@' {
-		s.file, _ = os.Lstat(bind.Address)
+	if bind.Path[0] != '@' {
+		s.file, _ = os.Lstat(bind.Path)
 	}
 	return s, nil
 }

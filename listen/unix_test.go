@@ -32,7 +32,7 @@ func TestAccess(t *testing.T) {
 			}
 			path := filepath.Join(t.TempDir(), "front")
 			defer unix.Umask(unix.Umask(tt.umask))
-			open(t, &Opener{Shards: 1}, Bind{Network: "unix", Address: path}, tt.access)
+			open(t, &Opener{Shards: 1}, Bind{Path: path}, tt.access)
 			if now := unix.Umask(tt.umask); now != tt.umask {
 				t.Errorf("the umask is %03o, want %03o as before", now, tt.umask)
 			}
@@ -59,7 +59,7 @@ func TestOwnerNotAllowed(t *testing.T) {
 		t.Skip("needs an ordinary user; as root, TestFaultSocketOwner runs one")
 	}
 	path := filepath.Join(t.TempDir(), "front")
-	_, err := new(Opener).Open(Bind{Network: "unix", Address: path}, &Access{User: 0, Group: -1})
+	_, err := new(Opener).Open(Bind{Path: path}, &Access{User: 0, Group: -1})
 	if err == nil || !strings.Contains(err.Error(), "cannot change the owner of the socket: operation not permitted: only root") {
 		t.Errorf("error %v", err)
 	}
@@ -70,7 +70,7 @@ func TestOwnerNotAllowed(t *testing.T) {
 
 func TestStaleFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "front")
-	bind := Bind{Network: "unix", Address: path}
+	bind := Bind{Path: path}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func echoes(t *testing.T, c testnet.Conn) {
 func twoLoops(t *testing.T) func(*Listener, *Options) {
 	return func(l *Listener, o *Options) {
 		o.Workers = 2
-		l.Binds = []listen.Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
+		l.Binds = []listen.Bind{{Path: t.TempDir() + "/s"}}
 	}
 }
 

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,9 +31,9 @@ func TestAddressFamilies(t *testing.T) {
 					r := start(t, engine, addresses(b), func(s *setup) {
 						if front == "unix" {
 							network = "unix"
-							s.listener.Binds[0] = listen.Bind{Network: "unix", Address: filepath.Join(dir, "front")}
+							s.listener.Binds[0] = listen.Bind{Path: filepath.Join(dir, "front")}
 						} else {
-							s.listener.Binds[0].Address = front
+							s.listener.Binds[0].Addr = netip.MustParseAddrPort(front)
 						}
 					})
 					const n, m = 1<<20 + 1, 300_007
@@ -56,11 +57,15 @@ func TestSeveralBinds(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		path := filepath.Join(t.TempDir(), "front")
 		r := start(t, engine, addresses(b), func(s *setup) {
-			s.listener.Binds = []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: "[::1]:0"},
-				{Network: "tcp", Address: "127.0.0.2:0"}, {Network: "unix", Address: path}}
+			s.listener.Binds = []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}, {Addr: netip.MustParseAddrPort("[::1]:0")},
+				{Addr: netip.MustParseAddrPort("127.0.0.2:0")}, {Path: path}}
 		})
 		for _, a := range r.server.Addrs() {
-			mustAsk(t, testnet.Dial(t, a.Bind.Network, a.Bind.Address), a.Bind.String())
+			network := "tcp"
+			if a.Bind.IsUnix() {
+				network = "unix"
+			}
+			mustAsk(t, testnet.Dial(t, network, addressOf(a.Bind)), a.Bind.String())
 		}
 	})
 }
@@ -72,9 +77,9 @@ func TestAddressInUse(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		path := filepath.Join(t.TempDir(), "front")
-		start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Network: "unix", Address: path} })
+		start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Path: path} })
 		for _, bind := range []listen.Bind{
-			{Network: "tcp", Address: r.addr}, {Network: "tcp", Address: b.Addr}, {Network: "unix", Address: path},
+			{Addr: netip.MustParseAddrPort(r.addr)}, {Addr: netip.MustParseAddrPort(b.Addr)}, {Path: path},
 		} {
 			_, err := tryStart(t, engine, addresses(b), func(s *setup) { s.listener.Binds = append(s.listener.Binds, bind) })
 			if err == nil || !strings.Contains(err.Error(), "address already in use") ||
@@ -99,7 +104,7 @@ func TestStaleSocket(t *testing.T) {
 		}
 		l.SetUnlinkOnClose(false)
 		l.Close()
-		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Network: "unix", Address: path} })
+		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Path: path} })
 		mustAsk(t, testnet.Dial(t, "unix", path), "hello")
 		r.server.Stop()
 		if err := r.wait(); err != nil {
@@ -111,7 +116,7 @@ func TestStaleSocket(t *testing.T) {
 		if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tryStart(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Network: "unix", Address: path} }); err == nil {
+		if _, err := tryStart(t, engine, addresses(b), func(s *setup) { s.listener.Binds[0] = listen.Bind{Path: path} }); err == nil {
 			t.Error("a file that is no socket was replaced")
 		}
 		if got, err := os.ReadFile(path); string(got) != "precious" {

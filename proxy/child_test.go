@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -55,7 +56,7 @@ func serveWithFewFiles(work string) error {
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
-		Name: "front", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}, Pool: pool,
+		Name: "front", Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}, Pool: pool,
 	}}}, proxy.Options{Engine: engine, Workers: 2, Finished: func(r *proxy.Record) {
 		if r.Reason != proxy.ReasonClosed {
 			fmt.Printf("ended: %v %v\n", r.Side, r.Reason)
@@ -67,7 +68,7 @@ func serveWithFewFiles(work string) error {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: files}); err != nil {
 		return err
 	}
-	fmt.Println(server.Addrs()[0].Bind.Address)
+	fmt.Println(server.Addrs()[0].Bind.Addr.String())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		server.Drain(context.Background(), testnet.Patience)

@@ -9,6 +9,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/internal/testnet"
+	"l4proxy/listen"
 	"l4proxy/proxy"
 )
 
@@ -151,9 +152,9 @@ func TestDenyMapped(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		allow := acl.Rule{Name: "allow[0]", Allow: true, Prefixes: prefixes("127.0.0.2/32", "::ffff:127.0.0.3/128")}
-		for _, bind := range []string{":0", "[::]:0"} {
-			t.Run(bind, func(t *testing.T) {
-				r := start(t, engine, addresses(b), rules(false, allow), func(s *setup) { s.listener.Binds[0].Address = bind })
+		for _, bind := range []listen.Bind{{}, {Addr: netip.MustParseAddrPort("[::]:0")}} {
+			t.Run(bind.String(), func(t *testing.T) {
+				r := start(t, engine, addresses(b), rules(false, allow), func(s *setup) { s.listener.Binds[0] = bind })
 				port := netip.MustParseAddrPort(r.addr).Port()
 				at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port).String()
 				for _, from := range []string{"127.0.0.2", "127.0.0.3"} {

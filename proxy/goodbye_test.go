@@ -3,7 +3,9 @@ package proxy_test
 import (
 	"bytes"
 	"io"
+	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,13 +51,13 @@ func TestClosedWritersReadTheEnd(t *testing.T) {
 					r := start(t, engine, []string{backend}, test.change, func(s *setup) {
 						s.options.Workers = 1
 						s.listener.Binds[0] = map[string]listen.Bind{
-							"tcp":  {Network: "tcp", Address: "127.0.0.1:0"},
-							"tcp6": {Network: "tcp", Address: "[::1]:0"},
-							"unix": {Network: "unix", Address: filepath.Join(t.TempDir(), "front")},
+							"tcp":  {Addr: netip.MustParseAddrPort("127.0.0.1:0")},
+							"tcp6": {Addr: netip.MustParseAddrPort("[::1]:0")},
+							"unix": {Path: filepath.Join(t.TempDir(), "front")},
 						}[network]
 						s.before = func(addr string) {
 							for range test.ahead + 1 {
-								c := testnet.Dial(t, s.listener.Binds[0].Network, addr)
+								c := testnet.Dial(t, strings.TrimSuffix(network, "6"), addr)
 								if _, err := c.Write(bytes.Repeat([]byte("x"), 300)); err != nil {
 									t.Fatal(err)
 								}

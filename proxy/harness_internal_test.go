@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -97,7 +98,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 	t.Helper()
 	listener := &Listener{
 		Name:  "front",
-		Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+		Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
 		Pool:  insidePool(t, balancer.Options{Policy: "least_conn"}, b.Addr),
 		Slots: NewSlots(0),
 	}
@@ -111,7 +112,7 @@ func startInside(t *testing.T, engine string, b *testnet.Backend, change func(*L
 	if in.server, err = Listen(&State{Listeners: []*Listener{listener}}, options); err != nil {
 		t.Fatal(err)
 	}
-	in.addr = in.server.Addrs()[0].Bind.Address
+	in.addr = strings.TrimPrefix(in.server.Addrs()[0].Bind.String(), "unix:")
 	go func() { in.ran <- in.server.Run(context.Background()) }()
 	t.Cleanup(in.stop)
 	return in

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,7 +85,7 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 	s := &setup{
 		listener: proxy.Listener{
 			Name:        "front",
-			Binds:       []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}},
+			Binds:       []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
 			DenyMessage: []byte(denyText),
 		},
 		policy:   "least_conn",
@@ -112,7 +113,7 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 	if r.server, err = proxy.Listen(r.state, s.options); err != nil {
 		return nil, err
 	}
-	r.addr = r.server.Addrs()[0].Bind.Address
+	r.addr = addressOf(r.server.Addrs()[0].Bind)
 	if s.before != nil {
 		s.before(r.addr)
 	}
@@ -282,3 +283,6 @@ func both(t testing.TB, first, second func() error) {
 		}
 	}
 }
+
+// addressOf is where to dial a bind.
+func addressOf(b listen.Bind) string { return strings.TrimPrefix(b.String(), "unix:") }

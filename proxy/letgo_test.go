@@ -260,7 +260,7 @@ func TestFirstFINWhileTheOtherSideTalks(t *testing.T) {
 					r := start(t, engine, addresses(back), func(s *setup) {
 						s.listener.CloseOnFIN = true
 						if network == "unix" {
-							s.listener.Binds = []listen.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+							s.listener.Binds = []listen.Bind{{Path: filepath.Join(dir, "l")}}
 						}
 					})
 					ends := []testnet.Conn{testnet.Dial(t, network, r.addr), back.Accept(t)}

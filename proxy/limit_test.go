@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -121,14 +122,14 @@ func TestMaxConnectionsOfOtherListener(t *testing.T) {
 		r := start(t, engine, addresses(b), func(s *setup) {
 			s.options.Workers = 1
 			s.listener.Slots = proxy.NewSlots(1)
-			s.more = []*proxy.Listener{{Name: "other", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
+			s.more = []*proxy.Listener{{Name: "other", Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}}}
 			s.before = func(addr string) {
 				for range 20 { // the first batch of accepts brings them all
 					testnet.Dial(t, "tcp", addr)
 				}
 			}
 		})
-		other := r.server.Addrs()[1].Bind.Address
+		other := r.server.Addrs()[1].Bind.Addr.String()
 		for range 5 {
 			c := testnet.Dial(t, "tcp", other)
 			io.WriteString(c, "hello")

@@ -33,7 +33,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 				in := startInside(t, engine, b, func(l *Listener, _ *Options) {
 					l.Idle = idle
 					if test.network == "unix" {
-						l.Binds = []listen.Bind{{Network: "unix", Address: t.TempDir() + "/s"}}
+						l.Binds = []listen.Bind{{Path: t.TempDir() + "/s"}}
 					}
 				})
 				reader := testnet.Dial(t, test.network, in.addr)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -83,12 +84,12 @@ func (p *poor) serve() error {
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{
-		Name: "front", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}, Pool: pool,
+		Name: "front", Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}, Pool: pool,
 	}}}, proxy.Options{Engine: p.Engine, Workers: p.Workers, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
-	fmt.Println(server.Addrs()[0].Bind.Address, server.Engine())
+	fmt.Println(server.Addrs()[0].Bind.Addr.String(), server.Engine())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -82,7 +83,7 @@ func TestMoreListenersThanSubmissions(t *testing.T) {
 			s.options.Workers = 1
 			for i := range 1030 {
 				path := filepath.Join(dir, fmt.Sprint(i))
-				s.listener.Binds = append(s.listener.Binds, listen.Bind{Network: "unix", Address: path})
+				s.listener.Binds = append(s.listener.Binds, listen.Bind{Path: path})
 			}
 		})
 		c := testnet.Dial(t, "unix", filepath.Join(dir, "1029"))
@@ -111,7 +112,7 @@ func TestDescriptorsInTheStream(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "s")
 		var c testnet.Conn
 		start(t, engine, addresses(b), func(s *setup) {
-			s.listener.Binds = []listen.Bind{{Network: "unix", Address: path}}
+			s.listener.Binds = []listen.Bind{{Path: path}}
 			s.before = func(string) { // both messages have to be there when the proxy first looks
 				c = testnet.Dial(t, "unix", path)
 				if _, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte("one"), unix.UnixRights(0), nil); err != nil {
@@ -135,7 +136,7 @@ func TestSuccessorKeepsItsSocket(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		path := filepath.Join(t.TempDir(), "s")
-		on := func(s *setup) { s.listener.Binds = []listen.Bind{{Network: "unix", Address: path}} }
+		on := func(s *setup) { s.listener.Binds = []listen.Bind{{Path: path}} }
 		old := start(t, engine, addresses(b), on)
 		old.server.StopAccepting()
 		testnet.Eventually(t, "the path is free", func() bool {
@@ -243,7 +244,7 @@ func TestClientsOfTheFirstMoment(t *testing.T) {
 					}
 				})
 			}
-			r := start(t, engine, backends, func(s *setup) { s.listener.Binds[0].Address = address })
+			r := start(t, engine, backends, func(s *setup) { s.listener.Binds[0].Addr = netip.MustParseAddrPort(address) })
 			for range 2 {
 				c := <-early
 				exchange(t, c, []byte("early"), make([]byte, 5))
@@ -307,7 +308,7 @@ func TestUrgentBytesStayInLine(t *testing.T) {
 				})
 				r := start(t, engine, addresses(b), func(s *setup) {
 					if networks[0] == "unix" {
-						s.listener.Binds = []listen.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+						s.listener.Binds = []listen.Bind{{Path: filepath.Join(dir, "l")}}
 					}
 				})
 				var group sync.WaitGroup

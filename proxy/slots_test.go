@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -22,16 +23,16 @@ func TestLoopLeavesOtherListenersTheirShare(t *testing.T) {
 		second := filepath.Join(t.TempDir(), "second")
 		r := start(t, engine, []string{second}, func(s *setup) {
 			s.options.MaxConnections = most
-			s.more = []*proxy.Listener{{Name: "other", Pool: served, Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}}}
+			s.more = []*proxy.Listener{{Name: "other", Pool: served, Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}}}
 		})
 		start(t, engine, []string{r.addr}, func(s *setup) {
-			s.listener.Binds[0] = listen.Bind{Network: "unix", Address: second}
+			s.listener.Binds[0] = listen.Bind{Path: second}
 		})
 		r.dial()
 		testnet.Eventually(t, "the loop has all slots but the share of the other listener", func() bool {
 			return r.server.Connections() == most-share
 		})
-		other := r.server.Addrs()[1].Bind.Address
+		other := r.server.Addrs()[1].Bind.Addr.String()
 		for i := range share {
 			mustAsk(t, testnet.Dial(t, "tcp", other), fmt.Sprintf("client %d", i))
 		}
@@ -47,14 +48,14 @@ func TestSharesAddUp(t *testing.T) {
 		r := start(t, engine, addresses(b), func(s *setup) {
 			s.options.MaxConnections = most
 			for _, name := range []string{"second", "third"} {
-				s.more = append(s.more, &proxy.Listener{Name: name, Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}})
+				s.more = append(s.more, &proxy.Listener{Name: name, Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}})
 			}
 		})
 		var clients sync.WaitGroup
 		for _, a := range r.server.Addrs() {
 			for i := range many {
 				clients.Go(func() {
-					c, err := testnet.TryDial("tcp", a.Bind.Address)
+					c, err := testnet.TryDial("tcp", a.Bind.Addr.String())
 					if err != nil {
 						t.Error(err)
 						return
@@ -77,9 +78,9 @@ func TestSharesAddUp(t *testing.T) {
 				mustAsk(t, testnet.Dial(t, "tcp", addr), "in")
 			}
 		}
-		hold(r.server.Addrs()[2].Bind.Address, most-2*2)
-		hold(r.server.Addrs()[0].Bind.Address, 2)
-		hold(r.server.Addrs()[1].Bind.Address, 2)
+		hold(r.server.Addrs()[2].Bind.Addr.String(), most-2*2)
+		hold(r.server.Addrs()[0].Bind.Addr.String(), 2)
+		hold(r.server.Addrs()[1].Bind.Addr.String(), 2)
 		if n := r.server.Connections(); n != most {
 			t.Errorf("%d slots are taken, want %d", n, most)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -81,7 +82,7 @@ func TestSetListeningBeforeRun(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		s := &setup{
-			listener: proxy.Listener{Name: "front", Binds: []listen.Bind{{Network: "tcp", Address: "127.0.0.1:0"}}},
+			listener: proxy.Listener{Name: "front", Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}}},
 			policy:   "least_conn", backends: addresses(b), timeout: testnet.Patience, attempts: 1,
 			options: proxy.Options{Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler)},
 		}
@@ -93,7 +94,7 @@ func TestSetListeningBeforeRun(t *testing.T) {
 		}
 		server.SetListening(&s.listener, false)
 		server.SetListening(&s.listener, true)
-		_, port, _ := net.SplitHostPort(server.Addrs()[0].Bind.Address)
+		_, port, _ := net.SplitHostPort(server.Addrs()[0].Bind.Addr.String())
 		ran := make(chan error, 1)
 		go func() { ran <- server.Run(t.Context()) }()
 		defer func() {

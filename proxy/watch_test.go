@@ -68,7 +68,7 @@ func TestResetBehindFIN(t *testing.T) {
 					back := testnet.Listen(t, network, address)
 					r := start(t, engine, addresses(back), func(s *setup) {
 						if network == "unix" {
-							s.listener.Binds = []listen.Bind{{Network: "unix", Address: filepath.Join(dir, "l")}}
+							s.listener.Binds = []listen.Bind{{Path: filepath.Join(dir, "l")}}
 						}
 					})
 					ends := []testnet.Conn{testnet.Dial(t, network, r.addr), back.Accept(t)}
@@ -162,7 +162,7 @@ func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
 				b := testnet.Listen(t, "tcp", "")
 				r := start(t, engine, addresses(b), queueing(1, 5, testnet.Patience), func(s *setup) {
 					if network == "unix" {
-						s.listener.Binds = []listen.Bind{{Network: "unix", Address: filepath.Join(t.TempDir(), "l")}}
+						s.listener.Binds = []listen.Bind{{Path: filepath.Join(t.TempDir(), "l")}}
 					}
 				})
 				served := testnet.Dial(t, network, r.addr)

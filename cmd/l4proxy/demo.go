@@ -73,7 +73,7 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 	if err != nil {
 		return failure{explainDemo(listen, err)}
 	}
-	addr := p.server.Addrs()[0].Bind.Address
+	addr := p.server.Addrs()[0].Bind.Addr.String()
 	fmt.Fprint(stdout, demoWelcome(addr, backends, traffic))
 	load := demo.NewTraffic(reachable(addr), demoTraffic)
 	if traffic {

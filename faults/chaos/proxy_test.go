@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"l4proxy/backend"
@@ -38,7 +39,7 @@ func startProxy(t *testing.T, engine string, loops int, slots []*slot) (stop fun
 		t.Fatal(err)
 	}
 	for i, addr := range server.Addrs() { // in the order of the listeners and their binds
-		byName[addr.Listener].fronts[i/int(families)%int(families)][i%int(families)] = addr.Bind.Address
+		byName[addr.Listener].fronts[i/int(families)%int(families)][i%int(families)] = strings.TrimPrefix(addr.Bind.String(), "unix:")
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Run(context.Background()) }()
@@ -80,7 +81,12 @@ func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}}
 	for f := range families {
-		l.Binds = append(l.Binds, listen.Bind{Network: f.network(), Address: f.address(filepath.Join(dir, name))})
+		address := f.address(filepath.Join(dir, name))
+		if f == local {
+			l.Binds = append(l.Binds, listen.Bind{Path: address})
+		} else {
+			l.Binds = append(l.Binds, listen.Bind{Addr: netip.MustParseAddrPort(address)})
+		}
 	}
 	return l
 }
