@@ -76,7 +76,8 @@ func reportJSON(name string, cfg *config.Config, err error) string {
 	return b.String()
 }
 
-// describe lists what is configured, with the effective default of each ACL, which depends on its rules.
+// describe lists what is configured, with the effective default of each ACL, which depends on its
+// rules.
 func describe(cfg *config.Config) []string {
 	lines := []string{source(cfg) + ": ok"}
 	for i := range cfg.Listeners {

@@ -43,7 +43,8 @@ func (o *output) read() (text string, changed <-chan struct{}) {
 	return o.text.String(), o.changed
 }
 
-// startChild is the command start NAME PROGRAM [ARGUMENT...]. The program has the variables that the script's commands have set.
+// startChild is the command start NAME PROGRAM [ARGUMENT...]. The program has the variables that
+// the script's commands have set.
 func startChild(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME PROGRAM [ARGUMENT...]")
@@ -71,7 +72,8 @@ func startChild(ts *testscript.TestScript, neg bool, args []string) {
 	s.children[args[0]] = c
 }
 
-// waitfor is the command waitfor NAME stdout|stderr REGEXP [VARIABLE]. The variable gets what the first group matched.
+// waitfor is the command waitfor NAME stdout|stderr REGEXP [VARIABLE]. The variable gets what the
+// first group matched.
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args) > 4 {
 		ts.Fatalf("usage: waitfor NAME stdout|stderr REGEXP [VARIABLE]")
@@ -114,8 +116,8 @@ func signalChild(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(childOf(ts, args[0]).cmd.Process.Signal(unix.SignalNum(args[1])))
 }
 
-// exited is the command exited NAME CODE. It waits for the program's end, and leaves what that wrote in NAME.stdout and
-// NAME.stderr.
+// exited is the command exited NAME CODE. It waits for the program's end, and leaves what that
+// wrote in NAME.stdout and NAME.stderr.
 func exited(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: exited NAME CODE")

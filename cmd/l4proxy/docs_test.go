@@ -116,7 +116,8 @@ func anchors(text string) []string {
 	return found
 }
 
-// Every command in a block of shell can be run: the program knows it, make has the target, the package exists.
+// Every command in a block of shell can be run: the program knows it, make has the target, the
+// package exists.
 func TestDocumentedCommands(t *testing.T) {
 	commands := 0
 	for name, text := range documents(t) {
@@ -224,7 +225,8 @@ func TestDocumentedConfigurations(t *testing.T) {
 	}
 }
 
-// docs/operations.md has a row for each reason, with its level, and for each field of a connection's line, in order.
+// docs/operations.md has a row for each reason, with its level, and for each field of a
+// connection's line, in order.
 func TestDocumentedLog(t *testing.T) {
 	text := documents(t)["docs/operations.md"]
 	var want []string

@@ -23,7 +23,8 @@ const (
 // defaultConfig is read when neither -c nor L4PROXY_CONFIG names a file.
 const defaultConfig = "config.json"
 
-// failure marks an error of a command that was used rightly. What cobra itself complains about is wrong usage.
+// failure marks an error of a command that was used rightly. What cobra itself complains about is
+// wrong usage.
 type failure struct{ err error }
 
 func (f failure) Error() string { return f.err.Error() }
@@ -61,8 +62,8 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
-// printError prints an error as lines that begin with the program's name, or, for problems of a configuration, with
-// their place, so that editors find it.
+// printError prints an error as lines that begin with the program's name, or, for problems of a
+// configuration, with their place, so that editors find it.
 func printError(w io.Writer, err error) {
 	var problems config.Problems
 	if errors.As(err, &problems) {
@@ -184,8 +185,8 @@ func newCompletionCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// configFile is the file to read: what -c says, else L4PROXY_CONFIG, else config.json here. It is "" when the simple
-// variables are all set and no file was named: then none is needed.
+// configFile is the file to read: what -c says, else L4PROXY_CONFIG, else config.json here. It is
+// "" when the simple variables are all set and no file was named: then none is needed.
 func configFile(flag string, env func(string) (string, bool)) string {
 	if flag != "" {
 		return flag

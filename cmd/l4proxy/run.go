@@ -64,7 +64,7 @@ func startUnlessStopped(cfg *config.Config, stderr io.Writer) (*process, error) 
 	defer cancel()
 	p, err := start(ctx, cfg, stderr)
 	if err != nil && ctx.Err() != nil {
-		return nil, errors.New("stopped by a signal while starting")
+		return nil, errors.New("interrupted by a signal during startup")
 	}
 	return p, err
 }
@@ -151,10 +151,10 @@ func (p *process) serve(signals <-chan os.Signal) error {
 	others.Wait()
 	var panicked *eventloop.PanicError
 	if errors.As(err, &panicked) {
-		p.log.Error("l4proxy has failed: this is a bug, please report it", "error", panicked.Error(),
+		p.log.Error("l4proxy crashed: this is a bug, please report it", "error", panicked.Error(),
 			"stack", string(panicked.Stack))
 	} else if err != nil {
-		p.log.Error("l4proxy has failed", "error", err.Error())
+		p.log.Error("l4proxy failed", "error", err.Error())
 	}
 	p.closeLog()
 	if err != nil {
@@ -178,9 +178,9 @@ func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
 		case s := <-signals:
 			switch s {
 			case unix.SIGHUP:
-				p.log.Warn("SIGHUP: a reload without a restart is not supported yet; the configuration stays as it was")
+				p.log.Warn("SIGHUP ignored: reload is not supported yet")
 			case unix.SIGUSR2:
-				p.log.Warn("SIGUSR2: an upgrade without a restart is not supported yet")
+				p.log.Warn("SIGUSR2 ignored: upgrade is not supported yet")
 			default:
 				p.drain(ctx, s, signals)
 				return
@@ -202,14 +202,14 @@ func (p *process) drain(ctx context.Context, s os.Signal, signals <-chan os.Sign
 				return
 			case s := <-signals:
 				if s == unix.SIGTERM || s == unix.SIGINT {
-					p.log.Warn("stopping at once", "signal", unix.SignalName(s.(unix.Signal)))
+					p.log.Warn("second signal: closing all connections now", "signal", unix.SignalName(s.(unix.Signal)))
 					cancel()
 					return
 				}
 			}
 		}
 	}()
-	p.log.Info("stopping: waiting for connections to end", "signal", unix.SignalName(s.(unix.Signal)),
+	p.log.Info("shutting down: waiting for connections to end", "signal", unix.SignalName(s.(unix.Signal)),
 		"connections", p.server.Connections(), "delay", p.cfg.Drain.Delay.String(), "timeout", p.cfg.Drain.Timeout.String())
 	select {
 	case <-time.After(p.cfg.Drain.Delay):
@@ -217,6 +217,6 @@ func (p *process) drain(ctx context.Context, s os.Signal, signals <-chan os.Sign
 	}
 	open := p.server.Connections()
 	left := p.server.Drain(ctx, p.cfg.Drain.Timeout)
-	p.log.Info("stopped", "ended_by_themselves", max(0, open-left), "closed", left,
-		seconds("took", time.Since(began)))
+	p.log.Info("stopped", "ended", max(0, open-left), "closed", left,
+		seconds("duration", time.Since(began)))
 }

@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write the expected files in testdata/script from what the program says")
 
-// The scripts in testdata/script run l4proxy as a user does. Beside testscript's own commands they have those of
-// child_test.go and these: backend, refuses, ask, hold, release, subst.
+// The scripts in testdata/script run l4proxy as a user does. Beside testscript's own commands they
+// have those of child_test.go and these: backend, refuses, ask, hold, release, subst.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
@@ -31,7 +31,8 @@ func TestScripts(t *testing.T) {
 			"backend": startBackend, "refuses": refuses, "ask": ask, "hold": hold, "release": release, "subst": subst,
 		},
 		Setup: func(env *testscript.Env) error {
-			// Under the race detector a program sleeps for a second at its end, unless it is told not to.
+			// Under the race detector a program sleeps for a second at its end, unless it is told
+			// not to.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Values[stateKey{}] = &scriptState{
 				variables: map[string]bool{"GORACE": true}, children: make(map[string]*child), held: make(map[string]net.Conn),
@@ -67,8 +68,8 @@ func (s *scriptState) set(ts *testscript.TestScript, name, value string) {
 	ts.Setenv(name, value)
 }
 
-// startBackend is the command backend NAME: a server that says its name in a line and then returns what it is sent; $NAME is its
-// address.
+// startBackend is the command backend NAME: a server that says its name in a line and then returns
+// what it is sent; $NAME is its address.
 func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: backend NAME")
@@ -98,7 +99,8 @@ func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 	stateOf(ts).set(ts, args[0], l.Addr().String())
 }
 
-// refuses is the command refuses NAME. $NAME is an address on which nobody listens, and nobody can: a socket is bound to it.
+// refuses is the command refuses NAME. $NAME is an address on which nobody listens, and nobody can:
+// a socket is bound to it.
 func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: refuses NAME")
@@ -113,8 +115,8 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	stateOf(ts).set(ts, args[0], at.String())
 }
 
-// ask is the command ask [-from IP] ADDRESS [TEXT]. It connects, sends the text (with \r and \n for the line's end) and a
-// FIN, and prints all that comes back.
+// ask is the command ask [-from IP] ADDRESS [TEXT]. It connects, sends the text (with \r and \n for
+// the line's end) and a FIN, and prints all that comes back.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
 	var from string
 	if len(args) > 2 && args[0] == "-from" {
@@ -153,7 +155,8 @@ func dial(ts *testscript.TestScript, address, from string) net.Conn {
 	return conn
 }
 
-// hold is the command hold NAME ADDRESS. It connects, waits for the first byte from the backend, and keeps the connection.
+// hold is the command hold NAME ADDRESS. It connects, waits for the first byte from the backend,
+// and keeps the connection.
 func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: hold NAME ADDRESS")

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// without returns a program that runs the program in its arguments with a system call that fails with EPERM, as under a
-// container's seccomp profile (seccomp(2), mode filter).
+// without returns a program that runs the program in its arguments with a system call that fails
+// with EPERM, as under a container's seccomp profile (seccomp(2), mode filter).
 func without(call uint32) func() {
 	const syscallNumber = 0 // offset in struct seccomp_data
 	filter := []unix.SockFilter{

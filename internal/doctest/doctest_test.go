@@ -2,7 +2,6 @@
 package doctest
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,16 +14,7 @@ import (
 
 const repository = "../.."
 
-var listAll = flag.Bool("all", false, "list the findings in pending files too: go test -v -args -all")
-
-// pending are files and folders that are still to be rewritten. Delete a line when its count in
-// "go test -v" is 0. Never add one.
-var pending = []string{
-	"cmd",
-}
-
 func TestPlainEnglish(t *testing.T) {
-	counts := make(map[string]int)
 	files := 0
 	walk(t, func(name string) {
 		pieces := prose(t, name)
@@ -34,22 +24,11 @@ func TestPlainEnglish(t *testing.T) {
 		files++
 		for _, p := range pieces {
 			for _, f := range find(p.text) {
-				report := t.Errorf
-				if room := pendingFor(name); room != "" {
-					counts[room]++
-					if !*listAll {
-						continue
-					}
-					report = t.Logf
-				}
 				line := p.line + strings.Count(p.text[:f.offset], "\n")
-				report("%s:%d: %q: see Words in CONTRIBUTING.md", name, line, f.text)
+				t.Errorf("%s:%d: %q: see Words in CONTRIBUTING.md", name, line, f.text)
 			}
 		}
 	})
-	for _, room := range pending {
-		t.Logf("%5d in %s, to be rewritten", counts[room], room)
-	}
 	if files < 100 {
 		t.Errorf("only %d files were read", files)
 	}
@@ -58,7 +37,6 @@ func TestPlainEnglish(t *testing.T) {
 // Comments on lines of their own end before column 101, with tabs of four columns.
 func TestCommentWidth(t *testing.T) {
 	const width = 100
-	counts := make(map[string]int)
 	walk(t, func(name string) {
 		if filepath.Ext(name) != ".go" {
 			return
@@ -71,33 +49,12 @@ func TestCommentWidth(t *testing.T) {
 		for line := range strings.Lines(string(data)) {
 			number++
 			line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")
-			if n := utf8.RuneCountInString(line); n <= width || !strings.HasPrefix(strings.TrimLeft(line, " "), "// ") {
-				continue
-			}
-			if room := pendingFor(name); room != "" {
-				counts[room]++
-			} else {
+			if utf8.RuneCountInString(line) > width && strings.HasPrefix(strings.TrimLeft(line, " "), "// ") {
 				t.Errorf("%s:%d: the comment is wider than %d columns", name, number, width)
 			}
 		}
 	})
-	for _, room := range pending {
-		t.Logf("%5d wide lines in %s", counts[room], room)
-	}
 }
-
-func pendingFor(name string) string {
-	for _, room := range pending {
-		if name == room || strings.HasPrefix(name, room+"/") {
-			return room
-		}
-	}
-	return ""
-}
-
-// linesPending is set while log lines are being reworded. Then TestLogLines lists differences and
-// skips.
-const linesPending = true
 
 var logLine = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (?:debug|info|warn|error) \\|")
 
@@ -122,17 +79,10 @@ func TestLogLines(t *testing.T) {
 	if len(lines) < 20 {
 		t.Errorf("only %d lines were found", len(lines))
 	}
-	report := t.Errorf
-	if linesPending {
-		report = t.Logf
-	}
 	for _, m := range lines {
 		if !written[m[1]] {
-			report("docs/operations.md: the program does not log %q", m[1])
+			t.Errorf("docs/operations.md: the program does not log %q", m[1])
 		}
-	}
-	if linesPending {
-		t.Skip("log lines are being reworded")
 	}
 }
 
