@@ -288,9 +288,6 @@ func TestDecisions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name == "0016-benchmarks.md" && strings.Contains(string(text), "**Context.**") {
-			continue // still in the old form
-		}
 		var parts []string
 		for _, m := range regexp.MustCompile(`(?m)^##? (\d+)?.*$`).FindAllStringSubmatch(string(text), -1) {
 			parts = append(parts, cmp.Or(m[1], m[0]))

@@ -37,7 +37,7 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 	if err := p.serve(signals); err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{`"msg":"listening"`, `"msg":"SIGHUP: `, `"msg":"stopped"`} {
+	for _, want := range []string{`"msg":"listening"`, `"msg":"SIGHUP ignored: `, `"msg":"stopped"`} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("no %s in the log:\n%s", want, stderr.String())
 		}
