@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/acl"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 )
@@ -80,6 +81,17 @@ func TestEndAllMeetsArrivals(t *testing.T) {
 			in := startInside(t, engine, b, func(*Listener, *Options) {})
 			in.server.EndAll(ReasonStopped)
 			in.on(in.server.workers[0], func() {}) // that message came before this one
+			for range 3 {
+				testnet.Dial(t, "tcp", in.addr)
+			}
+			in.ended(3, SideProxy, ReasonStopped)
+			in.empty(b, 0)
+		})
+		t.Run("denied afterwards", func(t *testing.T) { // it would linger, and a stop would wait for it
+			b := testnet.Listen(t, "tcp", "")
+			in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.ACL = acl.Build(nil, false) })
+			in.server.EndAll(ReasonStopped)
+			in.on(in.server.workers[0], func() {})
 			for range 3 {
 				testnet.Dial(t, "tcp", in.addr)
 			}

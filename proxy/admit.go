@@ -34,6 +34,10 @@ func (w *worker) deny(a arrival, decision acl.Decision) {
 		w.endArrival(a, denied, decision.Name)
 		return
 	}
+	if w.ending.Reason != ReasonNone { // it must not linger: the server waits for its end
+		w.endArrival(a, w.ending, "")
+		return
+	}
 	w.load.Add(1)
 	c := w.newConn(a)
 	c.rule = decision.Name
