@@ -172,6 +172,9 @@ func (w *worker) abandon() {
 		if c.state != stateClosing && c.state != stateFlushing {
 			c.outcome = stopped
 		}
+		if c.state == stateTurnedAway {
+			c.flow[clientEnd].bytes = 0 // discarded
+		}
 		record(c, w.loop.FD(c.slot(clientEnd)))
 		for end := range 2 {
 			if c.flags&(flagClient<<end) != 0 {
