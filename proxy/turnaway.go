@@ -38,11 +38,12 @@ func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 	c.outcome = o
 	w.lingering++
 	// Clients that are turned away must not keep others out: from here on, only lingeringMost
-	// limits them.
+	// limits them. Counted before the slot is given back, the client is never missed by
+	// Connections: a drain would be over too early.
+	w.server.slotless.Add(1)
 	if c.flags&flagSlot != 0 {
 		w.giveSlot(c)
 	}
-	w.server.slotless.Add(1)
 	linger := lingerMost
 	switch fd := w.loop.FD(slot); {
 	case len(message) > 0:

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"io"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"l4proxy/acl"
@@ -24,6 +26,51 @@ func TestStopWhileDenying(t *testing.T) {
 		in.ended(1, SideProxy, ReasonStopped)
 		if n := in.records[0].BytesIn; n != 0 {
 			t.Errorf("bytes in = %d, want 0", n)
+		}
+	})
+}
+
+// TestTurnedAwayCounts turns clients away while another goroutine counts connections, as a drain does: a client that gives
+// its slot back is counted all the time.
+func TestTurnedAwayCounts(t *testing.T) {
+	const rounds = 3000
+	insideEngines(t, func(t *testing.T, engine string) {
+		b := testnet.Listen(t, "tcp", "")
+		in := startInside(t, engine, b, func(*Listener, *Options) {})
+		w, l := in.server.workers[0], in.listener()
+		var round atomic.Int64 // odd while there is a client
+		var missed, over atomic.Bool
+		var poller sync.WaitGroup
+		poller.Go(func() {
+			for !over.Load() {
+				before := round.Load()
+				n := in.server.Connections()
+				if before%2 == 1 && n == 0 && round.Load() == before {
+					missed.Store(true)
+				}
+			}
+		})
+		for range rounds {
+			fd, peer := socketPair(t)
+			in.on(w, func() {
+				in.server.slots.take(l.Slots)
+				w.load.Add(1)
+				round.Add(1)
+				c := w.newConn(arrival{fd: fd, listener: l})
+				c.flags |= flagSlot
+				w.turnAway(c, nil, Outcome{Side: SideProxy, Reason: ReasonNoBackend})
+				round.Add(1)
+				w.end(c, c.outcome)
+			})
+			peer.Close()
+			for in.server.Connections() > 0 {
+				in.on(w, func() {})
+			}
+		}
+		over.Store(true)
+		poller.Wait()
+		if missed.Load() {
+			t.Error("no connection is counted while a client is turned away")
 		}
 	})
 }
