@@ -55,7 +55,7 @@ type Counts struct {
 // ListenerCounts are the sums of one listener.
 type ListenerCounts struct {
 	Listener *Listener
-	Accepted uint64
+	Accepted uint64 // never less than AllEnded
 	BytesIn  uint64 // client to backend, of connections that have ended
 	BytesOut uint64 // backend to client
 	ended    [sides][reasons]uint64
@@ -92,7 +92,6 @@ func (s *Server) Counts() Counts {
 		sum := ListenerCounts{Listener: l}
 		for _, w := range s.workers {
 			of := w.counters.listeners[l]
-			sum.Accepted += of.accepted.get()
 			sum.BytesIn += of.bytes[clientEnd].get()
 			sum.BytesOut += of.bytes[backendEnd].get()
 			for side := range of.ended {
@@ -100,6 +99,9 @@ func (s *Server) Counts() Counts {
 					sum.ended[side][reason] += of.ended[side][reason].get()
 				}
 			}
+		}
+		for _, w := range s.workers { // after the ends, so that none of them is of a client that is not counted here
+			sum.Accepted += w.counters.listeners[l].accepted.get()
 		}
 		counts.Listeners = append(counts.Listeners, sum)
 		if !pools[l.Pool] {
