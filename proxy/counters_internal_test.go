@@ -3,6 +3,9 @@ package proxy
 import (
 	"sync"
 	"testing"
+
+	"l4proxy/balancer"
+	"l4proxy/internal/testnet"
 )
 
 // TestCountsUnderWay sums up while loops count: no sum says that more clients have ended than were accepted.
@@ -29,4 +32,30 @@ func TestCountsUnderWay(t *testing.T) {
 		over = of.Accepted == clients
 	}
 	loops.Wait()
+}
+
+// TestDialsWithdrawn has a client end while two backends are dialled for it: neither dial has a result.
+func TestDialsWithdrawn(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {
+			l.Pool = insidePool(t, balancer.Options{Policy: "first"}, testnet.Silent(t), testnet.Silent(t))
+		})
+		w, pool := in.server.workers[0], in.listener().Pool
+		testnet.Dial(t, "tcp", in.addr)
+		c := in.inState(w, stateDialling)
+		in.on(w, func() {
+			w.startHedge(c)
+			if c.hedge() == nil {
+				t.Error("no second dial")
+			}
+			w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped})
+		})
+		in.ended(1, SideProxy, ReasonStopped)
+		in.eventually(w, "no dial is left", func() bool { return pool.Members[0].Active()+pool.Members[1].Active() == 0 })
+		for reason, n := range in.server.Counts().Pools[0].dials {
+			if n != 0 {
+				t.Errorf("%d dials are counted with the result %v, want 0", n, Reason(reason))
+			}
+		}
+	})
 }

@@ -66,6 +66,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	// will reach this backend from here.
 	default:
 		c.countAttempt()
+		w.counters.pools[pool].dials[ReasonConnectUnreachable].add(1)
 		pool.Balancer.Failed(b, now, now)
 		w.dialFailed(c, Outcome{SideBackend, ReasonConnectUnreachable, errno})
 		return
@@ -160,6 +161,9 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 	h := c.hedge()
 	switch {
 	case h != nil && h.won:
+		if done.Err == unix.ECANCELED { // it was the slower one, and counts as in the log
+			w.counters.pools[c.pool].dials[ReasonConnectTimeout].add(1)
+		}
 		w.dialLost(c.pool, c.backend, c.dialled, done)
 		c.flags &^= flagBackend | flagMayHedge
 		w.uncount(c)
@@ -222,7 +226,6 @@ func (w *worker) dialOver(pool *Pool, b *backend.Backend, dialled int64, done *e
 func (w *worker) dialLost(pool *Pool, b *backend.Backend, dialled int64, done *eventloop.Completion) {
 	switch {
 	case done.Err == unix.ECANCELED:
-		w.counters.pools[pool].dials[ReasonConnectTimeout].add(1)
 		w.loop.Close(done.Slot)
 	case done.Err == 0 || answered(done.Err):
 		w.dialOK(pool, b)

@@ -213,6 +213,9 @@ func TestUnusableAddressFamily(t *testing.T) {
 			if record := r.endedOne(proxy.SideBackend, proxy.ReasonConnectUnreachable, 0, 0); record.Attempts != 1 {
 				t.Errorf("attempts = %d, want 1", record.Attempts)
 			}
+			if n := r.server.Counts().Pools[0].Dials(proxy.ReasonConnectUnreachable); n != 1 {
+				t.Errorf("%d dials are counted as unreachable, want 1", n)
+			}
 		})
 	})
 }
