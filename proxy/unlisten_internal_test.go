@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"l4proxy/internal/testnet"
 )
 
@@ -47,6 +49,67 @@ func TestUnlistenParks(t *testing.T) {
 		_ = waits.SetReadDeadline(time.Now().Add(2 * time.Second))
 		if _, err := io.ReadFull(waits, make([]byte, 1)); err != nil {
 			t.Errorf("a slot is free, and the client still waits for it: %v", err)
+		}
+	})
+}
+
+// TestReopenFails has listen(2) fail until the test mends it. Until then, the socket can be shut or closed like any other;
+// it is tried again only while it is to listen.
+func TestReopenFails(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		for name, next := range map[string]struct {
+			do    func(*worker, *Listener)
+			state listenState
+		}{
+			"and it waits":     {func(*worker, *Listener) {}, listenReopening},
+			"and it is shut":   {func(w *worker, l *Listener) { w.setListening(l, false) }, listenShut},
+			"and it is closed": {func(w *worker, _ *Listener) { w.stopAccepting() }, listenClosed},
+		} {
+			t.Run(name, func(t *testing.T) {
+				b := testnet.Serve(t, "tcp", "", testnet.Echo)
+				in := startInside(t, engine, b, func(*Listener, *Options) {})
+				w, l := in.server.workers[0], in.listener()
+				var s *listenSocket
+				in.on(w, func() { s = w.sockets[0]; w.setListening(l, false) })
+				is := func(state listenState) {
+					t.Helper()
+					in.eventually(w, "the socket is in the state", func() bool { return s.state == state })
+				}
+				is(listenShut)
+				socket, err := unix.Dup(s.fd)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Close(socket)
+				other, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // no socket: listen(2) fails
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Close(other)
+				replace := func(by int) {
+					if err := unix.Dup3(by, s.fd, unix.O_CLOEXEC); err != nil {
+						t.Fatal(err)
+					}
+				}
+				replace(other)
+				in.on(w, func() { w.setListening(l, true) })
+				is(listenReopening)
+				in.pass(3 * acceptRetry)
+				is(listenReopening)
+				in.on(w, func() { next.do(w, l) })
+				is(next.state)
+				if next.state == listenClosed {
+					return
+				}
+				replace(socket)
+				in.pass(3 * acceptRetry)
+				if next.state == listenShut {
+					is(listenShut)
+					in.on(w, func() { w.setListening(l, true) })
+				}
+				is(listenAccepting)
+				echoes(t, testnet.Dial(t, "tcp", in.addr))
+			})
 		}
 	})
 }
