@@ -36,12 +36,17 @@ const (
 	hedgeSaved = 100 * hedgePrice // the most that may be spent at once
 )
 
+// earn adds what one dial earns.
 func (h *HedgeBudget) earn() {
-	if h == nil {
-		return
+	if h != nil {
+		h.save(1)
 	}
+}
+
+// save takes tenths of a dial off what was spent, as far as anything was.
+func (h *HedgeBudget) save(tenths int64) {
 	for n := h.spent.Load(); n > 0; n = h.spent.Load() {
-		if h.spent.CompareAndSwap(n, n-1) {
+		if h.spent.CompareAndSwap(n, max(0, n-tenths)) {
 			return
 		}
 	}
@@ -59,8 +64,9 @@ func (h *HedgeBudget) spend() bool {
 	return false
 }
 
-// refund returns the price of a second dial that was not made.
-func (h *HedgeBudget) refund() { h.spent.Add(-hedgePrice) }
+// refund returns the price of a second dial that was not made. Dials on other loops may have earned
+// since then, from what this one had spent.
+func (h *HedgeBudget) refund() { h.save(hedgePrice) }
 
 // hedge returns the second dial in flight of a connection, nil if there is none.
 func (c *conn) hedge() *hedge {

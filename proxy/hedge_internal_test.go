@@ -85,3 +85,17 @@ func TestEndWhileHedging(t *testing.T) {
 		}
 	})
 }
+
+// TestHedgeBudgetRefund has dials be made between a second dial's payment and its refund: nothing is saved beyond the most.
+func TestHedgeBudgetRefund(t *testing.T) {
+	var budget HedgeBudget
+	if !budget.spend() {
+		t.Fatal("a new budget allows no second dial")
+	}
+	budget.earn()
+	budget.earn()
+	budget.refund()
+	if n := budget.spent.Load(); n != 0 {
+		t.Errorf("spent = %d, want 0", n)
+	}
+}
