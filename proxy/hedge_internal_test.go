@@ -51,8 +51,9 @@ func TestSecondDialAfterTheQueue(t *testing.T) {
 	})
 }
 
-// TestEndWhileHedging ends all connections while a second dial is in flight, or has won and waits
-// for the end of the first one. Neither dial is left.
+// TestEndWhileHedging ends all connections, or stops the server, while a second dial is in flight,
+// or has won and waits for the end of the first one. Neither dial is left, and the client has its
+// record.
 func TestEndWhileHedging(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		for name, due := range map[string]func(h *hedge) bool{
@@ -62,31 +63,48 @@ func TestEndWhileHedging(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				in := startHedging(t, engine, func(p *Pool) { p.Attempts = 3 })
 				w, pool := in.server.workers[0], in.listener().Pool
-				testnet.Dial(t, "tcp", in.addr)
-				dialling := in.inState(w, stateDialling)
-				in.on(w, func() {
-					w.startHedge(dialling)
-					h := dialling.hedge()
-					var look func(*worker)
-					look = func(w *worker) { // before each wait, until its time
-						if due(h) {
-							w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped})
-							return
-						}
-						w.loop.Post(look)
-					}
-					look(w)
-				})
+				in.whileHedging(due, func() { w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped}) })
 				in.ended(1, SideProxy, ReasonStopped)
 				in.eventually(w, "no connection and no dial is left", func() bool {
 					return in.server.Connections() == 0 && pool.Members[0].Active() == 0 && pool.Members[1].Active() == 0
 				})
 			})
+			t.Run(name+" at a stop", func(t *testing.T) {
+				in := startHedging(t, engine, func(p *Pool) { p.Attempts = 3 })
+				stopped := make(chan struct{})
+				in.whileHedging(due, func() { in.server.workers[0].loop.Quit(); close(stopped) })
+				<-stopped
+				in.stop()
+				in.ended(1, SideProxy, ReasonStopped)
+			})
 		}
 	})
 }
 
-// TestHedgeBudgetRefund has dials be made between a second dial's payment and its refund: nothing is saved beyond the most.
+// whileHedging has a client connect and a second backend dialled for it. It calls f on the loop when
+// the second dial is as wanted.
+func (in *inside) whileHedging(wanted func(*hedge) bool, f func()) {
+	in.t.Helper()
+	w := in.server.workers[0]
+	testnet.Dial(in.t, "tcp", in.addr)
+	c := in.inState(w, stateDialling)
+	in.on(w, func() {
+		w.startHedge(c)
+		h := c.hedge()
+		var look func(*worker)
+		look = func(w *worker) { // before each wait, until its time
+			if wanted(h) {
+				f()
+				return
+			}
+			w.loop.Post(look)
+		}
+		look(w)
+	})
+}
+
+// TestHedgeBudgetRefund makes dials between the payment for a second dial and its refund: the budget
+// does not become negative.
 func TestHedgeBudgetRefund(t *testing.T) {
 	var budget HedgeBudget
 	if !budget.spend() {
