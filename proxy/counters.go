@@ -100,7 +100,7 @@ func (s *Server) Counts() Counts {
 				}
 			}
 		}
-		for _, w := range s.workers { // after the ends, so that none of them is of a client that is not counted here
+		for _, w := range s.workers { // after the ends, each of which is then of a client counted here
 			sum.Accepted += w.counters.listeners[l].accepted.get()
 		}
 		counts.Listeners = append(counts.Listeners, sum)

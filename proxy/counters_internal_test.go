@@ -8,7 +8,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestCountsUnderWay sums up while loops count: no sum says that more clients have ended than were accepted.
+// TestCountsUnderWay sums up while loops count. No sum says that more clients have ended than were
+// accepted.
 func TestCountsUnderWay(t *testing.T) {
 	const clients = 3_000_000
 	l := &Listener{Pool: new(Pool)}
@@ -34,7 +35,8 @@ func TestCountsUnderWay(t *testing.T) {
 	loops.Wait()
 }
 
-// TestDialsWithdrawn has a client end while two backends are dialled for it: neither dial has a result.
+// TestDialsWithdrawn ends a client while two backends are dialled for it. Neither dial has a
+// result.
 func TestDialsWithdrawn(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {

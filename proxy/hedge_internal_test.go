@@ -81,8 +81,8 @@ func TestEndWhileHedging(t *testing.T) {
 	})
 }
 
-// whileHedging has a client connect and a second backend dialled for it. It calls f on the loop when
-// the second dial is as wanted.
+// whileHedging has a client connect and a second backend dialled for it. It calls f on the loop
+// when the second dial is as wanted.
 func (in *inside) whileHedging(wanted func(*hedge) bool, f func()) {
 	in.t.Helper()
 	w := in.server.workers[0]
@@ -103,8 +103,8 @@ func (in *inside) whileHedging(wanted func(*hedge) bool, f func()) {
 	})
 }
 
-// TestHedgeBudgetRefund makes dials between the payment for a second dial and its refund: the budget
-// does not become negative.
+// TestHedgeBudgetRefund makes dials between the payment for a second dial and its refund. The
+// budget does not become negative.
 func TestHedgeBudgetRefund(t *testing.T) {
 	var budget HedgeBudget
 	if !budget.spend() {

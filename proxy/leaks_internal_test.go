@@ -19,9 +19,10 @@ import (
 	"l4proxy/listen"
 )
 
-// TestNothingLeaks has clients come, ask, leave and reset in any order, while second dials are made, connections are
-// evicted, the listener closes and opens, and slots, the queue and backends run short. When all connections have ended,
-// nothing is counted any more: no slot, no load, no connection of a backend, no index.
+// TestNothingLeaks lets clients come, ask, leave and reset in any order. Meanwhile, second dials
+// are made, connections are evicted, the listener closes and opens, and slots, queue and backends
+// run short. When all connections have ended, nothing is counted any more: no slot, no load, no
+// connection of a backend, no index.
 func TestNothingLeaks(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		t.Run("clients leave", func(t *testing.T) {
@@ -92,7 +93,7 @@ func fullQueue(t *testing.T) (path string) {
 	return path
 }
 
-// play has clients and an administrator do as they like for a while, and then calls end while they still do.
+// play runs clients and an administrator for a while, and then calls end while they still run.
 func play(in *inside, end func()) {
 	const clients, span = 24, 400 * time.Millisecond
 	var over atomic.Bool
@@ -163,7 +164,7 @@ func meddle(in *inside, r *rand.Rand) {
 	}
 }
 
-// nothingLeft checks that nothing of any connection is left. A test whose clients have all left calls it.
+// nothingLeft checks that nothing of any connection is left, once all have ended.
 func (in *inside) nothingLeft() {
 	t, s, l := in.t, in.server, in.listener()
 	t.Helper()

@@ -10,8 +10,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestStopWhileDenying stops a server while a denied client lingers. The bytes that the client has sent were discarded, and
-// do not count.
+// TestStopWhileDenying stops a server while a denied client lingers. The bytes that the client has
+// sent were discarded, and do not count.
 func TestStopWhileDenying(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
@@ -30,8 +30,8 @@ func TestStopWhileDenying(t *testing.T) {
 	})
 }
 
-// TestTurnedAwayCounts turns clients away while another goroutine counts connections, as a drain does: a client that gives
-// its slot back is counted all the time.
+// TestTurnedAwayCounts turns clients away while another goroutine counts connections, as a drain
+// does. A client that gives its slot back is counted all the time.
 func TestTurnedAwayCounts(t *testing.T) {
 	const rounds = 3000
 	insideEngines(t, func(t *testing.T, engine string) {

@@ -53,8 +53,8 @@ func TestUnlistenParks(t *testing.T) {
 	})
 }
 
-// TestReopenFails has listen(2) fail until the test mends it. Until then, the socket can be shut or closed like any other;
-// it is tried again only while it is to listen.
+// TestReopenFails makes listen(2) fail for a while. Until it works again, the socket can be shut or
+// closed like any other. It is tried again only while the listener is open.
 func TestReopenFails(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		for name, next := range map[string]struct {
