@@ -22,7 +22,7 @@ import (
 // TestNothingLeaks lets clients come, ask, leave and reset in any order. Meanwhile, second dials
 // are made, connections are evicted, the listener closes and opens, and slots, queue and backends
 // run short. When all connections have ended, nothing is counted any more: no slot, no load, no
-// connection of a backend, no index.
+// connection of a backend, no index. Each client has left one record.
 func TestNothingLeaks(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		t.Run("clients leave", func(t *testing.T) {
@@ -38,6 +38,11 @@ func TestNothingLeaks(t *testing.T) {
 				testnet.Eventually(t, "the sockets are closed", func() bool { return in.server.listening.Load() == 0 })
 			})
 			in.nothingLeft()
+		})
+		t.Run("the server stops", func(t *testing.T) {
+			in := startShort(t, engine, MessageClient)
+			play(in, in.stop)
+			in.accountedFor()
 		})
 	})
 }
@@ -208,8 +213,14 @@ func (in *inside) nothingLeft() {
 	if n := l.Pool.Hedges.spent.Load(); n < 0 || n > hedgeSaved {
 		t.Errorf("hedges spent = %d, want 0 to %d", n, hedgeSaved)
 	}
-	counts := s.Counts()
-	of := counts.Listeners[0]
+	in.accountedFor()
+}
+
+// accountedFor checks that each client has left one record. All have ended.
+func (in *inside) accountedFor() {
+	t, s := in.t, in.server
+	t.Helper()
+	of := s.Counts().Listeners[0]
 	if of.Accepted != of.AllEnded() {
 		t.Errorf("%d clients were accepted, %d have ended", of.Accepted, of.AllEnded())
 	}
