@@ -227,6 +227,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.EndAll(ReasonStopped)
 		s.wait(context.Background(), endMost)
 	}
+	s.Stop() // ask does not wait for loops that have ended
 	s.tell(func(w *worker) { w.loop.Quit() })
 	loops.Wait()
 	for _, w := range s.workers {

@@ -169,6 +169,36 @@ func TestPanic(t *testing.T) {
 	})
 }
 
+// TestIdleWhenALoopFails asks for idle connections just before a loop ends, which never answers.
+func TestIdleWhenALoopFails(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		var r *running
+		ready, answered := make(chan struct{}), make(chan struct{})
+		r = start(t, engine, []string{testnet.Refusing(t)}, func(s *setup) {
+			s.observe = func(balancer.Event) {
+				<-ready
+				go func() {
+					r.server.Idle(r.pool.Members[0].Backend, 0, 1)
+					close(answered)
+				}()
+				time.Sleep(10 * time.Millisecond) // until it has asked
+				panic("told of a refusal")
+			}
+		})
+		r.fails = true
+		close(ready)
+		r.dial()
+		if err := r.wait(); err == nil {
+			t.Error("Run returns no error")
+		}
+		select {
+		case <-answered:
+		case <-time.After(testnet.Patience):
+			t.Error("Idle does not return")
+		}
+	})
+}
+
 // TestFinishedBlocks: the log blocks. Connections continue, and lost records are counted.
 func TestFinishedBlocks(t *testing.T) {
 	many := 6000 // more than the ring keeps
