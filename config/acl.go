@@ -74,7 +74,7 @@ func (r *Rule) fields() fields {
 type ruleValue struct{ either[*Rule] }
 
 func rule(r *Rule) value {
-	return ruleValue{either[*Rule]{structure[*Rule]{r}, [2]string{"allow", "deny"}, "[...]"}}
+	return ruleValue{either[*Rule]{structureOf(r), [2]string{"allow", "deny"}, "[...]"}}
 }
 
 func (v ruleValue) check(c *checker, p *path) {

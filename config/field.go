@@ -77,16 +77,33 @@ func (fs fields) example() string {
 	return "write {" + fs[0].key + ": ...}"
 }
 
-// structure is a mapping with the keys of a part.
-type structure[P Part] struct{ of P }
+// structure is a mapping with the keys of a part. Its table is made once: see [list].
+type structure[P Part] struct {
+	of    P
+	table *fields
+}
 
-func section[P Part](part P) value { return structure[P]{part} }
+func structureOf[P Part](part P) structure[P] { return structure[P]{part, new(fields)} }
 
-func (v structure[P]) reset()        { SetDefaults(v.of) }
+func section[P Part](part P) value { return structureOf(part) }
+
+func (v structure[P]) fields() fields {
+	if *v.table == nil {
+		*v.table = v.of.fields()
+	}
+	return *v.table
+}
+
+func (v structure[P]) reset() {
+	for _, f := range v.fields() {
+		f.value.reset()
+	}
+}
+
 func (v structure[P]) shown() string { return "" }
 
 func (v structure[P]) decode(d *decoder, n *node, p *path) {
-	fs := v.of.fields()
+	fs := v.fields()
 	if n.kind != kindMap {
 		d.expected(n, p, "a mapping", fs.example())
 		return
@@ -112,12 +129,14 @@ func (v structure[P]) decode(d *decoder, n *node, p *path) {
 }
 
 func (v structure[P]) check(c *checker, p *path) {
-	for _, f := range v.of.fields() {
-		f.value.check(c, p.child(f.key))
+	at := path{up: p, index: -1} // one for all keys: no check keeps it
+	for _, f := range v.fields() {
+		at.key = f.key
+		f.value.check(c, &at)
 	}
 }
 
-func (v structure[P]) schema() schema { return v.of.fields().schema() }
+func (v structure[P]) schema() schema { return v.fields().schema() }
 
 // shorthand is a mapping of which the first key may be written alone.
 type shorthand[P Part] struct{ structure[P] }
@@ -127,11 +146,11 @@ func (v shorthand[P]) decode(d *decoder, n *node, p *path) {
 		v.structure.decode(d, n, p)
 		return
 	}
-	v.of.fields()[0].value.decode(d, n, p)
+	v.fields()[0].value.decode(d, n, p)
 }
 
 func (v shorthand[P]) schema() schema {
-	return anyOf(v.of.fields()[0].value.schema(), v.structure.schema())
+	return anyOf(v.fields()[0].value.schema(), v.structure.schema())
 }
 
 // either is a mapping that has one of two keys, and not both.
@@ -226,7 +245,7 @@ type nested interface {
 	inner() (suffix string, fs fields)
 }
 
-func (v structure[P]) inner() (string, fields)     { return "", v.of.fields() }
+func (v structure[P]) inner() (string, fields)     { return "", v.fields() }
 func (v namedParts[T, P]) inner() (string, fields) { return ".NAME", P(new(T)).fields() }
 func (v requiredValue) inner() (string, fields)    { return innerOf(v.emptyable) }
 func (v pointerTo[T]) inner() (string, fields)     { return innerOf(v.of(new(T))) }

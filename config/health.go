@@ -88,7 +88,7 @@ func (h *Health) fields() fields {
 }
 
 func step(s *Step) value {
-	return either[*Step]{structure[*Step]{s}, [2]string{"send", "receive"}, "..."}
+	return either[*Step]{structureOf(s), [2]string{"send", "receive"}, "..."}
 }
 
 func (s *Step) fields() fields {

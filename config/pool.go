@@ -82,7 +82,7 @@ const (
 )
 
 // backend is the value of one entry in a list of backends.
-func backend(b *Backend) value { return shorthand[*Backend]{structure[*Backend]{b}} }
+func backend(b *Backend) value { return shorthand[*Backend]{structureOf(b)} }
 
 func (b *Backend) fields() fields {
 	return fields{

@@ -43,9 +43,10 @@ func (c *checker) pool(p *Pool, at *path) {
 // backends finds addresses that are repeated.
 func (c *checker) backends(p *Pool, at *path) {
 	first := make(map[Address]int, len(p.Backends))
+	at = at.child("backends").item(0)
 	for i := range p.Backends {
 		b := &p.Backends[i]
-		at := at.child("backends").item(i)
+		at.index = i
 		c.refuse(b.Backup && b.Priority != 0, at.child("priority"), "keep one of them",
 			"priority and backup cannot be combined: a backup comes after every priority")
 		earlier, ok := first[b.Address]

@@ -46,6 +46,10 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 	if p.Health != nil {
 		pool.Checks = buildChecks(p.Health)
 	}
+	pool.Members = make([]MemberPlan, 0, len(p.Backends))
+	if pool.Checks != nil {
+		pool.Checks.Targets = make([]health.Target, 0, len(p.Backends))
+	}
 	var failed []error
 	for i := range p.Backends {
 		b := &p.Backends[i]
