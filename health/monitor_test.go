@@ -58,7 +58,7 @@ func TestMonitorTellsChanges(t *testing.T) {
 	})
 }
 
-func TestMonitorGoesOnFromWhatIsKnown(t *testing.T) {
+func TestMonitorStartsFromKnownHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := farm{}
 		targets := f.targets(3)

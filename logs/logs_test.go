@@ -200,9 +200,9 @@ func TestOrderIsKept(t *testing.T) {
 	}
 }
 
-// TestDropsAreCountedAndTold fills the queue of a blocked output, opens it, and expects every line
+// TestDropsAreCountedAndReported fills the queue of a blocked output, opens it, and expects every line
 // either written or counted, and the notice in the gap.
-func TestDropsAreCountedAndTold(t *testing.T) {
+func TestDropsAreCountedAndReported(t *testing.T) {
 	const logged = 1000
 	out := newGate()
 	l := newLogger(t, Options{Format: "json", Out: out, QueueBytes: 4096})

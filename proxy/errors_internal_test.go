@@ -9,11 +9,11 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestClosingListenerGoesOnAfterErrors: while a listener that is being closed accepts its queued
+// TestClosingListenerContinuesAfterErrors: while a listener that is being closed accepts its queued
 // clients, accept(2) fails for single connections. The clients behind them are accepted
 // nevertheless. No peer can cause such errors on the loopback, so the test answers in the kernel's
 // place.
-func TestClosingListenerGoesOnAfterErrors(t *testing.T) {
+func TestClosingListenerContinuesAfterErrors(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		in := startInside(t, engine, b, func(l *Listener, _ *Options) { l.Slots = NewSlots(1) })

@@ -12,8 +12,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// TestNobodyServes: all backends refuse, and the listener decides what happens to the client.
-func TestNobodyServes(t *testing.T) {
+// TestNoBackendServes: all backends refuse, and the listener decides what happens to the client.
+func TestNoBackendServes(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
 			name string

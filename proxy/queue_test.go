@@ -117,9 +117,9 @@ func TestQueueLeft(t *testing.T) {
 	})
 }
 
-// TestQueueForAnybody: all backends refuse. The client waits until one of them is back, and what it
+// TestQueueForAnyBackend: all backends refuse. The client waits until one of them is back, and what it
 // has sent is not lost.
-func TestQueueForAnybody(t *testing.T) {
+func TestQueueForAnyBackend(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		stopped := testnet.Listen(t, "tcp", "")
 		address := stopped.Addr

@@ -157,8 +157,8 @@ func TestSuccessorKeepsItsSocket(t *testing.T) {
 	})
 }
 
-// TestDeniedClientsTakeNoPlaces: more denied clients linger than the listener has slots.
-func TestDeniedClientsTakeNoPlaces(t *testing.T) {
+// TestDeniedClientsTakeNoSlots: more denied clients linger than the listener has slots.
+func TestDeniedClientsTakeNoSlots(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		const places = 8
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)

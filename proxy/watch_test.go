@@ -153,9 +153,9 @@ func TestClientsThatHaveGoneLeaveTheQueue(t *testing.T) {
 	})
 }
 
-// TestClientsThatHaveFinishedKeepTheirPlace: clients send a request and a FIN, and wait for the
+// TestFinishedClientsKeepTheirQueueSlot: clients send a request and a FIN, and wait for the
 // answer in the queue.
-func TestClientsThatHaveFinishedKeepTheirPlace(t *testing.T) {
+func TestFinishedClientsKeepTheirQueueSlot(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		for _, network := range []string{"tcp", "unix"} {
 			t.Run(network, func(t *testing.T) {

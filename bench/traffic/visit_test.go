@@ -158,7 +158,7 @@ func TestVisitAfterAnother(t *testing.T) {
 }
 
 // Visits that were due while all slots were taken are late.
-func TestVisitsThatWaitForAPlace(t *testing.T) {
+func TestVisitsThatWaitForASlot(t *testing.T) {
 	target := startServer(t, func(conn testnet.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	spec := someVisits(target)
 	spec.Connections, spec.Duration, spec.Timeout = 1, 2*time.Millisecond, 30*time.Millisecond
