@@ -208,7 +208,7 @@ func (in *inside) nothingLeft() {
 		}
 	}
 	for _, m := range l.Pool.Members {
-		testnet.Eventually(t, "no connection is counted on "+m.Backend.Address, func() bool { return m.Active() == 0 })
+		testnet.Eventually(t, "no connection is counted on "+m.Address, func() bool { return m.Active() == 0 })
 	}
 	if n := l.Pool.Hedges.spent.Load(); n < 0 || n > hedgeSaved {
 		t.Errorf("hedges spent = %d, want 0 to %d", n, hedgeSaved)
