@@ -5,8 +5,9 @@ import (
 	"unicode"
 )
 
-// list is a list of values of one kind. All of them are decoded and checked in one variable, with one
-// path: a table and paths for each of ten thousand backends would take most of the time of a start.
+// list is a list of values of one kind. All of them are decoded and checked in one variable, with
+// one path: a table and paths for each of ten thousand backends would take most of the time of a
+// start.
 type list[T any] struct {
 	dst   *[]T
 	item  func(*T) value

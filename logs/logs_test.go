@@ -200,8 +200,8 @@ func TestOrderIsKept(t *testing.T) {
 	}
 }
 
-// TestDropsAreCountedAndReported fills the queue of a blocked output, opens it, and expects every line
-// either written or counted, and the notice in the gap.
+// TestDropsAreCountedAndReported fills the queue of a blocked output, opens it, and expects every
+// line either written or counted, and the notice in the gap.
 func TestDropsAreCountedAndReported(t *testing.T) {
 	const logged = 1000
 	out := newGate()
