@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ func TestFaultStandstill(t *testing.T) {
 		t.Parallel()
 		echo := testnet.Serve(t, "tcp", "", testnet.Echo)
 		answer := make(chan struct{})
+		mayAnswer := sync.OnceFunc(func() { close(answer) })
 		answers := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			_, _ = io.Copy(io.Discard, c)
 			<-answer
@@ -47,12 +49,14 @@ func TestFaultStandstill(t *testing.T) {
 			_ = c.CloseWrite()
 		})
 		leave := make(chan struct{})
+		mayLeave := sync.OnceFunc(func() { close(leave) })
 		once := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { // echoes one message
 			p := make([]byte, 64)
 			n, _ := c.Read(p)
 			_, _ = c.Write(p[:n])
 			<-leave
 		})
+		t.Cleanup(func() { mayAnswer(); mayLeave() }) // before the backends wait for their connections
 		dir := t.TempDir()
 		p := run(t, settings{
 			engine: engine, backends: []string{echo.Addr}, top: "drain: {timeout: 1s}",
@@ -79,15 +83,15 @@ func TestFaultStandstill(t *testing.T) {
 		queued := testnet.Dial(t, "unix", dir+"/waits")
 		_, _ = queued.Write([]byte("queued"))
 		stopping.signal(syscall.SIGTERM)
-		testnet.Eventually(t, "it is stopping", func() bool { return strings.Contains(stopping.log(), "stopping") })
+		testnet.Eventually(t, "it is stopping", func() bool { return strings.Contains(stopping.log(), "shutting down") })
 
 		p.stopped()
 		stopping.stopped()
 		<-time.After(limit)
 		_, _ = quiet.Write([]byte("late"))
 		served.Close()
-		close(leave)
-		close(answer)
+		mayLeave()
+		mayAnswer()
 		<-time.After(limit)
 		p.signal(syscall.SIGCONT)
 		stopping.signal(syscall.SIGCONT)
