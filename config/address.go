@@ -202,7 +202,7 @@ func parsePort(s, all string) (uint16, *Fault) {
 	return uint16(n), nil
 }
 
-// checkAddress refuses what no socket can have.
+// checkAddress rejects addresses that no socket can have.
 func checkAddress(a Address) *Fault {
 	switch path := a.Path; {
 	case a.IP.IsLinkLocalUnicast() && a.IP.Is6() && a.IP.Zone() == "":

@@ -186,8 +186,8 @@ func (book *addressBook) owner(b *Backend) *claim {
 }
 
 // loops finds the backends that lead back to their own pool. A connection to one would cause
-// another, and so on until the process runs out of descriptors. A listener that is a backend of
-// another listener is no fault.
+// another, and so on until the process runs out of descriptors. A listener may be a backend of
+// another listener.
 func (book *addressBook) loops(listeners []Listener, pools []Pool) (faults []Fault) {
 	byName := make(map[string]*Pool, len(pools))
 	for i := range pools {

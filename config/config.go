@@ -48,11 +48,11 @@ const (
 func (c *Config) fields() fields {
 	return fields{
 		{"log", section(&c.Log), "What is logged; see below."},
-		{"workers", integer(&c.Workers, 1, maxWorkers).def("auto"), "Event loops, 1 to 1024. `auto` is one per CPU that the process may use."},
+		{"workers", integer(&c.Workers, 1, maxWorkers).def("auto"), "Event loops, 1 to 1024. `auto` means one per CPU that the process may use."},
 		{"engine", enum(&c.Engine, engines, EngineAuto), "How the loops wait: `io_uring`, `epoll`, or `auto`, which is io_uring where it works."},
 		{"max_connections", integer(&c.MaxConnections, 1, maxConnections).def("auto"),
-			"The most connections at once, of all listeners. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
-		{"drain", section(&c.Drain), "How a graceful shutdown is bounded; see below."},
+			"The maximum number of connections at once, of all listeners together. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
+		{"drain", section(&c.Drain), "Limits of a graceful shutdown; see below."},
 		{"listeners", required(named(&c.Listeners, "listener"), `write listeners: {web: {bind: ":8080", pool: web}}`), "The addresses that clients connect to, by name."},
 		{"pools", required(named(&c.Pools, "pool"), `write pools: {web: {backends: ["127.0.0.1:8081"]}}`), "The backends, in pools by name."},
 		{"admin", unsupported{}, ""},
@@ -75,7 +75,7 @@ func (l *Log) fields() fields {
 	}
 }
 
-// Drain bounds a graceful shutdown.
+// Drain limits the duration of a graceful shutdown.
 type Drain struct {
 	// Delay is how long the proxy keeps accepting connections after the signal.
 	Delay time.Duration

@@ -23,8 +23,8 @@ type decoder struct {
 	unread   unread
 }
 
-// unread are the paths of the values that could not be read. They are not what was meant, so no
-// check of values may complain about them.
+// unread are the paths of the values that could not be read. Their defaults are not what the user
+// meant, so no check may complain about them.
 type unread struct {
 	exact  map[string]bool
 	around map[string]bool // of exact, and of all that holds one of them

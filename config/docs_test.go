@@ -76,7 +76,7 @@ func headings() map[string]fields {
 }
 
 // The reference has a table for each section, as the section's fields say. Run the test with
-// -update to write them anew.
+// -update to write them again.
 func TestDocumentedKeys(t *testing.T) {
 	docs := readDocs(t)
 	table := regexp.MustCompile(`(?m)^\| key \| default \| meaning \|\n\|---\|---\|---\|\n(\|.*\n)*`)

@@ -138,7 +138,7 @@ func (v structure[P]) check(c *checker, p *path) {
 
 func (v structure[P]) schema() schema { return v.fields().schema() }
 
-// shorthand is a mapping of which the first key may be written alone.
+// shorthand is a mapping whose first key may be written alone.
 type shorthand[P Part] struct{ structure[P] }
 
 func (v shorthand[P]) decode(d *decoder, n *node, p *path) {

@@ -69,19 +69,19 @@ func (h *Health) fields() fields {
 		{"type", enum(&h.Type, healthTypes, HealthTCP), "What passes: `tcp`, a connection; `tls`, a TLS handshake; `http`, an answer to a request; `expect`, a conversation."},
 		{"interval", duration(&h.Interval).min(minInterval).def("2s"), "The time from the start of one check of a backend to the start of the next, at least 20ms."},
 		{"fast_interval", duration(&h.FastInterval).min(minInterval),
-			"The same while the state is in doubt: after a failure of a backend that is up, after a pass of one that is down, and until the state is known. Left out, a quarter of `interval`, but at least 100ms (and never more than `interval`)."},
-		{"timeout", duration(&h.Timeout).positive().def("1s"), "The time for one whole check."},
-		{"jitter", percent(&h.Jitter, 0, maxHealthJitter).def("10%"), "By how much an interval may be shorter, at random, up to 50%, so that the checks of many proxies do not arrive all at once."},
+			"The interval while the state is in doubt: after a failure of a backend that is up, after a pass of one that is down, and until the state is known. If omitted, it is a quarter of `interval`, but at least 100ms (and never more than `interval`)."},
+		{"timeout", duration(&h.Timeout).positive().def("1s"), "The time limit for one whole check."},
+		{"jitter", percent(&h.Jitter, 0, maxHealthJitter).def("10%"), "Intervals are shortened at random by up to this share, at most 50%, so that the checks of many proxies do not all arrive at once."},
 		{"rise", integer(&h.Rise, 1, maxRiseFall).def("2"), "This many passes in a row bring up a backend that was down, 1 to 1000."},
 		{"fall", integer(&h.Fall, 1, maxRiseFall).def("3"), "This many failures in a row take it down, 1 to 1000."},
 		{"port", integer(&h.Port, 1, 65535), "Check this port instead of the backend's. Not for unix sockets."},
-		{"server_name", serverName(&h.ServerName), "The host name to ask for in the handshake, and to verify. Left out, the backend's name; for a backend with an IP address, no name is sent. For `tls`, and for `http` with `tls: true`."},
-		{"verify", boolean(&h.Verify, false), "Whether the certificate must be valid by the roots of this machine, for `server_name` or, without one, for the backend's name or IP address. For `tls`, and for `http` with `tls: true`."},
+		{"server_name", serverName(&h.ServerName), "The host name to ask for in the handshake, and to verify. If omitted, it is the backend's name; for a backend with an IP address, no name is sent. For `tls`, and for `http` with `tls: true`."},
+		{"verify", boolean(&h.Verify, false), "Require a certificate that chains to one of this machine's root certificates and is valid for `server_name` or, if that is omitted, for the backend's name or IP address. For `tls`, and for `http` with `tls: true`."},
 		{"tls", boolean(&h.TLS, false), "Send the request over TLS. For `http`."},
-		{"method", method(&h.Method), "The method of the request, in upper case. Left out, `GET`. For `http`."},
-		{"path", urlPath(&h.Path), "What to ask for, with its query if it has one. Redirects are not followed. Left out, `/`. For `http`."},
-		{"host", httpHost(&h.Host), "The Host of the request, a name or an address, with a port if needed. Left out, the backend's name or IP address as configured, with the port unless it is 80 (with `tls: true`, 443). For a unix socket, `localhost`. For `http`."},
-		{"status", listOf(&h.Status, status).orOne(), "The status codes that pass: one, a range, or a list of both, as in `[200, \"300-399\"]`. Left out, `200-399`. For `http`."},
+		{"method", method(&h.Method), "The method of the request, in upper case. If omitted, `GET`. For `http`."},
+		{"path", urlPath(&h.Path), "The path to request, with a query if needed. Redirects are not followed. If omitted, `/`. For `http`."},
+		{"host", httpHost(&h.Host), "The Host header of the request: a name or an address, with a port if needed. If omitted, it is the backend's name or IP address as configured, with the port unless that is 80 (443 with `tls: true`). For a unix socket, `localhost`. For `http`."},
+		{"status", listOf(&h.Status, status).orOne(), "The status codes that pass: one, a range, or a list of both, as in `[200, \"300-399\"]`. If omitted, `200-399`. For `http`."},
 		{"body", text(&h.Body, "a text").max(maxBody).full("write what the answer must contain, or remove it"), "A text of up to 1024 bytes that the answer must contain within its first 64 KiB. For `http`."},
 		{"script", listOf(&h.Script, step).most(maxSteps), "What to send and to receive; see below. For `expect`, which requires it."},
 	}
@@ -94,6 +94,6 @@ func step(s *Step) value {
 func (s *Step) fields() fields {
 	return fields{
 		{"send", payload(&s.Send), "Send these bytes."},
-		{"receive", payload(&s.Receive), "Wait until these are among the bytes received since the last `receive`, at most 64 KiB of them."},
+		{"receive", payload(&s.Receive), "Wait until these bytes are among those received since the last `receive`, at most 64 KiB."},
 	}
 }

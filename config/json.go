@@ -9,7 +9,7 @@ import (
 )
 
 // readJSON builds the tree of one JSON text. A YAML reader would not do, although JSON is nearly a
-// part of YAML: JSON may be indented with tabs.
+// subset of YAML: JSON may be indented with tabs.
 func readJSON(file string, data []byte) (*node, *Problem) {
 	// A check of the whole text first: its errors carry an offset, and the token stream below,
 	// which is more lenient, then cannot fail.

@@ -39,14 +39,14 @@ func (l *Listener) fields() fields {
 	return fields{
 		{"bind", required(listOf(&l.Binds, binds).orOne(), `write bind: ":8080"`),
 			"`host:port`, `\"[::]:port\"`, `\"host:8000-8010\"`, `unix:/path`, or a list of them; see [Addresses](#addresses)."},
-		{"mode", mode(&l.Socket.Mode), "The permissions of its unix sockets, in octal: `\"0660\"`. A process needs write permission to connect. Left out, 0777 minus the umask."},
-		{"owner", owner(&l.Socket.Owner), "The owner of its unix sockets: `\"user\"`, `\"user:group\"` or `\":group\"`, by name or number. Left out, the user and the group of the process. Only root can set another user; any other user can only set a group that it is a member of."},
-		{"pool", text(&l.Pool, "the name of a pool"), "Where connections go. May be left out when there is exactly one pool."},
+		{"mode", mode(&l.Socket.Mode), "The permissions of the listener's unix sockets, in octal: `\"0660\"`. A process needs write permission to connect. If omitted, they are 0777 minus the umask."},
+		{"owner", owner(&l.Socket.Owner), "The owner of the listener's unix sockets: `\"user\"`, `\"user:group\"` or `\":group\"`, by name or number. If omitted, the user and group of the process own them. Only root can set another user; any other user can only set a group that it is a member of."},
+		{"pool", text(&l.Pool, "the name of a pool"), "The pool that serves the clients. Optional if there is exactly one pool."},
 		{"acl", pointer(&l.ACL, func(a *ACL) value { return listOf(&a.Rules, rule).orNone() }), "Rules for clients' addresses. Without it, every client is allowed."},
 		{"deny_message", text(&l.DenyMessage, "a text").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
-		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The most connections of this listener at once. Left out, only the top-level bound holds."},
+		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The maximum number of connections of this listener at once. If omitted, only the top-level limit applies."},
 		{"timeouts", section(&l.Timeouts), "When to end a connection on which no byte moves; see below."},
-		{"when_no_backend", enum(&l.WhenNoBackend, noBackendActions, NoBackendClose), "What a client sees that no backend can serve; see [When no backend can serve](#when-no-backend-can-serve)."},
+		{"when_no_backend", enum(&l.WhenNoBackend, noBackendActions, NoBackendClose), "What a client sees when no backend can serve it; see [When no backend can serve](#when-no-backend-can-serve)."},
 		{"no_backend_message", text(&l.NoBackendMessage, "a text").max(maxMessage).def(DefaultNoBackendMessage), "What `when_no_backend: message` sends, up to 1024 bytes, exactly as written: no newline is added."},
 		{"proxy_protocol", unsupported{}, ""},
 		{"routes", unsupported{}, ""},
@@ -58,8 +58,7 @@ func (l *Listener) fields() fields {
 type Timeouts struct {
 	// Idle ends a connection on which no byte moved for that long; 0 is never.
 	Idle time.Duration
-	// HalfClose ends a connection of which one side has finished sending when no byte moved for
-	// that long; 0 is never.
+	// HalfClose ends a half-closed connection on which no byte moved for that long; 0 is never.
 	HalfClose time.Duration
 	// CloseOnFIN ends a connection when one side has finished sending (half_close: off).
 	CloseOnFIN bool
@@ -67,9 +66,9 @@ type Timeouts struct {
 
 func (t *Timeouts) fields() fields {
 	return fields{
-		{"idle", duration(&t.Idle).def("1h"), "Reset a connection on which no byte moved for that long. 0 is never."},
+		{"idle", duration(&t.Idle).def("1h"), "Reset a connection on which no byte moved for that long. 0 means never."},
 		{"half_close", halfClose{duration(&t.HalfClose).def("1m"), &t.CloseOnFIN},
-			"Once one side has finished sending, reset the connection when no byte moves for that long. 0 is never. With `off`, the first FIN ends the whole connection, as soon as the bytes before it have been delivered. Use that for protocols in which a client or server that closes its side expects no more bytes."},
+			"Once one side has finished sending, reset the connection if no byte moves for that long. 0 means never. With `off`, the first FIN ends the whole connection, as soon as the bytes before it have been delivered. Use `off` for protocols in which a side that closes expects no more bytes."},
 		{"handshake", unsupported{}, ""},
 	}
 }

@@ -158,8 +158,8 @@ func forms(root *node) (simple, full *member) {
 	return nil, nil
 }
 
-// clamp moves problems that lie outside of data to its nearest position. The YAML library gives
-// values that were left out a position after the end of their line.
+// clamp moves problems outside of data to the nearest position in it. The YAML library places
+// values that were left out after the end of their line.
 func clamp(ps Problems, file string, data []byte) {
 	lines := bytes.Split(data, []byte("\n"))
 	widths := make(map[int]int)
@@ -188,7 +188,7 @@ func isJSON(name string, data []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
 }
 
-// checkText refuses what is no text before a reader stumbles over it.
+// checkText rejects data that is not text before a parser sees it.
 func checkText(name string, data []byte) *Problem {
 	if len(data) > maxFileSize {
 		return problemf(name, 0, 0, `move long address lists to files ("file:trusted.txt")`, "larger than %d MiB", maxFileSize>>20)

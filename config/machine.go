@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Machine is what CheckAddresses may know of the machine that the proxy runs on; the zero value is
-// nothing.
+// Machine is what CheckAddresses may know about the machine that the proxy runs on. The zero value
+// knows nothing.
 type Machine struct {
 	// Addresses are those of its network interfaces.
 	Addresses []netip.Addr

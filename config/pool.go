@@ -40,20 +40,20 @@ func (p *Pool) fields() fields {
 		{"policy", enum(&p.Policy, policies, LeastConn), "How a backend is picked; see [Policies](#policies)."},
 		{"backends", required(listOf(&p.Backends, backend), `write backends: ["127.0.0.1:8081"]`), "At least one. Each is an address, or a mapping with the keys below."},
 		{"connect", section(&p.Connect), "How backends are dialed; see below."},
-		{"health", optional(&p.Health), "Checks that find out that a backend is down before a client does; see below. Left out, nothing is checked."},
-		{"outlier", optional(&p.Outlier), "Ejects backends that are up but fail their clients; see below. Left out, no backend is ejected."},
+		{"health", optional(&p.Health), "Checks that detect a dead backend before a client does; see below. If omitted, nothing is checked."},
+		{"outlier", optional(&p.Outlier), "Ejects backends that are up but fail their clients; see below. If omitted, no backend is ejected."},
 		{"panic_threshold", percent(&p.PanicThreshold, 0, maxPanicThreshold).def("0%"),
-			"When at most this share of the backends is usable, 1% to 99%, checks and ejections are ignored and all backends are used: it is more likely that the checks are wrong than that nearly every backend is down, and the few that are left could not bear the whole load. 0% is never. Requires `health` or `outlier`."},
+			"1% to 99%: if no more than this share of the backends is usable, checks and ejections are ignored, and all backends are used. At that point, it is more likely that the checks are wrong than that nearly every backend is down, and the few that are left could not bear the whole load. 0% means never. Requires `health` or `outlier`."},
 		{"slow_start", duration(&p.SlowStart).def("0s"),
-			"A backend that is back (from down, from an ejection, from several failed dials) begins with a tenth of its weight and reaches all of it after this time, so that its caches can warm up. 0 is at once. Not with the policy `first`."},
+			"How long a backend that has come back (after being down, an ejection, or several failed dials) takes to grow from a tenth of its weight to its full weight, so that its caches can warm up. 0 means at once. Not allowed with the policy `first`."},
 		{"on_down", enum(&p.OnDown, liveActions, LiveKeep), "What happens to a backend's live connections when its checks report that it is down; see [Live connections](#live-connections). Requires `health`."},
-		{"on_removed", enum(&p.OnRemoved, liveActions, LiveDrain), "The same, when a reload has removed the backend."},
-		{"on_recovered", enum(&p.OnRecovered, liveActions, LiveKeep), "When a backend is up again, what happens to the live connections on the less preferred backends that stood in for it. Requires `health`, and backends with `backup`, `priority` or `zone`."},
-		{"spread", duration(&p.Spread).def("5s"), "The time over which these three end connections, evenly, so that their clients do not reconnect all at once. 0 is at once."},
-		{"queue", optional(&p.Queue), "Where clients wait while every backend is full; see below. Left out, no client waits."},
-		{"zone", zone(&p.Zone), "Where this proxy is; see [Which backend serves first](#which-backend-serves-first)."},
+		{"on_removed", enum(&p.OnRemoved, liveActions, LiveDrain), "What happens to a backend's live connections when a reload removes it."},
+		{"on_recovered", enum(&p.OnRecovered, liveActions, LiveKeep), "What happens to the live connections on less preferred backends once the backend that they stood in for is up again. Requires `health`, and backends with `backup`, `priority` or `zone`."},
+		{"spread", duration(&p.Spread).def("5s"), "The time over which `on_down`, `on_removed` and `on_recovered` end connections, evenly, so that the clients do not all reconnect at once. 0 means at once."},
+		{"queue", optional(&p.Queue), "Where clients wait while every backend is full; see below. If omitted, no client waits."},
+		{"zone", zone(&p.Zone), "The zone of this proxy; see [Which backend serves first](#which-backend-serves-first)."},
 		{"hash", optional(&p.Hash), "How `source_hash` and `maglev` map clients to backends; see below."},
-		{"rebalance", optional(&p.Rebalance), "Ends connections of backends that have too many; see below. Left out, connections stay where they are."},
+		{"rebalance", optional(&p.Rebalance), "Ends connections of backends that have too many; see below. If omitted, connections stay where they are."},
 		{"send_proxy", unsupported{}, ""},
 	}
 }
@@ -87,13 +87,13 @@ func backend(b *Backend) value { return shorthand[*Backend]{structureOf(b)} }
 func (b *Backend) fields() fields {
 	return fields{
 		{"address", required(backendAddress(&b.Address), `write address: "127.0.0.1:8081"`),
-			"`host:port` with an IP address or a host name, `\"[::1]:port\"`, or `unix:/path`. No two addresses in a pool may be the same. None may be a listener of this proxy that leads back to the pool. Names are resolved once, at the start, to one address, IPv4 first."},
-		{"weight", integer(&b.Weight, 1, maxWeight).def("1"), "The share of connections relative to the others, 1 to 1000."},
-		{"max_connections", integer(&b.MaxConnections, 1, maxConnections), "The most connections at once, 1 to 10,000,000. When it is reached, the backend is full: others serve, or clients wait in the `queue`."},
+			"`host:port` with an IP address or a host name, `\"[::1]:port\"`, or `unix:/path`. No two addresses in a pool may be the same. None may be a listener of this proxy that leads back to the pool. Names are resolved once, at startup, to one address, IPv4 first."},
+		{"weight", integer(&b.Weight, 1, maxWeight).def("1"), "The share of connections relative to the other backends, 1 to 1000."},
+		{"max_connections", integer(&b.MaxConnections, 1, maxConnections), "The maximum number of connections at once, 1 to 10,000,000. A backend that has reached it is full: other backends serve, or clients wait in the `queue`."},
 		{"backup", boolean(&b.Backup, false), "Serve only when no other backend can."},
-		{"priority", integer(&b.Priority, 0, maxPriority).def("0"), "0 to 9, the lowest serves first. Not together with `backup`, which comes after all of them."},
-		{"zone", zone(&b.Zone), "Where the backend is. Requires `zone` in the pool."},
-		{"down", boolean(&b.Down, false), "Keep it in the file, but never use it: it is not dialed, not checked and not counted, and its name is not resolved. If all backends of a pool are down, no client of the pool can be served."},
+		{"priority", integer(&b.Priority, 0, maxPriority).def("0"), "0 to 9; the lowest serves first. Not allowed with `backup`, which comes after all priorities."},
+		{"zone", zone(&b.Zone), "The zone of the backend. Requires `zone` in the pool."},
+		{"down", boolean(&b.Down, false), "Keep it in the file, but never use it: it is not dialed, not checked and not counted, and its name is not resolved. If all backends of a pool have `down: true`, no client of the pool can be served."},
 	}
 }
 
@@ -114,7 +114,7 @@ func (c *Connect) fields() fields {
 		{"timeout", duration(&c.Timeout).positive().def("3s"), "The time for one attempt; not 0. While the queue of a unix socket is full, the proxy retries for that long."},
 		{"attempts", integer(&c.Attempts, 1, maxAttempts).def("3"), "How many different backends are tried for one client, 1 to 100."},
 		{"hedge", duration(&c.Hedge).def("0s"),
-			"When a backend has not answered for that long, a second one of the same priority and zone is dialed as well, which counts as an attempt. The first to answer serves, and the other dial is closed before a byte is sent. Shorter than `timeout`; 0 is never. Requires two backends and two attempts."},
+			"If a backend has not answered for that long, a second one of the same priority and zone is dialed as well. It counts as an attempt. The first to answer serves, and the other dial is closed before a byte is sent. Must be shorter than `timeout`; 0 means never. Requires two backends and two attempts."},
 	}
 }
 
@@ -136,10 +136,10 @@ const maxFailures = 10_000
 func (o *Outlier) fields() fields {
 	return fields{
 		{"failures", integer(&o.Failures, 1, maxFailures).def("5"), "This many failures in a row eject a backend, 1 to 10,000. An answer from it resets the count."},
-		{"eject", duration(&o.Eject).positive().def("30s"), "How long no client is sent to an ejected backend. Each ejection that soon follows lasts longer by the same time, up to 5 minutes."},
-		{"max_ejected", percent(&o.MaxEjected, 1, 100).def("50%"), "The most of the pool's backends that are ejected at once, 1% to 100%. Rounded down: of a single backend, 50% is none."},
+		{"eject", duration(&o.Eject).positive().def("30s"), "How long an ejected backend gets no clients. Each ejection that follows soon lasts that much longer than the one before, up to 5 minutes."},
+		{"max_ejected", percent(&o.MaxEjected, 1, 100).def("50%"), "The maximum share of the pool's backends that may be ejected at once, 1% to 100%, rounded down: with a single backend, 50% means none."},
 		{"first_byte", duration(&o.FirstByte).def("0s"),
-			"When a client has sent something and has received no byte for that long, its connection counts as failed, once; the client continues to wait. With 0, only the end of a connection can be a failure."},
+			"If a client has sent something and has received no byte for that long, its connection counts as failed, once. The client continues to wait. With 0, only the end of a connection can be a failure."},
 	}
 }
 
@@ -162,7 +162,7 @@ func (q *Queue) fields() fields {
 
 // Hash is how the policies source_hash and maglev map clients to backends.
 type Hash struct {
-	// Seed makes the mapping another one.
+	// Another Seed gives another mapping.
 	Seed string
 	// MaxLoad is the most that a backend may have of its fair share, 101 to 1000 percent; 0 is no
 	// bound. Of source_hash only.
@@ -171,9 +171,9 @@ type Hash struct {
 
 func (h *Hash) fields() fields {
 	return fields{
-		{"seed", text(&h.Seed, "a text"), "Any text. Proxies with the same seed and the same backends send a client to the same one; with another seed, clients are mapped in another way. Without a seed, proxies agree too, but anyone can compute which backend an address is sent to, and aim at one."},
+		{"seed", text(&h.Seed, "a text"), "Any text. Proxies with the same seed and the same backends send a client to the same backend. Another seed gives another mapping. Without a seed, proxies agree too, but anyone can compute which backend serves an address, and target one backend."},
 		// With 100%, one backend more or less would move every client.
-		{"max_load", percent(&h.MaxLoad, 101, 1000), "101% to 1000%: a backend that has this much of its fair share of the connections gets no new ones, and its clients are sent to the next in their order. Left out, there is no bound. For `source_hash`."},
+		{"max_load", percent(&h.MaxLoad, 101, 1000), "101% to 1000%: a backend that has reached this percentage of its fair share of the connections gets no new ones. Its clients go to their next backend. If omitted, there is no limit. For `source_hash` only."},
 	}
 }
 
@@ -188,6 +188,6 @@ type Rebalance struct {
 func (r *Rebalance) fields() fields {
 	return fields{
 		{"rate", rate(&r.Rate).def("10/s"), "How many connections are ended: `N/s`, `N/m` or `N/h`."},
-		{"jitter", percent(&r.Jitter, 0, 100).def("20%"), "By how much the time between two varies, up to 100%."},
+		{"jitter", percent(&r.Jitter, 0, 100).def("20%"), "By how much the time between two of them varies, up to 100%."},
 	}
 }

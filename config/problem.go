@@ -17,7 +17,7 @@ type Fault struct {
 	Fix string `json:"fix,omitempty"`
 	// See are the paths of what the message compares with.
 	See []string `json:"-"`
-	// generic: the text is no value of its type at all; about makes the message.
+	// generic: the text is not a value of its type at all; about makes the message.
 	generic bool
 }
 

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// written says as what a scalar may stand in a file. A string that holds a variable may stand for
-// anything: neither format lets a reader write ${N} as a number.
+// written lists the types that a scalar may have in a file. A string that holds a variable may
+// stand for anything: neither format lets a reader write ${N} as a number.
 type written uint8
 
 const (
@@ -156,7 +156,7 @@ func (v scalar[T]) schemaDefault() any {
 	return v.deflt
 }
 
-// unreadable is the fault of a text that is no value of its type at all.
+// unreadable is the fault of a text that is not a value of its type at all.
 func unreadable(fix string) *Fault { return &Fault{Fix: fix, generic: true} }
 
 func boolean(dst *bool, deflt bool) value {

@@ -14,8 +14,8 @@ type Source struct {
 	simple bool
 }
 
-// Where returns the position of the value at a path, or of what is around it when it was left out.
-// A list or a mapping is where its key is.
+// Where returns the position of the value at a path or, if it was left out, of the value that would
+// contain it. A list or a mapping is where its key is.
 func (c *Config) Where(path string) Position {
 	s := c.Source
 	if s == nil || s.root == nil {

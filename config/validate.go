@@ -97,7 +97,7 @@ func (c *checker) clear(p *path, keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(key string) bool { return c.unread.has(p.child(key)) })
 }
 
-// all checks every value by itself, and then what they mean together.
+// all checks every value by itself, and then the rules that involve several values.
 func (c *checker) all() {
 	section(c.c).check(c, nil)
 	for i := range c.c.Pools {
@@ -128,7 +128,7 @@ func (c *checker) bindCount() {
 	}
 }
 
-// listener checks what the values of one listener mean together.
+// listener checks the rules that involve several values of one listener.
 func (c *checker) listener(l *Listener, at *path) {
 	pool := c.pools[l.Pool]
 	names := c.names

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Settings that are right by themselves and yet would do nothing, or cannot go together. Someone
-// counts on each of them, so it is an error. A value that is the default counts on nothing.
+// Settings that are valid by themselves, but would do nothing or cannot be combined. The user
+// expects each of them to have an effect, so they are errors. A value that equals the default is
+// accepted.
 
 // defaultSpread is what the table of a pool says.
 var defaultSpread = sync.OnceValue(func() time.Duration {
@@ -17,7 +18,7 @@ var defaultSpread = sync.OnceValue(func() time.Duration {
 	return p.Spread
 })
 
-// pool checks what the values of one pool mean together.
+// pool checks the rules that involve several values of one pool.
 func (c *checker) pool(p *Pool, at *path) {
 	c.backends(p, at)
 	if c.clear(at, "connect") {
@@ -72,8 +73,8 @@ func (c *checker) hedge(p *Pool, at *path) {
 	c.refuse(hedge && len(p.Backends) == 1, at, "remove it, or add a backend", "connect.hedge has no effect with one backend")
 }
 
-// healthless looks at what a pool says for backends that are down, when nothing finds out that they
-// are.
+// healthless checks the settings for backends that are down, in a pool where nothing detects that
+// they are.
 func (c *checker) healthless(p *Pool, at *path) {
 	const what = "%s has no effect without health, which detects that a backend is down"
 	c.refuse(p.PanicThreshold > 0 && p.Outlier == nil, at.child("panic_threshold"), "add one of them, as in health: {type: tcp}, or remove it",
@@ -82,7 +83,7 @@ func (c *checker) healthless(p *Pool, at *path) {
 	c.refuse(p.OnRecovered != LiveKeep, at.child("on_recovered"), "add health: {type: tcp}, or remove it", what, "on_recovered")
 }
 
-// tiers looks at what depends on backends that serve before others.
+// tiers checks the settings that require backends to serve before others.
 func (c *checker) tiers(p *Pool, at *path) {
 	zoned := slices.IndexFunc(p.Backends, func(b Backend) bool { return b.Zone != "" })
 	ordered := zoned >= 0 || slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.Backup || b.Priority != 0 })
@@ -94,7 +95,7 @@ func (c *checker) tiers(p *Pool, at *path) {
 		"the zone of the pool has no effect when no backend has one")
 }
 
-// policy looks at what depends on the policy.
+// policy checks the settings that depend on the policy.
 func (c *checker) policy(p *Pool, at *path) {
 	hashes := p.Policy == SourceHash || p.Policy == Maglev
 	c.refuse(p.Hash != nil && !hashes, at.child("hash"), "remove it, or write policy: source_hash or maglev",
@@ -107,7 +108,7 @@ func (c *checker) policy(p *Pool, at *path) {
 		"slow_start has no effect with the policy first, which ignores weights")
 }
 
-// health checks what the settings of a health check mean together.
+// health checks the rules that involve several settings of a health check.
 func (c *checker) health(p *Pool, at *path) {
 	h := p.Health
 	c.refuse(h.FastInterval > h.Interval && c.clear(at, "interval"), at.child("fast_interval"), "write a shorter one",
@@ -129,7 +130,7 @@ func (c *checker) health(p *Pool, at *path) {
 		"the script receives nothing, so that any server passes")
 }
 
-// ofType looks at the settings that belong to some types of checks only.
+// ofType checks the settings that only some types of checks have.
 func (c *checker) ofType(h *Health, at *path) {
 	handshake, http := []HealthType{HealthTLS, HealthHTTP}, []HealthType{HealthHTTP}
 	for _, s := range []struct {
@@ -152,7 +153,7 @@ func (c *checker) ofType(h *Health, at *path) {
 		`write script: [{send: "PING\r\n"}, {receive: "+PONG"}]`, "type expect requires a script")
 }
 
-// handshake checks the settings of TLS, and what unix sockets do not have.
+// handshake checks the settings of TLS, and those that unix sockets do not have.
 func (c *checker) handshake(p *Pool, at *path) {
 	h := p.Health
 	var unix *Address

@@ -30,7 +30,7 @@ func (w *words[T]) texts() []string {
 	return texts
 }
 
-// text is the word for a value, "unknown" if there is no such word.
+// text is the word for a value, or "unknown".
 func (w *words[T]) text(v T) string {
 	i := slices.IndexFunc(w.list, func(word word[T]) bool { return word.value == v })
 	if i < 0 {

@@ -16,7 +16,7 @@ import (
 const yamlFix = "check the indentation and the brackets, and put values with : [ ] { } @ or ${ in quotes"
 
 // readYAML builds the tree of one YAML document. Anchors, aliases, merge keys, tags and complex
-// keys are refused, so that a file says what it says and can not unfold into more than its size.
+// keys are refused, so that a file means what it shows and cannot expand beyond its size.
 func readYAML(file string, data []byte) (*node, *Problem) {
 	return guarded(file, func() (*node, *Problem) { return parseYAML(file, data) })
 }
