@@ -14,7 +14,7 @@ import (
 // deadline bounds every wait of a script.
 const deadline = 10 * time.Second
 
-// child is a program that a script has started and goes on beside.
+// child is a program that a script has started, and that runs beside the script.
 type child struct {
 	cmd            *exec.Cmd
 	stdout, stderr output

@@ -67,8 +67,8 @@ func seconds(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, float64(d.Microseconds())/1e6)
 }
 
-// levelOf is info for what clients and backends do every day, and warn for clients that wanted to
-// be served and were not.
+// levelOf is info for ordinary ends, and warn for clients that should have been served and were
+// not.
 func levelOf(r proxy.Reason) slog.Level {
 	switch r {
 	case proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,

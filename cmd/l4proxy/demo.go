@@ -37,7 +37,7 @@ func newDemoCommand() *cobra.Command {
 	var traffic bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the proxy at work, with built-in backends and nothing to set up",
+		Short: "Show the proxy at work with built-in backends; needs no setup",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(listen, traffic, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -77,7 +77,8 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 	fmt.Fprint(stdout, demoWelcome(addr, backends, traffic))
 	load := demo.NewTraffic(reachable(addr), demoTraffic)
 	if traffic {
-		// It ends with the signal. drain.delay has the proxy go on for longer than that takes.
+		// It ends with the signal. drain.delay keeps the proxy accepting for longer than that
+		// takes.
 		ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 		defer stop()
 		running.Go(func() { load.Run(ctx) })
@@ -147,7 +148,7 @@ func demoWelcome(addr string, backends []*demo.Backend, traffic bool) string {
 	}
 	url := reachable(addr)
 	fmt.Fprintf(&b, "l4proxy listens on %s, in front of %s.\n\n", addr, strings.Join(served, ", "))
-	fmt.Fprintf(&b, "Try in another terminal, each several times, and watch the log below:\n")
+	fmt.Fprintf(&b, "Try these in another terminal, each several times, and watch the log below:\n")
 	fmt.Fprintf(&b, "  curl %-24s the backends take turns\n", url)
 	fmt.Fprintf(&b, "  curl %-24s the backend that answers refuses connections for %v; the others take over\n", url+"/stop", demo.Pause)
 	if strings.HasPrefix(url, "127.") {

@@ -23,8 +23,8 @@ const (
 // defaultConfig is read when neither -c nor L4PROXY_CONFIG names a file.
 const defaultConfig = "config.json"
 
-// failure marks an error of a command that was used rightly. What cobra itself complains about is
-// wrong usage.
+// failure marks an error of a command whose usage was correct. Any error of cobra itself is wrong
+// usage.
 type failure struct{ err error }
 
 func (f failure) Error() string { return f.err.Error() }
@@ -63,7 +63,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 }
 
 // printError prints an error as lines that begin with the program's name, or, for problems of a
-// configuration, with their place, so that editors find it.
+// configuration, with their position, so that editors find it.
 func printError(w io.Writer, err error) {
 	var problems config.Problems
 	if errors.As(err, &problems) {
@@ -81,8 +81,8 @@ func newRoot() *cobra.Command {
 		Use:   "l4proxy",
 		Short: "A Layer 4 TCP proxy and load balancer",
 		Long: "l4proxy listens, checks each client's address against an access control list, picks a backend\n" +
-			"and carries bytes both ways.\n\n" +
-			"Without a command it runs the proxy from ./config.json. 'l4proxy demo' shows it at work.",
+			"and forwards bytes both ways.\n\n" +
+			"Without a command, it runs the proxy with ./config.json. 'l4proxy demo' shows it at work.",
 		Args:                       noArguments,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
@@ -109,13 +109,13 @@ func addConfigFlag(cmd *cobra.Command, file *string) {
 		"configuration file, JSON or YAML (default: $L4PROXY_CONFIG, else ./config.json)")
 }
 
-// noArguments refuses arguments with a word about what was meant, most likely.
+// noArguments rejects arguments, and suggests what was most likely meant.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return nil
 	case cmd.Flags().Lookup("config") != nil && strings.ContainsAny(args[0], "./"):
-		return fmt.Errorf("unexpected argument %q: a configuration file is named with -c %s", args[0], args[0])
+		return fmt.Errorf("unexpected argument %q: to use a configuration file, write -c %s", args[0], args[0])
 	case cmd.HasParent():
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
@@ -125,7 +125,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q", args[0])
 }
 
-// explainFlagError adds the flags that there are: they are few.
+// explainFlagError lists the flags that exist: there are few.
 func explainFlagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -136,7 +136,7 @@ func explainFlagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w: %s has %s", err, cmd.CommandPath(), strings.Join(flags, ", "))
 }
 
-// newHelpCommand is cobra's, except that help about what does not exist is wrong usage.
+// newHelpCommand is like cobra's, except that help about an unknown command is wrong usage.
 func newHelpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",

@@ -25,7 +25,7 @@ import (
 func newRunCommand(file *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Run the proxy (what l4proxy does without a command)",
+		Short: "Run the proxy (the default command)",
 		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, *file) },
 	}
@@ -57,8 +57,8 @@ func runProxy(cmd *cobra.Command, file string) error {
 	return p.serve(signals)
 }
 
-// startUnlessStopped is start, given up at SIGTERM or SIGINT: a name server that does not answer
-// takes its time.
+// startUnlessStopped is start, but SIGTERM or SIGINT cancels it: waiting for a name server that
+// does not answer takes seconds.
 func startUnlessStopped(cfg *config.Config, stderr io.Writer) (*process, error) {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer cancel()

@@ -125,7 +125,8 @@ func TestConnectionLog(t *testing.T) {
 	}
 	record.Reason = proxy.ReasonReset
 
-	// A client on a unix socket has no address, and who was not dialled for has no backend.
+	// A client on a unix socket has no address, and a client for which no backend was dialled has
+	// no backend.
 	record.Client, record.Backend = netip.AddrPort{}, nil
 	if line := logged(t, slog.LevelInfo, &record); !strings.Contains(line, `"client":"unix","backend":"",`) {
 		t.Errorf("got %s", line)

@@ -31,8 +31,8 @@ func TestScripts(t *testing.T) {
 			"backend": startBackend, "refuses": refuses, "ask": ask, "hold": hold, "release": release, "subst": subst,
 		},
 		Setup: func(env *testscript.Env) error {
-			// Under the race detector a program sleeps for a second at its end, unless it is told
-			// not to.
+			// Under the race detector a program sleeps for a second at its end, unless this
+			// prevents it.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Values[stateKey{}] = &scriptState{
 				variables: map[string]bool{"GORACE": true}, children: make(map[string]*child), held: make(map[string]net.Conn),
@@ -99,8 +99,8 @@ func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 	stateOf(ts).set(ts, args[0], l.Addr().String())
 }
 
-// refuses is the command refuses NAME. $NAME is an address on which nobody listens, and nobody can:
-// a socket is bound to it.
+// refuses is the command refuses NAME. $NAME is an address on which no process listens, and none
+// can: a socket is bound to it.
 func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: refuses NAME")

@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// firstPort is that of the first backend: the ports of the simple configuration in the
-	// documentation. Where one is taken, the kernel chooses.
+	// firstPort is the port of the first backend. The backends use the ports of the simple
+	// configuration in the documentation. If one is taken, the kernel chooses another.
 	firstPort = 8081
 	// Pause is how long a backend refuses connections after /stop, unless ?for= says otherwise.
 	Pause    = 15 * time.Second
 	maxPause = time.Minute
-	// listenRetry is the time between attempts to listen again, should the port be taken meanwhile.
+	// listenRetry is the time between attempts to listen again, in case the port was taken
+	// meanwhile.
 	listenRetry = 100 * time.Millisecond
 )
 
@@ -108,7 +109,7 @@ func (b *Backend) listenAgain(ctx context.Context) net.Listener {
 	return nil
 }
 
-// close makes the backend refuse connections for d, and reports false when it does so already.
+// close makes the backend refuse connections for d. It returns false if the backend already does.
 func (b *Backend) close(d time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +125,7 @@ func (b *Backend) hello(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s says hello; you came through %s; connections served: %d\n", b.name, r.RemoteAddr, b.served.Add(1))
 }
 
-// stop has the backend refuse connections for a while.
+// stop makes the backend refuse connections for a while.
 func (b *Backend) stop(w http.ResponseWriter, r *http.Request) {
 	pause := Pause
 	if text := r.URL.Query().Get("for"); text != "" {
@@ -137,7 +138,7 @@ func (b *Backend) stop(w http.ResponseWriter, r *http.Request) {
 	}
 	b.served.Add(1)
 	if !b.close(pause) {
-		fmt.Fprintf(w, "%s refuses connections already\n", b.name)
+		fmt.Fprintf(w, "%s already refuses connections\n", b.name)
 		return
 	}
 	fmt.Fprintf(w, "%s refuses connections for %v from now on: the others take its clients\n", b.name, pause)
