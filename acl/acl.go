@@ -75,7 +75,7 @@ type matcher interface {
 	match(addr netip.Addr) int32
 }
 
-// Build makes a list of rules, of which the first that matches wins. Without a match a client is
+// Build makes a list of rules. The first rule that matches wins. Without a match, a client is
 // allowed if defaultAllow is set, and denied with Message otherwise. The rules are not kept.
 func Build(rules []Rule, defaultAllow bool) *List {
 	decisions := make([]Decision, 0, len(rules)+1)

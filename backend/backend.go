@@ -1,6 +1,6 @@
-// Package backend holds what is live about one server address: its counters, its health, and
-// whether it is in backoff after failed dials or ejected. What a pool configures for it, such as
-// its weight, is in balancer.Member.
+// Package backend holds the live state of one server address: its counters, its health, and whether
+// it is in backoff after failed dials or ejected. What a pool configures for it, such as its
+// weight, is in balancer.Member.
 //
 // Nothing here reads a clock. Times are int64 nanoseconds of the caller's monotonic clock.
 package backend

@@ -2,7 +2,7 @@
 //
 // The file of a policy holds its order among the available backends and nothing else. The other
 // files hold what all policies share:
-//   - pool.go: the Balancer, and the way of a client to a backend
+//   - pool.go: the Balancer, and a client's way to a backend
 //   - result.go: what connections, dials and health checks report
 //   - update.go: other members or other options for a live Balancer
 //   - member.go: which backends are available

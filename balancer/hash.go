@@ -62,7 +62,7 @@ func clientKey(addr netip.Addr, s *seed) uint64 {
 // different.
 const golden = 0x9e3779b97f4a7c15
 
-// mix returns a number of which each bit depends on each bit of x. Different x give different
+// mix returns a number whose every bit depends on every bit of x. Different x give different
 // numbers. It is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
 // number generators", 2014).
 func mix(x uint64) uint64 {

@@ -2,9 +2,9 @@ package balancer
 
 import "math/bits"
 
-// search is the way of a key through the members. The order depends only on the policy, the key and
-// the names of the members. It ends at the first member that is available: a member that comes or
-// goes moves only its own keys.
+// search is the path of a key through the members. The order depends only on the policy, the key
+// and the names of the members. It ends at the first member that is available: a member that comes
+// or goes moves only its own keys.
 type search struct {
 	key uint64
 	// Of the members met that start slowly: the one that will be the first to admit the key, and by

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slowRing is the slow and obvious twin of source_hash: a sorted list of points, of which all are
+// slowRing is the slow and obvious twin of source_hash: a sorted list of points, all of which are
 // looked at.
 type slowRing struct {
 	*table

@@ -115,8 +115,8 @@ func (t *tier) recount(i int) {
 	}
 }
 
-// reschedule puts m, which was tried or has just failed, where the time of its next probe says, and
-// last among those waiting.
+// reschedule moves m, which was tried or has just failed, to where its next probe belongs in time,
+// and to the end of those waiting.
 func (p *Balancer) reschedule(m *member) {
 	p.turns++
 	m.turn = p.turns

@@ -65,7 +65,7 @@ func New(members []Member, o Options) (*Balancer, error) {
 // as it is.
 //
 // Members that stay keep what is known of them: connections, health, backoff and probe, ejection,
-// trial, slow start, and their turn, as far as the policy stays. Another weight, limit, priority or
+// trial, slow start, and (under the same policy) their turn. Another weight, limit, priority or
 // zone counts from now on. A lower limit ends no connections; the backend gets none until it has
 // fewer.
 //

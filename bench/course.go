@@ -15,7 +15,7 @@ type course struct {
 	Bad []badPart `json:"bad,omitempty"`
 }
 
-// badPart is one part of a second, of which there are [partsASecond].
+// badPart is one part of a second; a second has [partsASecond] of them.
 type badPart struct {
 	// Part counts from the fault; before it, Part is negative.
 	Part   int `json:"part"`

@@ -203,8 +203,8 @@ func anything(s chart.Series) bool {
 	return slices.ContainsFunc(s.Points, func(p chart.Point) bool { return p.Y != 0 })
 }
 
-// costs returns figures of several scenarios of which less is better, each as a
-// ratio to the best rival's.
+// costs returns figures of several scenarios, all of the kind where less is better, each as a ratio
+// to the best rival's.
 func (r report) costs() []chart.Group {
 	var groups []chart.Group
 	for _, cost := range []struct{ name, scenario, metric string }{

@@ -13,7 +13,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// backupPriority is that of backends marked as backup: after all that a configuration can give.
+// backupPriority is the priority of backends marked as backup. It comes after every priority that a
+// configuration can set.
 const backupPriority = 10
 
 // buildPool makes one pool. The error has a line for each backend whose address cannot be used.

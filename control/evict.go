@@ -8,7 +8,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// healthChanged acts on a result of the checks.
+// healthChanged acts on a change of a backend's health.
 func (w *Watch) healthChanged(c health.Change) {
 	member, known := w.members[c.Backend]
 	if !known {
@@ -38,7 +38,7 @@ func (w *Watch) recovered(m balancer.Member) {
 	}
 }
 
-// evict applies an action to the connections of a backend. unless calls a drain off.
+// evict applies an action to the connections of a backend. unless cancels a drain.
 func (w *Watch) evict(b *backend.Backend, a config.LiveAction, reason proxy.Reason, unless func() bool) {
 	e := proxy.Evict{Backend: b, Reason: reason, Over: w.settled.rules.Spread, Reset: a == config.LiveReset}
 	if a == config.LiveDrain {

@@ -10,8 +10,8 @@ import (
 	"l4proxy/listen"
 )
 
-// Facts are what the names in a configuration stand for, as far as that is not in the configuration
-// itself: hosts, network interfaces, users and groups.
+// Facts are what the names in a configuration stand for outside of it: hosts, network interfaces,
+// users and groups.
 type Facts struct {
 	machine config.Machine
 	hosts   map[string]answer[netip.Addr]

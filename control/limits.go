@@ -16,7 +16,7 @@ const (
 	perLoop = 4
 	// perConnection is for the client's socket and the backend's.
 	perConnection = 2
-	// minConnections is the fewest connections that are worth a start.
+	// minConnections is the lowest limit with which it makes sense to start.
 	minConnections = 16
 )
 

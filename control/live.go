@@ -16,8 +16,8 @@ import (
 )
 
 // Live keeps what outlives a configuration, by name:
-//   - of each pool the balancer, the backends, the hedge budget and the [Watch]
-//   - of each listener the connection slots
+//   - for each pool, the balancer, the backends, the hedge budget and the [Watch]
+//   - for each listener, the connection slots
 //
 // Make one with NewLive.
 type Live struct {
@@ -39,7 +39,7 @@ type running struct {
 	watches sync.WaitGroup
 }
 
-// livePool is what is live of a pool, and the settings that it has now.
+// livePool holds the live objects of a pool, and its current settings.
 type livePool struct {
 	balancer *balancer.Balancer
 	members  []balancer.Member

@@ -15,7 +15,8 @@ import (
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
 const (
-	// lookupTimeout bounds one look-up: a start that hangs in one would not say why.
+	// lookupTimeout bounds one look-up: without a limit, a startup that hangs in one would not show
+	// why.
 	lookupTimeout = 5 * time.Second
 	// lookupsAtOnce bounds the concurrent queries to a name server. Each takes a descriptor.
 	lookupsAtOnce = 16

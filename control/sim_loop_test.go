@@ -27,7 +27,7 @@ func (l *simLoop) at(at int64, do func()) {
 
 func (l *simLoop) after(d time.Duration, do func()) { l.at(l.now+int64(d), do) }
 
-// step moves to the next event, of which there must be one.
+// step moves to the next event. There must be one.
 func (l *simLoop) step() {
 	e := heap.Pop(&l.events).(*simEvent)
 	l.now = e.at

@@ -140,7 +140,7 @@ func (s *simulation) checkDone(i int, passed bool) {
 	}
 }
 
-// expected is what all results so far amount to, the last of which found the target so.
+// expected is the health that all results so far, including this last one, amount to.
 func (t *simTarget) expected(was backend.Health, o health.Options) backend.Health {
 	last := t.results[len(t.results)-1]
 	needed, is := o.Fall, backend.HealthDown

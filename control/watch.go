@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// tickEvery is how often a balancer gets the time while it waits for it.
+	// tickEvery is how often Tick is called on a balancer that waits for the time.
 	tickEvery = 100 * time.Millisecond
 	// maxEvents can wait for a Watch. More are dropped; nothing but the log depends on them.
 	maxEvents = 1024
@@ -173,7 +173,7 @@ func (w *Watch) tick() {
 	}
 }
 
-// update takes in a new plan. The balancer has its part already.
+// update applies a new plan. The balancer has been updated already.
 func (w *Watch) update(next *settings) {
 	before := w.settled
 	w.settled = *next
@@ -243,7 +243,7 @@ func (w *Watch) look() {
 	}
 }
 
-// setListening has a listener listen while a backend can serve.
+// setListening makes a listener listen only while a backend can serve.
 func (w *Watch) setListening(l *proxy.Listener) {
 	if w.canServe {
 		w.log.Info("listener reopened: its pool can serve again", "listener", l.Name)

@@ -199,7 +199,7 @@ func startChurn(t *testing.T, engine string) *churn {
 	return c
 }
 
-// BenchmarkWheel measures a timer that is set again, among many, while the clock goes on.
+// BenchmarkWheel measures a timer that is set again, among many, while the clock advances.
 func BenchmarkWheel(b *testing.B) {
 	const timers = 100_000
 	var w wheel

@@ -116,7 +116,7 @@ func connectNoSuchSocket(t *testing.T, d *driver) {
 }
 
 // A unix socket's full queue is an error at once: there would be no event when there is room, and a
-// blocking wait for it could not be told from a server that hangs.
+// blocking wait for it could not be distinguished from a server that hangs.
 func connectFullQueue(t *testing.T, d *driver) {
 	listener, addr := listen(t, "unix", 1)
 	defer unix.Close(listener)

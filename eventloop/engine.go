@@ -35,14 +35,14 @@ type engine interface {
 	cancelRead(Slot)
 	cancelWrite(Slot)
 	// attached is called when a socket was put into the table, and detached when it is taken out
-	// (with flagClosing: to be closed).
+	// (with flagClosing, to be closed).
 	attached(Slot)
 	detached(Slot)
 	// spliced says whether OpFill or OpDrain will use the socket.
 	spliced(s Slot, on bool)
 	release(Buffer)
 	bytes(Buffer) []byte
-	// wait submits what is to be submitted, waits up to timeout (negative: for ever; 0: not at all)
+	// wait submits what is to be submitted, waits up to timeout (negative: forever; 0: not at all)
 	// for something to complete, reads the loop's clock, and passes what has completed to the
 	// handler. With raw, the wait keeps its processor (see rawsys). It returns how many completions
 	// it passed on, and whether these were all that were pending when it was called.

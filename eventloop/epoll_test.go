@@ -128,7 +128,7 @@ func TestEpollForgetsEventsOfClosed(t *testing.T) {
 	})
 }
 
-// A descriptor that leaves the loop open must not go on making events for its slot.
+// A descriptor that leaves the loop open must not continue to make events for its slot.
 func TestEpollDetachEndsRegistration(t *testing.T) {
 	d := start(t, Epoll)
 	s, _ := d.pair("tcp")

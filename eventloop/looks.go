@@ -26,7 +26,7 @@ type looks struct {
 }
 
 // done notes that a wait has ended. It began at before and was to last for asked at most (negative:
-// for ever). all says whether it passed on everything that had come by then.
+// forever). all says whether it passed on everything that had come by then.
 func (k *looks) done(before, now int64, asked time.Duration, all bool) {
 	late := now - before - int64(asked)
 	switch {

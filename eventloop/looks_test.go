@@ -14,7 +14,7 @@ func TestLooks(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	type wait struct {
 		ends  int64 // the clock after it, ms
-		asked int64 // ms; -1: for ever
+		asked int64 // ms; -1: forever
 		all   bool
 		upTo  int64 // ms, afterwards
 	}

@@ -27,7 +27,7 @@ type way struct {
 }
 
 // start relays between a and b until both directions have ended. aToB and bToA choose splice(2) or
-// buffers anew for each piece, by the number of bytes moved so far.
+// buffers again for each piece, by the number of bytes moved so far.
 func (d *driver) relay(a, b Slot, aToB, bToA func(moved int) bool) *testRelay {
 	r := &testRelay{d: d, done: make(chan error, 2), left: 2}
 	r.ways[0] = &way{relay: r, from: a, to: b, splice: aToB}

@@ -131,7 +131,7 @@ func (r *ring) queueWaiting() {
 	}
 }
 
-// enter submits what is queued and waits for one completion (timeout negative: for ever; 0: not at
+// enter submits what is queued and waits for one completion (timeout negative: forever; 0: not at
 // all).
 func (r *ring) enter(timeout time.Duration, raw bool) unix.Errno {
 	if len(r.waiting) > 0 {

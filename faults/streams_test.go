@@ -77,7 +77,7 @@ func TestFaultBackendNeverCloses(t *testing.T) {
 	})
 }
 
-// TestFaultBackendRefuses has two backends of which one refuses. No client notices.
+// TestFaultBackendRefuses has two backends, and one of them refuses. No client notices.
 func TestFaultBackendRefuses(t *testing.T) {
 	const many = 300
 	engines(t, func(t *testing.T, engine string) {

@@ -42,7 +42,7 @@ func (tcp) Check(ctx context.Context, addr net.Addr, _ string) error {
 var errNoAnswer = errors.New("no answer in time")
 
 // failed says that doing something failed with err. It omits the addresses that package net puts
-// into its errors: the log line has the backend.
+// into its errors: the log line names the backend.
 func failed(ctx context.Context, doing string, err error) error {
 	if isTimeout(ctx, err) {
 		return fmt.Errorf("%s: %w", doing, errNoAnswer)

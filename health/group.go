@@ -8,7 +8,7 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// group is a Group as the runner has it.
+// group is the runner's view of a Group.
 type group struct {
 	Options
 	checker Checker
@@ -22,7 +22,7 @@ type group struct {
 	busy   int
 }
 
-// target is what the runner knows of a Target. Its slot in runner.targets is free while it has no
+// target is the runner's view of a Target. Its slot in runner.targets is free while it has no
 // group.
 type target struct {
 	Target

@@ -71,7 +71,7 @@ func (f farm) targets(n int) (targets []Target) {
 
 func (f farm) of(t Target) *server { return f[t.Addr.String()] }
 
-// told is a Change and when it was reported.
+// told is a Change and the time when it was reported.
 type told struct {
 	Change
 	at time.Duration

@@ -34,7 +34,7 @@ func turnAfter(t *testing.T, r *runner, wait time.Duration) (next time.Duration)
 	return next
 }
 
-// wantHealth checks what r makes of its target after so many checks.
+// wantHealth checks the health that r gives its target after a number of checks.
 func wantHealth(t *testing.T, what string, r *runner, health backend.Health, checks uint64) {
 	t.Helper()
 	if got, n := r.targets[0].status.Health, r.m.Checks(); got != health || n != checks {

@@ -116,7 +116,7 @@ func (r *runner) look(due int64) {
 	}
 }
 
-// plan puts target on the agenda for the time at, or moves it there.
+// plan puts target on the agenda at the given time, or moves it there.
 func (r *runner) plan(target int32, at int64) { r.agenda.Set(int(target), uint64(at), 0) }
 
 // due is the time for which target is on the agenda.

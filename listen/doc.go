@@ -1,4 +1,4 @@
-// Package listen opens listening sockets: for each TCP address one per event loop, between which
-// the kernel spreads new clients, and for each unix socket one. Descriptors that another process
-// has opened for an address are taken over.
+// Package listen opens listening sockets. A TCP address gets one per event loop, and the kernel
+// spreads new clients between them. A unix socket address gets one. Descriptors that another
+// process has opened for an address are taken over.
 package listen

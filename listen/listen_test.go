@@ -76,7 +76,7 @@ func acceptAll(t *testing.T, fd int) (n int) {
 	}
 }
 
-// SO_REUSEPORT is no way for another opener of the same user to share a port unnoticed.
+// SO_REUSEPORT must not let another opener of the same user share a port unnoticed.
 func TestInUse(t *testing.T) {
 	s := open(t, &Opener{Shards: 2}, tcp("127.0.0.1:0"), nil)
 	testnet.SameFiles(t)

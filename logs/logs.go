@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say what is logged, how and where to.
+// Options say what is logged, how, and where.
 type Options struct {
 	// Level is the least level that is logged; nil is slog.LevelInfo. A *slog.LevelVar changes it
 	// later.

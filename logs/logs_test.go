@@ -95,7 +95,7 @@ func TestFormats(t *testing.T) {
 	for _, test := range []struct{ format, want string }{
 		{"text", `time=2026-03-04T04:06:07.080Z level=INFO msg="connection closed" listener=web bytes_in=12 g.time=x` + "\n"},
 		{"json", `{"time":"2026-03-04T04:06:07.08Z","level":"INFO","msg":"connection closed","listener":"web","bytes_in":12,"g":{"time":"x"}}` + "\n"},
-		// A buffer is no terminal.
+		// A buffer is not a terminal.
 		{"auto", `{"time":"2026-03-04T04:06:07.08Z","level":"INFO","msg":"connection closed","listener":"web","bytes_in":12,"g":{"time":"x"}}` + "\n"},
 	} {
 		var out bytes.Buffer

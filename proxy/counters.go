@@ -100,7 +100,7 @@ func (s *Server) Counts() Counts {
 				}
 			}
 		}
-		for _, w := range s.workers { // after the ends, each of which is then of a client counted here
+		for _, w := range s.workers { // after the ends: each client that has ended is then counted here
 			sum.Accepted += w.counters.listeners[l].accepted.get()
 		}
 		counts.Listeners = append(counts.Listeners, sum)

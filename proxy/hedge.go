@@ -43,7 +43,7 @@ func (h *HedgeBudget) earn() {
 	}
 }
 
-// save takes tenths of a dial off what was spent, as far as anything was.
+// save takes tenths of a dial off what was spent, down to 0.
 func (h *HedgeBudget) save(tenths int64) {
 	for n := h.spent.Load(); n > 0; n = h.spent.Load() {
 		if h.spent.CompareAndSwap(n, max(0, n-tenths)) {
@@ -156,7 +156,7 @@ func (h *hedge) win(errno unix.Errno) {
 		return
 	}
 	// A backend that is this much slower than another is put in backoff, as if it had timed out:
-	// the next clients need not wait for it, and a probe shows when it is well again.
+	// the next clients need not wait for it, and a probe shows when it has recovered.
 	//
 	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull),
 	// which is not a failure.

@@ -94,8 +94,8 @@ func (w *worker) lookAfterPeers(c *conn) (ended bool) {
 		if info.State == tcpClosed && w.endedUnseen(c, e) {
 			return true
 		}
-		// Checked even if no write is in flight: for hours, a send buffer can hold all that there
-		// is to send.
+		// Checked even if no write is in flight: all that there is to send may be in the send
+		// buffer for hours.
 		shut := info.Notsent_bytes > 0 && info.Snd_wnd < minWindow
 		silent := time.Duration(info.Last_ack_recv) * time.Millisecond
 		switch {

@@ -24,8 +24,9 @@ import (
 //	flushing    bytes already sent get a moment to arrive before a reset       close.go
 //
 // Every path sets one Outcome and ends in worker.finish, which writes the record, closes the
-// sockets and releases everything. While a client waits (queued, retrying), and while a connection
-// is half-closed, watch.go notices that a peer has gone.
+// sockets and releases everything. A client that never becomes a connection ends in
+// worker.endArrival. While a client waits (queued, retrying), and while a connection is
+// half-closed, watch.go notices that a peer has gone.
 type connState uint8
 
 const (

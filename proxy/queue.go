@@ -30,7 +30,7 @@ func (t *ticket) Granted(b *backend.Backend) {
 func (w *worker) wait(c *conn) {
 	s := c.searching()
 	s.ticket, w.ticket = w.ticket, nil
-	s.tried = nil // when the client's turn comes, they may be well again
+	s.tried = nil // when the client's turn comes, they may have recovered
 	w.boundWait(c)
 	w.leaveRetrying(c)
 	c.backend = nil

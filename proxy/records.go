@@ -38,7 +38,7 @@ func (r *recordRing) next() *Record {
 	return &r.slots[(r.tail-1)&(r.kept-1)]
 }
 
-// many reports whether so many records are unpublished that the reader should begin before the
+// many reports whether there are enough unpublished records for the reader to begin before the
 // batch ends.
 func (r *recordRing) many() bool { return r.tail-r.published.Load() >= r.kept/8 }
 

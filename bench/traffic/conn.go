@@ -88,8 +88,8 @@ func (l *clientLoop) drop(c *conn) {
 	}
 }
 
-// cannot closes c because this machine is out of ports, descriptors or the like. That is no failure
-// of a peer, so where failures are results it ends the run.
+// cannot closes c because this machine is out of ports, descriptors or the like. That is not a
+// failure of a peer, so where failures are results it ends the run.
 func (l *clientLoop) cannot(c *conn, call string, errno unix.Errno) {
 	l.fail(c, sentence(call, errno))
 	if l.run.spec.Work == Visit {

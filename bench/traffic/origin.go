@@ -14,7 +14,7 @@ import (
 // (listen(2)).
 const backlog = 4096
 
-// RunOrigin serves until ctx ends, which is no error. It calls ready, which may be nil, when
+// RunOrigin serves until ctx ends, which is not an error. It calls ready, which may be nil, when
 // clients can connect.
 //
 // It raises GOMAXPROCS if its loop needs more.
