@@ -25,7 +25,7 @@ const (
 func mix() scenario {
 	return scenario{
 		name: "mix",
-		about: fmt.Sprintf("At the same time: requests of %d bytes on %d kept connections at 20 %% of the slowest peer's highest rate, "+
+		about: fmt.Sprintf("At the same time: requests of %d bytes on %d persistent connections at 20 %% of the slowest peer's highest rate, "+
 			"a %.0fth as many connections per second, %d answers of %d MiB per second, and %d readers that take %d KiB per second each (open loop).",
 			smallMessage, mixConnections, 1/mixChurn, mixBulkRate, mixBulkBytes>>20, mixSlow, mixSlowRate>>10),
 		metrics: []metric{

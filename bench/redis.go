@@ -17,7 +17,7 @@ func redis() scenario {
 	const connections = 64
 	return scenario{
 		name:  "redis-64",
-		about: fmt.Sprintf("Second opinion on request-64: GET from a Redis server (redis-benchmark, %d kept connections, closed loop).", connections),
+		about: fmt.Sprintf("Second opinion on request-64: GET from a Redis server (redis-benchmark, %d persistent connections, closed loop).", connections),
 		metrics: []metric{
 			{name: "requests/s", higher: true},
 			{name: "p50 ms", digits: 2},

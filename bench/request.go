@@ -58,7 +58,7 @@ func connectionMetrics() []metric {
 	}
 }
 
-// requests sends requests on n kept connections, at the rate of b or as fast as
+// requests sends requests on n persistent connections, at the rate of b or as fast as
 // they are answered.
 func requests(n, request, answer int) func(context.Context, bench) (measured, error) {
 	return func(ctx context.Context, b bench) (measured, error) {

@@ -42,12 +42,12 @@ func scenarios() []scenario {
 // these first.
 var quick = []string{"request-64", "request-512", "connection-64", "bulk-1", "idle-4000"}
 
-// request is small messages on kept connections.
+// request is small messages on persistent connections.
 func request(connections int) scenario {
 	const bytes = 128
 	return scenario{
 		name:    fmt.Sprintf("request-%d", connections),
-		about:   fmt.Sprintf("Requests of %d bytes, answers of the same size, kept connections: %d (closed loop).", bytes, connections),
+		about:   fmt.Sprintf("Requests of %d bytes, answers of the same size, persistent connections: %d (closed loop).", bytes, connections),
 		family:  "request",
 		x:       float64(connections),
 		metrics: requestMetrics(),
@@ -56,13 +56,13 @@ func request(connections int) scenario {
 	}
 }
 
-// requestOf is answers of different sizes on kept connections.
+// requestOf is answers of different sizes on persistent connections.
 func requestOf(bytes int) scenario {
 	const connections = 64
 	asked := min(bytes, 128)
 	return scenario{
 		name:    fmt.Sprintf("size-%d", bytes),
-		about:   fmt.Sprintf("Requests of %d bytes, answers of %d, kept connections: %d (closed loop).", asked, bytes, connections),
+		about:   fmt.Sprintf("Requests of %d bytes, answers of %d, persistent connections: %d (closed loop).", asked, bytes, connections),
 		family:  "size",
 		x:       float64(bytes),
 		metrics: requestMetrics(),
@@ -76,7 +76,7 @@ func latency(percent int) scenario {
 	const connections, bytes = 64, 128
 	return scenario{
 		name: fmt.Sprintf("latency-%d", percent),
-		about: fmt.Sprintf("Requests of %d bytes on %d kept connections at %d %% of the slowest peer's highest rate (open loop).",
+		about: fmt.Sprintf("Requests of %d bytes on %d persistent connections at %d %% of the slowest peer's highest rate (open loop).",
 			bytes, connections, percent),
 		family:  "latency",
 		x:       float64(percent),

@@ -13,7 +13,7 @@ func sustained(d time.Duration) scenario {
 	const connections, bytes = 64, 1024
 	return scenario{
 		name:  "sustained",
-		about: fmt.Sprintf("Requests of %d bytes on %d kept connections at 30 %% of the slowest peer's highest rate, for at least %v (open loop).", bytes, connections, d),
+		about: fmt.Sprintf("Requests of %d bytes on %d persistent connections at 30 %% of the slowest peer's highest rate, for at least %v (open loop).", bytes, connections, d),
 		metrics: []metric{
 			{name: "requests/s", uncompared: true},
 			{name: "p99 ms", digits: 3},

@@ -16,7 +16,7 @@ import (
 func http(connections int) scenario {
 	return scenario{
 		name: fmt.Sprintf("wrk-%d", connections),
-		about: fmt.Sprintf("Second opinion on request-%d: small HTTP requests on kept connections (wrk, 1 thread, closed loop; origin nginx).",
+		about: fmt.Sprintf("Second opinion on request-%d: small HTTP requests on persistent connections (wrk, 1 thread, closed loop; origin nginx).",
 			connections),
 		metrics: []metric{
 			{name: "requests/s", higher: true},

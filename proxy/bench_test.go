@@ -22,8 +22,8 @@ func benchEngines(b *testing.B, benchmark func(b *testing.B, engine string)) {
 	}
 }
 
-// BenchmarkRelay times one message to a backend and back on one kept connection. That includes both
-// ends, which are goroutines. B/s counts both directions.
+// BenchmarkRelay times one message to a backend and back on one persistent connection. That
+// includes both ends, which are goroutines. B/s counts both directions.
 func BenchmarkRelay(b *testing.B) {
 	benchEngines(b, func(b *testing.B, engine string) {
 		for _, size := range []int{1, 1 << 10, 64 << 10} {

@@ -11,7 +11,7 @@ import (
 
 // What a client does, and what an origin does for it.
 const (
-	Request    = "request"    // client and origin: kept connections, a request and its response, again and again
+	Request    = "request"    // client and origin: persistent connections, a request and its response, again and again
 	Connection = "connection" // client and origin: a connection for each request; the origin closes it
 	Send       = "send"       // client: sends bytes at full speed; the origin is a Sink
 	Receive    = "receive"    // client: receives bytes; the origin is a Source

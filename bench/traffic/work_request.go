@@ -1,6 +1,6 @@
 package traffic
 
-// requests is the work Request: kept connections, each with one request after the other.
+// requests is the work Request: persistent connections, each with one request after the other.
 //
 // With a rate, operation k belongs to connection k mod n, even if another one is free: connections
 // stand for clients that do not know of each other. If the connection is busy, the operation waits.
