@@ -39,7 +39,7 @@ func listensIn(path string, port int) (bool, error) {
 // hasListener searches a table as in proc_pid_net(5): the second field is the
 // local address in hexadecimal, the fourth the state, 0A for LISTEN. It stops
 // after the listening sockets, which come first
-// (Documentation/networking/proc_net_tcp.rst): ten thousands of connections in
+// (Documentation/networking/proc_net_tcp.rst): tens of thousands of connections in
 // TIME_WAIT may follow, and the table is read every millisecond.
 func hasListener(table io.Reader, port int) (bool, error) {
 	suffix := fmt.Sprintf(":%04X", port)
