@@ -56,8 +56,8 @@ func TestEjection(t *testing.T) {
 	}
 }
 
-// TestSilenceOfBusyBackend makes clients wait while the backend answers others: the backend is
-// well, in whatever order the events are reported.
+// TestSilenceOfBusyBackend makes clients wait while the backend answers others: the backend works,
+// in whatever order the events are reported.
 func TestSilenceOfBusyBackend(t *testing.T) {
 	p, backends, _ := ejecting(t, 50, 2)
 	b := backends[0]
@@ -181,7 +181,7 @@ func TestSilencesOfOneClient(t *testing.T) {
 }
 
 // TestEjectionsGrow holds that a backend which fails again soon is ejected for longer, up to a
-// bound, and that a backend which was well for long starts from the first ejection again.
+// bound, and that a backend which has worked for a long time starts from the first ejection again.
 func TestEjectionsGrow(t *testing.T) {
 	p, backends, _ := ejecting(t, 50, 2)
 	b := backends[0]

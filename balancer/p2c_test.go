@@ -23,7 +23,7 @@ func TestP2CTakesTheBetterOfTwo(t *testing.T) {
 	}
 }
 
-// TestP2CIsCloseToLeastConnections compares it with chance: a hundred clients a backend.
+// TestP2CIsCloseToLeastConnections compares it with chance: a hundred clients per backend.
 func TestP2CIsCloseToLeastConnections(t *testing.T) {
 	worst := func(name string) int64 {
 		c := newTable(name, chooserOptions{Seed: 1}, newMembers(equal(1000)...))

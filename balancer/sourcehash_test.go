@@ -90,8 +90,7 @@ func TestSourceHashAgreesWithTheSlowRing(t *testing.T) {
 				tried := rapid.SliceOfN(index, 0, 2).Draw(rt, "tried")
 				want, points := twin.next(key, maxLoad, tried)
 				i := c.next(request{key: key, tried: tried})
-				// Beyond maxWalk slots, of which one in four repeats a point, it only has to be one
-				// with room.
+				// Beyond maxWalk slots (one in four repeats a point), any member with room will do.
 				if i != want && points < maxWalk/2 {
 					rt.Fatalf("next returned %d, want %d", i, want)
 				}

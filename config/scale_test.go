@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// atMost fails when f takes longer than limit. The limits are some ten times of what is measured,
-// so that only a change of the order of growth fails.
+// atMost fails when f takes longer than limit. The limits are about ten times the measured time, so
+// that only a change in the order of growth fails.
 func atMost(t *testing.T, limit time.Duration, f func()) {
 	t.Helper()
 	start := time.Now()

@@ -68,7 +68,8 @@ func collectKeys(t *testing.T, at string, schema map[string]any, found map[strin
 	slices.Sort(found[at])
 }
 
-// What Load accepts is valid under the schema, and it refuses the mistakes that a schema can tell.
+// What Load accepts is valid under the schema, and it refuses the mistakes that a schema can
+// detect.
 func TestSchemaValidates(t *testing.T) {
 	v := validator{root: loadSchema(t)}
 	examples, err := filepath.Glob("../examples/*.*")

@@ -30,7 +30,7 @@ func parse(t *testing.T, yaml string) *config.Config {
 	return cfg
 }
 
-// plan is the plan for a configuration, which has to be possible.
+// plan is the plan for a configuration, which must have one.
 func plan(t *testing.T, cfg *config.Config, lookup Lookup) *Plan {
 	t.Helper()
 	p, err := Build(cfg, Gather(t.Context(), cfg, lookup))
@@ -170,7 +170,7 @@ func (w *world) fail(address string, err error) {
 	w.broken[address] = err
 }
 
-// hang has a server not answer its checks.
+// hang makes a server leave its checks unanswered.
 func (w *world) hang(address string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -184,7 +184,7 @@ func (w *world) checks(address string) int {
 	return w.checked[address]
 }
 
-// Write takes the log.
+// Write receives the log.
 func (w *world) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -263,7 +263,8 @@ pools: {bad: {backends: ["192.0.2.1:1"], health: {}}, good: {backends: ["192.0.2
 	})
 }
 
-// TestOtherAddressOfAName is another server, with nothing of what is known of the one before.
+// TestOtherAddressOfAName: a name with another address is another server, and nothing known about
+// the old one applies to it.
 func TestOtherAddressOfAName(t *testing.T) {
 	live := NewLive(slog.New(slog.DiscardHandler))
 	members := func(address string) []balancer.Member {

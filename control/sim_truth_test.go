@@ -25,7 +25,7 @@ func (t simTruth) String() string {
 
 func (t simTruth) accepts() bool { return t == simWell || t == simHangs || t == simCloses }
 
-// change has a backend become something else, now and then.
+// change makes a backend behave differently now and then.
 func (s *simulation) change(i int) {
 	s.loop.after(s.around(s.everyDay), func() {
 		if s.mended {

@@ -76,8 +76,8 @@ func acceptCancelled(t *testing.T, d *driver, network string) {
 	unix.Close(r.FD)
 }
 
-// acceptReset: the connection may be delivered or passed over, but it is no error of the listening
-// socket.
+// acceptReset: the connection may be delivered or passed over, but it is not an error of the
+// listening socket.
 func acceptReset(t *testing.T, d *driver, network string) {
 	fd, addr := listen(t, network, 8)
 	s := d.attach(fd)

@@ -81,7 +81,7 @@ func loopMessages(t *testing.T, d *driver) {
 	}
 }
 
-// loopWakes posts to a loop in each of its kinds of wait: a timer that expires after spinDown tells
+// loopWakes posts to a loop in each of its kinds of wait: a timer that expires after spinDown shows
 // that it is in the one without a limit.
 func loopWakes(t *testing.T, d *driver) {
 	for range 5 {

@@ -171,7 +171,7 @@ func recvResetWaiting(t *testing.T, d *driver, network string) {
 	}
 }
 
-// recvResetBetween: what comes while no receive is in flight is told by the next ones, in its
+// recvResetBetween: what comes while no receive is in flight is reported by the next ones, in
 // order.
 func recvResetBetween(t *testing.T, d *driver, network string) {
 	s, peer := d.pair(network)

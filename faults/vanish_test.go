@@ -125,7 +125,7 @@ func TestFaultManyPeersVanish(t *testing.T) {
 		moving.Wait()
 		drop(t, "ip saddr "+gone)
 		drop(t, "ip daddr "+gone)
-		// A client whose window was closed at the cut is given up only after minutes: a living peer
+		// A client whose window was closed at the cut is closed only after minutes: a living peer
 		// could pause that long.
 		found, enough := 0, time.After(6*time.Second)
 		for waiting := true; waiting && found < clients; {

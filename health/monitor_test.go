@@ -136,7 +136,8 @@ func TestHangingGroupDelaysNoOther(t *testing.T) {
 		for _, target := range well {
 			begun := f.of(target).times()
 			for i := range begun[1:] {
-				// A place is free a hundred times a second or more: 256 of them, a timeout of 1 s.
+				// A slot becomes free a hundred times per second or more: 256 of them, a timeout of
+				// 1 s.
 				if gap := begun[i+1] - begun[i]; gap > 1100*time.Millisecond {
 					t.Fatalf("a check began %v after the one before, want at most 1s and a little", gap)
 				}

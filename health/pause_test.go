@@ -25,7 +25,7 @@ func oneTarget(t *testing.T, c Checker, target Target) *runner {
 	return r
 }
 
-// turnAfter makes a turn after the given time, and waits for the checks that it begins to come to
+// turnAfter makes a turn after the given time, and waits until the checks that it starts are at
 // rest.
 func turnAfter(t *testing.T, r *runner, wait time.Duration) (next time.Duration) {
 	<-time.After(wait)

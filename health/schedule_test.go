@@ -38,7 +38,7 @@ func TestManyTargetsAreSpreadAtTheStart(t *testing.T) {
 	}
 }
 
-// settled is a schedule that has its place in the interval.
+// settled is a schedule that has its position in the interval.
 func settled(o Options, index int) Schedule {
 	s := NewSchedule(o, 0, index, 1)
 	s.Next(o, s.Due, false)

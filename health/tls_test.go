@@ -60,7 +60,7 @@ func secured(config *tls.Config, then func(*tls.Conn)) func(testnet.Conn) {
 			then(server)
 			_ = server.Close()
 		}
-		_, _ = io.Copy(io.Discard, c) // a reset would eat the alert that tells the client why
+		_, _ = io.Copy(io.Discard, c) // a reset would discard the alert with the reason
 	}
 }
 

@@ -242,8 +242,8 @@ func TestDropsAreCountedAndReported(t *testing.T) {
 	}
 }
 
-// TestMissedLines has a notice for lines that were lost before they came to the logger, in their
-// place and counted.
+// TestMissedLines: lines that were lost before they reached the logger are counted, and the notice
+// is where they are missing.
 func TestMissedLines(t *testing.T) {
 	var out bytes.Buffer
 	l := newLogger(t, Options{Format: "json", Out: &out})

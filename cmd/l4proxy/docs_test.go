@@ -249,7 +249,7 @@ func TestDocumentedLog(t *testing.T) {
 	}
 }
 
-// reasons are all that a connection can end for. Behind the last one String has nothing to return.
+// reasons are all reasons for which a connection can end. String panics after the last one.
 func reasons() (all []proxy.Reason) {
 	defer func() { _ = recover() }()
 	for r := proxy.ReasonNone + 1; ; r++ {

@@ -68,8 +68,8 @@ func (s *scriptState) set(ts *testscript.TestScript, name, value string) {
 	ts.Setenv(name, value)
 }
 
-// startBackend is the command backend NAME: a server that says its name in a line and then returns
-// what it is sent; $NAME is its address.
+// startBackend is the command backend NAME: a server that sends its name in a line and then echoes;
+// $NAME is its address.
 func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: backend NAME")

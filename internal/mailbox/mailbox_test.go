@@ -27,7 +27,7 @@ func TestBox(t *testing.T) {
 	}
 	var next [senders]int
 	for taken := 0; taken < senders*each; {
-		<-wake // a reader that sleeps unless told: a wake that is missing hangs the test
+		<-wake // the reader sleeps until it is woken: a missing wake hangs the test
 		box.TakeAll(func(v value) {
 			if v.number != next[v.sender] {
 				t.Errorf("sender %d: value %d in place of %d", v.sender, v.number, next[v.sender])

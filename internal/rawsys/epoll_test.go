@@ -22,7 +22,7 @@ func TestMilliseconds(t *testing.T) {
 	}
 }
 
-// Each way of waiting sees an event, tells its id, and does not end before its time.
+// Each way of waiting sees an event, returns its id, and does not end before its time.
 func TestEpollWait(t *testing.T) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
