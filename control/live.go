@@ -24,11 +24,12 @@ type Live struct {
 	log    *slog.Logger
 	clock  func() int64 // of balancers and loops
 	checks *health.Monitor
+	// followers are the listeners that are closed while no backend of their pool can serve.
+	followers followers
 
 	mu      sync.Mutex
 	pools   map[string]*livePool
 	slots   map[string]*proxy.Slots // by listener
-	follows map[string]string       // the pools of the listeners that are closed while no backend can serve
 	running *running                // nil unless Run runs
 }
 
@@ -91,10 +92,12 @@ func (l *Live) Apply(p *Plan, install func(*proxy.State) error) error {
 func (l *Live) commit(p *Plan, next *prepared) {
 	for i, listener := range next.state.Listeners {
 		listener.Slots.SetLimit(p.Listeners[i].MaxConnections)
-		if pool := l.follows[listener.Name]; pool != "" && pool != next.follows[listener.Name] && l.running != nil {
-			l.running.plane.SetListening(listener, true) // its former pool may have closed it
-		}
 	}
+	var plane DataPlane
+	if l.running != nil {
+		plane = l.running.plane
+	}
+	l.followers.replace(next.follows, next.state.Listeners, plane)
 	for i := range p.Pools {
 		planned := &p.Pools[i]
 		pool, old := next.pools[planned.Name], l.pools[planned.Name]
@@ -113,7 +116,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 			pool.watch.Stop()
 		}
 	}
-	l.pools, l.slots, l.follows = next.pools, next.slots, next.follows
+	l.pools, l.slots = next.pools, next.slots
 }
 
 // Run watches the pools until ctx is done, and returns when everything that it started has stopped.

@@ -16,7 +16,7 @@ type prepared struct {
 	pools    map[string]*livePool
 	settings map[string]*settings
 	slots    map[string]*proxy.Slots
-	follows  map[string]string
+	follows  map[string]*Watch // by listener
 }
 
 // prepare makes what is new in a plan, and a State of new and old.
@@ -26,7 +26,7 @@ func (l *Live) prepare(p *Plan) (*prepared, error) {
 		pools:    make(map[string]*livePool, len(p.Pools)),
 		settings: make(map[string]*settings, len(p.Pools)),
 		slots:    make(map[string]*proxy.Slots, len(p.Listeners)),
-		follows:  make(map[string]string),
+		follows:  make(map[string]*Watch),
 	}
 	pools := make(map[string]*proxy.Pool, len(p.Pools))
 	for i := range p.Pools {
@@ -48,7 +48,7 @@ func (l *Live) prepare(p *Plan) (*prepared, error) {
 		next.slots[listener.Name] = listener.Slots
 		next.state.Listeners = append(next.state.Listeners, &listener)
 		if planned.Follows {
-			next.follows[listener.Name] = planned.PoolName
+			next.follows[listener.Name] = next.pools[planned.PoolName].watch
 			s := next.settings[planned.PoolName]
 			s.listeners = append(s.listeners, &listener)
 		}
@@ -105,7 +105,7 @@ func liveChecks(p *PoolPlan, members []balancer.Member) *health.Group {
 	g.Targets = make([]health.Target, len(members))
 	for i, m := range members {
 		g.Targets[i] = p.Checks.Targets[i]
-		g.Targets[i].Backend, g.Targets[i].Health = m.Backend, m.Health()
+		g.Targets[i].Backend = m.Backend
 	}
 	return &g
 }

@@ -25,10 +25,11 @@ const (
 // to the balancer, logs what happens, and acts on the pool's connections and listeners when a
 // backend goes or comes. One goroutine does all of it.
 type Watch struct {
-	balancer *balancer.Balancer
-	monitor  *health.Monitor
-	log      *slog.Logger
-	clock    func() int64
+	balancer  *balancer.Balancer
+	monitor   *health.Monitor
+	followers *followers
+	log       *slog.Logger
+	clock     func() int64
 
 	// What other goroutines put in.
 	settings *mailbox.Inbox[*settings] // nil stops the Watch
@@ -61,15 +62,16 @@ type settings struct {
 
 func newWatch(name string, b *balancer.Balancer, l *Live) *Watch {
 	w := &Watch{
-		balancer: b,
-		monitor:  l.checks,
-		log:      l.log.With("pool", name),
-		clock:    l.clock,
-		settings: mailbox.NewInbox[*settings](),
-		events:   mailbox.NewInbox[balancer.Event](),
-		wake:     make(chan struct{}, 1),
-		ended:    make(chan struct{}),
-		canServe: true,
+		balancer:  b,
+		monitor:   l.checks,
+		followers: &l.followers,
+		log:       l.log.With("pool", name),
+		clock:     l.clock,
+		settings:  mailbox.NewInbox[*settings](),
+		events:    mailbox.NewInbox[balancer.Event](),
+		wake:      make(chan struct{}, 1),
+		ended:     make(chan struct{}),
+		canServe:  true,
 	}
 	b.Observe(w.observe)
 	return w
@@ -206,6 +208,9 @@ func (w *Watch) updateChecks() {
 	case group != nil && w.checks != nil:
 		w.checks.Update(*group)
 	case group != nil:
+		for i := range group.Targets { // Health is read only now: an older plan may just have changed it
+			group.Targets[i].Health = group.Targets[i].Backend.Health()
+		}
 		w.checks = w.monitor.Add(*group)
 	case w.checks != nil:
 		w.checks.Stop()
@@ -245,12 +250,14 @@ func (w *Watch) look() {
 
 // setListening makes a listener listen only while a backend can serve.
 func (w *Watch) setListening(l *proxy.Listener) {
+	if !w.followers.setListening(w, l, w.canServe) {
+		return // a newer plan is about to come
+	}
 	if w.canServe {
 		w.log.Info("listener reopened: its pool can serve again", "listener", l.Name)
 	} else {
 		w.log.Warn("listener closed: no backend of its pool can serve", "listener", l.Name)
 	}
-	w.plane.SetListening(l, w.canServe)
 }
 
 func (w *Watch) logEvent(e balancer.Event) {
