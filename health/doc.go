@@ -7,6 +7,6 @@
 // what is due within 10 ms. If no check is under way, it sleeps until the next one is due.
 //
 // Other checks (tls, http, expect, any Checker) run on a goroutine each. A lane bounds how many run
-// at once and takes groups in turn. They send their results back to the loop. Another goroutine
-// reports changes: a slow receiver delays no check and misses no change.
+// at once and takes groups in turn. They send their results back to the loop. Changes wait
+// in an inbox for their receiver: a slow one delays no check and misses no change.
 package health

@@ -84,6 +84,7 @@ func (r *runner) addTargets(own *group, g *Group, targets []Target) {
 // update changes a group. A target whose address or way of checking changes is a new one with the
 // same health.
 func (r *runner) update(own *group, g Group) {
+	sooner := g.withDefaults().Interval < own.Interval
 	own.Options, own.checker = g.withDefaults(), g.Checker
 	stays := make(map[*backend.Backend]bool, len(g.Targets))
 	var added []Target
@@ -94,6 +95,9 @@ func (r *runner) update(own *group, g Group) {
 			if (t.addr == nil) == (g.addrOf(next) == nil) && t.Addr.String() == next.Addr.String() {
 				t.Target = next
 				stays[next.Backend] = true
+				if sooner {
+					r.hasten(slot)
+				}
 				continue
 			}
 		}
@@ -105,6 +109,15 @@ func (r *runner) update(own *group, g Group) {
 		}
 	}
 	r.addTargets(own, &g, added)
+}
+
+// hasten moves the next check of a target into its interval, which has become shorter.
+func (r *runner) hasten(slot int32) {
+	t := &r.targets[slot]
+	t.schedule.Hasten(t.group.Options, r.now)
+	if t.probe < 0 && r.agenda.Has(int(slot)) { // else the check has begun, or waits in a lane
+		r.plan(slot, t.schedule.Due)
+	}
 }
 
 // remove takes a group out.

@@ -2,6 +2,7 @@ package health
 
 import (
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,6 +214,33 @@ func TestTargetLeavesDuringItsCheck(t *testing.T) {
 		}
 		if r.other.busy != 0 || len(r.freeSlots) != 1 {
 			t.Errorf("%d checks are under way and %d slots are free, want 0 and 1", r.other.busy, len(r.freeSlots))
+		}
+	})
+}
+
+// A shorter interval counts at once, and the targets are spread over it.
+func TestShorterInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := farm{}
+		g := Group{Options: Options{Interval: time.Hour, Seed: 1}, Checker: f, Targets: f.targets(20)}
+		w := run(g)
+		defer w.stop()
+		<-time.After(3 * time.Hour)
+		begun := time.Since(f.of(g.Targets[0]).start)
+		g.Interval = 10 * time.Second
+		w.groups[0].Update(g)
+		<-time.After(g.Interval + time.Second)
+		halves := [2]int{}
+		for _, target := range g.Targets {
+			times := f.of(target).times()
+			first := slices.IndexFunc(times, func(at time.Duration) bool { return at >= begun })
+			if first < 0 {
+				t.Fatalf("%s was not checked within the new interval", target.Backend.Address)
+			}
+			halves[min(int((times[first]-begun)/(g.Interval/2)), 1)]++
+		}
+		if halves[0] < 4 || halves[1] < 4 {
+			t.Errorf("%d checks in the first half of the interval, %d in the second", halves[0], halves[1])
 		}
 	})
 }

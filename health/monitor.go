@@ -97,7 +97,8 @@ func (m *Monitor) Add(g Group) *Checks {
 	return c
 }
 
-// Update changes the group. A target that stays keeps its health and its schedule.
+// Update changes the group. A target that stays keeps its health and its schedule,
+// unless the interval becomes shorter than the time to its next check.
 func (c *Checks) Update(g Group) {
 	c.monitor.orders.Post(func(r *runner) { r.update(c.group, g) })
 }

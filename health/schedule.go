@@ -99,6 +99,14 @@ func (s *Schedule) Next(o Options, now int64, doubt bool) {
 	s.Due = max(s.Due+int64(max(interval-early, tick)), now)
 }
 
+// Hasten moves Due to a random position in the interval of o if it is beyond it: after a change to
+// a shorter interval, the targets of a group are spread at once.
+func (s *Schedule) Hasten(o Options, now int64) {
+	if interval := int64(o.withDefaults().Interval); s.Due > now+interval {
+		s.Due = now + int64(float64(interval)*s.chance())
+	}
+}
+
 // chance returns a random number in [0, 1): SplitMix64 (Steele, Lea, Flood: Fast splittable
 // pseudorandom number generators, OOPSLA 2014), whose state is one word.
 func (s *Schedule) chance() float64 {
