@@ -27,7 +27,13 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	if errno := rawsys.SetNonblock(fd, o.Flags&unix.SOCK_NONBLOCK != 0); errno != 0 {
 		return errno
 	}
-	if !bind.IsUnix() && o.Prepare != nil {
+	if bind.IsUnix() {
+		return nil
+	}
+	if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); errno != 0 { // others join it
+		return errno
+	}
+	if o.Prepare != nil {
 		o.Prepare(fd)
 	}
 	return nil

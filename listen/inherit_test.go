@@ -3,6 +3,7 @@ package listen
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,6 +133,35 @@ func TestOtherNumberOfShards(t *testing.T) {
 				}
 				rawsys.Close(fd)
 			}
+		}
+	}
+}
+
+// A socket of another program, without SO_REUSEPORT, gets company too.
+func TestForeignSocketIsShared(t *testing.T) {
+	testnet.SameFiles(t)
+	foreign, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	file, err := foreign.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, &Opener{Shards: 3, Flags: unix.SOCK_NONBLOCK}, tcp(foreign.Addr().String()), nil, fd)
+	for shard := range 3 {
+		fds := s.Take(shard)
+		if len(fds) != 1 {
+			t.Errorf("shard %d has %d sockets, want 1", shard, len(fds))
+		}
+		for _, fd := range fds {
+			rawsys.Close(fd)
 		}
 	}
 }
