@@ -69,7 +69,8 @@ func TestUnlisten(t *testing.T) {
 				return err != nil
 			})
 			mustAsk(t, old, "still there")
-			r.server.SetListening(listener, true)
+			later := *listener // in another State
+			r.server.SetListening(&later, true)
 			testnet.Eventually(t, "clients are served again", func() bool {
 				c, err := testnet.TryDial("tcp", r.addr)
 				if err != nil {

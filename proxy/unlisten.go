@@ -9,7 +9,8 @@ import (
 
 // SetListening closes a listener to new clients while no backend can serve them, and reopens it.
 // While it is closed, the kernel refuses new clients, so that a load balancer in front notices.
-// Existing connections stay. Only TCP sockets are closed: a unix socket keeps listening.
+// Existing connections stay. Only TCP sockets are closed: a unix socket keeps listening. l may be
+// that of another State: the listener is found by its name.
 //
 // The sockets stay open and bound, so that no other process can take the address: shutdown(2)
 // returns a listening TCP socket to its state before listen(2).
@@ -19,7 +20,7 @@ func (s *Server) SetListening(l *Listener, on bool) {
 
 func (w *worker) setListening(l *Listener, on bool) {
 	for _, s := range w.sockets {
-		if s.listener != l || rawsys.IsUnix(s.fd) {
+		if s.listener.Name != l.Name || rawsys.IsUnix(s.fd) {
 			continue
 		}
 		switch s.state {
