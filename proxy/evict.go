@@ -94,7 +94,7 @@ func (e *eviction) begin(now int64) bool {
 			e.count++
 		}
 	})
-	if e.Reason == ReasonBackendDown {
+	if e.Reason == ReasonBackendDown || e.Reason == ReasonBackendRemoved {
 		e.abandonDials()
 	}
 	return true
@@ -116,8 +116,8 @@ func (e *eviction) concerns(c *conn) bool {
 	return c.state == stateRelaying && c.backend == e.Backend && c.dialled <= e.asked
 }
 
-// abandonDials gives up the dials to a backend that is down. Their clients continue with the next
-// backend.
+// abandonDials gives up the dials to a backend that is down or removed. Their clients continue with
+// the next backend.
 func (e *eviction) abandonDials() {
 	w := e.worker
 	w.connections(func(c *conn) {

@@ -65,6 +65,26 @@ func TestEvict(t *testing.T) {
 	})
 }
 
+// TestEvictGivesUpDials: the dial to a backend that is down or removed is not answered yet. The
+// client is served by the next backend at once, and not by this one later.
+func TestEvictGivesUpDials(t *testing.T) {
+	for _, reason := range []proxy.Reason{proxy.ReasonBackendDown, proxy.ReasonBackendRemoved} {
+		t.Run(reason.String(), func(t *testing.T) {
+			engines(t, func(t *testing.T, engine string) {
+				b := testnet.Serve(t, "tcp", "", testnet.Echo)
+				r := start(t, engine, []string{testnet.Silent(t), b.Addr}, func(s *setup) {
+					s.policy, s.timeout = "first", time.Minute
+				})
+				c := r.dial()
+				silent := r.pool.Members[0].Backend
+				testnet.Eventually(t, "it is dialled", func() bool { return silent.Active() == 1 })
+				r.server.Evict(proxy.Evict{Backend: silent, Reason: reason})
+				mustAsk(t, c, "hello")
+			})
+		})
+	}
+}
+
 // TestEvictSpread checks that connections end evenly over the period, not in one moment.
 func TestEvictSpread(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
