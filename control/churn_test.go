@@ -73,8 +73,16 @@ func TestChurn(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > goroutines+2 {
 		t.Errorf("%d goroutines without any pool, %d before", n, goroutines)
 	}
+	var late sync.WaitGroup // plans that come while Run ends
+	late.Go(func() {
+		for range 100 {
+			c.apply(t, r)
+		}
+	})
+	time.Sleep(time.Duration(rand.IntN(int(20 * time.Millisecond))))
 	cancel()
 	running.Wait()
+	late.Wait()
 }
 
 // churn is the data plane and the checker of TestChurn.
