@@ -10,8 +10,8 @@ import (
 // layout is what the members and the options of a Balancer decide.
 type layout struct {
 	options  Options
-	hashes   bool // the policy looks at the client's address
-	hashSeed *seed
+	hashes   bool      // the policy looks at the client's address
+	hashSeed *seed     // nil unless it does
 	order    []*member // as configured
 	members  map[*backend.Backend]*member
 	tiers    []*tier // the first to serve is first
@@ -28,11 +28,13 @@ func newLayout(list []Member, o Options) (*layout, error) {
 		unit = slowStartSteps
 	}
 	l := &layout{
-		options:  o,
-		hashes:   policy.hashes,
-		hashSeed: hashSeed(o.HashSeed),
-		order:    make([]*member, len(list)),
-		members:  make(map[*backend.Backend]*member, len(list)),
+		options: o,
+		hashes:  policy.hashes,
+		order:   make([]*member, len(list)),
+		members: make(map[*backend.Backend]*member, len(list)),
+	}
+	if policy.hashes {
+		l.hashSeed = hashSeed(o.HashSeed)
 	}
 	records := make([]member, len(list))
 	for i, m := range list {
