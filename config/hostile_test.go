@@ -47,6 +47,8 @@ func TestEntriesInBrackets(t *testing.T) {
 		`listeners: {a: {bind: [":81", - ":80"]}}`:      false,
 		"listeners: {a: {bind: [\n- \":80\"\n]}}":       false,
 		`listeners: {a: {- bind: ":80"}}`:               false,
+		`listeners: {a: {bind: - ":80"}}`:               false,
+		"listeners: {a: {bind:\n- \":80\"}}":            false,
 		`listeners: {-a: {bind: ["-:80"]}}`:             false,
 		`listeners: {-a: {bind: [":80"]}}`:              true,
 		"listeners: {a: {bind: [\":80\"]}} # - 2":       true,

@@ -34,8 +34,8 @@ func guarded(file string, read func() (*node, *Problem)) (n *node, p *Problem) {
 
 func parseYAML(file string, data []byte) (n *node, p *Problem) {
 	tokens := lexer.Tokenize(string(data))
-	if t := yamlTooDeep(tokens); t != nil {
-		return nil, tooDeep(file, t.Position.Line, t.Position.Column)
+	if p := checkTokens(file, tokens); p != nil {
+		return nil, p
 	}
 	doc, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -60,10 +60,11 @@ func parseYAML(file string, data []byte) (n *node, p *Problem) {
 	return n, nil
 }
 
-// yamlTooDeep returns a token that is nested so deeply that the parser, which recurses, could
-// exhaust the stack: brackets inside of brackets, or "- - - -" on one line. Indentation cannot: it
-// needs a line for each level.
-func yamlTooDeep(tokens token.Tokens) *token.Token {
+// checkTokens refuses what the parser would take, but must not:
+//   - Nesting so deep that the parser, which recurses, could exhaust the stack: brackets inside of
+//     brackets, or "- - - -" on one line. Indentation cannot: it needs a line for each level.
+//   - A "-" inside of brackets, as in {bind: - ":80"}. YAML has no such lists.
+func checkTokens(file string, tokens token.Tokens) *Problem {
 	open, dashes, line := 0, 0, 0
 	for _, t := range tokens {
 		switch t.Type {
@@ -72,13 +73,17 @@ func yamlTooDeep(tokens token.Tokens) *token.Token {
 		case token.SequenceEndType, token.MappingEndType:
 			open--
 		case token.SequenceEntryType, token.MappingKeyType:
+			if open > 0 && t.Type == token.SequenceEntryType {
+				return problemf(file, t.Position.Line, t.Position.Column, `write the values with commas, without "-"`,
+					`"-" begins no value inside of [ ] and { }`)
+			}
 			if t.Position.Line != line {
 				dashes, line = 0, t.Position.Line
 			}
 			dashes++
 		}
 		if open > maxDepth || dashes > maxDepth {
-			return t
+			return tooDeep(file, t.Position.Line, t.Position.Column)
 		}
 	}
 	return nil
