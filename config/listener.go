@@ -41,7 +41,7 @@ func (l *Listener) fields() fields {
 			"`host:port`, `\"[::]:port\"`, `\"host:8000-8010\"`, `unix:/path`, or a list of them; see [Addresses](#addresses)."},
 		{"mode", mode(&l.Socket.Mode), "The permissions of the listener's unix sockets, in octal: `\"0660\"`. A process needs write permission to connect. If omitted, they are 0777 minus the umask."},
 		{"owner", owner(&l.Socket.Owner), "The owner of the listener's unix sockets: `\"user\"`, `\"user:group\"` or `\":group\"`, by name or number. If omitted, the user and group of the process own them. Only root can set another user; any other user can only set a group that it is a member of."},
-		{"pool", text(&l.Pool, "the name of a pool"), "The pool that serves the clients. Optional if there is exactly one pool."},
+		{"pool", text(&l.Pool, "the name of a pool").full("write a name, or remove the key"), "The pool that serves the clients. Optional if there is exactly one pool."},
 		{"acl", pointer(&l.ACL, func(a *ACL) value { return listOf(&a.Rules, rule).orNone() }), "Rules for clients' addresses. Without it, every client is allowed."},
 		{"deny_message", text(&l.DenyMessage, "a text").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
 		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The maximum number of connections of this listener at once. If omitted, only the top-level limit applies."},

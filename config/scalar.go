@@ -247,6 +247,9 @@ func (v textValue) full(fix string) textValue {
 		if text == "" {
 			return faultf(fix, "the text is empty")
 		}
+		if bounds == nil {
+			return nil
+		}
 		return bounds(text)
 	})
 }
