@@ -46,10 +46,6 @@ func parseYAML(file string, data []byte) (n *node, p *Problem) {
 		if d.Body == nil {
 			continue
 		}
-		if n != nil {
-			line, col := yamlPosition(d.Body)
-			return nil, problemf(file, line, col, "keep one", "more than one document in a file")
-		}
 		if n, p = r.node(d.Body, 0); p != nil {
 			return nil, p
 		}
@@ -64,9 +60,23 @@ func parseYAML(file string, data []byte) (n *node, p *Problem) {
 //   - Nesting so deep that the parser, which recurses, could exhaust the stack: brackets inside of
 //     brackets, or "- - - -" on one line. Indentation cannot: it needs a line for each level.
 //   - A "-" inside of brackets, as in {bind: - ":80"}. YAML has no such lists.
+//   - A second document. The parser drops what follows an empty one without a word.
 func checkTokens(file string, tokens token.Tokens) *Problem {
 	open, dashes, line := 0, 0, 0
+	begun, ended := false, false // the document
 	for _, t := range tokens {
+		switch t.Type {
+		case token.CommentType:
+		case token.DirectiveType:
+			return unsupportedYAML(file, t.Position.Line, t.Position.Column, ast.DirectiveType)
+		case token.DocumentEndType:
+			ended = true
+		default:
+			if ended || begun && t.Type == token.DocumentHeaderType {
+				return problemf(file, t.Position.Line, t.Position.Column, "keep one", "more than one document in a file")
+			}
+			begun = true
+		}
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
 			open++
@@ -87,6 +97,10 @@ func checkTokens(file string, tokens token.Tokens) *Problem {
 		}
 	}
 	return nil
+}
+
+func unsupportedYAML(file string, line, col int, kind ast.NodeType) *Problem {
+	return problemf(file, line, col, "write a plain value, in quotes if it begins with & * ! or %", "YAML of the kind %s is not supported", kind)
 }
 
 // yamlProblem turns an error of the library into a problem with a position.
@@ -145,8 +159,7 @@ func (r *yamlReader) node(v ast.Node, depth int) (*node, *Problem) {
 	case *ast.MappingValueNode:
 		return n, r.members(n, []*ast.MappingValueNode{v}, depth)
 	default:
-		return nil, problemf(r.file, line, col, "write a plain value, in quotes if it begins with & * ! or %",
-			"YAML of the kind %s is not supported", v.Type())
+		return nil, unsupportedYAML(r.file, line, col, v.Type())
 	}
 	return n, nil
 }
