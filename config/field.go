@@ -163,7 +163,13 @@ type either[P Part] struct {
 func (v either[P]) decode(d *decoder, n *node, p *path) {
 	v.structure.decode(d, n, p)
 	a, b := v.keys[0], v.keys[1]
-	if n.kind == kindMap && (n.member(a) == nil) == (n.member(b) == nil) {
+	hasA, hasB := n.member(a) != nil, n.member(b) != nil
+	unknown := func(m *member) bool { return v.fields().find(m.key) == nil }
+	switch {
+	case n.kind != kindMap || hasA != hasB:
+	case !hasA && slices.ContainsFunc(n.members, unknown):
+		d.unread.add(p) // the unknown key is most likely one of the two, mistyped
+	default:
 		d.faultf(n, p, fmt.Sprintf("write {%s: %s} or {%s: %s}", a, v.shape, b, v.shape), "expected either %s or %s", a, b)
 	}
 }

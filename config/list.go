@@ -154,7 +154,7 @@ func (v namedParts[T, P]) check(c *checker, p *path) {
 	for i := range *v.dst {
 		part := P(&(*v.dst)[i])
 		name := *part.name()
-		c.add(p.child(name), checkName(name))
+		c.name(p.child(name), name)
 		if seen[name] {
 			c.faultf(p.child(name), "choose another name", "the %s %s is repeated", v.what, quote(name))
 		}

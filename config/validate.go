@@ -81,6 +81,14 @@ func (c *checker) add(p *path, f *Fault) {
 	c.faults = append(c.faults, *f)
 }
 
+// name checks the name at p, which is known also when what has the name could not be read.
+func (c *checker) name(p *path, name string) {
+	if f := checkName(name); f != nil {
+		f.Path = p.String()
+		c.faults = append(c.faults, *f)
+	}
+}
+
 func (c *checker) faultf(p *path, fix, format string, args ...any) {
 	c.add(p, faultf(fix, format, args...))
 }
@@ -146,7 +154,7 @@ func (c *checker) listener(l *Listener, at *path) {
 	if l.ACL != nil && c.clear(at, "acl") {
 		c.reached(l.ACL, at.child("acl"))
 	}
-	if c.clear(at, "bind") {
+	if len(l.Binds) > 0 && c.clear(at, "bind") {
 		c.socket(l, at)
 	}
 	if !c.clear(at, "when_no_backend") {
@@ -220,7 +228,7 @@ func (c *checker) idleQueues() {
 	for i := range c.c.Pools {
 		p := &c.c.Pools[i]
 		full := slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.MaxConnections > 0 })
-		if p.Queue != nil && !full && !asked[p.Name] {
+		if p.Queue != nil && len(p.Backends) > 0 && !full && !asked[p.Name] {
 			c.faultf(newPath("pools", p.Name, "queue"), "write max_connections for the backends, or when_no_backend: queue in the listener, or remove it",
 				"no client can ever wait in this queue: no backend can be full, and no listener asks for it")
 		}

@@ -30,7 +30,7 @@ func (c *checker) pool(p *Pool, at *path) {
 	case c.clear(at, "outlier"):
 		c.healthless(p, at)
 	}
-	if c.clear(at, "backends") {
+	if len(p.Backends) > 0 && c.clear(at, "backends", "zone") {
 		c.tiers(p, at)
 	}
 	if c.clear(at, "policy", "hash") {
