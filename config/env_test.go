@@ -174,7 +174,7 @@ func TestEnvironmentProblems(t *testing.T) {
 			"config.yaml:5:1: unknown key \"wrkers\": did you mean \"workers\"?"},
 		"beside a file that cannot be read": {"a: [", map[string]string{"L4PROXY_LOG_LEVEL": "x"}, "" +
 			"$L4PROXY_LOG_LEVEL: unknown log level \"x\": write debug, info, warn or error\n" +
-			"config.yaml:1:4: not valid YAML, sequence end token ']' not found: check the indentation and the brackets, and put values with : [ ] { } @ or ${ in quotes"},
+			"config.yaml:1:4: not valid YAML, sequence end token ']' not found: check the indentation (spaces only), the quotes and the brackets, and put values with : [ ] { } @ or ${ in quotes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error

@@ -13,7 +13,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-const yamlFix = "check the indentation and the brackets, and put values with : [ ] { } @ or ${ in quotes"
+const yamlFix = "check the indentation (spaces only), the quotes and the brackets, and put values with : [ ] { } @ or ${ in quotes"
 
 // readYAML builds the tree of one YAML document. Anchors, aliases, merge keys, tags and complex
 // keys are refused, so that a file means what it shows and cannot expand beyond its size.
