@@ -70,7 +70,7 @@ func checkTokens(file string, tokens token.Tokens) *Problem {
 		case token.DirectiveType:
 			return unsupportedYAML(file, t.Position.Line, t.Position.Column, ast.DirectiveType)
 		case token.DocumentEndType:
-			ended = true
+			ended = begun
 		default:
 			if ended || begun && t.Type == token.DocumentHeaderType {
 				return problemf(file, t.Position.Line, t.Position.Column, "keep one", "more than one document in a file")
