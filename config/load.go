@@ -61,7 +61,7 @@ func (d *decoder) parse(data []byte) (*Config, error) {
 	if p := checkText(d.file, data); p != nil {
 		return nil, Problems{*p}
 	}
-	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	data = unixLines(data)
 	read := readYAML
 	switch {
 	case isJSON(d.file, data):
@@ -178,6 +178,12 @@ func clamp(ps Problems, file string, data []byte) {
 	}
 }
 
+// unixLines makes every end of a line, CR LF or CR, a single LF.
+func unixLines(data []byte) []byte {
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+}
+
 func isJSON(name string, data []byte) bool {
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".json":
@@ -199,7 +205,8 @@ func checkText(name string, data []byte) *Problem {
 	for i := 0; i < len(data); {
 		r, size := utf8.DecodeRune(data[i:])
 		if r == utf8.RuneError && size == 1 || r == 0x7f || r < ' ' && r != '\t' && r != '\n' && r != '\r' {
-			line, col := newTextPosition(data).at(i)
+			before := unixLines(data[:i])
+			line, col := newTextPosition(before).at(len(before))
 			return problemf(name, line, col, "save the file as UTF-8 text", "the byte 0x%02x does not belong in a text file", data[i])
 		}
 		i += size
