@@ -93,11 +93,12 @@ func (d *decoder) unknownKey(m *member, p *path, fs fields) {
 		return
 	}
 	f := faultf("", "unknown key %s", quote(m.key))
-	if owner := elsewhere(m.key); owner != "" {
-		f.Msg, f.Fix = fmt.Sprintf("%s does not belong here", m.key), "write it in "+owner
-	} else if meant := suggest(m.key, fs.keys()); meant != "" {
+	owner, meant := elsewhere(m.key), suggest(m.key, fs.keys())
+	if meant != "" && (owner == "" || editDistance(m.key, meant) == 1) { // pool and pools are keys
 		f.Fix = "did you mean " + quote(meant) + "?"
 		d.unread.add(p.child(meant)) // it is not missing
+	} else if owner != "" {
+		f.Msg, f.Fix = fmt.Sprintf("%s does not belong here", m.key), "write it in "+owner
 	} else if keys := fs.keys(); len(keys) <= 8 {
 		f.Fix = "write " + oneOf(keys)
 	} else {
