@@ -81,9 +81,10 @@ func (c *checker) add(p *path, f *Fault) {
 	c.faults = append(c.faults, *f)
 }
 
-// name checks the name at p, which is known also when what has the name could not be read.
+// name checks the name at p, which is known also when a value of what has the name could not be
+// read.
 func (c *checker) name(p *path, name string) {
-	if f := checkName(name); f != nil {
+	if f := checkName(name); f != nil && !c.unread.exact[p.String()] {
 		f.Path = p.String()
 		c.faults = append(c.faults, *f)
 	}
