@@ -115,7 +115,7 @@ func (c *checker) all() {
 	for i := range c.c.Listeners {
 		c.listener(&c.c.Listeners[i], newPath("listeners", c.c.Listeners[i].Name))
 	}
-	if len(c.unread.exact) == 0 {
+	if len(c.unread.exact) == 0 && len(c.c.Listeners) > 0 {
 		c.idleQueues()
 	}
 	c.bindCount()
