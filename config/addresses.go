@@ -211,7 +211,7 @@ func (book *addressBook) loops(listeners []Listener, pools []Pool) (faults []Fau
 				f := faultf("write the address of a server, or remove it",
 					"the backend %s is the proxy itself: the pool %s leads back to it through %s of its listener %s",
 					b.Address, quote(pool), c, quote(c.listener.Name))
-				f.Path, f.See = Path("pools", pool, "backends", i), []string{c.path()}
+				f.Path, f.See = Path("pools", pool, "backends", i, "address"), []string{c.path()}
 				faults = append(faults, *f)
 			default:
 				visit(next)

@@ -73,10 +73,10 @@ func TestValidate(t *testing.T) {
 		`pools.web.backends[0].address: "a b" is not a host: write an IP address or a host name`:          p(func(p *Pool) { p.Backends[0].Address = Address{Host: "a b", Port: 80} }),
 		`pools.web.backends[0].address: port 0 is not a port to connect to: write the port of the server`: p(func(p *Pool) { p.Backends[0].Address.Port = 0 }),
 		`pools.web.backends[0].weight: expected a whole number from 1 to 1000, got 0`:                     p(func(p *Pool) { p.Backends[0].Weight = 0 }),
-		`pools.web.backends[1]: the backend 10.0.0.1:81 is repeated: remove it, or give the first a higher weight`: p(func(p *Pool) {
+		`pools.web.backends[1].address: the backend 10.0.0.1:81 is repeated: remove it, or give the first a higher weight`: p(func(p *Pool) {
 			p.Backends = append(p.Backends, p.Backends[0])
 		}),
-		`pools.web.backends[0]: the backend 127.0.0.1:80 is the proxy itself: the pool "web" leads back to it through :80 of its listener "web": write the address of a server, or remove it`: p(func(p *Pool) {
+		`pools.web.backends[0].address: the backend 127.0.0.1:80 is the proxy itself: the pool "web" leads back to it through :80 of its listener "web": write the address of a server, or remove it`: p(func(p *Pool) {
 			p.Backends[0].Address = Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}
 		}),
 		`pools.web.panic_threshold: expected a percentage from "0%" to "99%", got "100%"`: p(func(p *Pool) { p.PanicThreshold, p.Outlier = 100, &Outlier{Failures: 1, Eject: 1e9, MaxEjected: 1} }),

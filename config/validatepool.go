@@ -60,8 +60,8 @@ func (c *checker) backends(p *Pool, at *path) {
 			fix = "keep one of them, with or without down: true"
 		}
 		f := faultf(fix, "the backend %s is repeated", b.Address)
-		f.See = []string{Path("pools", p.Name, "backends", earlier)}
-		c.add(at, f)
+		f.See = []string{Path("pools", p.Name, "backends", earlier, "address")}
+		c.add(at.child("address"), f)
 	}
 }
 

@@ -59,7 +59,7 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 		}
 		member, err := buildMember(p, b, facts)
 		if err != nil {
-			failed = append(failed, at(cfg.Where(config.Path("pools", p.Name, "backends", i)),
+			failed = append(failed, at(cfg.Where(config.Path("pools", p.Name, "backends", i, "address")),
 				fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)))
 			continue
 		}
