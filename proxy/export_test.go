@@ -8,3 +8,6 @@ func (s *Server) Loads() []int64 {
 	}
 	return loads
 }
+
+// Engines is for the tests outside the package.
+var Engines = insideEngines

@@ -13,7 +13,6 @@ import (
 	"l4proxy/acl"
 	"l4proxy/backend"
 	"l4proxy/balancer"
-	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
@@ -22,19 +21,8 @@ import (
 
 const denyText = "Access Denied: Your IP is not authorized"
 
-// engines runs a test with each engine, and checks that it leaves no descriptor open.
-func engines(t *testing.T, test func(t *testing.T, engine string)) {
-	t.Helper()
-	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
-		t.Run(engine, func(t *testing.T) {
-			if _, _, err := eventloop.Probe(engine); err != nil {
-				t.Skip(err)
-			}
-			testnet.SameFiles(t)
-			test(t, engine)
-		})
-	}
-}
+// engines runs a test with each engine, and holds it to leaving no descriptor behind.
+var engines = proxy.Engines
 
 // setup is what a test needs from a proxy: the state of one listener and one pool, and the options.
 type setup struct {

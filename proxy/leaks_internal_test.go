@@ -116,7 +116,7 @@ func play(in *inside, end func()) {
 		}
 		in.server.SetListening(in.listener(), true)
 	})
-	time.Sleep(span)
+	time.Sleep(span) // the length of the load: no result depends on it
 	end()
 	over.Store(true)
 	players.Wait()
