@@ -58,10 +58,13 @@ func TestChurn(t *testing.T) {
 	}
 	close(over)
 	clients.Wait()
-	c.broken.Store(true)
-	c.settles(t, "all checks fail")
-	c.healed.Store(true)
-	c.settles(t, "all checks pass")
+	for range 8 { // one plan may have no listener that follows a checked pool
+		c.apply(t, r)
+		c.checks.Store(allFail)
+		c.settles(t, "all checks fail")
+		c.checks.Store(allPass)
+		c.settles(t, "all checks pass")
+	}
 	for b := range c.backends {
 		if n := b.Active(); n != 0 {
 			t.Errorf("%s still has %d connections", b.Address, n)
@@ -88,9 +91,9 @@ func TestChurn(t *testing.T) {
 
 // churn is the data plane and the checker of TestChurn.
 type churn struct {
-	live           *Live
-	state          atomic.Pointer[proxy.State]
-	broken, healed atomic.Bool // the checks
+	live   *Live
+	state  atomic.Pointer[proxy.State]
+	checks atomic.Int32 // someFail, allFail or allPass
 
 	mu       sync.Mutex
 	backends map[*backend.Backend]bool // that were ever in a plan
@@ -98,6 +101,13 @@ type churn struct {
 	follows  map[string]bool           // the latest plan's
 	checked  map[string]bool           // the latest plan's pools
 }
+
+// What the checks of TestChurn find.
+const (
+	someFail = iota // at random; some take until their timeout
+	allFail
+	allPass
+)
 
 // apply applies a random valid configuration.
 func (c *churn) apply(t *testing.T, r *rand.Rand) {
@@ -229,14 +239,14 @@ func (c *churn) settles(t *testing.T, when string) {
 	t.Helper()
 	var wrong string
 	if !testnet.Within(testnet.Patience, func() bool { wrong = c.unsettled(); return wrong == "" }) {
-		t.Errorf("%s: %s", when, wrong)
+		t.Fatalf("%s: %s", when, wrong)
 	}
 }
 
 // unsettled describes what has not settled yet, "" if all has.
 func (c *churn) unsettled() string {
 	want := backend.HealthDown
-	if c.healed.Load() {
+	if c.checks.Load() == allPass {
 		want = backend.HealthUp
 	}
 	c.mu.Lock()
@@ -256,10 +266,10 @@ func (c *churn) unsettled() string {
 }
 
 func (c *churn) Check(ctx context.Context, _ net.Addr, _ string) error {
-	switch {
-	case c.healed.Load():
+	switch checks := c.checks.Load(); {
+	case checks == allPass:
 		return nil
-	case c.broken.Load() || rand.IntN(3) == 0:
+	case checks == allFail || rand.IntN(3) == 0:
 		return errors.New("broken")
 	case rand.IntN(5) == 0:
 		<-ctx.Done()
