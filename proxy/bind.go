@@ -25,7 +25,11 @@ func (s *Server) bindAll() error {
 	opener.IPv4 = listen.IPv4Ports(all)
 	for _, l := range s.state.Listeners {
 		for _, bind := range l.Binds {
-			sockets, err := opener.Open(bind, l.Access)
+			var inherited []int
+			if s.inherited != nil {
+				inherited = s.inherited(l.Name, bind)
+			}
+			sockets, err := opener.Open(bind, l.Access, inherited...)
 			if err != nil {
 				err = fmt.Errorf("listener %s: %w", l.Name, err)
 				if bind.Place != "" {

@@ -27,6 +27,9 @@ type Options struct {
 	MaxConnections int
 	// KeepAlive: the zero value means DefaultKeepAlive.
 	KeepAlive KeepAlive
+	// Inherited, if set, returns the listening sockets of an address that another process has
+	// opened, none if it has none. They then belong to the Server. bind is as in Listener.Binds.
+	Inherited func(listener string, bind listen.Bind) (fds []int)
 	// Log receives messages about the server as a whole; nil means slog.Default.
 	Log *slog.Logger
 	// Finished is called for every connection that has ended, on one goroutine, in bursts. The
@@ -53,6 +56,7 @@ type Server struct {
 	workers   []*worker
 	bound     []bound
 	slots     slots
+	inherited func(string, listen.Bind) []int
 	finished  func(*Record)
 	lost      func(uint64)
 	recording bool
@@ -76,6 +80,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		state:     state,
 		log:       o.Log,
 		keepAlive: o.KeepAlive,
+		inherited: o.Inherited,
 		finished:  o.Finished,
 		lost:      o.Lost,
 		recording: o.Finished != nil,
