@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,6 +78,10 @@ type Opener struct {
 	// IPv4 are the ports on which the process listens on 0.0.0.0 too: there, [::] is for IPv6 only.
 	// See IPv4Ports.
 	IPv4 map[uint16]bool
+	// Own are addresses on which this process listens already. A new socket may overlap them: it
+	// joins their sockets with SO_REUSEPORT from the start. The kernel gives a client to the socket
+	// with the most specific address, and prefers an IPv4 socket for an IPv4 client.
+	Own []Bind
 
 	deadline time.Time // for addresses in use
 }
@@ -142,7 +147,10 @@ func explain(err error) error {
 
 // Sockets are the listening sockets of one address.
 type Sockets struct {
-	Bind   Bind // with the port that is in use
+	Bind Bind // with the port that is in use
+	// IPv6Only: a socket of [::] that does not serve IPv4 clients. It cannot be changed later.
+	IPv6Only bool
+
 	fds    []int
 	shards int
 	file   os.FileInfo // of a unix socket in the file system
@@ -159,6 +167,11 @@ func (s *Sockets) Take(shard int) []int {
 		}
 	}
 	return taken
+}
+
+// FDs returns the sockets that have not been taken. They still belong to the Sockets.
+func (s *Sockets) FDs() []int {
+	return slices.DeleteFunc(slices.Clone(s.fds), func(fd int) bool { return fd < 0 })
 }
 
 // Close closes the sockets that have not been taken.

@@ -28,6 +28,9 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 	}
 	addr = netip.AddrPortFrom(addr.Addr(), bound.Port())
 	s.Bind = Bind{Addr: addr, Place: bind.Place}
+	if only, err := unix.GetsockoptInt(s.fds[0], unix.IPPROTO_IPV6, unix.IPV6_V6ONLY); err == nil {
+		s.IPv6Only = only != 0 && addr.Addr().IsUnspecified()
+	}
 	for err == nil && len(s.fds) < o.Shards {
 		var fd int
 		if fd, err = o.listenTCP(addr, everywhere, true); err == nil {
@@ -50,6 +53,9 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 // the first socket is opened without it, and only then lets the others join. It stays one of them.
 // Closed, it would reset the clients that had connected meanwhile.
 func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
+	if o.overlapsOwn(addr) {
+		return o.listenTCP(addr, everywhere, true)
+	}
 	if addr.Port() == 0 {
 		// The kernel gives up a port that it chose itself when a socket stops listening.
 		chosen, err := o.bindTCP(addr, everywhere, false)
@@ -72,6 +78,15 @@ func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
 		return -1, errno
 	}
 	return fd, nil
+}
+
+// overlapsOwn reports whether this process listens on an address already that overlaps addr.
+func (o *Opener) overlapsOwn(addr netip.AddrPort) bool {
+	return slices.ContainsFunc(o.Own, func(own Bind) bool {
+		ip := own.tcp().Addr()
+		return !own.IsUnix() && own.Addr.Port() == addr.Port() &&
+			(ip == addr.Addr() || ip.IsUnspecified() || addr.Addr().IsUnspecified())
+	})
 }
 
 // listenTCP makes a listening TCP socket; with shared, one with SO_REUSEPORT.

@@ -20,6 +20,7 @@ const acceptRetry = 50 * time.Millisecond
 type listenSocket struct {
 	worker   *worker
 	listener *Listener
+	bound    *bound
 	fd       int
 	index    uint32
 	state    listenState
@@ -53,11 +54,13 @@ type arrival struct {
 
 // addSocket registers a listening socket. startAccepting follows once the loop runs: before that,
 // io_uring takes no more submissions than fit into its queue.
-func (w *worker) addSocket(fd int, l *Listener) {
-	s := &listenSocket{worker: w, listener: l, fd: fd}
+func (w *worker) addSocket(fd int, b *bound, l *Listener) *listenSocket {
+	s := &listenSocket{worker: w, listener: l, bound: b, fd: fd}
 	s.index = w.startTask(s)
 	w.sockets = append(w.sockets, s)
 	w.loop.Attach(s.slot(), fd)
+	w.server.listening.Add(1)
+	return s
 }
 
 // startAccepting accepts on the sockets that were added before the loop ran.
@@ -171,7 +174,7 @@ func (s *listenSocket) park(a arrival) {
 
 // unpark admits parked clients while slots are free.
 func (s *listenSocket) unpark() {
-	for len(s.parked) > 0 && s.worker.server.slots.take(s.listener.Slots) {
+	for len(s.parked) > 0 && s.worker.server.slots.take(s.parked[0].listener.Slots) {
 		s.worker.place(s.nextParked())
 	}
 }
@@ -189,14 +192,19 @@ func (s *listenSocket) nextParked() arrival {
 func (w *worker) stopAccepting() {
 	w.draining = true
 	for _, s := range slices.Clone(w.sockets) {
-		switch {
-		case s.state == listenClosed:
-		case w.loop.Busy(s.slot()):
-			s.state = listenClosing
-			w.loop.CancelRead(s.slot())
-		default:
-			s.close()
-		}
+		s.startClosing()
+	}
+}
+
+// startClosing closes the socket once no accept is in flight.
+func (s *listenSocket) startClosing() {
+	switch {
+	case s.state == listenClosed:
+	case s.worker.loop.Busy(s.slot()):
+		s.state = listenClosing
+		s.worker.loop.CancelRead(s.slot())
+	default:
+		s.close()
 	}
 }
 

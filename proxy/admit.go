@@ -14,7 +14,7 @@ import (
 // A listener that needs bytes from the client before the ACL or the route can decide (PROXY
 // protocol, SNI) would read them first. No listener does so yet.
 func (w *worker) arrive(s *listenSocket, a arrival) {
-	w.counters.listeners[a.listener].accepted.add(1)
+	w.listenerCounters(a.listener).accepted.add(1)
 	if decision := a.listener.ACL.Decide(a.peer.Addr()); !decision.Allow {
 		w.deny(a, decision)
 		return
@@ -76,6 +76,9 @@ func (w *worker) admit(a arrival) {
 		return
 	}
 	w.route(c)
+	if c.pool.FirstByte > 0 && w.look == nil { // a client of an older State
+		w.startLooks()
+	}
 	w.dial(c)
 }
 

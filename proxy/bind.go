@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -11,36 +13,188 @@ import (
 
 // bound is an address of a listener with its listening sockets.
 type bound struct {
-	listener *Listener
+	listener  *Listener
+	bind      listen.Bind // as configured
+	inherited bool
 	*listen.Sockets
 }
 
-// bindAll opens the listening sockets of all listeners.
-func (s *Server) bindAll() error {
-	opener := listen.Opener{Shards: len(s.workers), Flags: s.workers[0].loop.SocketFlags(), Prepare: s.prepare}
-	var all []listen.Bind
-	for _, l := range s.state.Listeners {
-		all = append(all, l.Binds...)
+// change is what becomes of the listening sockets when a State follows another one.
+type change struct {
+	server *Server
+	bound  []*bound        // all addresses of the new State
+	keep   map[*bound]want // the old ones that stay
+	opened []*bound        // those of bound that are new
+	undo   []func()        // of changes to files of unix sockets
+}
+
+// want is an address that a State asks for, and the sockets that it gets.
+type want struct {
+	listener *Listener
+	bind     listen.Bind
+	old      *bound // nil if they are to be opened
+}
+
+// bindKey is what makes two binds the same address.
+func bindKey(b listen.Bind) listen.Bind {
+	b.Place = ""
+	if b.IsUnix() {
+		return b
 	}
-	opener.IPv4 = listen.IPv4Ports(all)
-	for _, l := range s.state.Listeners {
+	ip := b.Addr.Addr().Unmap()
+	if !ip.IsValid() {
+		ip = netip.IPv6Unspecified()
+	}
+	b.Addr = netip.AddrPortFrom(ip, b.Addr.Port())
+	return b
+}
+
+// wants lists the addresses of a State. It gives each the sockets of old that are bound to it: if
+// possible those of the same listener, else those of another one.
+func wants(state *State, old []*bound) []want {
+	var all []want
+	for _, l := range state.Listeners {
 		for _, bind := range l.Binds {
-			var inherited []int
-			if s.inherited != nil {
-				inherited = s.inherited(l.Name, bind)
+			all = append(all, want{listener: l, bind: bind})
+		}
+	}
+	used := make(map[*bound]bool)
+	assign := func(key func(*bound) listen.Bind, sameListener bool) {
+		free := make(map[listen.Bind][]*bound)
+		for _, b := range old {
+			if !used[b] {
+				free[key(b)] = append(free[key(b)], b)
 			}
-			sockets, err := opener.Open(bind, l.Access, inherited...)
-			if err != nil {
-				err = fmt.Errorf("listener %s: %w", l.Name, err)
-				if bind.Place != "" {
-					err = fmt.Errorf("%s: %w", bind.Place, err)
-				}
-				return err
+		}
+		for i := range all {
+			w := &all[i]
+			of := free[bindKey(w.bind)]
+			at := slices.IndexFunc(of, func(b *bound) bool {
+				return !used[b] && (!sameListener || b.listener.Name == w.listener.Name)
+			})
+			if w.old == nil && at >= 0 {
+				w.old = of[at]
+				used[w.old] = true
 			}
-			s.bound = append(s.bound, bound{l, sockets})
+		}
+	}
+	configured := func(b *bound) listen.Bind { return bindKey(b.bind) }
+	assign(configured, true)
+	assign(configured, false)
+	// A port that was 0 and is now the port which the kernel chose then.
+	assign(func(b *bound) listen.Bind { return bindKey(b.Bind) }, false)
+	return all
+}
+
+// prepare does all that can fail: it opens what is missing and changes the access to unix sockets.
+// If it fails, it undoes that.
+func (c *change) prepare(state *State, inherited func(string, listen.Bind) []int) (err error) {
+	defer func() {
+		if err != nil {
+			c.rollBack()
+		}
+	}()
+	s := c.server
+	c.keep = make(map[*bound]want)
+	all := wants(state, s.bound)
+	opener := listen.Opener{Shards: len(s.workers), Flags: s.workers[0].loop.SocketFlags(), Prepare: s.prepare}
+	var binds []listen.Bind
+	for _, w := range all {
+		binds = append(binds, w.bind)
+	}
+	opener.IPv4 = listen.IPv4Ports(binds)
+	for _, b := range s.bound {
+		opener.Own = append(opener.Own, b.Bind)
+	}
+	for i := 0; i < len(all); i++ { // all may grow
+		w := all[i]
+		b := w.old
+		if b == nil {
+			if b, err = c.open(&opener, w, inherited); err != nil {
+				return w.blame(err)
+			}
+		} else {
+			c.keep[b] = w
+			if err = c.changeAccess(b, w.listener.Access); err != nil {
+				return w.blame(err)
+			}
+		}
+		c.bound = append(c.bound, b)
+		if b.IPv6Only && !opener.IPv4[b.Bind.Addr.Port()] {
+			all = append(all, c.forIPv4(all, w, b))
 		}
 	}
 	return nil
+}
+
+// blame says which listener an error is about, and where the configuration names the address.
+func (w want) blame(err error) error {
+	err = fmt.Errorf("listener %s: %w", w.listener.Name, err)
+	if w.bind.Place != "" {
+		err = fmt.Errorf("%s: %w", w.bind.Place, err)
+	}
+	return err
+}
+
+// open opens the sockets of an address, or takes those that were inherited.
+func (c *change) open(opener *listen.Opener, w want, inherited func(string, listen.Bind) []int) (*bound, error) {
+	var fds []int
+	if inherited != nil {
+		fds = inherited(w.listener.Name, w.bind)
+	}
+	sockets, err := opener.Open(w.bind, w.listener.Access, fds...)
+	if err != nil {
+		return nil, err
+	}
+	b := &bound{w.listener, w.bind, len(fds) > 0, sockets}
+	c.opened = append(c.opened, b)
+	if b.inherited {
+		if _, err := sockets.SetAccess(nil, w.listener.Access); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (c *change) changeAccess(b *bound, access *listen.Access) error {
+	old := b.listener.Access
+	if !b.bind.IsUnix() || old == access || old != nil && access != nil && *old == *access {
+		return nil
+	}
+	undo, err := b.SetAccess(old, access)
+	if err == nil {
+		c.undo = append(c.undo, undo)
+	}
+	return err
+}
+
+// forIPv4 is the address 0.0.0.0 that a bind to [::] needs besides b, whose sockets are for IPv6
+// only: when they were opened, another bind had 0.0.0.0. That cannot be changed any more
+// (IPV6_V6ONLY, ipv6(7)). If the sockets of 0.0.0.0 are still open, they carry on.
+func (c *change) forIPv4(all []want, w want, b *bound) want {
+	w.old = nil
+	w.bind.Addr = netip.AddrPortFrom(netip.IPv4Unspecified(), b.Bind.Addr.Port())
+	for _, old := range c.server.bound {
+		taken := slices.ContainsFunc(all, func(other want) bool { return other.old == old })
+		if !taken && bindKey(old.Bind) == bindKey(w.bind) {
+			w.old = old
+		}
+	}
+	return w
+}
+
+// rollBack closes what was opened and restores the files. The file of an inherited socket stays:
+// the process that has opened it may still use it.
+func (c *change) rollBack() {
+	for _, b := range c.opened {
+		if !b.inherited {
+			b.Unlink()
+		}
+		b.Close()
+	}
+	for _, undo := range slices.Backward(c.undo) {
+		undo()
+	}
 }
 
 // prepare sets the options that accepted sockets inherit from their listening socket.
@@ -54,7 +208,14 @@ func (s *Server) prepare(fd int) {
 // receive skips that byte, and it is lost. The other side gets it as an ordinary byte.
 func keepUrgentInLine(fd int) { rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) }
 
+// unlinkAll removes the files of the unix sockets. From then on, no State can follow.
 func (s *Server) unlinkAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unlinked {
+		return
+	}
+	s.unlinked = true
 	for _, b := range s.bound {
 		b.Unlink()
 	}

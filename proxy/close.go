@@ -228,7 +228,7 @@ func (w *worker) letGo(c *conn, end int) {
 
 // record counts a client that has ended, and writes its record. fd is the client's socket.
 func (w *worker) record(c *conn, fd int) {
-	w.counters.connEnded(c)
+	w.connEnded(c)
 	if !w.server.recording {
 		return
 	}

@@ -1,6 +1,10 @@
 package proxy
 
-import "sync/atomic"
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+)
 
 // A counter has one writer, so that counting needs no locked instruction. Any goroutine may read
 // it.
@@ -9,10 +13,14 @@ type counter struct{ n atomic.Uint64 }
 func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
 func (c *counter) get() uint64  { return c.n.Load() }
 
-// counters are what one worker counts, whether or not connections are logged.
-type counters struct {
-	listeners map[*Listener]*listenerCounters
-	pools     map[*Pool]*poolCounters
+// A ledger has the counters of all workers, by name: the counts of a listener or pool that a new
+// State keeps carry on. It does not change; Apply replaces it.
+type ledger struct {
+	state     *State
+	listeners map[string][]*listenerCounters // by worker
+	pools     map[string][]*poolCounters     // by worker
+	// removed are listeners that the State no longer has, and whose connections may still be open.
+	removed []string
 }
 
 type listenerCounters struct {
@@ -25,20 +33,77 @@ type poolCounters struct {
 	dials [reasons]counter // ReasonNone: answered
 }
 
-func newCounters(s *State) counters {
-	c := counters{make(map[*Listener]*listenerCounters), make(map[*Pool]*poolCounters)}
-	for _, l := range s.Listeners {
-		c.listeners[l] = new(listenerCounters)
-		if c.pools[l.Pool] == nil {
-			c.pools[l.Pool] = new(poolCounters)
+// newLedger returns the ledger for a State. It has the counters of the old one, if any, except for
+// those of pools that are gone: nothing shows these any more.
+func newLedger(state *State, workers int, old *ledger) *ledger {
+	if old == nil {
+		old = new(ledger)
+	}
+	l := &ledger{
+		state:     state,
+		listeners: make(map[string][]*listenerCounters),
+		pools:     make(map[string][]*poolCounters),
+	}
+	for _, listener := range state.Listeners {
+		keepOrMake(l.listeners, old.listeners, listener.Name, workers)
+		keepOrMake(l.pools, old.pools, listener.Pool.Name, workers)
+	}
+	for name, of := range old.listeners {
+		if l.listeners[name] == nil {
+			l.listeners[name] = of
+			l.removed = append(l.removed, name)
 		}
 	}
-	return c
+	slices.Sort(l.removed)
+	return l
+}
+
+func keepOrMake[T any](all, old map[string][]*T, name string, workers int) {
+	if all[name] != nil {
+		return
+	}
+	if all[name] = old[name]; all[name] == nil {
+		for range workers {
+			all[name] = append(all[name], new(T))
+		}
+	}
+}
+
+// without returns a ledger without the removed listeners that have neither a connection nor one of
+// the sockets inUse.
+func (l *ledger) without(inUse map[string]bool) *ledger {
+	next := *l
+	next.listeners, next.removed = maps.Clone(l.listeners), nil
+	for _, name := range l.removed {
+		if of := l.sum(name); inUse[name] || of.Accepted > of.AllEnded() {
+			next.removed = append(next.removed, name)
+			continue
+		}
+		delete(next.listeners, name)
+	}
+	return &next
+}
+
+// listenerCounters are those of this worker.
+func (w *worker) listenerCounters(l *Listener) *listenerCounters {
+	if of := w.server.ledger.Load().listeners[l.Name]; of != nil {
+		return of[w.number]
+	}
+	return &w.uncounted.listener
+}
+
+// poolCounters are those of this worker. A dial that was in flight when its pool was removed counts
+// nowhere.
+func (w *worker) poolCounters(p *Pool) *poolCounters {
+	if of := w.server.ledger.Load().pools[p.Name]; of != nil {
+		return of[w.number]
+	}
+	return &w.uncounted.pool
 }
 
 // connEnded counts a connection or an arrival that has ended.
-func (c *counters) connEnded(conn *conn) {
-	l := c.listeners[conn.listener]
+func (w *worker) connEnded(conn *conn) {
+	l := w.listenerCounters(conn.listener)
 	l.ended[conn.outcome.Side][conn.outcome.Reason].add(1)
 	for end := range l.bytes {
 		l.bytes[end].add(conn.flow[end].bytes)
@@ -47,9 +112,11 @@ func (c *counters) connEnded(conn *conn) {
 
 // Counts are sums over all event loops since the start.
 type Counts struct {
-	Listeners []ListenerCounts // in the order of the State
-	Pools     []PoolCounts     // in the order in which listeners use them
-	Dropped   uint64           // records that were lost because Options.Finished was slow
+	// Listeners are in the order of the State. Those that Apply has removed follow, with only a name,
+	// until their last connection has ended.
+	Listeners []ListenerCounts
+	Pools     []PoolCounts // in the order in which listeners use them
+	Dropped   uint64       // records that were lost because Options.Finished was slow
 }
 
 // ListenerCounts are the sums of one listener.
@@ -87,35 +154,47 @@ func (c *PoolCounts) Dials(result Reason) uint64 { return c.dials[result] }
 // Counts sums up what the workers have counted.
 func (s *Server) Counts() Counts {
 	counts := Counts{Dropped: s.Dropped()}
-	pools := make(map[*Pool]bool)
-	for _, l := range s.state.Listeners {
-		sum := ListenerCounts{Listener: l}
-		for _, w := range s.workers {
-			of := w.counters.listeners[l]
-			sum.BytesIn += of.bytes[clientEnd].get()
-			sum.BytesOut += of.bytes[backendEnd].get()
-			for side := range of.ended {
-				for reason := range of.ended[side] {
-					sum.ended[side][reason] += of.ended[side][reason].get()
-				}
-			}
+	ledger := s.ledger.Load()
+	pools := make(map[string]bool)
+	for _, l := range ledger.state.Listeners {
+		of := ledger.sum(l.Name)
+		of.Listener = l
+		counts.Listeners = append(counts.Listeners, of)
+		if !pools[l.Pool.Name] {
+			pools[l.Pool.Name] = true
+			counts.Pools = append(counts.Pools, ledger.poolCounts(l.Pool))
 		}
-		for _, w := range s.workers { // after the ends: each client that has ended is then counted here
-			sum.Accepted += w.counters.listeners[l].accepted.get()
-		}
-		counts.Listeners = append(counts.Listeners, sum)
-		if !pools[l.Pool] {
-			pools[l.Pool] = true
-			counts.Pools = append(counts.Pools, s.poolCounts(l.Pool))
+	}
+	for _, name := range ledger.removed {
+		if of := ledger.sum(name); of.Accepted > of.AllEnded() {
+			of.Listener = &Listener{Name: name}
+			counts.Listeners = append(counts.Listeners, of)
 		}
 	}
 	return counts
 }
 
-func (s *Server) poolCounts(p *Pool) PoolCounts {
+// sum sums up the counters of a listener.
+func (l *ledger) sum(name string) (sum ListenerCounts) {
+	workers := l.listeners[name]
+	for _, of := range workers {
+		sum.BytesIn += of.bytes[clientEnd].get()
+		sum.BytesOut += of.bytes[backendEnd].get()
+		for side := range of.ended {
+			for reason := range of.ended[side] {
+				sum.ended[side][reason] += of.ended[side][reason].get()
+			}
+		}
+	}
+	for _, of := range workers { // after the ends: each client that has ended is then counted here
+		sum.Accepted += of.accepted.get()
+	}
+	return sum
+}
+
+func (l *ledger) poolCounts(p *Pool) PoolCounts {
 	sum := PoolCounts{Pool: p}
-	for _, w := range s.workers {
-		of := w.counters.pools[p]
+	for _, of := range l.pools[p.Name] {
 		for result := range of.dials {
 			sum.dials[result] += of.dials[result].get()
 		}

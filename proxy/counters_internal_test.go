@@ -13,16 +13,17 @@ import (
 func TestCountsUnderWay(t *testing.T) {
 	const clients = 3_000_000
 	l := &Listener{Pool: new(Pool)}
-	s := &Server{state: &State{Listeners: []*Listener{l}}}
-	for range 2 {
-		s.workers = append(s.workers, &worker{server: s, counters: newCounters(s.state)})
+	s := new(Server)
+	s.ledger.Store(newLedger(&State{Listeners: []*Listener{l}}, 2, nil))
+	for i := range 2 {
+		s.workers = append(s.workers, &worker{server: s, number: i})
 	}
 	var loops sync.WaitGroup
 	loops.Go(func() { // the second loop ends what the first accepts
 		c := &conn{listener: l, outcome: Outcome{Side: SideClient, Reason: ReasonClosed}}
 		for range clients {
-			s.workers[0].counters.listeners[l].accepted.add(1)
-			s.workers[1].counters.connEnded(c)
+			s.workers[0].listenerCounters(l).accepted.add(1)
+			s.workers[1].connEnded(c)
 		}
 	})
 	for over := false; !over; {

@@ -66,7 +66,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	// will reach this backend from here.
 	default:
 		c.countAttempt()
-		w.counters.pools[pool].dials[ReasonConnectUnreachable].add(1)
+		w.poolCounters(pool).dials[ReasonConnectUnreachable].add(1)
 		pool.Balancer.Failed(b, now, now)
 		w.dialFailed(c, Outcome{SideBackend, ReasonConnectUnreachable, errno})
 		return
@@ -162,7 +162,7 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 	switch {
 	case h != nil && h.won:
 		if done.Err == unix.ECANCELED { // it was the slower one, and counts as in the log
-			w.counters.pools[c.pool].dials[ReasonConnectTimeout].add(1)
+			w.poolCounters(c.pool).dials[ReasonConnectTimeout].add(1)
 		}
 		w.dialLost(c.pool, c.backend, c.dialled, done)
 		c.flags &^= flagBackend | flagMayHedge
@@ -205,7 +205,7 @@ func (w *worker) connected(c *conn, errno unix.Errno) {
 
 // dialOK reports an answered dial to the balancer.
 func (w *worker) dialOK(pool *Pool, b *backend.Backend) {
-	w.counters.pools[pool].dials[ReasonNone].add(1)
+	w.poolCounters(pool).dials[ReasonNone].add(1)
 	pool.Balancer.OK(b, w.loop.Now())
 }
 
@@ -213,7 +213,7 @@ func (w *worker) dialOK(pool *Pool, b *backend.Backend) {
 // the backend caused it.
 func (w *worker) dialOver(pool *Pool, b *backend.Backend, dialled int64, done *eventloop.Completion) Outcome {
 	outcome, peersFault := dialOutcome(done.Err)
-	w.counters.pools[pool].dials[outcome.Reason].add(1)
+	w.poolCounters(pool).dials[outcome.Reason].add(1)
 	if peersFault {
 		pool.Balancer.Failed(b, dialled, w.loop.Now())
 	}

@@ -52,31 +52,73 @@ type firstByteLook struct {
 	timerTask
 	worker *worker
 	index  uint32
+	every  time.Duration
 	due    int64 // the next look, on the loop's clock
 	// awake is since when looks have been on time. While the machine was paused (a virtual machine
 	// was moved, a process was stopped), backends had no chance to answer.
 	awake int64
+	// older: connections of an older State may need looks more often than the State does.
+	older bool
 }
 
-// lookForFirstBytes starts the looks, if a pool needs them.
+// lookForFirstBytes starts the looks if a pool of the State needs them. If they have started, it
+// fits them to a new State, and never delays the next one: States may follow each other quickly.
 func (w *worker) lookForFirstBytes() {
-	if w.server.state.lookEvery() == 0 {
+	switch every := w.server.serving().lookEvery(); {
+	case w.look != nil:
+		w.look.older = true
+		if every > 0 && every < w.look.every {
+			w.look.setTimer()
+		}
+	case every > 0:
+		w.startLooks()
+	}
+}
+
+func (w *worker) startLooks() {
+	w.look = &firstByteLook{worker: w, awake: w.loop.Now(), older: true}
+	w.look.index = w.startTask(w.look)
+	w.look.setTimer()
+}
+
+// setTimer sets the timer to the next look. If neither the State nor any connection needs looks, it
+// ends the task.
+func (l *firstByteLook) setTimer() {
+	w := l.worker
+	l.every = w.server.serving().lookEvery()
+	if l.older {
+		least := w.lookEvery()
+		if l.older = least > 0 && (l.every == 0 || least < l.every); l.older {
+			l.every = least
+		}
+	}
+	if l.every == 0 {
+		w.endTask(l.index)
+		w.look = nil
 		return
 	}
-	l := &firstByteLook{worker: w, awake: w.loop.Now()}
-	l.index = w.startTask(l)
-	l.setTimer()
+	l.due = w.loop.Now() + int64(l.every)
+	w.loop.SetTimer(l.index, l.due)
 }
 
-func (l *firstByteLook) setTimer() {
-	l.due = l.worker.loop.Now() + int64(l.worker.server.state.lookEvery())
-	l.worker.loop.SetTimer(l.index, l.due)
+// lookEvery is the time between two looks that the connections of this worker need, 0 if they need
+// none.
+func (w *worker) lookEvery() (every time.Duration) {
+	w.connections(func(c *conn) {
+		if c.pool == nil || c.pool.FirstByte == 0 || c.flags&flagAnswered != 0 {
+			return
+		}
+		if own := c.pool.countOnce(); every == 0 || own < every {
+			every = own
+		}
+	})
+	return every
 }
 
 // expire implements task: it looks.
 func (l *firstByteLook) expire() {
-	now, every := l.worker.loop.Now(), l.worker.server.state.lookEvery()
-	if now-l.due > int64(every+timerLate) {
+	now := l.worker.loop.Now()
+	if now-l.due > int64(l.every+timerLate) {
 		l.awake = now
 	}
 	l.worker.blameSilent(now, l.awake)

@@ -139,7 +139,7 @@ func (in *inside) finished(r *Record) {
 	in.records = append(in.records, *r)
 }
 
-func (in *inside) listener() *Listener { return in.server.state.Listeners[0] }
+func (in *inside) listener() *Listener { return in.server.serving().Listeners[0] }
 
 // on runs f on a worker's loop. f must not end the test.
 func (in *inside) on(w *worker, f func()) {

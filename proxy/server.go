@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,37 +48,40 @@ type Options struct {
 // Server is the data plane as a whole. Make one with [Listen] and run it with Run. The other
 // methods may be called from any goroutine.
 type Server struct {
-	state     *State
+	ledger    atomic.Pointer[ledger] // with the State
 	log       *slog.Logger
 	keepAlive KeepAlive
 	clock     func() int64
 	kept      uint64 // records on each loop
 	engine    string // of all workers
 	workers   []*worker
-	bound     []bound
 	slots     slots
 	inherited func(string, listen.Bind) []int
 	finished  func(*Record)
 	lost      func(uint64)
 	recording bool
 
-	listening  atomic.Int64 // listening sockets that are open
-	retrying   atomic.Int64 // connections in stateRetrying
-	slotless   atomic.Int64 // connections that hold no slot because they are turned away
-	limits     limitLogs
-	wake       chan struct{} // wakes the recorder when there are records
-	asleep     atomic.Bool   // the recorder waits for wake
-	pausing    atomic.Bool   // the recorder lets records gather
-	stop       chan struct{} // closed by Stop
-	stopOnce   sync.Once
-	unlinkOnce sync.Once
+	listening atomic.Int64 // listening sockets that are open
+	retrying  atomic.Int64 // connections in stateRetrying
+	slotless  atomic.Int64 // connections that hold no slot because they are turned away
+	limits    limitLogs
+	wake      chan struct{} // wakes the recorder when there are records
+	asleep    atomic.Bool   // the recorder waits for wake
+	pausing   atomic.Bool   // the recorder lets records gather
+	stop      chan struct{} // closed by Stop
+	stopOnce  sync.Once
+
+	mu       sync.Mutex // held while the State or the phase changes
+	bound    []*bound
+	leaving  []*bound // removed before Run
+	running  bool     // the workers have their listening sockets
+	unlinked bool     // no State can follow any more
 }
 
 // Listen opens all listening sockets of the state and makes the event loops. If anything fails, it
 // leaves nothing open.
 func Listen(state *State, o Options) (*Server, error) {
 	s := &Server{
-		state:     state,
 		log:       o.Log,
 		keepAlive: o.KeepAlive,
 		inherited: o.Inherited,
@@ -89,7 +93,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 	}
-	s.slots.reserve(int64(o.MaxConnections), len(state.Listeners))
+	s.slots.divide(int64(o.MaxConnections), state.Listeners, nil)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -103,9 +107,12 @@ func Listen(state *State, o Options) (*Server, error) {
 	if err := s.makeLoops(o.Engine, workers); err != nil {
 		return nil, err
 	}
-	if err := s.bindAll(); err != nil {
+	s.ledger.Store(newLedger(state, workers, nil))
+	c := change{server: s}
+	if err := c.prepare(state, s.inherited); err != nil {
 		return nil, errors.Join(err, s.closeAll())
 	}
+	s.bound = c.bound
 	return s, nil
 }
 
@@ -130,7 +137,7 @@ func (s *Server) makeLoops(engine string, n int) error {
 // makeLoopsOn makes n event loops. If it fails, it leaves no loop open.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
-		w := &worker{server: s, number: i, records: recordRing{kept: s.kept}, counters: newCounters(s.state)}
+		w := &worker{server: s, number: i, records: recordRing{kept: s.kept}}
 		loop, err := eventloop.New(engine, s.clock, w)
 		if err != nil {
 			for _, w := range s.workers {
@@ -149,6 +156,9 @@ func (s *Server) makeLoopsOn(engine string, n int) error {
 	return nil
 }
 
+// serving is the State for new clients.
+func (s *Server) serving() *State { return s.ledger.Load().state }
+
 // Engine is the name of the engine that the event loops use.
 func (s *Server) Engine() string { return s.engine }
 
@@ -159,6 +169,8 @@ func AvailableCPUs() int { return min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) }
 // Addrs are the addresses that the server listens on, with the port that the kernel chose for port
 // 0.
 func (s *Server) Addrs() []ListenAddr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	addrs := make([]ListenAddr, 0, len(s.bound))
 	for _, b := range s.bound {
 		addrs = append(addrs, ListenAddr{Listener: b.listener.Name, Bind: b.Bind})
@@ -199,17 +211,8 @@ func (s *Server) Run(ctx context.Context) error {
 	cpus := s.placement()
 	var loops sync.WaitGroup
 	failed := make(chan error, len(s.workers))
+	s.addSockets()
 	for i, w := range s.workers {
-		for _, b := range s.bound {
-			for _, fd := range b.Take(i) {
-				s.listening.Add(1)
-				w.addSocket(fd, b.listener)
-			}
-		}
-		w.loop.Post(func(w *worker) {
-			w.startAccepting()
-			w.lookForFirstBytes()
-		})
 		loops.Go(func() {
 			if err := w.loop.Run(cpus[i]); err != nil {
 				failed <- fmt.Errorf("event loop %d: %w", i, err)
@@ -235,9 +238,11 @@ func (s *Server) Run(ctx context.Context) error {
 	s.Stop() // ask does not wait for loops that have ended
 	s.tell(func(w *worker) { w.loop.Quit() })
 	loops.Wait()
+	s.mu.Lock() // ListeningSockets may be duplicating sockets
 	for _, w := range s.workers {
 		w.abandon()
 	}
+	s.mu.Unlock()
 	close(recorderDone)
 	recorder.Wait()
 	return errors.Join(err, s.closeAll())
@@ -269,7 +274,7 @@ func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stop) }) }
 // StopAccepting closes the listening sockets, after it has accepted the clients that already wait
 // in their queues.
 func (s *Server) StopAccepting() {
-	s.unlinkOnce.Do(s.unlinkAll) // from now on, a new process may bind to the paths
+	s.unlinkAll() // from now on, a new process may bind to the paths
 	s.tell((*worker).stopAccepting)
 }
 
@@ -343,12 +348,14 @@ func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 
 // closeAll closes everything that is left. The loops must not be running.
 func (s *Server) closeAll() error {
-	s.unlinkOnce.Do(s.unlinkAll)
+	s.unlinkAll()
 	for _, w := range s.workers {
 		w.abandon()
 		w.loop.Discard()
 	}
-	for _, b := range s.bound {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range slices.Concat(s.bound, s.leaving) {
 		b.Close()
 	}
 	return nil

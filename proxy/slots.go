@@ -9,7 +9,21 @@ import (
 // set its limit. Any goroutine may use it.
 type Slots struct {
 	limit atomic.Int64 // 0: no limit
-	used  atomic.Int64
+	// word holds two numbers: the slots taken, and in the upper half the share of a listener. So a
+	// loop that takes a slot sees both as they are at that moment; see slots.
+	word atomic.Int64
+}
+
+const (
+	shareShift = 32
+	maxShare   = math.MaxInt32
+)
+
+// split returns the two numbers in a word. used may be negative for a moment: a loop may count the
+// release of a common slot before another loop has counted its taking.
+func split(word int64) (share, used int64) {
+	used = int64(int32(word))
+	return (word - used) >> shareShift, used
 }
 
 // NewSlots returns slots for at most limit connections; 0 means no limit.
@@ -27,7 +41,10 @@ func (s *Slots) SetLimit(limit int64) { s.limit.Store(limit) }
 func (s *Slots) Limit() int64 { return s.limit.Load() }
 
 // Used is the number of slots taken.
-func (s *Slots) Used() int64 { return s.used.Load() }
+func (s *Slots) Used() int64 {
+	_, used := split(s.word.Load())
+	return used
+}
 
 // Full reports whether no slot is free.
 func (s *Slots) Full() bool { return s.room() == 0 }
@@ -41,16 +58,31 @@ func (s *Slots) room() int {
 	return int(max(0, limit-s.Used()))
 }
 
-// take takes a slot. It returns how many are taken now, and whether that is within the limit. Each
-// take needs a give, even one beyond the limit.
-func (s *Slots) take() (used int64, ok bool) {
-	used = s.used.Add(1)
+// take takes a slot. It reports whether that is within the limit, and within the share. Each take
+// needs a give, even one beyond the limit.
+func (s *Slots) take() (within, fromShare bool) {
+	share, used := split(s.word.Add(1))
 	limit := s.Limit()
-	return used, limit == 0 || used <= limit
+	return limit == 0 || used <= limit, used <= share
 }
 
-// give releases a slot and returns how many are taken now.
-func (s *Slots) give() (used int64) { return s.used.Add(-1) }
+// give releases a slot. It reports whether that slot was one of the share.
+func (s *Slots) give() (toShare bool) {
+	share, used := split(s.word.Add(-1))
+	return used < share
+}
+
+// setShare changes the share. It returns by how much the number of slots beyond the share has
+// changed.
+func (s *Slots) setShare(share int64) (beyond int64) {
+	for {
+		word := s.word.Load()
+		before, used := split(word)
+		if s.word.CompareAndSwap(word, share<<shareShift+used) {
+			return max(0, used-share) - max(0, used-before)
+		}
+	}
+}
 
 // reservePart: one part in this many of max_connections is reserved for listeners, in equal shares.
 const reservePart = 4
@@ -61,34 +93,53 @@ const reservePart = 4
 // proxy, each of them causing the next. The proxy cannot detect such a loop: all of these
 // connections look like ordinary clients.
 //
-// A listener's first slots come from its share, and the rest from the common slots.
+// A listener's first slots come from its share, and the rest from the common slots. So the common
+// slots that are taken are the sum of what listeners hold beyond their shares. Share and count of a
+// listener change together, in one word, and each change of the word changes the common slots by
+// the difference that it makes. Therefore this holds in whatever order the loops count, also while
+// the shares change.
+//
+// The only listener has all slots as its share, and the common slots are never touched.
 type slots struct {
 	all    Slots
-	share  int64 // reserved for each listener; 0: none
 	common Slots
 }
 
-// reserve sets the limit for all connections and divides it among the listeners.
-func (s *slots) reserve(limit int64, listeners int) {
-	s.all.SetLimit(limit)
-	if n := int64(listeners); limit > 0 && n > 1 {
-		s.share = limit / (reservePart * n)
-		s.common.SetLimit(limit - n*s.share)
+// divide sets the limit for all connections and divides it among the listeners. Those that are
+// gone lose their share: their connections hold common slots from now on.
+func (s *slots) divide(limit int64, listeners, gone []*Listener) {
+	share, common := int64(maxShare), limit
+	if n := int64(len(listeners)); limit > 0 && n > 1 {
+		share = min(limit/(reservePart*n), maxShare)
+		common = limit - n*share
 	}
+	stays := make(map[*Slots]bool, len(listeners))
+	for _, l := range listeners {
+		if l.Slots != nil {
+			stays[l.Slots] = true
+			s.common.word.Add(l.Slots.setShare(share))
+		}
+	}
+	for _, l := range gone {
+		if l.Slots != nil && !stays[l.Slots] {
+			s.common.word.Add(l.Slots.setShare(0))
+		}
+	}
+	s.common.SetLimit(common)
+	s.all.SetLimit(limit)
 }
 
-// take takes a slot of both the process and the listener, or no slot. A listener takes as many
-// common slots as it holds slots beyond its share, in whatever order the loops count.
+// take takes a slot of both the process and the listener, or no slot.
 func (s *slots) take(l *Slots) bool {
-	used, ok := s.share+1, true
+	ok, fromShare := true, false
 	if l != nil {
-		used, ok = l.take()
+		ok, fromShare = l.take()
 	}
-	if s.share > 0 && used > s.share {
-		_, within := s.common.take()
+	if !fromShare {
+		within, _ := s.common.take()
 		ok = ok && within
 	}
-	_, within := s.all.take()
+	within, _ := s.all.take()
 	if !ok || !within {
 		s.give(l)
 		return false
@@ -99,23 +150,18 @@ func (s *slots) take(l *Slots) bool {
 // give releases what take has taken.
 func (s *slots) give(l *Slots) {
 	s.all.give()
-	left := s.share
-	if l != nil {
-		left = l.give()
-	}
-	if s.share > 0 && left >= s.share {
+	if l == nil || !l.give() {
 		s.common.give()
 	}
 }
 
 // room is the number of free slots for further connections of a listener.
 func (s *slots) room(l *Slots) int {
-	room, reserved := s.all.room(), int64(0)
-	if l != nil {
-		room, reserved = min(room, l.room()), max(0, s.share-l.Used())
+	room := s.all.room()
+	if l == nil {
+		return min(room, s.common.room())
 	}
-	if s.share > 0 {
-		room = min(room, s.common.room()+int(reserved))
-	}
-	return room
+	share, used := split(l.word.Load())
+	reserved := int(max(0, share-used))
+	return min(room, l.room(), min(room-reserved, s.common.room())+reserved)
 }

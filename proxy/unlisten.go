@@ -19,21 +19,35 @@ func (s *Server) SetListening(l *Listener, on bool) {
 }
 
 func (w *worker) setListening(l *Listener, on bool) {
+	if on {
+		delete(w.shut, l.Name)
+	} else {
+		if w.shut == nil {
+			w.shut = make(map[string]bool)
+		}
+		w.shut[l.Name] = true
+	}
 	for _, s := range w.sockets {
-		if s.listener.Name != l.Name || rawsys.IsUnix(s.fd) {
-			continue
+		if s.listener.Name == l.Name {
+			s.setListening(on)
 		}
-		switch s.state {
-		case listenShutting, listenShut:
-			if on {
-				s.reopen()
-			}
-		case listenNew, listenAccepting, listenFull, listenPaused, listenReopening:
-			if !on {
-				s.startShutting()
-			}
-		case listenClosing, listenClosed:
+	}
+}
+
+func (s *listenSocket) setListening(on bool) {
+	if rawsys.IsUnix(s.fd) {
+		return
+	}
+	switch s.state {
+	case listenShutting, listenShut:
+		if on {
+			s.reopen()
 		}
+	case listenNew, listenAccepting, listenFull, listenPaused, listenReopening:
+		if !on {
+			s.startShutting()
+		}
+	case listenClosing, listenClosed:
 	}
 }
 

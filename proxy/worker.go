@@ -22,7 +22,12 @@ type worker struct {
 	closing   int     // connections in stateClosing and stateFlushing; each will still write a record
 	ticket    *ticket // for the next client that may have to wait
 	records   recordRing
-	counters  counters
+	uncounted struct { // what has no name in the ledger
+		listener listenerCounters
+		pool     poolCounters
+	}
+	look *firstByteLook  // nil unless a pool needs it
+	shut map[string]bool // listeners closed by SetListening
 
 	// load is the number of connections here. Other workers read it to find the one with the most
 	// room, so it has a cache line of its own.
