@@ -17,6 +17,7 @@ type decoder struct {
 	env      func(string) (string, bool)
 	readList func(name string) ([]byte, error) // reads a "file:" list
 	lists    map[string]*List                  // "file:" lists already read, by path
+	files    []File                            // read so far
 	problems Problems
 	dropped  int // problems past maxProblems
 	warnings Problems

@@ -118,6 +118,7 @@ const maxStepBytes = 1024
 func payload(dst *[]byte) value {
 	return scalar[[]byte]{
 		dst: dst, as: asString, what: `a text or "hex:..."`, typ: anyText,
+		show: func(data []byte) string { return strconv.Quote(string(data)) },
 		parse: func(text string) ([]byte, *Fault) {
 			if digits, isHex := strings.CutPrefix(text, "hex:"); isHex {
 				data, err := hex.DecodeString(strings.Join(strings.Fields(digits), ""))

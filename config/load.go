@@ -25,18 +25,16 @@ var utf8BOM = []byte("\xef\xbb\xbf")
 // is like [os.LookupEnv]; nil is an empty environment. With name "" there is no file, and the three
 // variables of the simple form must be set. The error is of type [Problems].
 func Load(name string, env func(string) (string, bool)) (*Config, error) {
-	if name == "" {
-		return newDecoder("", env).finish(nil, nil)
+	c, _, err := LoadFiles(name, env)
+	return c, err
+}
+
+func cannotRead(name string, err error) *Problem {
+	p := problemf(name, 0, 0, "", "cannot read the configuration: %s", reason(err))
+	if errors.Is(err, fs.ErrNotExist) {
+		p.Fix = "name another file with -c, or set LISTENER_PORT, BACKEND_PORTS and ACCESS_CONTROL_LIST"
 	}
-	data, err := readFile(name)
-	if err != nil {
-		p := problemf(name, 0, 0, "", "cannot read the configuration: %s", reason(err))
-		if errors.Is(err, fs.ErrNotExist) {
-			p.Fix = "name another file with -c, or set LISTENER_PORT, BACKEND_PORTS and ACCESS_CONTROL_LIST"
-		}
-		return nil, Problems{*p}
-	}
-	return Parse(name, data, env)
+	return p
 }
 
 // Parse is [Load] with the content of the main file given. Its name is for messages, for finding

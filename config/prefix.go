@@ -76,6 +76,7 @@ func (d *decoder) list(n *node, p *path, name string) *List {
 	l := &List{Name: name}
 	d.lists[name] = l
 	data, err := d.readList(name)
+	d.noteFile(name, data, err)
 	if err != nil {
 		fix := "a path is relative to the configuration file"
 		switch {

@@ -25,7 +25,9 @@ type scalar[T any] struct {
 	// bounds, when not nil, refuses values.
 	bounds func(T) *Fault
 	deflt  string // as in a file; "" leaves the zero value
-	auto   bool   // the word "auto" is the zero value
+	// show writes a value as in a file; nil is fmt.Sprint.
+	show func(T) string
+	auto bool // the word "auto" is the zero value
 	// describe and typ make what is rarely asked for.
 	describe func() string
 	typ      func() schema
@@ -174,7 +176,7 @@ func boolean(dst *bool, deflt bool) value {
 
 func enum[T comparable](dst *T, of *words[T], deflt T) value {
 	return scalar[T]{
-		dst: dst, as: asString, parse: of.parse, deflt: of.text(deflt), typ: of.schema,
+		dst: dst, as: asString, parse: of.parse, deflt: of.text(deflt), typ: of.schema, show: of.text,
 		describe: func() string { return oneOf(of.texts()) },
 		bounds: func(v T) *Fault {
 			if !of.has(v) {

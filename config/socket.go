@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -21,6 +22,7 @@ func mode(dst *uint32) value {
 	const what = `permissions in octal such as "0660"`
 	return modeValue{scalar[uint32]{
 		dst: dst, as: asString | asNumber, what: what,
+		show: func(v uint32) string { return fmt.Sprintf("%04o", v) },
 		typ: func() schema {
 			return anyOf(textLike(`^(0o)?0*[0-7]{1,3}$`)(), schema{"type": "integer", "minimum": 0})
 		},
@@ -58,7 +60,8 @@ func (v modeValue) decode(d *decoder, n *node, p *path) {
 func owner(dst *Owner) value {
 	return scalar[Owner]{
 		dst: dst, as: asString | asNumber, what: `"user", "user:group" or ":group"`,
-		typ: func() schema { return anyOf(anyText(), schema{"type": "integer", "minimum": 0}) },
+		show: func(o Owner) string { return strings.TrimSuffix(o.User+":"+o.Group, ":") },
+		typ:  func() schema { return anyOf(anyText(), schema{"type": "integer", "minimum": 0}) },
 		parse: func(text string) (Owner, *Fault) {
 			user, group, both := strings.Cut(text, ":")
 			if strings.ContainsAny(text, " \t\n/") || strings.Contains(group, ":") || text == "" || both && group == "" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 func percent(dst *int, low, high int) scalar[int] {
 	v := integer(dst, low, high)
 	v.as = asNumber | asString
+	v.show = func(n int) string { return strconv.Itoa(n) + "%" }
 	v.describe = func() string { return fmt.Sprintf(`a percentage from "%d%%" to "%d%%"`, low, high) }
 	v.typ = textLike(`^[0-9]+%$`)
 	number := func(digits string) (int, *Fault) {
@@ -62,6 +64,7 @@ func duration(dst *time.Duration) durationValue {
 			}
 			return v, nil
 		},
+		show: showDuration,
 		bounds: func(v time.Duration) *Fault {
 			switch {
 			case v < 0:
@@ -74,6 +77,18 @@ func duration(dst *time.Duration) durationValue {
 			return nil
 		},
 	}}
+}
+
+// showDuration writes 1h, not 1h0m0s.
+func showDuration(v time.Duration) string {
+	text := v.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func (v durationValue) def(text string) durationValue {
@@ -135,11 +150,22 @@ const maxRate = 1_000_000 // per second
 // rateUnits are the units of a rate, in seconds.
 var rateUnits = map[string]float64{"s": 1, "m": 60, "h": 3600}
 
+// showRate writes a rate with the unit that makes it a whole number.
+func showRate(perSecond float64) string {
+	for _, unit := range []string{"s", "m", "h"} {
+		if n := perSecond * rateUnits[unit]; n >= 1 && math.Abs(n-math.Round(n)) < 1e-6 {
+			return fmt.Sprintf("%.0f/%s", n, unit)
+		}
+	}
+	return fmt.Sprintf("%g/s", perSecond)
+}
+
 // rate is how many per second "10/s", "30/m" or "2/h" are.
 func rate(dst *float64) scalar[float64] {
 	return scalar[float64]{
 		dst: dst, as: asString | asNumber, what: `a rate such as "10/s", "30/m" or "2/h"`,
-		typ: textLike(`^[1-9][0-9]*/[smh]$`),
+		typ:  textLike(`^[1-9][0-9]*/[smh]$`),
+		show: showRate,
 		parse: func(text string) (float64, *Fault) {
 			number, unit, _ := strings.Cut(text, "/")
 			v, err := strconv.Atoi(number)
