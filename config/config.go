@@ -31,6 +31,7 @@ type Config struct {
 	// MaxConnections bounds the connections of the whole process; 0 is derived from RLIMIT_NOFILE.
 	MaxConnections int
 	Drain          Drain
+	Reload         Reload
 	// Listeners and Pools are in file order; their names are unique.
 	Listeners []Listener
 	Pools     []Pool
@@ -53,6 +54,7 @@ func (c *Config) fields() fields {
 		{"max_connections", integer(&c.MaxConnections, 1, maxConnections).def("auto"),
 			"The maximum number of connections at once, of all listeners together. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
 		{"drain", section(&c.Drain), "Limits of a graceful shutdown; see below."},
+		{"reload", section(&c.Reload), "Whether the proxy reloads by itself when a file changes; see below."},
 		{"listeners", required(named(&c.Listeners, "listener"), `write listeners: {web: {bind: ":8080", pool: web}}`), "The addresses that clients connect to, by name."},
 		{"pools", required(named(&c.Pools, "pool"), `write pools: {web: {backends: ["127.0.0.1:8081"]}}`), "The backends, in pools by name."},
 		{"admin", unsupported{}, ""},
@@ -87,5 +89,20 @@ func (d *Drain) fields() fields {
 	return fields{
 		{"delay", duration(&d.Delay).def("0s"), "How long to keep accepting connections after the signal to stop."},
 		{"timeout", duration(&d.Timeout).def("30s"), "How long live connections may continue after that. 0 closes them at once."},
+	}
+}
+
+// Reload says when the proxy reloads without being asked.
+type Reload struct {
+	// Watch asks for a reload when the configuration file or a list that it names has changed.
+	Watch bool
+	// Settle is how long the files must have been left alone before that; never 0.
+	Settle time.Duration
+}
+
+func (r *Reload) fields() fields {
+	return fields{
+		{"watch", boolean(&r.Watch, false), "Reload when the content of the configuration file, or of a list file that it names, has changed. Symbolic links are followed, also those of a directory that is replaced as a whole, as Kubernetes does with a mounted ConfigMap."},
+		{"settle", duration(&r.Settle).positive().def("200ms"), "How long the files must have been left alone before the reload; not 0. Several files can then be changed together."},
 	}
 }
