@@ -1,0 +1,88 @@
+package control
+
+import "time"
+
+// ReloadStatus is what a Reloader has done and does.
+type ReloadStatus struct {
+	// Config is the name of the configuration file, "" if there is none.
+	Config string `json:"config"`
+	// Generation counts the configurations that were put into effect, the first being 1; AppliedAt
+	// is when that was last done, by a reload, a rollback or the start.
+	Generation uint64    `json:"generation"`
+	AppliedAt  time.Time `json:"applied_at"`
+	// LastOK says that the last reload did not fail; true before the first.
+	LastOK      bool       `json:"last_ok"`
+	LastSuccess *time.Time `json:"last_success,omitempty"`
+	LastFailure *Failure   `json:"last_failure,omitempty"`
+	// Reloading says that a reload is under way; Blocked why none is allowed.
+	Reloading bool   `json:"reloading"`
+	Blocked   string `json:"blocked,omitempty"`
+	// Unconfirmed is set if the configuration is rolled back unless it is kept.
+	Unconfirmed  *Unconfirmed `json:"unconfirmed,omitempty"`
+	LastRollback *Rollback    `json:"last_rollback,omitempty"`
+	// Watching says that a change of Files leads to a reload.
+	Watching bool     `json:"watching"`
+	Files    []string `json:"files"`
+}
+
+// Failure is a reload that was refused.
+type Failure struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
+}
+
+// Rollback is a change that was taken back.
+type Rollback struct {
+	At time.Time `json:"at"`
+	// From is the generation that was taken back.
+	From   uint64 `json:"from"`
+	Reason string `json:"reason"`
+}
+
+// history is what happened to the configuration so far.
+type history struct {
+	generation   uint64
+	at           time.Time
+	failed       bool // the last attempt
+	lastSuccess  *time.Time
+	lastFailure  *Failure
+	lastRollback *Rollback
+}
+
+func (h *history) applied(generation uint64, now time.Time) { h.generation, h.at = generation, now }
+
+func (h *history) attempted(err error, now time.Time) {
+	h.failed = err != nil
+	if h.failed {
+		h.lastFailure = &Failure{now, firstLines(err.Error())}
+	} else {
+		h.lastSuccess = &now
+	}
+}
+
+// Status reports the state of the configuration.
+func (r *Reloader) Status() ReloadStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := ReloadStatus{
+		Config:       r.running.cfg.File,
+		Generation:   r.running.generation,
+		AppliedAt:    r.history.at,
+		LastOK:       !r.history.failed,
+		LastSuccess:  r.history.lastSuccess,
+		LastFailure:  r.history.lastFailure,
+		Reloading:    r.busy,
+		Blocked:      r.blocked,
+		LastRollback: r.history.lastRollback,
+		Watching:     r.running.cfg.Reload.Watch,
+		Files:        []string{},
+	}
+	if r.trial != nil {
+		u := r.trial.Unconfirmed
+		s.Unconfirmed = &u
+	}
+	for _, f := range r.files {
+		s.Files = append(s.Files, f.Name)
+	}
+	return s
+}
