@@ -46,6 +46,8 @@ func inReload(t *testing.T, test func(t *testing.T, r *reloading), edit ...func(
 			Load:   r.load,
 			Lookup: noNames,
 			Install: func(s *proxy.State, most int) error {
+				r.mu.Lock()
+				defer r.mu.Unlock()
 				if r.broken == nil {
 					w.state, r.most = s, most
 				}
@@ -87,6 +89,13 @@ func (r *reloading) write(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.file = text
+}
+
+// failInstall makes Install fail; nil repairs it.
+func (r *reloading) failInstall(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = err
 }
 
 // edit replaces a part of the file.
@@ -160,14 +169,14 @@ func TestBadFileChangesNothing(t *testing.T) {
 			}
 		}
 		r.write(reloadBase)
-		r.broken = errors.New("listener web: address already in use")
+		r.failInstall(errors.New("listener web: address already in use"))
 		if _, err := r.Reload(t.Context(), Request{}); !errors.Is(err, r.broken) {
 			t.Errorf("error %v", err)
 		}
 		if r.state != before {
 			t.Error("another State is in service")
 		}
-		r.broken = nil
+		r.failInstall(nil)
 		r.must(Request{})
 		if s := r.Status(); !s.LastOK || s.LastFailure == nil || s.Generation != 2 {
 			t.Errorf("status = %+v", s)
@@ -379,7 +388,8 @@ func TestStages(t *testing.T) {
 		if _, err := r.Reload(t.Context(), Request{}); err == nil || r.state != before {
 			t.Errorf("error %v", err)
 		}
-		broken, r.broken = false, errors.New("no port")
+		broken = false
+		r.failInstall(errors.New("no port"))
 		if _, err := r.Reload(t.Context(), Request{}); err == nil {
 			t.Error("no error")
 		}
