@@ -119,6 +119,8 @@ func (r *reloading) must(q Request) *Result {
 
 // addresses are the backends in service.
 func (r *reloading) addresses() (all []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, m := range r.pool().Members {
 		all = append(all, m.Address)
 	}
