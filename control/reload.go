@@ -255,7 +255,10 @@ func (r *Reloader) perform(ctx context.Context, q Request) (*Result, error) {
 
 // read reads a configuration, checks all that can be checked, and compares it with the running one.
 func (r *Reloader) read(ctx context.Context) (*configured, *Result, error) {
-	cfg, files, err := r.o.Load()
+	cfg, files, err := r.load(ctx)
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
 	r.mu.Lock()
 	r.files = files
 	running := r.running
@@ -288,6 +291,22 @@ func (r *Reloader) read(ctx context.Context) (*configured, *Result, error) {
 		result.Warnings = append(result.Warnings, w.Error())
 	}
 	return next, result, nil
+}
+
+// load calls Load, but does not wait longer than ctx: a file system may hang.
+func (r *Reloader) load(ctx context.Context) (cfg *config.Config, files []config.File, err error) {
+	loaded := make(chan func(), 1)
+	go func() {
+		c, f, e := r.o.Load()
+		loaded <- func() { cfg, files, err = c, f, e }
+	}()
+	select {
+	case take := <-loaded:
+		take()
+		return cfg, files, err
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
 }
 
 func (r *Reloader) maxConnections(next *configured) (int, error) {

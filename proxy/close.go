@@ -162,7 +162,7 @@ func (w *worker) abandon() {
 	stopped := Outcome{Side: SideProxy, Reason: ReasonStopped}
 	waits := slicesMost
 	record := func(c *conn, fd int) { // waits for the recorder, but not for a log that blocks
-		for ; w.server.recording && w.records.room() == 0 && waits > 0; waits-- {
+		for ; w.server.recording.Load() && w.records.room() == 0 && waits > 0; waits-- {
 			time.Sleep(sliceEvery)
 		}
 		w.record(c, fd)
@@ -229,7 +229,7 @@ func (w *worker) letGo(c *conn, end int) {
 // record counts a client that has ended, and writes its record. fd is the client's socket.
 func (w *worker) record(c *conn, fd int) {
 	w.connEnded(c)
-	if !w.server.recording {
+	if !w.server.recording.Load() {
 		return
 	}
 	r := w.records.next()

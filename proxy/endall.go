@@ -19,7 +19,7 @@ type slicing struct{ waited int }
 // room reports whether another connection may be ended now: there is room for its record, or the
 // task has waited long enough.
 func (s *slicing) room(w *worker) bool {
-	return !w.server.recording || w.records.room() > w.closing || s.waited >= slicesMost
+	return !w.server.recording.Load() || w.records.room() > w.closing || s.waited >= slicesMost
 }
 
 // pause makes the task at an index continue after sliceEvery.

@@ -59,7 +59,7 @@ type Server struct {
 	inherited func(string, listen.Bind) []int
 	finished  func(*Record)
 	lost      func(uint64)
-	recording bool
+	recording atomic.Bool
 
 	listening atomic.Int64 // listening sockets that are open
 	retrying  atomic.Int64 // connections in stateRetrying
@@ -87,13 +87,13 @@ func Listen(state *State, o Options) (*Server, error) {
 		inherited: o.Inherited,
 		finished:  o.Finished,
 		lost:      o.Lost,
-		recording: o.Finished != nil,
 		clock:     o.clock,
 		kept:      cmp.Or(o.recordsKept, recordsKept),
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 	}
 	s.slots.divide(int64(o.MaxConnections), state.Listeners, nil)
+	s.recording.Store(o.Finished != nil)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -199,6 +199,10 @@ func (s *Server) Dropped() uint64 {
 	return n
 }
 
+// SetRecording says whether Finished is called for connections that end from now on. It has no
+// effect without Finished.
+func (s *Server) SetRecording(on bool) { s.recording.Store(on && s.finished != nil) }
+
 // Run serves until Stop is called, or until ctx is done, which ends all connections at once. It
 // returns when everything that it started has ended. If it returns an error, a loop has failed in a
 // way that should never happen, and all connections are gone.
@@ -221,7 +225,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	recorderDone := make(chan struct{})
 	var recorder sync.WaitGroup
-	if s.recording {
+	if s.finished != nil {
 		recorder.Go(func() { s.runRecorder(recorderDone) })
 	}
 

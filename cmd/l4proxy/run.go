@@ -42,7 +42,7 @@ const logFlush = 2 * time.Second
 const logPatience = time.Second
 
 func runProxy(cmd *cobra.Command, file string) error {
-	cfg, err := config.Load(configFile(file, os.LookupEnv), os.LookupEnv)
+	cfg, files, err := load(file)()
 	if err != nil {
 		return failure{err}
 	}
@@ -53,6 +53,7 @@ func runProxy(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return failure{err}
 	}
+	p.allowReload(load(file), files)
 	go debug.FreeOSMemory() // what reading a large configuration took
 	return p.serve(signals)
 }
@@ -76,6 +77,11 @@ type process struct {
 	live   *control.Live
 	logger *logs.Logger
 	log    *slog.Logger
+	level  *slog.LevelVar
+
+	plan      *control.Plan // of cfg
+	fileLimit int
+	reloader  *control.Reloader // nil: the configuration stays as it is
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open.
@@ -97,20 +103,21 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	if err != nil {
 		return nil, err
 	}
-	logger, err := logs.New(logs.Options{Level: cfg.Log.Level, Format: cfg.Log.Format.String(), Out: stderr})
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	logger, err := logs.New(logs.Options{Level: level, Format: cfg.Log.Format.String(), Out: stderr})
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), live: control.NewLive(logger.Slog())}
+	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), level: level, live: control.NewLive(logger.Slog()),
+		plan: plan, fileLimit: fileLimit}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log}
-	if cfg.Log.Connections {
-		lines := connectionLog{p.log}
-		options.Finished = func(r *proxy.Record) {
-			logger.AwaitRoom(logPatience)
-			lines.finished(r)
-		}
-		options.Lost = logger.Missed
+	lines := connectionLog{p.log}
+	options.Finished = func(r *proxy.Record) {
+		logger.AwaitRoom(logPatience)
+		lines.finished(r)
 	}
+	options.Lost = logger.Missed
 	if err := p.live.Apply(plan, func(state *proxy.State) (err error) {
 		p.server, err = proxy.Listen(state, options)
 		return err
@@ -118,6 +125,7 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 		p.closeLog()
 		return nil, err
 	}
+	p.server.SetRecording(cfg.Log.Connections)
 	for _, w := range cfg.Warnings {
 		p.log.Warn("configuration: " + w.Error())
 	}
@@ -146,6 +154,7 @@ func (p *process) serve(signals <-chan os.Signal) error {
 		p.server.Stop()
 	})
 	others.Go(func() { p.live.Run(ctx, p.server) })
+	others.Go(func() { p.runReloader(ctx) })
 	err := p.server.Run(ctx)
 	cancel()
 	others.Wait()
@@ -178,7 +187,7 @@ func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
 		case s := <-signals:
 			switch s {
 			case unix.SIGHUP:
-				p.log.Warn("SIGHUP ignored: reload is not supported yet")
+				p.reloader.Trigger("SIGHUP") // only run is notified of it
 			case unix.SIGUSR2:
 				p.log.Warn("SIGUSR2 ignored: upgrade is not supported yet")
 			default:
@@ -209,14 +218,15 @@ func (p *process) drain(ctx context.Context, s os.Signal, signals <-chan os.Sign
 			}
 		}
 	}()
+	cfg := p.stopReloading()
 	p.log.Info("shutting down: waiting for connections to end", "signal", unix.SignalName(s.(unix.Signal)),
-		"connections", p.server.Connections(), "delay", p.cfg.Drain.Delay.String(), "timeout", p.cfg.Drain.Timeout.String())
+		"connections", p.server.Connections(), "delay", cfg.Drain.Delay.String(), "timeout", cfg.Drain.Timeout.String())
 	select {
-	case <-time.After(p.cfg.Drain.Delay):
+	case <-time.After(cfg.Drain.Delay):
 	case <-ctx.Done():
 	}
 	open := p.server.Connections()
-	left := p.server.Drain(ctx, p.cfg.Drain.Timeout)
+	left := p.server.Drain(ctx, cfg.Drain.Timeout)
 	p.log.Info("stopped", "ended", max(0, open-left), "closed", left,
 		seconds("duration", time.Since(began)))
 }
