@@ -46,8 +46,8 @@ var (
 	ErrNothingToRollBack = errors.New("nothing to roll back: the running configuration is confirmed")
 )
 
-// startTrial begins a trial, or begins the one under way anew. The configuration to return to stays
-// the last one that was kept. r.mu is held.
+// startTrial begins a trial, also if one is under way: that one ends, and the configuration to
+// return to stays the last one that was kept. r.mu is held.
 func (r *Reloader) startTrial(q Request, confirmed *configured, before sample) {
 	r.endTrial()
 	length := q.Confirm
@@ -186,6 +186,7 @@ func (r *Reloader) rollBack(t *trial, reason string) error {
 		r.endTrial()
 	}
 	r.mu.Unlock()
+	r.watch() // whether files are watched may have changed
 	r.log.Warn("configuration rolled back: the file still has the one that was taken back", "reason", reason,
 		slog.Uint64("from", from), slog.Uint64("to", t.RollsBackTo), slog.Uint64("generation", back.generation))
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"l4proxy/config"
+	"l4proxy/filewatch"
 	"l4proxy/proxy"
 )
 
@@ -37,7 +38,7 @@ type Reloader struct {
 	files   []config.File // of the last attempt
 
 	mark    sample        // how things were after the last change; belongs to the holder of turn
-	changed chan struct{} // tells Run about files and watching; has room for one
+	watched chan struct{} // wakes Run: other files may have to be watched; has room for one
 	asked   chan string   // by Trigger; has room for one
 }
 
@@ -117,7 +118,7 @@ func NewReloader(live *Live, cfg *config.Config, plan *Plan, files []config.File
 		running: &configured{cfg: cfg, plan: plan, generation: 1},
 		waiting: make(map[roundKey]*round),
 		files:   files,
-		changed: make(chan struct{}, 1),
+		watched: make(chan struct{}, 1),
 		asked:   make(chan string, 1),
 	}
 	if r.log == nil {
@@ -140,10 +141,20 @@ func (r *Reloader) Config() *config.Config {
 // done and everything that the Reloader started has stopped.
 func (r *Reloader) Run(ctx context.Context) {
 	defer r.Close()
+	watcher := filewatch.New(func(name string) filewatch.Sum { return config.ReadFile(name).Sum },
+		func(name string) { r.Trigger("change of " + name) }, r.log)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching.Go(func() { watcher.Run(ctx) })
+	r.watch()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.watched:
+			watcher.Watch(r.filesToWatch())
 		case source := <-r.asked:
 			_, err := r.Reload(ctx, Request{Source: source})
 			if refused := new(Refused); errors.As(err, &refused) { // all else is in the log
@@ -159,6 +170,28 @@ func (r *Reloader) Trigger(source string) {
 	case r.asked <- source:
 	default:
 	}
+}
+
+// watch makes Run watch the files that matter now.
+func (r *Reloader) watch() {
+	select {
+	case r.watched <- struct{}{}:
+	default:
+	}
+}
+
+// filesToWatch are the files of the last attempt, none if they are not to be watched. Those of a
+// configuration that was refused count as well: one of them has to change.
+func (r *Reloader) filesToWatch() (files []filewatch.File, settle time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	how := r.running.cfg.Reload
+	if how.Watch {
+		for _, f := range r.files {
+			files = append(files, filewatch.File(f))
+		}
+	}
+	return files, how.Settle
 }
 
 // Close cancels reloads, refuses others and returns when none is under way. An unconfirmed
@@ -234,7 +267,10 @@ func (r *Reloader) giveTurn() { <-r.turn }
 // perform reads a configuration and puts it into effect. The turn is held.
 func (r *Reloader) perform(ctx context.Context, q Request) (*Result, error) {
 	began := time.Now()
-	next, result, err := r.read(ctx)
+	next, result, err := r.read(ctx, q)
+	if !q.DryRun {
+		defer r.watch()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -254,19 +290,17 @@ func (r *Reloader) perform(ctx context.Context, q Request) (*Result, error) {
 }
 
 // read reads a configuration, checks all that can be checked, and compares it with the running one.
-func (r *Reloader) read(ctx context.Context) (*configured, *Result, error) {
+func (r *Reloader) read(ctx context.Context, q Request) (*configured, *Result, error) {
 	cfg, files, err := r.load(ctx)
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
 	}
 	r.mu.Lock()
-	r.files = files
+	if !q.DryRun { // which must not hide a change from the watching
+		r.files = files
+	}
 	running := r.running
 	r.mu.Unlock()
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
 	if err != nil {
 		return nil, nil, err
 	}

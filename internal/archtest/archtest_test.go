@@ -33,6 +33,7 @@ var table = map[string][]string{
 	"backend":   {"internal/rawsys"},
 	"config":    {},
 	"eventloop": {"internal/mailbox", "internal/rawsys"},
+	"filewatch": {},
 	"listen":    {"internal/rawsys"},
 	"logs":      {},
 
@@ -44,7 +45,7 @@ var table = map[string][]string{
 	"proxy": dataPlane,
 
 	// The control plane builds the State.
-	"control": append([]string{"config", "health", "proxy"}, dataPlane...),
+	"control": append([]string{"config", "filewatch", "health", "proxy"}, dataPlane...),
 
 	"cmd": anything,
 
