@@ -38,6 +38,16 @@ func (w *Watch) recovered(m balancer.Member) {
 	}
 }
 
+// removed acts on a backend that has left the pool. What its checks found is forgotten: no check
+// would correct it if the backend came back.
+func (w *Watch) removed(b *backend.Backend) {
+	w.balancer.SetHealth(b, backend.HealthUnknown, w.clock())
+	w.evict(b, w.settled.rules.OnRemoved, proxy.ReasonBackendRemoved, func() bool {
+		_, back := (*w.current.Load())[b]
+		return back
+	})
+}
+
 // evict applies an action to the connections of a backend. unless cancels a drain.
 func (w *Watch) evict(b *backend.Backend, a config.LiveAction, reason proxy.Reason, unless func() bool) {
 	e := proxy.Evict{Backend: b, Reason: reason, Over: w.settled.rules.Spread, Reset: a == config.LiveReset}

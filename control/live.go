@@ -46,6 +46,7 @@ type livePool struct {
 	members  []balancer.Member
 	options  balancer.Options
 	backends map[BackendKey]*backend.Backend
+	departed map[BackendKey]*backend.Backend // have left, and have connections
 	hedges   *proxy.HedgeBudget
 	watch    *Watch
 }

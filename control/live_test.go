@@ -169,7 +169,7 @@ pools: {uno: {backends: ["192.0.2.1:1", "192.0.2.2:1"], health: {}, on_down: res
 }
 
 // TestRemovedBackends treats the connections of a backend that leaves its pool as on_removed of the
-// new configuration says. One that comes back is another backend.
+// new configuration says. One that comes back while it has connections is the same backend.
 func TestRemovedBackends(t *testing.T) {
 	inWorld(t, watchedPool, func(t *testing.T, w *world) {
 		gone := w.backend(0)
@@ -183,8 +183,89 @@ pools: {back: {backends: ["192.0.2.2:1"], on_removed: reset, spread: 3s}}
 			t.Errorf("evictions = %+v", e)
 		}
 		w.apply(watchedPool)
-		if w.backend(0) == gone || w.backend(0).Active() != 0 {
-			t.Error("a backend that comes back has the connections from before")
+		if w.backend(0) != gone || w.backend(0).Active() != 1 {
+			t.Error("a backend that comes back has lost its connections")
+		}
+		gone.Release()
+		w.apply(`
+listeners: {front: {bind: "127.0.0.1:1", pool: back}}
+pools: {back: {backends: ["192.0.2.2:1"]}}
+`)
+		w.apply(watchedPool)
+		if w.backend(0) == gone {
+			t.Error("a backend is remembered without connections")
+		}
+	})
+}
+
+// TestReturnedBackend cancels the drain of a backend that comes back in time, also after other
+// plans have come between. What its checks found before is forgotten.
+func TestReturnedBackend(t *testing.T) {
+	inWorld(t, watchedPool, func(t *testing.T, w *world) {
+		b := w.backend(0)
+		b.Acquire()
+		w.down("192.0.2.1:1")
+		w.evicted()
+		without := strings.Replace(watchedPool, "      - 192.0.2.1:1\n", "", 1)
+		if without == watchedPool {
+			t.Fatal("watchedPool has changed")
+		}
+		w.apply(without)
+		e := w.evicted()
+		if len(e) != 1 || e[0].After == 0 || e[0].Unless == nil {
+			t.Fatalf("evictions = %+v, want a drain", e)
+		}
+		if e[0].Unless() || b.Health() != backend.HealthUnknown {
+			t.Errorf("while it is gone: canceled %v, health %v", e[0].Unless(), b.Health())
+		}
+		w.apply(without)
+		w.apply(watchedPool)
+		if w.backend(0) != b || !e[0].Unless() {
+			t.Error("the drain of a backend that is back is not canceled")
+		}
+		w.up("192.0.2.1:1")
+		if b.Health() != backend.HealthUp {
+			t.Errorf("health = %v", b.Health())
+		}
+	})
+}
+
+// waiter is a client in a queue.
+type waiter struct{ granted chan *backend.Backend }
+
+func (w *waiter) Granted(b *backend.Backend) { w.granted <- b }
+
+// TestQueueOfARemovedPool lets the clients in the queue of a removed pool have their turn. Its
+// Watch ends after them.
+func TestQueueOfARemovedPool(t *testing.T) {
+	inWorld(t, `
+listeners: {front: {bind: "127.0.0.1:1", pool: back, when_no_backend: queue}}
+pools: {back: {backends: ["192.0.2.1:1"], queue: {size: 10}}}
+`, func(t *testing.T, w *world) {
+		p, b := w.pool().Balancer, w.backend(0)
+		now := w.live.clock()
+		p.Failed(b, now, now) // in backoff: a tick has to let the first client try it
+		client := &waiter{make(chan *backend.Backend, 1)}
+		if _, verdict := p.Pick(balancer.Request{Now: now, Waiter: client, OnlyAvailable: true, WaitForAny: true}); verdict != balancer.Waiting {
+			t.Fatalf("verdict %v, want Waiting", verdict)
+		}
+		w.apply(`
+listeners: {front: {bind: "127.0.0.1:1", pool: other}}
+pools: {other: {backends: ["192.0.2.2:1"]}}
+`)
+		w.pass(time.Minute)
+		select {
+		case got := <-client.granted:
+			if got != b {
+				t.Errorf("got %v", got)
+			}
+		default:
+			t.Fatal("the client waits forever")
+		}
+		before := w.clockReads.Load()
+		w.pass(time.Minute)
+		if n := w.clockReads.Load() - before; n != 0 {
+			t.Errorf("%d ticks of a pool that is gone", n)
 		}
 	})
 }

@@ -70,16 +70,13 @@ func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
 	}
 	for i := range p.Members {
 		m := &p.Members[i]
-		var b *backend.Backend
-		if old != nil {
-			b = old.backends[m.Key]
-		}
-		if b == nil {
-			b = &backend.Backend{Address: m.Key.Address, Sockaddr: m.Sockaddr}
-		}
+		b := old.backendFor(m)
 		live.backends[m.Key] = b
 		live.members[i] = m.Member
 		live.members[i].Backend = b
+	}
+	if old != nil {
+		live.departed = old.departures(live)
 	}
 	if old == nil {
 		var err error

@@ -37,11 +37,12 @@ type Watch struct {
 	waiting  atomic.Int32  // events in it
 	lost     atomic.Uint64 // events that it had no room for
 	wake     chan struct{} // the balancer waits for the time
-	ended    chan struct{} // closed by Run
 
 	// What follows belongs to Run.
 	settled   settings
 	members   map[*backend.Backend]balancer.Member
+	current   atomic.Pointer[map[*backend.Backend]balancer.Member] // members, for loops
+	retired   bool                                                 // the pool is removed
 	plane     DataPlane
 	checks    *health.Checks // nil without checks
 	ticker    *time.Ticker   // runs only while the balancer waits for the time
@@ -70,7 +71,6 @@ func newWatch(name string, b *balancer.Balancer, l *Live) *Watch {
 		settings:  mailbox.NewInbox[*settings](),
 		events:    mailbox.NewInbox[balancer.Event](),
 		wake:      make(chan struct{}, 1),
-		ended:     make(chan struct{}),
 		canServe:  true,
 	}
 	b.Observe(w.observe)
@@ -93,16 +93,13 @@ func (w *Watch) observe(e balancer.Event) {
 	}
 }
 
-// Stop treats all backends as removed, and returns when Run has.
-func (w *Watch) Stop() {
-	w.settings.Post(nil)
-	<-w.ended
-}
+// Stop makes Run treat all backends as removed, and end once no client waits in the queue any more.
+// It returns at once.
+func (w *Watch) Stop() { w.settings.Post(nil) }
 
 // Run watches until Stop, or until ctx is done. It returns when everything that it started has
 // stopped.
 func (w *Watch) Run(ctx context.Context, plane DataPlane) {
-	defer close(w.ended)
 	w.plane = plane
 	w.ticker = time.NewTicker(tickEvery)
 	w.ticker.Stop()
@@ -117,7 +114,9 @@ func (w *Watch) Run(ctx context.Context, plane DataPlane) {
 		case <-w.settings.Ready:
 			for _, s := range w.settings.Take() {
 				if s == nil {
+					w.retired = true
 					w.update(&settings{rules: w.settled.rules})
+					w.outlast(ctx)
 					w.end()
 					return
 				}
@@ -153,6 +152,20 @@ func (w *Watch) changes() <-chan struct{} {
 	return w.checks.Changes.Ready
 }
 
+// outlast gives the balancer of a removed pool the time until no client waits in its queue. They
+// came while the pool existed, and get a backend of it or wait until their time is over.
+func (w *Watch) outlast(ctx context.Context) {
+	w.ticker.Reset(tickEvery)
+	for w.balancer.Stats().Waiting > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.ticker.C:
+			w.balancer.Tick(w.clock())
+		}
+	}
+}
+
 func (w *Watch) end() {
 	w.balancer.Observe(nil)
 	if w.checks != nil {
@@ -183,10 +196,12 @@ func (w *Watch) update(next *settings) {
 	for _, m := range next.members {
 		w.members[m.Backend] = m
 	}
+	members := w.members
+	w.current.Store(&members)
 	w.updateChecks()
 	for _, m := range before.members {
 		if _, stays := w.members[m.Backend]; !stays {
-			w.evict(m.Backend, next.rules.OnRemoved, proxy.ReasonBackendRemoved, nil)
+			w.removed(m.Backend)
 		}
 	}
 	w.rebalance.configure(next.rules.Rebalance)
@@ -224,6 +239,9 @@ func (w *Watch) updateChecks() {
 // look finds out whether any backend of the pool can serve, and closes or reopens listeners
 // accordingly.
 func (w *Watch) look() {
+	if w.retired {
+		return
+	}
 	if panicking := w.balancer.Stats().Panicking; panicking != w.panicking {
 		w.panicking = panicking
 		if panicking {
