@@ -1,10 +1,14 @@
 package control
 
-import "l4proxy/backend"
+import (
+	"l4proxy/backend"
+	"l4proxy/proxy"
+)
 
 // A backend that has left its pool is remembered while it has connections. If it comes back, by a
 // rollback or because its name resolves to its address again, it is the same object: its
-// connections count, and a drain that is under way is canceled.
+// connections count, and a drain that is under way is canceled. The slots of a removed listener are
+// remembered for the same reason.
 
 // backendFor returns the live backend for a member: the one that is in the pool, the one that has
 // left it, or a new one. p may be nil.
@@ -27,6 +31,29 @@ func (p *livePool) departures(next *livePool) map[BackendKey]*backend.Backend {
 		for key, b := range known {
 			if next.backends[key] == nil && b.Active() > 0 {
 				left[key] = b
+			}
+		}
+	}
+	return left
+}
+
+// slotsFor returns the slots for a listener, in the same way.
+func (l *Live) slotsFor(p *ListenerPlan) *proxy.Slots {
+	for _, known := range []map[string]*proxy.Slots{l.slots, l.departed} {
+		if s := known[p.Name]; s != nil {
+			return s
+		}
+	}
+	return proxy.NewSlots(p.MaxConnections)
+}
+
+// departures are the slots that next no longer has, but that are in use.
+func (l *Live) departures(next map[string]*proxy.Slots) map[string]*proxy.Slots {
+	left := make(map[string]*proxy.Slots)
+	for _, known := range []map[string]*proxy.Slots{l.departed, l.slots} {
+		for name, s := range known {
+			if next[name] == nil && s.Used() > 0 {
+				left[name] = s
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"sync/atomic"
+
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/config"
@@ -38,14 +40,32 @@ func (w *Watch) recovered(m balancer.Member) {
 	}
 }
 
+// departure is the leaving of a backend. It is over when the backend has come back.
+type departure struct{ over atomic.Bool }
+
 // removed acts on a backend that has left the pool. What its checks found is forgotten: no check
 // would correct it if the backend came back.
 func (w *Watch) removed(b *backend.Backend) {
 	w.balancer.SetHealth(b, backend.HealthUnknown, w.clock())
-	w.evict(b, w.settled.rules.OnRemoved, proxy.ReasonBackendRemoved, func() bool {
-		_, back := (*w.current.Load())[b]
-		return back
-	})
+	d := new(departure)
+	if w.left == nil {
+		w.left = make(map[*backend.Backend]*departure)
+	}
+	w.left[b] = d
+	w.evict(b, w.settled.rules.OnRemoved, proxy.ReasonBackendRemoved, d.over.Load)
+}
+
+// welcome cancels the drains of backends that are back, and forgets those without connections.
+func (w *Watch) welcome() {
+	for b, d := range w.left {
+		_, back := w.members[b]
+		if back {
+			d.over.Store(true)
+		}
+		if back || b.Active() == 0 {
+			delete(w.left, b)
+		}
+	}
 }
 
 // evict applies an action to the connections of a backend. unless cancels a drain.

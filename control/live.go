@@ -31,6 +31,8 @@ type Live struct {
 	pools   map[string]*livePool
 	slots   map[string]*proxy.Slots // by listener
 	running *running                // nil unless Run runs
+	// departed are the slots of removed listeners that still have connections.
+	departed map[string]*proxy.Slots
 }
 
 // running is what Run needs to start a Watch.
@@ -117,6 +119,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 			pool.watch.Stop()
 		}
 	}
+	l.departed = l.departures(next.slots)
 	l.pools, l.slots = next.pools, next.slots
 }
 

@@ -41,10 +41,7 @@ func (l *Live) prepare(p *Plan) (*prepared, error) {
 		planned := &p.Listeners[i]
 		listener := planned.Listener
 		listener.Pool = pools[planned.PoolName]
-		listener.Slots = l.slots[listener.Name]
-		if listener.Slots == nil {
-			listener.Slots = proxy.NewSlots(planned.MaxConnections)
-		}
+		listener.Slots = l.slotsFor(planned)
 		next.slots[listener.Name] = listener.Slots
 		next.state.Listeners = append(next.state.Listeners, &listener)
 		if planned.Follows {

@@ -41,8 +41,8 @@ type Watch struct {
 	// What follows belongs to Run.
 	settled   settings
 	members   map[*backend.Backend]balancer.Member
-	current   atomic.Pointer[map[*backend.Backend]balancer.Member] // members, for loops
-	retired   bool                                                 // the pool is removed
+	left      map[*backend.Backend]*departure // have left, and have connections
+	retired   bool                            // the pool is removed
 	plane     DataPlane
 	checks    *health.Checks // nil without checks
 	ticker    *time.Ticker   // runs only while the balancer waits for the time
@@ -196,9 +196,8 @@ func (w *Watch) update(next *settings) {
 	for _, m := range next.members {
 		w.members[m.Backend] = m
 	}
-	members := w.members
-	w.current.Store(&members)
 	w.updateChecks()
+	w.welcome()
 	for _, m := range before.members {
 		if _, stays := w.members[m.Backend]; !stays {
 			w.removed(m.Backend)
