@@ -45,7 +45,7 @@ func (l *Listener) fields() fields {
 		{"acl", pointer(&l.ACL, func(a *ACL) value { return listOf(&a.Rules, rule).orNone() }), "Rules for clients' addresses. Without it, every client is allowed."},
 		{"deny_message", text(&l.DenyMessage, "a text").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
 		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The maximum number of connections of this listener at once. If omitted, only the top-level limit applies."},
-		{"timeouts", section(&l.Timeouts), "When to end a connection on which no byte moves; see below."},
+		{"timeouts", section(&l.Timeouts), "When to end a connection on which no byte moves, or that is too old; see below."},
 		{"when_no_backend", enum(&l.WhenNoBackend, noBackendActions, NoBackendClose), "What a client sees when no backend can serve it; see [When no backend can serve](#when-no-backend-can-serve)."},
 		{"no_backend_message", text(&l.NoBackendMessage, "a text").max(maxMessage).def(DefaultNoBackendMessage), "What `when_no_backend: message` sends, up to 1024 bytes, exactly as written: no newline is added."},
 		{"proxy_protocol", unsupported{}, ""},
@@ -60,6 +60,8 @@ type Timeouts struct {
 	Idle time.Duration
 	// HalfClose ends a half-closed connection on which no byte moved for that long; 0 is never.
 	HalfClose time.Duration
+	// Lifetime ends a connection of that age at the next quiet moment; 0 is never.
+	Lifetime time.Duration
 	// CloseOnFIN ends a connection when one side has finished sending (half_close: off).
 	CloseOnFIN bool
 }
@@ -69,6 +71,8 @@ func (t *Timeouts) fields() fields {
 		{"idle", duration(&t.Idle).def("1h"), "Reset a connection on which no byte moved for that long. 0 means never."},
 		{"half_close", halfClose{duration(&t.HalfClose).def("1m"), &t.CloseOnFIN},
 			"Once one side has finished sending, reset the connection if no byte moves for that long. 0 means never. With `off`, the first FIN ends the whole connection, as soon as the bytes before it have been delivered. Use `off` for protocols in which a side that closes expects no more bytes."},
+		{"lifetime", duration(&t.Lifetime).def("0s"),
+			"End a connection that is that old, or up to 10% younger, at the next moment at which no request is in progress; see [Draining](operations.md#connections-of-a-certain-age). 0 means never."},
 		{"handshake", unsupported{}, ""},
 	}
 }

@@ -75,6 +75,7 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 			NoBackendMessage: []byte(l.NoBackendMessage),
 			Idle:             l.Timeouts.Idle,
 			HalfClose:        l.Timeouts.HalfClose,
+			Lifetime:         l.Timeouts.Lifetime,
 			CloseOnFIN:       l.Timeouts.CloseOnFIN,
 		},
 	}, errors.Join(failed...)

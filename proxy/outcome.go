@@ -44,6 +44,7 @@ const (
 	ReasonLocalResources            // the proxy ran out of descriptors or memory
 	ReasonIdleTimeout               // no byte moved for timeouts.idle
 	ReasonHalfCloseTimeout          // one stream had ended, and no byte moved for timeouts.half_close
+	ReasonLifetime                  // the connection was older than timeouts.lifetime
 	ReasonBackendDown               // health checks found the backend down; on_down ends its connections
 	ReasonBackendRemoved            // the backend was removed; on_removed ends its connections
 	ReasonBackendRecovered          // a better backend recovered; on_recovered ends connections of others
@@ -58,7 +59,7 @@ var reasonNames = [reasons]string{
 	"none", "closed", "reset", "vanished", "denied", "no_backend", "queue_full",
 	"queue_timeout", "connect_refused", "connect_timeout",
 	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout",
-	"backend_down", "backend_removed", "backend_recovered", "rebalanced", "drain_timeout",
+	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drain_timeout",
 	"stopped", "error",
 }
 

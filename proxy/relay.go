@@ -28,14 +28,17 @@ func (w *worker) relay(c *conn) {
 	w.read(c, backendEnd)
 }
 
-// watchIdle sets the timer to the idle timeout, or to the next look at the peers if that comes
-// first. Bytes do not move the timer: when it expires, relayExpired checks lastActive.
+// watchIdle sets the timer to the idle timeout, to the next look at the peers or to the end of its
+// lifetime, whichever comes first. Bytes do not move the timer: when it expires, relayExpired checks lastActive.
 func (w *worker) watchIdle(c *conn) {
 	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {
 		due = c.idleSince() + limit
 	}
 	due = min(due, w.nextLook(c))
+	if c.listener.Lifetime > 0 {
+		due = min(due, w.nextLifeCheck(c))
+	}
 	if c.flags&(flagHalfClosed|flagWatched) == flagHalfClosed || c.flags&flagDiscarding != 0 {
 		due = min(due, w.loop.Now()+int64(watchAfter))
 	}
@@ -52,7 +55,7 @@ func (w *worker) relayExpired(c *conn) {
 			return
 		}
 	}
-	if w.lookAfterPeers(c) {
+	if w.lookAfterPeers(c) || c.listener.Lifetime > 0 && w.endIfOld(c) {
 		return
 	}
 	limit := c.limit()

@@ -34,6 +34,9 @@ type Listener struct {
 	Idle time.Duration
 	// HalfClose is Idle for a half-closed connection; 0 means Idle.
 	HalfClose time.Duration
+	// Lifetime is the age at which a connection is ended at the next quiet moment; 0 means no
+	// limit. Some are ended up to a tenth of it earlier.
+	Lifetime time.Duration
 	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes
 	// before it have been delivered.
 	CloseOnFIN bool
