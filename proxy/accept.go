@@ -67,6 +67,9 @@ func (w *worker) addSocket(fd int, b *bound, l *Listener) *listenSocket {
 func (w *worker) startAccepting() {
 	for _, s := range w.sockets {
 		if s.state == listenNew {
+			s.applyShut()
+		}
+		if s.state == listenNew {
 			s.accept()
 		}
 	}

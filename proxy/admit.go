@@ -19,6 +19,10 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 		w.deny(a, decision)
 		return
 	}
+	if s.refuses() {
+		w.refuse(a, nil, Outcome{Side: SideProxy, Reason: ReasonDrained}, "")
+		return
+	}
 	if len(s.parked) > 0 || !w.server.slots.take(a.listener.Slots) {
 		s.park(a)
 		return
@@ -34,18 +38,23 @@ func (w *worker) deny(a arrival, decision acl.Decision) {
 		w.endArrival(a, denied, decision.Name)
 		return
 	}
+	var message []byte
+	if decision.Action == acl.Message {
+		message = a.listener.DenyMessage
+	}
+	w.refuse(a, message, denied, decision.Name)
+}
+
+// refuse turns away a client that has not taken a slot.
+func (w *worker) refuse(a arrival, message []byte, o Outcome, rule string) {
 	if w.ending.Reason != ReasonNone { // it must not linger: the server waits for its end
 		w.endArrival(a, w.ending, "")
 		return
 	}
 	w.load.Add(1)
 	c := w.newConn(a)
-	c.rule = decision.Name
-	var message []byte
-	if decision.Action == acl.Message {
-		message = a.listener.DenyMessage
-	}
-	w.turnAway(c, message, denied)
+	c.rule = rule
+	w.turnAway(c, message, o)
 }
 
 // endArrival records and closes a client that never became a connection. It holds no slot.

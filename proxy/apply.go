@@ -16,8 +16,8 @@ var errStopping = errors.New("the proxy is stopping")
 // moves to another listener. New addresses are opened before others are closed. A removed one is
 // closed when the clients in its queue have been accepted; they still belong to its old listener.
 //
-// Counts of listeners and pools carry on under their names. A listener that SetListening has closed
-// stays closed. state may be one that was applied before.
+// Counts of listeners and pools carry on under their names. A listener that SetListening or
+// DrainListener has closed stays closed. state may be one that was applied before.
 //
 // Apply may be called before Run. Once StopAccepting or Stop was called, it returns an error. It
 // must not be called on an event loop, because it waits for all of them.
@@ -119,15 +119,13 @@ func (w *worker) apply(c *change) (inUse []string) {
 		moved := s.listener.Name != to.listener.Name
 		s.listener = to.listener
 		if moved {
-			s.setListening(!w.shut[s.listener.Name])
+			s.applyShut()
 		}
 	}
 	for _, b := range c.opened {
 		for _, fd := range b.Take(w.number) {
 			s := w.addSocket(fd, b, b.listener)
-			if w.shut[b.listener.Name] {
-				s.setListening(false)
-			}
+			s.applyShut()
 			if s.state == listenNew {
 				s.accept()
 			}

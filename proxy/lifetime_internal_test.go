@@ -125,7 +125,7 @@ func TestLifetimeGraceIsBounded(t *testing.T) {
 				}
 				w := in.server.workers[0]
 				in.eventually(w, "it is half-closed", func() bool {
-					return in.relaying0(w).flags&flagHalfClosed != 0
+					return in.only(w).flags&flagHalfClosed != 0
 				})
 			},
 		} {
@@ -146,8 +146,8 @@ func TestLifetimeGraceIsBounded(t *testing.T) {
 	})
 }
 
-// relaying0 returns the only connection of a worker. It has to run on the loop.
-func (in *inside) relaying0(w *worker) (found *conn) {
+// only returns the only connection of a worker. It has to run on the loop.
+func (in *inside) only(w *worker) (found *conn) {
 	w.connections(func(c *conn) { found = c })
 	return found
 }

@@ -49,7 +49,8 @@ const (
 	ReasonBackendRemoved            // the backend was removed; on_removed ends its connections
 	ReasonBackendRecovered          // a better backend recovered; on_recovered ends connections of others
 	ReasonRebalanced                // the backend had more than its share of long connections
-	ReasonDrainTimeout              // the proxy was shutting down, and drain.timeout was over
+	ReasonDrained                   // the proxy, the listener or the backend was drained, and the connection was quiet
+	ReasonDrainTimeout              // the same, and the connection was still open when the time for that was over
 	ReasonStopped                   // the proxy was stopped at once
 	ReasonError                     // an error without a reason of its own
 	reasons
@@ -59,7 +60,7 @@ var reasonNames = [reasons]string{
 	"none", "closed", "reset", "vanished", "denied", "no_backend", "queue_full",
 	"queue_timeout", "connect_refused", "connect_timeout",
 	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout",
-	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drain_timeout",
+	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drained", "drain_timeout",
 	"stopped", "error",
 }
 

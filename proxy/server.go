@@ -313,24 +313,6 @@ func ask[T any](s *Server, f func(*worker) T) (answers []T, ok bool) {
 	return answers, true
 }
 
-// Drain stops accepting and waits until all connections have ended by themselves. When the timeout
-// is over, or ctx is done, it ends the remaining ones and returns their number. Time in which the
-// process was paused does not count, so that answers that arrived meanwhile are still passed on.
-func (s *Server) Drain(ctx context.Context, timeout time.Duration) (left int) {
-	s.StopAccepting()
-	reason := ReasonDrainTimeout
-	if s.wait(ctx, timeout) {
-		return 0
-	}
-	left = s.Connections()
-	if errors.Is(context.Cause(ctx), context.Canceled) {
-		reason = ReasonStopped
-	}
-	s.EndAll(reason)
-	s.wait(context.Background(), endMost)
-	return left
-}
-
 // wait reports whether all listeners are closed and all connections have ended before limit is over
 // or ctx is done.
 func (s *Server) wait(ctx context.Context, limit time.Duration) bool {

@@ -7,6 +7,15 @@ import (
 	"l4proxy/listen"
 )
 
+// shutReasons are why a listener is closed to new clients while its sockets stay open. It reopens
+// when none is left.
+type shutReasons uint8
+
+const (
+	shutUnlisten shutReasons = 1 << iota // no backend can serve; see SetListening
+	shutDrain                            // see DrainListener
+)
+
 // SetListening closes a listener to new clients while no backend can serve them, and reopens it.
 // While it is closed, the kernel refuses new clients, so that a load balancer in front notices.
 // Existing connections stay. Only TCP sockets are closed: a unix socket keeps listening. l may be
@@ -18,26 +27,41 @@ func (s *Server) SetListening(l *Listener, on bool) {
 	s.tell(func(w *worker) { w.setListening(l, on) })
 }
 
-func (w *worker) setListening(l *Listener, on bool) {
+func (w *worker) setListening(l *Listener, on bool) { w.setShut(l.Name, shutUnlisten, !on) }
+
+// DrainListener closes a listener, found by its name, to new clients as SetListening does, or ends
+// that. The two combine: the listener is open only if neither closes it. Sockets that the listener
+// gets later are closed too.
+//
+// A unix socket cannot be shut and reopened: shutdown(2) is for good there. It keeps accepting, and
+// its clients are turned away, with [ReasonDrained] in their records.
+func (s *Server) DrainListener(name string, on bool) {
+	s.tell(func(w *worker) { w.setShut(name, shutDrain, on) })
+}
+
+// setShut adds a reason for a listener to be closed, or takes it back.
+func (w *worker) setShut(name string, reason shutReasons, on bool) {
+	if w.shut == nil {
+		w.shut = make(map[string]shutReasons)
+	}
 	if on {
-		delete(w.shut, l.Name)
-	} else {
-		if w.shut == nil {
-			w.shut = make(map[string]bool)
-		}
-		w.shut[l.Name] = true
+		w.shut[name] |= reason
+	} else if w.shut[name] &^= reason; w.shut[name] == 0 {
+		delete(w.shut, name)
 	}
 	for _, s := range w.sockets {
-		if s.listener.Name == l.Name {
-			s.setListening(on)
+		if s.listener.Name == name {
+			s.applyShut()
 		}
 	}
 }
 
-func (s *listenSocket) setListening(on bool) {
+// applyShut shuts or reopens a TCP socket as its listener demands.
+func (s *listenSocket) applyShut() {
 	if rawsys.IsUnix(s.fd) {
 		return
 	}
+	on := s.worker.shut[s.listener.Name] == 0
 	switch s.state {
 	case listenShutting, listenShut:
 		if on {
@@ -49,6 +73,13 @@ func (s *listenSocket) setListening(on bool) {
 		}
 	case listenClosing, listenClosed:
 	}
+}
+
+// refuses reports whether the clients of a unix socket are turned away because its listener is
+// drained.
+func (s *listenSocket) refuses() bool {
+	w := s.worker
+	return len(w.shut) > 0 && w.shut[s.listener.Name]&shutDrain != 0 && rawsys.IsUnix(s.fd)
 }
 
 // startShutting shuts the socket once no accept is in flight.

@@ -26,8 +26,8 @@ type worker struct {
 		listener listenerCounters
 		pool     poolCounters
 	}
-	look *firstByteLook  // nil unless a pool needs it
-	shut map[string]bool // listeners closed by SetListening
+	look *firstByteLook         // nil unless a pool needs it
+	shut map[string]shutReasons // listeners that are closed to new clients, by name
 
 	// load is the number of connections here. Other workers read it to find the one with the most
 	// room, so it has a cache line of its own.
