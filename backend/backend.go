@@ -29,8 +29,9 @@ type Backend struct {
 	Sockaddr *rawsys.Sockaddr
 
 	health atomic.Uint32 // a Health
+	admin  atomic.Uint32 // an Admin
 
-	_ [cacheLine - 28]byte
+	_ [cacheLine - 32]byte
 
 	active      atomic.Int64
 	total       atomic.Uint64
@@ -45,13 +46,14 @@ type Backend struct {
 	_ [cacheLine - 24]byte
 }
 
-// Reset drops the backoff and the ejection of a backend that has left its pool. The counters stay:
+// Reset drops the backoff, the ejection and the drain of a backend that has left its pool. The counters stay:
 // its connections have not ended. It is called under the lock of the balancer that it leaves.
 func (b *Backend) Reset() {
 	b.backoff.failures.Store(0)
 	b.backoff.probing.Store(false)
 	b.backoff.until.Store(0)
 	b.ForgetFailures()
+	b.SetAdmin(AdminUp)
 }
 
 // Acquire counts one more connection and returns how many there are now.

@@ -8,6 +8,7 @@ type member struct {
 	tier           *tier
 	index          int  // in the tier
 	down, unusable bool // as counted in standing
+	drained        bool
 	history
 }
 
@@ -28,8 +29,10 @@ func (m *member) full() bool {
 	return m.MaxConnections > 0 && m.Active() >= int64(m.MaxConnections)
 }
 
-// standing counts the backends that cannot be used, by checks and connections.
+// standing counts the backends that cannot be used. Those that are drained are counted as that
+// alone: panic mode does not ignore what an operator has set, and they say nothing about the checks.
 type standing struct {
+	drained   int // by an operator
 	down      int // by health checks
 	unusable  int // down, or ejected
 	panicking bool
@@ -38,7 +41,7 @@ type standing struct {
 // refresh puts m where it belongs. It is called after everything that may change that.
 func (p *Balancer) refresh(m *member) {
 	p.recount(m)
-	down := m.Health() == backend.HealthDown && !p.standing.panicking
+	down := m.Health() == backend.HealthDown && !p.standing.panicking || m.drained
 	ejected := m.Ejected() && !p.standing.panicking
 	full, backoff := m.full(), m.InBackoff()
 	m.tier.setAvailable(m.index, !down && !ejected && !backoff && !full)
@@ -49,11 +52,13 @@ func (p *Balancer) refresh(m *member) {
 
 // recount keeps the number of the backends that cannot be used.
 func (p *Balancer) recount(m *member) {
-	down := m.Health() == backend.HealthDown
-	unusable := down || m.Ejected()
+	drained := m.Admin() != backend.AdminUp
+	down := m.Health() == backend.HealthDown && !drained
+	unusable := down || m.Ejected() && !drained
+	p.standing.drained += change(m.drained, drained)
 	p.standing.down += change(m.down, down)
 	p.standing.unusable += change(m.unusable, unusable)
-	m.down, m.unusable = down, unusable
+	m.drained, m.down, m.unusable = drained, down, unusable
 }
 
 // change is what becoming is adds to a count of those that are.
@@ -67,11 +72,14 @@ func change(was, is bool) int {
 	return -1
 }
 
+// inService is the number of backends that are not drained.
+func (p *Balancer) inService() int { return len(p.order) - p.standing.drained }
+
 // judge starts or stops ignoring health and ejections. It follows each change of either.
 func (p *Balancer) judge() {
-	usable := len(p.order) - p.standing.unusable
+	usable := p.inService() - p.standing.unusable
 	panicking := p.options.PanicThreshold > 0 && p.standing.unusable > 0 &&
-		usable*100 <= p.options.PanicThreshold*len(p.order)
+		usable*100 <= p.options.PanicThreshold*p.inService()
 	if panicking == p.standing.panicking {
 		return
 	}
@@ -84,7 +92,10 @@ func (p *Balancer) judge() {
 // Stats is the state of a pool at one moment.
 type Stats struct {
 	Backends int
-	// Usable are those that are neither down nor ejected. Some of them may be in backoff, or full.
+	// Drained are those that an operator has taken out of service.
+	Drained int
+	// Usable are those that are neither drained, down nor ejected. Some of them may be in backoff,
+	// or full.
 	Usable int
 	// Waiting is the number of clients in the queue.
 	Waiting int
@@ -98,17 +109,18 @@ func (p *Balancer) Stats() Stats {
 	defer p.mu.Unlock()
 	return Stats{
 		Backends:  len(p.order),
-		Usable:    len(p.order) - p.standing.unusable,
+		Drained:   p.standing.drained,
+		Usable:    p.inService() - p.standing.unusable,
 		Waiting:   p.queue.len(),
 		Panicking: p.standing.panicking,
 	}
 }
 
-// CanServe reports whether any backend may be picked, by the health checks alone.
+// CanServe reports whether any backend may be picked, by the health checks and the operator alone.
 func (p *Balancer) CanServe() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.standing.panicking || p.standing.down < len(p.order)
+	return p.standing.panicking || p.standing.down < p.inService()
 }
 
 // A Share is the part of a pool's connections that a backend has.

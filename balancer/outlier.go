@@ -16,8 +16,8 @@ type Outlier struct {
 	// Eject is how long the first ejection lasts. Each that follows soon lasts that much longer
 	// than the one before, up to maxEjection or Eject if that is longer.
 	Eject time.Duration
-	// MaxEjected is a share of the pool, in percent. No backend is ejected if that would make a
-	// larger share ejected at the same time.
+	// MaxEjected is a share of the pool's backends that are not drained, in percent. No backend is
+	// ejected if that would make a larger share ejected at the same time.
 	MaxEjected int
 }
 
@@ -89,17 +89,18 @@ func (m *member) firstSilence(s Silence) bool {
 // is one too many. An answer (see [backend.Backend.Answered]) resets the count. An answer that came
 // while the client waited shows that the backend works, even if it is reported before the failure.
 //
-// Clients that wait (once > 0) do not eject it alone: see tryOut.
+// Clients that wait (once > 0) do not eject it alone: see tryOut. A drained backend gets no clients,
+// so there is nothing to eject it from, and none that could try it out.
 func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
 	o := p.options.Outlier
-	if o == nil || m.Ejected() || m.AnsweredSince(asked) {
+	if o == nil || m.drained || m.Ejected() || m.AnsweredSince(asked) {
 		return
 	}
 	failures := m.CountFailure()
 	if failures == 1 {
 		m.trial = trial{}
 	}
-	if failures < o.Failures || (len(p.ejected)+1)*100 > o.MaxEjected*len(p.order) {
+	if failures < o.Failures || (len(p.ejected)+1)*100 > o.MaxEjected*p.inService() {
 		return
 	}
 	if once > 0 && p.tryOut(m, asked, now, once) {

@@ -135,6 +135,27 @@ func (p *Balancer) SetHealth(b *backend.Backend, h backend.Health, now int64) {
 	p.serveQueue(now)
 }
 
+// SetAdmin sets what the operator wants of b. A backend that is not up gets no client, by no way at
+// all: no probe, no trial, no panic mode and no queue leads there. Its connections stay. When it is
+// up again, it starts slowly, like one that was down.
+func (p *Balancer) SetAdmin(b *backend.Backend, a backend.Admin, now int64) {
+	p.mu.Lock()
+	defer p.unlock()
+	was := b.Admin()
+	b.SetAdmin(a)
+	m := p.members[b]
+	if m == nil || was == a {
+		return
+	}
+	m.trial = trial{}
+	if a == backend.AdminUp {
+		p.startSlowly(m, now)
+	}
+	p.refresh(m)
+	p.judge()
+	p.serveQueue(now)
+}
+
 // Tick does what is due by time alone: it ends ejections, raises the weights of backends that start
 // slowly, and lets the first client in the queue probe. It reports whether it has to be called
 // again; every 100 ms is often enough.

@@ -26,6 +26,7 @@ const (
 	ruleSlow     simRule = "11: weights grow from a tenth to the whole in the time of a slow start"
 	ruleReported simRule = "12: what happens to a backend is reported, once"
 	ruleUpdate   simRule = "14: a live pool takes any members and options, and nothing is lost by that"
+	ruleDrained  simRule = "15: no client gets a backend that an operator has drained"
 	ruleBound    simRule = "13: source_hash gives no backend more than max_load of its share"
 )
 
@@ -57,7 +58,7 @@ func (t *twin) state(b *twinBackend, now int64) simState {
 	panics := t.panics()
 	ejected := b.ejectedUntil != 0 && !panics
 	switch {
-	case b.health == backend.HealthDown && !panics:
+	case b.drained, b.health == backend.HealthDown && !panics:
 		return simOut
 	case b.full():
 		if ejected || b.failures > 0 {
@@ -160,6 +161,8 @@ func (s *simulation) judgePick(r *simRequest, b *twinBackend) {
 	hadItsTurn := r.granted && r.again
 	lastResort := offered < 0 && !r.onlyAvailable && !hadItsTurn
 	switch {
+	case b.drained:
+		s.violated(ruleDrained, "%s was picked: %s", b.real.Address, s)
 	case slices.Contains(r.tried, b.real.Backend):
 		s.violated(ruleTried, "%s was picked again: %s", b.real.Address, s)
 	case b.full():
@@ -235,6 +238,10 @@ func (s *simulation) check() {
 	switch {
 	case stats.Backends != len(t.backends):
 		s.violated(ruleCount, "%d backends: %s", stats.Backends, s)
+	case stats.Drained != len(t.backends)-t.inService():
+		s.violated(ruleDrained, "%d are drained: %s", stats.Drained, s)
+	case s.balancer.CanServe() != t.canServe():
+		s.violated(ruleDown, "that a backend can serve is %t: %s", !t.canServe(), s)
 	case stats.Panicking != t.panics() || stats.Usable != t.usable():
 		s.violated(ruleDown, "panicking %t with %d usable: %s", stats.Panicking, stats.Usable, s)
 	case stats.Waiting != len(t.queue):

@@ -33,6 +33,7 @@ type simSetup struct {
 	clumsy   bool          // clients leave while they are dialling or waiting, and dials fail for local reasons
 	slow     bool          // dials are answered late at times
 	updates  time.Duration // between two updates of the pool, on average; 0: there are none
+	drains   time.Duration // between two acts of an operator, on average; 0: there are none
 }
 
 const simMaxBackends = 6

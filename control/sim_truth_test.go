@@ -67,6 +67,11 @@ func (s *simulation) mend() {
 	for i := range s.members {
 		s.become(i, simWell)
 	}
+	for _, b := range s.twin.backends {
+		if b.drained {
+			s.setAdmin(b, backend.AdminUp)
+		}
+	}
 }
 
 // simTarget is a backend under checks, as health's runner makes them.

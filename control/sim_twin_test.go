@@ -27,6 +27,8 @@ type twinBackend struct {
 	tier   int // -1: it has left the pool
 	health backend.Health
 	active int
+	// drained says that an operator has taken it out of service.
+	drained bool
 	// What events have said of it.
 	reportedBackoff, reportedEjected bool
 
@@ -94,7 +96,7 @@ func (b *twinBackend) full() bool {
 func (t *twin) usable() int {
 	n := 0
 	for _, b := range t.backends {
-		if b.health != backend.HealthDown && b.ejectedUntil == 0 {
+		if b.health != backend.HealthDown && b.ejectedUntil == 0 && !b.drained {
 			n++
 		}
 	}
@@ -113,8 +115,15 @@ func (t *twin) ejected() int {
 
 // panics reports whether so few are usable that all are used.
 func (t *twin) panics() bool {
-	usable, all := t.usable(), len(t.backends)
+	usable, all := t.usable(), t.inService()
 	return t.options.PanicThreshold > 0 && usable < all && usable*100 <= t.options.PanicThreshold*all
+}
+
+// canServe reports whether any backend may be used, as far as checks and the operator say.
+func (t *twin) canServe() bool {
+	return t.panics() || slices.ContainsFunc(t.backends, func(b *twinBackend) bool {
+		return !b.drained && b.health != backend.HealthDown
+	})
 }
 
 // take counts one more connection. If the backend is in backoff and its time is over, that is the
@@ -205,13 +214,13 @@ func (t *twin) silent(b *twinBackend, s balancer.Silence) bool {
 // since asked.
 func (t *twin) suspect(b *twinBackend, asked, now int64, waited bool) {
 	o := t.options.Outlier
-	if o == nil || b.ejectedUntil != 0 || b.answeredSince(asked) {
+	if o == nil || b.drained || b.ejectedUntil != 0 || b.answeredSince(asked) {
 		return
 	}
 	if b.suspicion++; b.suspicion == 1 {
 		b.onTrial = false
 	}
-	if b.suspicion < o.Failures || (t.ejected()+1)*100 > o.MaxEjected*len(t.backends) {
+	if b.suspicion < o.Failures || (t.ejected()+1)*100 > o.MaxEjected*t.inService() {
 		return
 	}
 	if waited && !b.full() {

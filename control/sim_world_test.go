@@ -80,6 +80,8 @@ func (s *simulation) begin() {
 		s.startChecks(i)
 	}
 	s.nextUpdate()
+	s.drawDrains()
+	s.nextDrain()
 	s.nextArrivals()
 	s.loop.after(s.trouble, s.mend)
 }
@@ -127,7 +129,7 @@ func (s *simulation) notify(e balancer.Event) {
 	}
 	*flag = to
 	s.happened(simEventNames[e.Kind])
-	if o := s.options.Outlier; e.Kind == balancer.Ejected && s.twin.ejected()*100 > o.MaxEjected*len(s.twin.backends) {
+	if o := s.options.Outlier; e.Kind == balancer.Ejected && s.twin.ejected()*100 > o.MaxEjected*s.twin.inService() {
 		s.violated(ruleEjected, "%d of %d are ejected: %s", s.twin.ejected(), len(s.twin.backends), s)
 	}
 	if s.tracing {
@@ -166,6 +168,7 @@ var simHappenings = []string{
 	"waited", "granted", "granted to a client that had left", "left the queue", "found the queue full", "found no backend",
 	"failed on all", "joined", "left", "left with connections", "returned to the pool", "adopted beyond its limit",
 	"granted by an update", "emptied the pool", "changed the policy", "ended ejections by an update",
+	"drained with connections", "drained all", "granted by the end of a drain",
 	"silence did not count", "hedged", "hedged well", "hedged when the first failed",
 }
 
@@ -209,6 +212,9 @@ func (s *simulation) String() string {
 			b.active, b.real.MaxConnections)
 		if b.failures > 0 {
 			fmt.Fprintf(&text, ", backoff %d until %s (probing %t)", b.failures, s.time(b.until), b.probing)
+		}
+		if b.drained {
+			text.WriteString(", drained")
 		}
 		if b.ejectedUntil != 0 {
 			fmt.Fprintf(&text, ", ejected until %s", s.time(b.ejectedUntil))
