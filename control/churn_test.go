@@ -30,7 +30,7 @@ const churnPlans = 200
 // serve. Random pauses vary the order of events; no result depends on their length.
 func TestChurn(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	c := &churn{live: NewLive(slog.New(slog.DiscardHandler)), backends: make(map[*backend.Backend]bool), closed: make(map[string]bool)}
+	c := &churn{live: NewLive(slog.New(slog.DiscardHandler)), backends: make(map[*backend.Backend]bool), closed: make(map[string]bool), drained: make(map[string]bool)}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(1, seed))
@@ -54,6 +54,7 @@ func TestChurn(t *testing.T) {
 	}
 	for range churnPlans {
 		c.apply(t, r)
+		c.operate(r)
 		time.Sleep(time.Duration(r.IntN(int(5 * time.Millisecond))))
 	}
 	close(over)
@@ -98,6 +99,7 @@ type churn struct {
 	mu       sync.Mutex
 	backends map[*backend.Backend]bool // that were ever in a plan
 	closed   map[string]bool           // by listener
+	drained  map[string]bool           // the same
 	follows  map[string]bool           // the latest plan's
 	checked  map[string]bool           // the latest plan's pools
 }
@@ -262,7 +264,7 @@ func (c *churn) unsettled() string {
 			}
 		}
 	}
-	return ""
+	return c.misdrained()
 }
 
 func (c *churn) Check(ctx context.Context, _ net.Addr, _ string) error {

@@ -32,10 +32,13 @@ func (w *Watch) healthChanged(c health.Change) {
 
 // recovered applies OnRecovered to the backends that stood in for m.
 func (w *Watch) recovered(m balancer.Member) {
+	if m.Admin() != backend.AdminUp {
+		return // it gets no clients
+	}
 	for _, other := range w.settled.members {
 		if other.Priority > m.Priority || other.Priority == m.Priority && other.Far && !m.Far {
 			w.evict(other.Backend, w.settled.rules.OnRecovered, proxy.ReasonBackendRecovered,
-				func() bool { return m.Health() == backend.HealthDown })
+				func() bool { return m.Health() == backend.HealthDown || m.Admin() != backend.AdminUp })
 		}
 	}
 }

@@ -15,13 +15,14 @@ type followers struct {
 }
 
 // replace puts other followers into effect. A listener that follows another pool, or none, listens
-// from now on, because its former pool may have closed it.
-func (f *followers) replace(next map[string]*Watch, listeners []*proxy.Listener, plane DataPlane) {
+// from now on, because its former pool may have closed it. So does one that is removed, in case it
+// comes back.
+func (f *followers) replace(next map[string]*Watch, plane DataPlane) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, l := range listeners {
-		if w := f.watches[l.Name]; w != nil && w != next[l.Name] && plane != nil {
-			plane.SetListening(l, true)
+	for name, w := range f.watches {
+		if w != next[name] && plane != nil {
+			plane.SetListening(&proxy.Listener{Name: name}, true)
 		}
 	}
 	f.watches = next

@@ -70,6 +70,8 @@ type world struct {
 	hold      chan struct{}    // Evict waits for it, if it is set
 	evictions []proxy.Evict
 	listening []listening
+	drained   []listening // calls of DrainListener
+	gentle    []proxy.GentleEnd
 	idle      map[*backend.Backend][]proxy.IdleConn
 	ended     []proxy.IdleConn
 }
@@ -236,6 +238,36 @@ func (w *world) SetListening(l *proxy.Listener, on bool) {
 	w.listening = append(w.listening, listening{l.Name, on})
 }
 
+func (w *world) DrainListener(name string, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drained = append(w.drained, listening{name, on})
+}
+
+// drains returns the calls of DrainListener since the last call.
+func (w *world) drains() []listening {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.drained
+	w.drained = nil
+	return d
+}
+
+func (w *world) EndGently(g proxy.GentleEnd) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gentle = append(w.gentle, g)
+}
+
+// endings returns the calls of EndGently since the last call.
+func (w *world) endings() []proxy.GentleEnd {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.gentle
+	w.gentle = nil
+	return g
+}
+
 // listens returns the calls of SetListening since the last call.
 func (w *world) listens() []listening {
 	w.mu.Lock()
@@ -262,4 +294,13 @@ func (w *world) EndIdle(i proxy.IdleConn, _ proxy.Reason) {
 func (w *world) silent(b *backend.Backend) {
 	then := w.live.clock() - int64(time.Second)
 	w.pool().Balancer.Silent(b, balancer.Silence{Asked: then, Now: then})
+}
+
+// pick picks a backend for a client, which leaves at once.
+func (w *world) pick() *backend.Backend {
+	b, _ := w.pool().Balancer.Pick(balancer.Request{Now: w.live.clock()})
+	if b != nil {
+		w.pool().Balancer.Done(b, w.live.clock())
+	}
+	return b
 }

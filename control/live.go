@@ -33,6 +33,7 @@ type Live struct {
 	running *running                // nil unless Run runs
 	// departed are the slots of removed listeners that still have connections.
 	departed map[string]*proxy.Slots
+	drains   drains
 }
 
 // running is what Run needs to start a Watch.
@@ -57,13 +58,15 @@ type livePool struct {
 type DataPlane interface {
 	Evict(proxy.Evict)
 	SetListening(l *proxy.Listener, on bool)
+	DrainListener(name string, on bool)
+	EndGently(proxy.GentleEnd)
 	Idle(b *backend.Backend, quiet time.Duration, most int) []proxy.IdleConn
 	EndIdle(i proxy.IdleConn, reason proxy.Reason)
 }
 
 // NewLive returns a Live without pools and listeners.
 func NewLive(log *slog.Logger) *Live {
-	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New()}
+	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New(), drains: newDrains()}
 	l.checks.Trouble = func(err error) {
 		if err != nil {
 			log.Error("health checks paused: the proxy is out of descriptors or ports", "error", err.Error())
@@ -100,7 +103,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 	if l.running != nil {
 		plane = l.running.plane
 	}
-	l.followers.replace(next.follows, next.state.Listeners, plane)
+	l.followers.replace(next.follows, plane)
 	for i := range p.Pools {
 		planned := &p.Pools[i]
 		pool, old := next.pools[planned.Name], l.pools[planned.Name]
@@ -121,6 +124,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 	}
 	l.departed = l.departures(next.slots)
 	l.pools, l.slots = next.pools, next.slots
+	l.dropDrains()
 }
 
 // Run watches the pools until ctx is done, and returns when everything that it started has stopped.
@@ -134,6 +138,7 @@ func (l *Live) Run(ctx context.Context, plane DataPlane) {
 	for _, pool := range l.pools {
 		r.start(pool.watch)
 	}
+	l.resumeDrains(plane)
 	l.mu.Unlock()
 	<-ctx.Done()
 	l.mu.Lock()

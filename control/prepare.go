@@ -68,6 +68,9 @@ func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
 	for i := range p.Members {
 		m := &p.Members[i]
 		b := old.backendFor(m)
+		if old == nil || old.backends[m.Key] == nil { // the balancer does not know it yet
+			b.SetAdmin(l.drains.of(p.Name, m.Key))
+		}
 		live.backends[m.Key] = b
 		live.members[i] = m.Member
 		live.members[i].Backend = b

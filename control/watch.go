@@ -34,6 +34,7 @@ type Watch struct {
 	// What other goroutines put in.
 	settings *mailbox.Inbox[*settings] // nil stops the Watch
 	events   *mailbox.Inbox[balancer.Event]
+	admin    *mailbox.Inbox[adminChange]
 	waiting  atomic.Int32  // events in it
 	lost     atomic.Uint64 // events that it had no room for
 	wake     chan struct{} // the balancer waits for the time
@@ -70,6 +71,7 @@ func newWatch(name string, b *balancer.Balancer, l *Live) *Watch {
 		clock:     l.clock,
 		settings:  mailbox.NewInbox[*settings](),
 		events:    mailbox.NewInbox[balancer.Event](),
+		admin:     mailbox.NewInbox[adminChange](),
 		wake:      make(chan struct{}, 1),
 		canServe:  true,
 	}
@@ -128,6 +130,12 @@ func (w *Watch) Run(ctx context.Context, plane DataPlane) {
 				w.logEvent(e)
 			}
 			w.look()
+		case <-w.admin.Ready:
+			for _, c := range w.admin.Take() {
+				w.adminChanged(c)
+			}
+			w.look()
+			w.startTicking() // slow starts may have begun
 		case <-w.changes():
 			for _, c := range w.checks.Changes.Take() {
 				w.healthChanged(c)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"sync/atomic"
 	"time"
 
 	"l4proxy/backend"
@@ -18,6 +19,8 @@ type GentleEnd struct {
 	Spread time.Duration
 	// Timeout is when connections that are still open are ended; 0 means never.
 	Timeout time.Duration
+	// Closed, if set, counts the connections that are ended because of the timeout.
+	Closed *atomic.Uint64
 	// Cancelled is called on the loops now and then, and cancels the rest if it returns true; nil
 	// never does. It must not block.
 	Cancelled func() bool
@@ -77,6 +80,9 @@ func (g *gentleEnd) expire() {
 		if !g.room(w) {
 			g.pause(w, g.index)
 			return
+		}
+		if over && g.Closed != nil {
+			g.Closed.Add(1)
 		}
 		w.end(c, Outcome{Side: SideProxy, Reason: reason})
 	}

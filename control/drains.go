@@ -1,0 +1,128 @@
+package control
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"l4proxy/backend"
+)
+
+// Drains returns what is drained: listeners, then backends, by name.
+func (l *Live) Drains() []Drain {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []Drain
+	for name, d := range l.drains.listeners {
+		all = append(all, l.describeListener(name, d))
+	}
+	for pool, of := range l.drains.backends {
+		for address, d := range of {
+			description := d.describe()
+			description.Pool, description.Backend = pool, address
+			for key, b := range l.pools[pool].backends {
+				if l.drains.find(pool, key) == d {
+					description.Connections += b.Active()
+				}
+			}
+			all = append(all, description)
+		}
+	}
+	slices.SortFunc(all, func(a, b Drain) int {
+		return strings.Compare(a.order(), b.order())
+	})
+	return all
+}
+
+// order sorts listeners before backends.
+func (d *Drain) order() string {
+	if d.Listener != "" {
+		return "0" + d.Listener
+	}
+	return "1" + d.Pool + "\x00" + d.Backend
+}
+
+// RestoreDrains puts drains of another process into effect, before Run. What they name and this
+// configuration does not have is ignored. The time that is left until a deadline is kept.
+func (l *Live) RestoreDrains(all []Drain) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, old := range all {
+		admin, ok := backend.ParseAdmin(old.State)
+		d := newDrain(admin, old.Before, DrainOptions{})
+		d.since, d.deadline = old.Since, old.Deadline
+		d.closed.Store(old.Closed)
+		switch {
+		case !ok || admin == backend.AdminUp:
+		case old.Listener != "":
+			if l.slots[old.Listener] != nil {
+				l.drains.listeners[old.Listener] = d
+			}
+		default:
+			pool, keys, err := l.findBackend(old.Pool, old.Backend)
+			if err != nil {
+				continue
+			}
+			d.name = keys[0].Address
+			l.drains.set(pool, old.Backend, keys, d)
+			for _, key := range keys {
+				l.pools[pool].balancer.SetAdmin(l.pools[pool].backends[key], admin, l.clock())
+			}
+		}
+	}
+}
+
+// resumeDrains tells the data plane what is drained, when it starts.
+func (l *Live) resumeDrains(plane DataPlane) {
+	left := func(d *drain) DrainOptions {
+		if d.deadline == nil {
+			return DrainOptions{}
+		}
+		return DrainOptions{Timeout: max(time.Until(*d.deadline), time.Millisecond)}
+	}
+	for name, d := range l.drains.listeners {
+		plane.DrainListener(name, true)
+		if g, ok := d.ending(left(d)); ok {
+			g.Listener = name
+			plane.EndGently(g)
+		}
+	}
+	for pool, of := range l.drains.backends {
+		for _, d := range of {
+			g, ok := d.ending(left(d))
+			for key, b := range l.pools[pool].backends {
+				if ok && l.drains.find(pool, key) == d {
+					g.Backend = b
+					plane.EndGently(g)
+				}
+			}
+		}
+	}
+}
+
+// dropDrains forgets the drains of listeners and backends that a new configuration does not have.
+func (l *Live) dropDrains() {
+	for name, d := range l.drains.listeners {
+		if l.slots[name] == nil {
+			l.undrain(name, d)
+		}
+	}
+	for pool, of := range l.drains.backends {
+		live := l.pools[pool]
+		for address, d := range of {
+			stays := false
+			if live != nil {
+				for key := range live.backends {
+					stays = stays || key.Address == d.name
+				}
+			}
+			if !stays {
+				d.over.Store(true)
+				delete(of, address)
+			}
+		}
+		if len(of) == 0 {
+			delete(l.drains.backends, pool)
+		}
+	}
+}
