@@ -46,8 +46,9 @@ type Backend struct {
 	_ [cacheLine - 24]byte
 }
 
-// Reset drops the backoff, the ejection and the drain of a backend that has left its pool. The counters stay:
-// its connections have not ended. It is called under the lock of the balancer that it leaves.
+// Reset drops the backoff, the ejection and the drain of a backend that has left its pool. The
+// counters stay: its connections have not ended. It is called under the lock of the balancer that
+// it leaves.
 func (b *Backend) Reset() {
 	b.backoff.failures.Store(0)
 	b.backoff.probing.Store(false)

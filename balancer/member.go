@@ -29,8 +29,8 @@ func (m *member) full() bool {
 	return m.MaxConnections > 0 && m.Active() >= int64(m.MaxConnections)
 }
 
-// standing counts the backends that cannot be used. Those that are drained are counted as that
-// alone: panic mode does not ignore what an operator has set, and they say nothing about the checks.
+// standing counts the backends that cannot be used. Drained ones are counted as nothing else: panic
+// mode does not ignore what an operator has set, and they say nothing about the checks.
 type standing struct {
 	drained   int // by an operator
 	down      int // by health checks

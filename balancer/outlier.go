@@ -89,8 +89,8 @@ func (m *member) firstSilence(s Silence) bool {
 // is one too many. An answer (see [backend.Backend.Answered]) resets the count. An answer that came
 // while the client waited shows that the backend works, even if it is reported before the failure.
 //
-// Clients that wait (once > 0) do not eject it alone: see tryOut. A drained backend gets no clients,
-// so there is nothing to eject it from, and none that could try it out.
+// Clients that wait (once > 0) do not eject it alone: see tryOut. A drained backend is never
+// ejected: it gets no clients, and so none that could try it out.
 func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
 	o := p.options.Outlier
 	if o == nil || m.drained || m.Ejected() || m.AnsweredSince(asked) {

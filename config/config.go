@@ -83,12 +83,17 @@ type Drain struct {
 	Delay time.Duration
 	// Timeout is how long live connections may continue after that; 0 closes them at once.
 	Timeout time.Duration
+	// Spread is the part of Timeout over which connections are closed when they are quiet; 0 closes
+	// none before Timeout.
+	Spread time.Duration
 }
 
 func (d *Drain) fields() fields {
 	return fields{
 		{"delay", duration(&d.Delay).def("0s"), "How long to keep accepting connections after the signal to stop."},
 		{"timeout", duration(&d.Timeout).def("30s"), "How long live connections may continue after that. 0 closes them at once."},
+		{"spread", duration(&d.Spread).def("0s"),
+			"If set, connections get their turns evenly over this part of `timeout`, in random order. When its turn has come, a connection is closed as soon as no request is in progress on it; see [Draining](operations.md#draining). 0 means that none is closed before the end of `timeout`."},
 	}
 }
 

@@ -109,6 +109,7 @@ func (c *checker) clear(p *path, keys ...string) bool {
 // all checks every value by itself, and then the rules that involve several values.
 func (c *checker) all() {
 	section(c.c).check(c, nil)
+	c.drain()
 	for i := range c.c.Pools {
 		c.pool(&c.c.Pools[i], newPath("pools", c.c.Pools[i].Name))
 	}
@@ -120,6 +121,15 @@ func (c *checker) all() {
 	}
 	c.bindCount()
 	c.faults = append(c.faults, CheckAddresses(c.c.Listeners, c.c.Pools, Machine{})...)
+}
+
+// drain checks the limits of a graceful shutdown against each other.
+func (c *checker) drain() {
+	at := newPath("drain")
+	if d := &c.c.Drain; c.clear(at, "timeout", "spread") {
+		c.refuse(d.Timeout >= 0 && d.Spread > d.Timeout, at.child("spread"), "write a shorter one, or a longer timeout",
+			"drain.spread must not be longer than drain.timeout, which is %v", d.Timeout)
+	}
 }
 
 const maxBinds = 65535 // of the whole configuration, ranges expanded

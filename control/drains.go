@@ -72,7 +72,7 @@ func (l *Live) RestoreDrains(all []Drain) {
 	}
 }
 
-// resumeDrains tells the data plane what is drained, when it starts.
+// resumeDrains puts all drains into effect on a data plane that starts.
 func (l *Live) resumeDrains(plane DataPlane) {
 	left := func(d *drain) DrainOptions {
 		if d.deadline == nil {

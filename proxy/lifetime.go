@@ -27,8 +27,8 @@ func (w *worker) quiet(c *conn) bool {
 
 // chance is a number from 0 to 2^32-1 that differs between connections. It depends only on what is
 // handed over with a connection, so that another process computes the same one. All clients that
-// are accepted in one batch have the same time, so the port counts too. A client of a unix socket
-// has none; there, the index does.
+// are accepted in one batch have the same time, so the port counts too. Clients of unix sockets
+// have no port; their indices differ.
 func (c *conn) chance() int64 {
 	x := uint64(c.accepted)
 	if c.peer.IsValid() {

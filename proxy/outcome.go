@@ -45,7 +45,7 @@ const (
 	ReasonIdleTimeout               // no byte moved for timeouts.idle
 	ReasonHalfCloseTimeout          // one stream had ended, and no byte moved for timeouts.half_close
 	ReasonLifetime                  // the connection was older than timeouts.lifetime
-	ReasonBackendDown               // health checks found the backend down; on_down ends its connections
+	ReasonBackendDown               // the backend is down, by health checks or by an operator; on_down ends its connections
 	ReasonBackendRemoved            // the backend was removed; on_removed ends its connections
 	ReasonBackendRecovered          // a better backend recovered; on_recovered ends connections of others
 	ReasonRebalanced                // the backend had more than its share of long connections

@@ -28,8 +28,9 @@ func (w *worker) relay(c *conn) {
 	w.read(c, backendEnd)
 }
 
-// watchIdle sets the timer to the idle timeout, to the next look at the peers or to the end of its
-// lifetime, whichever comes first. Bytes do not move the timer: when it expires, relayExpired checks lastActive.
+// watchIdle sets the timer to the idle timeout, to the next look at the peers or to the end of the
+// connection's lifetime, whichever comes first. Bytes do not move the timer: when it expires,
+// relayExpired checks lastActive.
 func (w *worker) watchIdle(c *conn) {
 	due := int64(math.MaxInt64)
 	if limit := c.limit(); limit > 0 {

@@ -82,6 +82,7 @@ type process struct {
 	plan      *control.Plan // of cfg
 	fileLimit int
 	reloader  *control.Reloader // nil: the configuration stays as it is
+	drainer   drainer           // knows whether the process is about to stop
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open.
@@ -178,11 +179,14 @@ func (p *process) closeLog() {
 	p.logger.Close(ctx)
 }
 
-// obey handles signals until the proxy has been stopped by one, or ctx is done.
+// obey handles signals and requests until the proxy has been stopped by one, or ctx is done.
 func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case r := <-p.drainer.asked():
+			p.drain(ctx, r, signals)
 			return
 		case s := <-signals:
 			switch s {
@@ -191,42 +195,10 @@ func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
 			case unix.SIGUSR2:
 				p.log.Warn("SIGUSR2 ignored: upgrade is not supported yet")
 			default:
-				p.drain(ctx, s, signals)
+				_ = p.drainer.request(drainRequest{signal: s}) // fails if the admin API was faster
+				p.drain(ctx, <-p.drainer.asked(), signals)
 				return
 			}
 		}
 	}
-}
-
-// drain stops gracefully. After drain.delay, no new connections are accepted. After drain.timeout,
-// the remaining connections are closed. Another SIGTERM or SIGINT ends the waiting.
-func (p *process) drain(ctx context.Context, s os.Signal, signals <-chan os.Signal) {
-	began := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case s := <-signals:
-				if s == unix.SIGTERM || s == unix.SIGINT {
-					p.log.Warn("second signal: closing all connections now", "signal", unix.SignalName(s.(unix.Signal)))
-					cancel()
-					return
-				}
-			}
-		}
-	}()
-	cfg := p.stopReloading()
-	p.log.Info("shutting down: waiting for connections to end", "signal", unix.SignalName(s.(unix.Signal)),
-		"connections", p.server.Connections(), "delay", cfg.Drain.Delay.String(), "timeout", cfg.Drain.Timeout.String())
-	select {
-	case <-time.After(cfg.Drain.Delay):
-	case <-ctx.Done():
-	}
-	open := p.server.Connections()
-	left := p.server.Drain(ctx, cfg.Drain.Timeout)
-	p.log.Info("stopped", "ended", max(0, open-left), "closed", left,
-		seconds("duration", time.Since(began)))
 }
