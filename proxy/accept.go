@@ -156,6 +156,10 @@ func (s *listenSocket) expire() {
 		s.waitForSlots()
 	case listenReopening:
 		s.reopen()
+	case listenShutting:
+		if !s.worker.loop.Busy(s.slot()) {
+			s.shut()
+		}
 	case listenClosing:
 		s.close()
 	case listenClosed:
@@ -164,7 +168,7 @@ func (s *listenSocket) expire() {
 			return
 		}
 		s.worker.forgetSocket(s)
-	case listenNew, listenAccepting, listenShutting:
+	case listenNew, listenAccepting:
 	}
 }
 

@@ -129,3 +129,40 @@ func TestDrainWhileListenerIsDrained(t *testing.T) {
 		}
 	})
 }
+
+// TestApplyKeepsListenerDrained: a drained listener stays closed across States, also on a new
+// address and on a unix socket.
+func TestApplyKeepsListenerDrained(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		r := start(t, engine, addresses(greets(t, "o")))
+		r.removes = true
+		r.server.DrainListener("front", true)
+		listening := func(what, addr string, n int) {
+			t.Helper()
+			testnet.Eventually(t, what, func() bool { return listeningSockets(t, addr) == n })
+		}
+		listening("closed", r.addr, 0)
+		path := t.TempDir() + "/s"
+		l := r.again()
+		l.Binds = append(l.Binds, tcpBind("127.0.0.2:0"), listen.Bind{Path: path})
+		r.apply(0, l)
+		second := addressOf(r.server.Addrs()[1].Bind)
+		listening("the new address is closed", second, 0)
+		refused := testnet.Dial(t, "unix", path)
+		if _, err := refused.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("a client of the unix socket reads %v, want EOF", err)
+		}
+		r.server.SetListening(l, false)
+		r.server.SetListening(l, true)
+		r.server.Left(0) // its answer comes after the loops have handled the messages before it
+		if n := listeningSockets(t, r.addr) + listeningSockets(t, second); n != 0 {
+			t.Errorf("%d sockets listen because the pool can serve", n)
+		}
+		r.server.DrainListener("front", false)
+		listening("open again", r.addr, 2)
+		listening("the new address is open", second, 2)
+		if got := greeting(t, testnet.Dial(t, "unix", path)); got != "o" {
+			t.Errorf("a client of the unix socket is greeted with %q", got)
+		}
+	})
+}

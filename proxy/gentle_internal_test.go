@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 )
@@ -202,5 +204,27 @@ func TestDrainedSocketNeverAccepts(t *testing.T) {
 		in.on(w, func() { w.setShut("front", shutDrain, false) })
 		testnet.Dial(t, "tcp", in.addr).Close()
 		in.ended(1, SideClient, ReasonClosed)
+	})
+}
+
+// TestShutWithoutDescriptors: accept(2) finds no descriptor for clients in the queue. A drained
+// listener waits for one. If no backend can serve them either, it does not.
+func TestShutWithoutDescriptors(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		in := startInside(t, engine, b, func(*Listener, *Options) {})
+		w := in.server.workers[0]
+		in.filterAccepts(w, unix.SECCOMP_RET_ERRNO|uint32(unix.EMFILE), 0)
+		in.on(w, func() { w.setShut("front", shutDrain, true) })
+		in.eventually(w, "no accept is in flight", func() bool { return !w.loop.Busy(w.sockets[0].slot()) })
+		in.pass(3 * acceptRetry)
+		in.on(w, func() {
+			if state := w.sockets[0].state; state != listenShutting {
+				t.Errorf("the socket is in state %d", state)
+			}
+			w.setShut("front", shutUnlisten, true)
+		})
+		in.pass(3 * acceptRetry)
+		in.eventually(w, "it is shut", func() bool { return w.sockets[0].state == listenShut })
 	})
 }

@@ -95,10 +95,16 @@ func (s *listenSocket) startShutting() {
 }
 
 // shut accepts the clients that already wait in the socket's accept queue, because they would be
-// reset. Then it makes the kernel refuse new ones. Clients for which no descriptor is left are
-// reset: no backend could serve them anyway.
+// reset. Then it makes the kernel refuse new ones. If clients in the queue lack a descriptor, shut
+// waits for one when the listener is drained. When no backend can serve them, they are reset.
 func (s *listenSocket) shut() {
-	s.takeQueued()
+	switch s.takeQueued() {
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+		if s.worker.shut[s.listener.Name]&shutUnlisten == 0 {
+			s.setTimer()
+			return
+		}
+	}
 	// Without this, another process could listen on the address meanwhile: that takes SO_REUSEADDR
 	// on both sides.
 	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
