@@ -18,6 +18,7 @@ import (
 // Live keeps what outlives a configuration, by name:
 //   - for each pool, the balancer, the backends, the hedge budget and the [Watch]
 //   - for each listener, the connection slots
+//   - for both, what an operator has drained
 //
 // Make one with NewLive.
 type Live struct {

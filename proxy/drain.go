@@ -31,7 +31,7 @@ func (s *Server) DrainOver(ctx context.Context, timeout, spread time.Duration, m
 		}})
 	}
 	if s.wait(ctx, timeout) {
-		return new(Left)
+		return &Left{Listeners: []LeftListener{}, Backends: []LeftBackend{}, Oldest: []LeftConn{}}
 	}
 	left := s.Left(most)
 	reason := ReasonDrainTimeout

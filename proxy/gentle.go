@@ -81,8 +81,8 @@ func (g *gentleEnd) expire() {
 			g.pause(w, g.index)
 			return
 		}
-		if over && g.Closed != nil {
-			g.Closed.Add(1)
+		if over {
+			g.countClosed()
 		}
 		w.end(c, Outcome{Side: SideProxy, Reason: reason})
 	}
@@ -107,6 +107,12 @@ func (g *gentleEnd) concerns(c *conn) bool {
 	return g.Listener == "" || c.listener.Name == g.Listener
 }
 
+func (g *gentleEnd) countClosed() {
+	if g.Closed != nil {
+		g.Closed.Add(1)
+	}
+}
+
 // endParked ends the clients of the listener that wait for a slot. It reports whether it is done.
 func (g *gentleEnd) endParked() bool {
 	if g.Backend != nil {
@@ -119,6 +125,7 @@ func (g *gentleEnd) endParked() bool {
 				g.pause(w, g.index)
 				return false
 			}
+			g.countClosed()
 			w.endArrival(s.nextParked(), Outcome{Side: SideProxy, Reason: ReasonDrainTimeout}, "")
 		}
 	}

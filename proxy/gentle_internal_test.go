@@ -181,7 +181,7 @@ func TestLeft(t *testing.T) {
 			}
 		}
 		in.stop()
-		if left := in.server.Left(3); left.Oldest != nil {
+		if left := in.server.Left(3); len(left.Oldest) != 0 {
 			t.Errorf("after the end: %+v", left)
 		}
 	})

@@ -42,7 +42,10 @@ type LeftConn struct {
 // Left describes the open connections, with no more than most of the oldest ones. It waits for the
 // loops; when they have ended, only the number of connections is known.
 func (s *Server) Left(most int) *Left {
-	all := &Left{Connections: s.Connections()}
+	all := &Left{
+		Connections: s.Connections(),
+		Listeners:   []LeftListener{}, Backends: []LeftBackend{}, Oldest: []LeftConn{}, // lists in JSON, never null
+	}
 	found, ok := ask(s, func(w *worker) *leftHere { return w.left(most) })
 	if !ok {
 		return all
@@ -63,7 +66,7 @@ func (s *Server) Left(most int) *Left {
 	slices.SortFunc(all.Backends, func(a, b LeftBackend) int {
 		return cmp.Or(cmp.Compare(b.Connections, a.Connections), cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Backend, b.Backend))
 	})
-	all.Oldest = total.oldest
+	all.Oldest = append(all.Oldest, total.oldest...)
 	return all
 }
 
