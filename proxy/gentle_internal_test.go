@@ -66,14 +66,23 @@ func TestGentleEndSpreads(t *testing.T) {
 		const n, spread = 40, 10 * time.Second
 		in, _, clients := startQuiet(t, engine, network, n)
 		in.pass(quietFor)
+		w := in.server.workers[0]
+		later := 0 // have their turn in the second half of the period
+		in.on(w, func() {
+			w.connections(func(c *conn) {
+				if part(spread, c.chance()) > int64(spread/2) {
+					later++
+				}
+			})
+		})
 		in.server.EndGently(GentleEnd{Listener: "front", Spread: spread, Timeout: time.Minute})
 		in.pass(spread / 2)
-		in.eventually(in.server.workers[0], "after half of the period, many have ended", func() bool {
-			return in.server.Connections() <= n*3/4
-		})
-		if half := in.server.Connections(); half < n/4 {
-			t.Errorf("after half of the period, only %d of %d are left", half, n)
+		left := func() int { return in.server.Connections() }
+		if n := left(); n < later {
+			t.Errorf("after half of the period, %d are left, but %d have their turn later", n, later)
 		}
+		in.pass(2 * gentleEvery)
+		in.eventually(w, "those whose turn was in the first half have ended", func() bool { return left() <= later })
 		in.pass(spread/2 + 2*gentleEvery)
 		in.ended(n, SideProxy, ReasonDrained)
 		for _, c := range clients {
