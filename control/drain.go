@@ -47,7 +47,15 @@ type drain struct {
 	before   int64
 	closed   *atomic.Uint64
 	over     *atomic.Bool // cancels the ending of connections
+	gone     time.Time    // when its backend left the configuration; zero if it has not
 }
+
+// rollbackTime is how long a drain is remembered when its backend has left the configuration: a
+// reload that is rolled back must not put the backend into service.
+const rollbackTime = 5 * time.Minute
+
+// lapsed reports whether the backend left the configuration too long ago.
+func (d *drain) lapsed() bool { return !d.gone.IsZero() && time.Since(d.gone) >= rollbackTime }
 
 func newDrain(admin backend.Admin, before int64, o DrainOptions) *drain {
 	d := &drain{admin: admin, since: time.Now(), before: before, closed: new(atomic.Uint64), over: new(atomic.Bool)}
@@ -87,10 +95,12 @@ func newDrains() drains {
 // find returns the drain that a backend is under, nil if there is none. Its own address counts
 // before the host name that has it.
 func (d *drains) find(pool string, key BackendKey) *drain {
-	if own := d.backends[pool][key.Endpoint.String()]; own != nil {
-		return own
+	for _, address := range []string{key.Endpoint.String(), key.Address} {
+		if drain := d.backends[pool][address]; drain != nil && !drain.lapsed() {
+			return drain
+		}
 	}
-	return d.backends[pool][key.Address]
+	return nil
 }
 
 // of returns what an operator has set a backend to.

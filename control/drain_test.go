@@ -143,21 +143,39 @@ func TestAllDrainedUnlistens(t *testing.T) {
 	})
 }
 
-// TestDrainEndsWithItsBackend: a backend that is removed from the configuration and added again is
-// in service.
+// TestDrainEndsWithItsBackend: a backend that is removed from the configuration is in service when
+// it comes back, but not if it comes back soon, as by a rollback.
 func TestDrainEndsWithItsBackend(t *testing.T) {
 	inWorld(t, drainedPool, func(t *testing.T, w *world) {
-		w.set("192.0.2.2:1", backend.AdminDrain, DrainOptions{})
-		w.apply(`
+		const without = `
 listeners: {front: {bind: "127.0.0.1:1"}}
 pools: {back: {backends: ["192.0.2.1:1"]}}
-`)
-		if all := w.live.Drains(); all != nil {
-			t.Errorf("drains = %+v", all)
+`
+		const withoutPool = `
+listeners: {front: {bind: "127.0.0.1:1"}}
+pools: {other: {backends: ["192.0.2.1:1"]}}
+`
+		w.set("192.0.2.2:1", backend.AdminDrain, DrainOptions{})
+		for _, removed := range []string{without, withoutPool} {
+			w.apply(removed)
+			if all := w.live.Drains(); all != nil {
+				t.Errorf("drains = %+v", all)
+			}
+			w.pass(rollbackTime - time.Second)
+			w.apply(removed)
+			w.apply(drainedPool)
+			if got := w.backend(1).Admin(); got != backend.AdminDrain || len(w.live.Drains()) != 1 {
+				t.Errorf("after a rollback it is %s", got)
+			}
 		}
+		w.apply(without)
+		w.pass(rollbackTime)
 		w.apply(drainedPool)
-		if got := w.backend(1).Admin(); got != backend.AdminUp {
+		if got := w.backend(1).Admin(); got != backend.AdminUp || w.live.Drains() != nil {
 			t.Errorf("it is %s", got)
+		}
+		if n := len(w.live.drains.backends); n != 0 {
+			t.Errorf("drains of %d pools are remembered", n)
 		}
 	})
 }

@@ -18,6 +18,9 @@ func (l *Live) Drains() []Drain {
 	}
 	for pool, of := range l.drains.backends {
 		for address, d := range of {
+			if !d.gone.IsZero() {
+				continue
+			}
 			description := d.describe()
 			description.Pool, description.Backend = pool, address
 			for key, b := range l.pools[pool].backends {
@@ -90,6 +93,9 @@ func (l *Live) resumeDrains(plane DataPlane) {
 	for pool, of := range l.drains.backends {
 		for _, d := range of {
 			g, ok := d.ending(left(d))
+			if l.pools[pool] == nil {
+				continue // it has left the configuration
+			}
 			for key, b := range l.pools[pool].backends {
 				if ok && l.drains.find(pool, key) == d {
 					g.Backend = b
@@ -100,7 +106,8 @@ func (l *Live) resumeDrains(plane DataPlane) {
 	}
 }
 
-// dropDrains forgets the drains of listeners and backends that a new configuration does not have.
+// dropDrains forgets the drains of listeners and backends that a new configuration does not have:
+// those of backends only after rollbackTime.
 func (l *Live) dropDrains() {
 	for name, d := range l.drains.listeners {
 		if l.slots[name] == nil {
@@ -116,9 +123,14 @@ func (l *Live) dropDrains() {
 					stays = stays || key.Address == d.name
 				}
 			}
-			if !stays {
-				d.over.Store(true)
+			switch {
+			case d.lapsed():
 				delete(of, address)
+			case stays:
+				d.gone = time.Time{}
+			case d.gone.IsZero():
+				d.over.Store(true) // on_removed says what happens to its connections
+				d.gone = time.Now()
 			}
 		}
 		if len(of) == 0 {
