@@ -167,7 +167,8 @@ func leftAttributes(left *proxy.Left) []any {
 		backends = append(backends, fmt.Sprintf("%s %s %d", b.Pool, b.Backend, b.Connections))
 	}
 	for _, c := range left.Oldest {
-		oldest = append(oldest, fmt.Sprintf("%s %s %s age %.1fs idle %.1fs", c.Listener, c.Client, c.Backend, c.Age, c.Idle))
+		oldest = append(oldest, fmt.Sprintf("%s %s %s age %.1fs idle %.1fs in %d out %d",
+			c.Listener, c.Client, c.Backend, c.Age, c.Idle, c.BytesIn, c.BytesOut))
 	}
 	return []any{
 		"connections", left.Connections,
