@@ -42,7 +42,10 @@ func TestFaultReloads(t *testing.T) {
 		}
 		var backends []string
 		for range 3 {
-			backends = append(backends, testnet.Serve(t, "tcp", "127.0.0.1:0", testnet.Echo).Addr)
+			backends = append(backends, testnet.Serve(t, "tcp", "127.0.0.1:0", func(c testnet.Conn) {
+				_ = c.SetDeadline(time.Time{}) // longer than testnet.Patience; c is open
+				testnet.Echo(c)
+			}).Addr)
 		}
 		front, extra := freeAddress(t, "127.0.0.1"), freeAddress(t, "127.0.0.1")
 		s := settings{engine: engine, binds: []string{front}, backends: backends[:2], pool: "    on_removed: keep", top: "log: {connections: false}"}
@@ -115,8 +118,8 @@ func TestFaultReloads(t *testing.T) {
 	})
 }
 
-// reloadVariants are configurations that differ in all that a reload can change, but for the address
-// of the listener.
+// reloadVariants are configurations that differ in all that a reload can change, but for the
+// address of the listener.
 func reloadVariants(base string, backends []string, extra string) []string {
 	pool := func(text string) string {
 		before, _, _ := strings.Cut(base, "pools:")
