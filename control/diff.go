@@ -146,21 +146,23 @@ func movedNames(load load, running, next *Plan) (changes []Change) {
 }
 
 func listenerEffect(c Change) string {
-	n := connections(c.Connections)
-	switch {
-	case c.Connections == 0:
+	if c.Connections == 0 {
 		return ""
+	}
+	switch {
 	case c.Action == "removed":
-		return n + " stay open until they end"
+		return stay(c.Connections) + " open until they end"
 	case c.Key == "max_connections":
 		if limit, err := strconv.ParseInt(c.New, 10, 64); err == nil && limit < c.Connections {
-			return fmt.Sprintf("%s stay open; no new ones until fewer than %d are left", n, limit)
+			return fmt.Sprintf("%s open; no new ones until fewer than %d are left", stay(c.Connections), limit)
 		}
 		return ""
 	case c.Key == "bind" || c.Key == "acl" || c.Key == "acl default":
-		return n + " stay open"
+		return stay(c.Connections) + " open"
+	case c.Connections == 1:
+		return "1 connection keeps the old value"
 	}
-	return n + " keep the old value"
+	return connections(c.Connections) + " keep the old value"
 }
 
 func poolEffect(c Change, running *Plan) string {
@@ -179,7 +181,7 @@ func backendEffect(c Change, next *Plan) string {
 		i := slices.IndexFunc(next.Pools, func(p PoolPlan) bool { return p.Name == c.Name })
 		return removal(c.Connections, next.Pools[i].Rules)
 	}
-	return connections(c.Connections) + " stay open"
+	return stay(c.Connections) + " open"
 }
 
 // removal is what happens to the connections of a removed backend.
@@ -196,7 +198,7 @@ func removal(n int64, r Rules) string {
 	what := ""
 	switch r.OnRemoved {
 	case config.LiveKeep:
-		what = "kept until they end"
+		what = "left to end by themselves"
 	case config.LiveDrain:
 		what = "drained " + within(r.Drain) + ", the rest closed " + within(r.Spread) + " after that"
 		if r.Spread == 0 {
@@ -208,6 +210,13 @@ func removal(n int64, r Rules) string {
 		what = "reset " + within(r.Spread)
 	}
 	return fmt.Sprintf("%s, %s (on_removed: %s)", connections(n), what, r.OnRemoved)
+}
+
+func stay(n int64) string {
+	if n == 1 {
+		return "1 connection stays"
+	}
+	return connections(n) + " stay"
 }
 
 func connections(n int64) string {

@@ -8,8 +8,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// ReloadGuard says by how much things may get worse after a reload before it is rolled back. A value of 0
-// stands for that of [DefaultReloadGuard].
+// ReloadGuard says by how much things may get worse after a reload before it is rolled back. A
+// value of 0 stands for that of [DefaultReloadGuard].
 type ReloadGuard struct {
 	// Failed is by how many percentage points the share of new connections that are not served may
 	// grow. Before means: since the reload before, or the start.
