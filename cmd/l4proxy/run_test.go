@@ -45,6 +45,42 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 	}
 }
 
+// SIGTERM works while a reload hangs, for example in a file system that does not answer.
+func TestStopDuringReload(t *testing.T) {
+	cfg, err := config.Parse("config.json", []byte(smallConfig), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	p, err := start(t.Context(), cfg, &stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loading, release, loaded := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	p.allowReload(func() (*config.Config, []config.File, error) {
+		defer close(loaded)
+		close(loading)
+		<-release
+		return cfg, nil, nil
+	}, nil)
+	signals := make(chan os.Signal, 2)
+	signals <- unix.SIGHUP
+	go func() {
+		<-loading
+		signals <- unix.SIGTERM
+	}()
+	if err := p.serve(signals); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	<-loaded
+	for _, want := range []string{`"msg":"reload canceled: the running configuration stays"`, `"msg":"stopped"`} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("no %s in the log:\n%s", want, stderr.String())
+		}
+	}
+}
+
 func TestStartGivesUp(t *testing.T) {
 	cfg, err := config.Parse("config.json", []byte(strings.Replace(smallConfig, "127.0.0.1:1", "db.invalid:1", 1)), nil)
 	if err != nil {
