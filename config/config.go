@@ -99,7 +99,7 @@ func (d *Drain) fields() fields {
 
 // Reload says when the proxy reloads without being asked.
 type Reload struct {
-	// Watch asks for a reload when the configuration file or a list that it names has changed.
+	// Watch asks for a reload when the configuration file or a file that it names has changed.
 	Watch bool
 	// Settle is how long the files must have been left alone before that; never 0.
 	Settle time.Duration
@@ -107,7 +107,7 @@ type Reload struct {
 
 func (r *Reload) fields() fields {
 	return fields{
-		{"watch", boolean(&r.Watch, false), "Reload when the content of the configuration file, or of a list file that it names, has changed. Symbolic links are followed, also those of a directory that is replaced as a whole, as Kubernetes does with a mounted ConfigMap."},
+		{"watch", boolean(&r.Watch, false), "Reload when the content of the configuration file has changed, or that of a file that it names: a list, or `${file:PATH}`. Symbolic links are followed, also those of a directory that is replaced as a whole, as Kubernetes does with a mounted ConfigMap."},
 		{"settle", duration(&r.Settle).positive().def("200ms"), "How long the files must have been left alone before the reload; not 0. Several files can then be changed together."},
 	}
 }

@@ -17,6 +17,7 @@ type decoder struct {
 	env      func(string) (string, bool)
 	readList func(name string) ([]byte, error) // reads a "file:" list
 	lists    map[string]*List                  // "file:" lists already read, by path
+	values   map[string]fileValue              // files of ${file:PATH} already read, by path
 	files    []File                            // read so far
 	problems Problems
 	dropped  int // problems past maxProblems
@@ -114,7 +115,7 @@ func (d *decoder) scalar(n *node, p *path) (text string, variable, ok bool) {
 	if n.kind != kindString || n.env != "" {
 		return n.text, false, true
 	}
-	text, f := expand(n.text, d.env)
+	text, f := expand(n.text, d.expandVariable)
 	if f != nil {
 		d.fault(n, p, f)
 		return "", false, false

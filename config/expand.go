@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// expand replaces ${NAME} and ${NAME:-default} in s. As in a shell the default stands for a
+// expand replaces ${NAME}, ${NAME:-default} and ${file:PATH} in s; variable returns what stands for
+// the text between the braces. As in a shell the default stands for a
 // variable that is unset or empty; without one the variable must be set. "$${" is a literal "${";
 // any other "$" is itself, so that passwords need no care. What a variable holds is not expanded
 // again.
-func expand(s string, env func(string) (string, bool)) (string, *Fault) {
+func expand(s string, variable func(body string) (string, *Fault)) (string, *Fault) {
 	if !strings.Contains(s, "${") {
 		return s, nil
 	}
@@ -31,7 +32,7 @@ func expand(s string, env func(string) (string, bool)) (string, *Fault) {
 		if !ok {
 			return "", faultf("close it with }, or write $${ for a literal ${", "${ without a closing }")
 		}
-		value, f := variable(body, env)
+		value, f := variable(body)
 		if f != nil {
 			return "", f
 		}

@@ -49,7 +49,7 @@ func newDecoder(name string, env func(string) (string, bool)) *decoder {
 		env = func(string) (string, bool) { return "", false }
 	}
 	return &decoder{
-		file: name, env: env, readList: readRegular, lists: make(map[string]*List),
+		file: name, env: env, readList: readRegular, lists: make(map[string]*List), values: make(map[string]fileValue),
 		unread: unread{make(map[string]bool), make(map[string]bool)},
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"unicode/utf8"
 )
@@ -66,10 +65,7 @@ func (d *decoder) list(n *node, p *path, name string) *List {
 		d.faultf(n, p, `write "file:trusted.txt"`, "file: is not followed by a path")
 		return nil
 	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(d.file), name)
-	}
-	name = filepath.Clean(name)
+	name = d.beside(name)
 	if l, ok := d.lists[name]; ok {
 		return l
 	}

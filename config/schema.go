@@ -18,7 +18,7 @@ func Schema() ([]byte, error) {
 	return json.MarshalIndent(schema{
 		"$schema":     "https://json-schema.org/draft/2020-12/schema",
 		"title":       "l4proxy configuration",
-		"description": "Any string may hold ${NAME} or ${NAME:-default} from the environment.",
+		"description": "Any string may hold ${NAME} or ${NAME:-default} from the environment, and ${file:PATH} from a file.",
 		"oneOf":       []schema{full, simple},
 	}, "", "  ")
 }
@@ -50,7 +50,7 @@ func plainDoc(doc string) string {
 	return links.ReplaceAllString(references.ReplaceAllString(doc, ""), "$1")
 }
 
-const variablePattern = `\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}`
+const variablePattern = `\$\{([A-Za-z_][A-Za-z0-9_]*|file:[^}]+)(:-[^}]*)?\}`
 
 func anyText() schema { return schema{"type": "string"} }
 
