@@ -30,10 +30,13 @@ type watching struct {
 	*Watcher
 	t       *testing.T
 	dir     string
-	reports chan string
+	reports chan report
 	armed   chan []string // directories watched, each time they were looked at
 	log     syncBuffer
 }
+
+// report is a call of changed, with what was in the file then.
+type report struct{ name, text string }
 
 type syncBuffer struct {
 	mu   sync.Mutex
@@ -66,8 +69,11 @@ func watch(t *testing.T, edit ...func(*Watcher)) *watching {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watching{t: t, dir: dir, reports: make(chan string, 100), armed: make(chan []string, 1000)}
-	w.Watcher = New(sum, func(name string) { w.reports <- name }, slog.New(slog.NewTextHandler(&w.log, nil)))
+	w := &watching{t: t, dir: dir, reports: make(chan report, 100), armed: make(chan []string, 1000)}
+	w.Watcher = New(sum, func(name string) {
+		text, _ := os.ReadFile(name) // it may be missing
+		w.reports <- report{name, string(text)}
+	}, slog.New(slog.NewTextHandler(&w.log, nil)))
 	w.rescan, w.poll = time.Hour, time.Hour
 	w.watchedForTest = func(dirs []string) { w.armed <- dirs }
 	for _, e := range edit {
@@ -121,16 +127,18 @@ func (w *watching) settled() []string {
 	}
 }
 
-// reported waits for one report, of this file.
-func (w *watching) reported(name string) {
+// reported waits for one report, of this file, and returns what was in it.
+func (w *watching) reported(name string) (text string) {
 	w.t.Helper()
 	select {
 	case got := <-w.reports:
-		if got != w.path(name) {
-			w.t.Errorf("report of %s, want %s", got, w.path(name))
+		if got.name != w.path(name) {
+			w.t.Errorf("report of %s, want %s", got.name, w.path(name))
 		}
+		return got.text
 	case <-time.After(patient):
 		w.t.Fatalf("no report of %s\n%s", name, w.log.String())
+		return ""
 	}
 }
 
@@ -138,9 +146,14 @@ func (w *watching) reported(name string) {
 // of another change.
 func (w *watching) once(name string) {
 	w.t.Helper()
-	w.reported(name)
-	w.write(name, time.Now().String())
-	w.reported(name)
+	before := w.reported(name)
+	next := "after " + before
+	w.write(name, next)
+	for text := ""; text != next; { // the writing may be seen half done
+		if text = w.reported(name); text == before {
+			w.t.Errorf("a second report of %q", before)
+		}
+	}
 }
 
 func TestChangeIsReported(t *testing.T) {
