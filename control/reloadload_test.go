@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -262,5 +263,44 @@ pools:
 	})
 	testnet.Eventually(t, "all goroutines have ended, but those of the backends", func() bool {
 		return runtime.NumGoroutine() <= goroutines
+	})
+}
+
+// A reload that denies all clients is taken back by its guard, from what real clients get.
+func TestGuardSeesDeniedClients(t *testing.T) {
+	base := `
+listeners: {web: {bind: "127.0.0.1:0", pool: web, acl: [{allow: 127.0.0.0/8}]}}
+pools: {web: {backends: ["` + echoServer(t) + `"]}}`
+	mistake := strings.Replace(base, "127.0.0.0/8", "10.0.0.0/8", 1)
+	underLoad(t, eventloop.Epoll, base, func(u *under) {
+		address := u.server.Addrs()[0].Bind.Addr.String()
+		visit := func() error {
+			conn := testnet.Dial(t, "tcp", address)
+			defer conn.Close()
+			return echo(conn, rand.New(rand.NewPCG(1, 1)), 10)
+		}
+		for range 30 {
+			if err := visit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u.file.Store(&mistake)
+		if _, err := u.Reload(t.Context(), Request{Confirm: time.Hour, Guard: &ReloadGuard{Least: 10}}); err != nil {
+			t.Fatal(err)
+		}
+		denied := 0
+		testnet.Eventually(t, "the guard rolls back", func() bool {
+			if denied < 10 && visit() != nil {
+				denied++
+			}
+			return u.Status().LastRollback != nil
+		})
+		const want = "of 10 new connections were not served ("
+		if s := u.Status(); !strings.Contains(s.LastRollback.Reason, want) || s.Unconfirmed != nil {
+			t.Errorf("status = %+v, reason %q", s, s.LastRollback.Reason)
+		}
+		if err := visit(); err != nil {
+			t.Error(err)
+		}
 	})
 }
