@@ -32,6 +32,7 @@ var table = map[string][]string{
 	"acl":       {},
 	"backend":   {"internal/rawsys"},
 	"config":    {},
+	"discovery": {},
 	"eventloop": {"internal/mailbox", "internal/rawsys"},
 	"filewatch": {},
 	"listen":    {"internal/rawsys"},
@@ -45,14 +46,14 @@ var table = map[string][]string{
 	"proxy": dataPlane,
 
 	// The control plane builds the State.
-	"control": append([]string{"config", "filewatch", "health", "proxy"}, dataPlane...),
+	"control": append([]string{"config", "discovery", "filewatch", "health", "proxy"}, dataPlane...),
 
 	"cmd": anything,
 
 	// Drives the program from outside, and its peers.
 	"bench": {"internal/rawsys"},
 	// Runs the program, and the health checks, against real servers.
-	"peers": {"backend", "health"},
+	"peers": {"backend", "discovery", "health"},
 
 	// Breaks things around the program, and around a proxy with options that the configuration does
 	// not offer.
