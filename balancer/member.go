@@ -116,6 +116,17 @@ func (p *Balancer) Stats() Stats {
 	}
 }
 
+// Members returns the members as the last Update, or New, set them.
+func (p *Balancer) Members() []Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	members := make([]Member, len(p.order))
+	for i, m := range p.order {
+		members[i] = m.Member
+	}
+	return members
+}
+
 // CanServe reports whether any backend may be picked, by the health checks and the operator alone.
 func (p *Balancer) CanServe() bool {
 	p.mu.Lock()

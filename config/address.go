@@ -18,6 +18,9 @@ type Address struct {
 	IP netip.Addr
 	// Host is the host name when one was written.
 	Host string
+	// SRV says that Host is the name of SRV records, which name the hosts and the ports of the
+	// servers (RFC 2782). Port is 0.
+	SRV  bool
 	Port uint16
 	// Path is the absolute path of a unix socket; the other fields are empty.
 	Path string
@@ -27,16 +30,27 @@ type Address struct {
 func (a Address) IsUnix() bool { return a.Path != "" }
 
 // String returns the address as it is written in a file: "host:port", with brackets around IPv6, or
-// "unix:/path".
+// "unix:/path", or "srv:NAME".
 func (a Address) String() string {
-	if a.IsUnix() {
+	switch {
+	case a.IsUnix():
 		return "unix:" + a.Path
+	case a.SRV:
+		return srvPrefix + a.Host
 	}
 	host := a.Host
 	if a.IP.IsValid() {
 		host = a.IP.String()
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(a.Port)))
+}
+
+// Name is the name that has to be resolved, "" if there is none: a host name, or "srv:NAME".
+func (a Address) Name() string {
+	if a.SRV {
+		return srvPrefix + a.Host
+	}
+	return a.Host
 }
 
 // Bind is one or more addresses to listen on: more when it ends in a range of ports.
@@ -75,12 +89,17 @@ const (
 	maxHostLen  = 253 // RFC 1035 section 2.3.4, as text
 
 	whatAddress = "host:port or unix:/path"
+
+	srvPrefix = "srv:"
 )
 
 func bind(dst *Bind) scalar[Bind] {
 	return scalar[Bind]{dst: dst, as: asString, what: whatAddress, typ: anyText, parse: parseBind,
 		bounds: func(b Bind) *Fault {
-			if b.Last != 0 && b.Last < b.Port {
+			switch {
+			case b.SRV:
+				return serviceToListenOn(b.Address)
+			case b.Last != 0 && b.Last < b.Port:
 				return noRange(fmt.Sprintf("%d-%d", b.Port, b.Last))
 			}
 			return checkAddress(b.Address)
@@ -88,6 +107,9 @@ func bind(dst *Bind) scalar[Bind] {
 }
 
 func parseBind(s string) (Bind, *Fault) {
+	if name, ok := strings.CutPrefix(s, srvPrefix); ok {
+		return Bind{}, serviceToListenOn(Address{Host: name, SRV: true})
+	}
 	a, ports, f := splitAddress(s, ":")
 	if f != nil || a.IsUnix() {
 		return Bind{Address: a}, f
@@ -120,6 +142,8 @@ func backendAddress(dst *Address) scalar[Address] {
 		bounds: func(a Address) *Fault {
 			switch {
 			case a.IsUnix():
+			case a.SRV:
+				return checkService(a)
 			case a.IP.IsUnspecified():
 				return faultf("write the address of the server", "%s is not an address to connect to", a.IP)
 			case a.Host == "" && !a.IP.IsValid():
@@ -132,6 +156,9 @@ func backendAddress(dst *Address) scalar[Address] {
 }
 
 func parseBackend(s string) (Address, *Fault) {
+	if name, ok := strings.CutPrefix(s, srvPrefix); ok {
+		return parseService(name)
+	}
 	a, port, f := splitAddress(s, "127.0.0.1:")
 	if f != nil || a.IsUnix() {
 		return a, f

@@ -26,7 +26,10 @@ func CheckAddresses(listeners []Listener, pools []Pool, here Machine) []Fault {
 			}
 			reported := false // only the first port of a range
 			for a := range b.Addresses() {
-				c := &claim{address: a, ip: here.Hosts[a.Host], listener: &listeners[i], index: k}
+				c := &claim{address: a, listener: &listeners[i], index: k}
+				if known := here.Hosts[a.Name()]; len(known) > 0 {
+					c.ip = known[0].Addr()
+				}
 				if f := book.claim(c); f != nil && !reported {
 					faults = append(faults, *f)
 					reported = true
@@ -159,10 +162,19 @@ func (book *addressBook) dualStack() []Fault {
 	return faults
 }
 
-// owner returns the listener that a dial to the backend would reach; nil if it reaches none, or if
+// owners returns the listeners that dials to the backend would reach; none if it reaches none, or if
 // that cannot be known.
-func (book *addressBook) owner(b *Backend) *claim {
-	a := book.here.canonical(b.Address)
+func (book *addressBook) owners(b *Backend) (owners []*claim) {
+	for _, a := range book.here.resolved(b.Address) {
+		if c := book.owner(a); c != nil && !slices.Contains(owners, c) {
+			owners = append(owners, c)
+		}
+	}
+	return owners
+}
+
+func (book *addressBook) owner(a Address) *claim {
+	a = book.here.canonical(a)
 	if c := book.exact[a]; c != nil {
 		return c
 	}
@@ -200,21 +212,22 @@ func (book *addressBook) loops(listeners []Listener, pools []Pool) (faults []Fau
 		state[pool] = open
 		for i := range byName[pool].Backends {
 			b := &byName[pool].Backends[i]
-			c := book.owner(b)
-			if c == nil || b.Down {
+			if b.Down {
 				continue
 			}
-			next := c.listener.Pool
-			switch {
-			case byName[next] == nil || state[next] == done:
-			case state[next] == open:
-				f := faultf("write the address of a server, or remove it",
-					"the backend %s is the proxy itself: the pool %s leads back to it through %s of its listener %s",
-					b.Address, quote(pool), c, quote(c.listener.Name))
-				f.Path, f.See = Path("pools", pool, "backends", i, "address"), []string{c.path()}
-				faults = append(faults, *f)
-			default:
-				visit(next)
+			for _, c := range book.owners(b) {
+				next := c.listener.Pool
+				switch {
+				case byName[next] == nil || state[next] == done:
+				case state[next] == open:
+					f := faultf("write the address of a server, or remove it",
+						"the backend %s is the proxy itself: the pool %s leads back to it through %s of its listener %s",
+						b.Address, quote(pool), c, quote(c.listener.Name))
+					f.Path, f.See = Path("pools", pool, "backends", i, "address"), []string{c.path()}
+					faults = append(faults, *f)
+				default:
+					visit(next)
+				}
 			}
 		}
 		state[pool] = done

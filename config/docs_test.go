@@ -164,7 +164,7 @@ func TestFullExampleIsComplete(t *testing.T) {
 	}
 	for _, words := range [][]string{
 		logLevels.texts(), logFormats.texts(), engines.texts(), policies.texts(), denyActions.texts(), noBackendActions.texts(),
-		liveActions.texts(), healthTypes.texts(),
+		liveActions.texts(), healthTypes.texts(), families.texts(),
 	} {
 		for _, word := range words {
 			if !regexp.MustCompile(`\b` + word + `\b`).Match(data) {

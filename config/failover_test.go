@@ -151,6 +151,8 @@ pools:
 	const ms = time.Millisecond
 	want := Pool{Health: new(Health), Outlier: new(Outlier), Queue: new(Queue), Hash: new(Hash)}
 	SetDefaults(&want.Connect)
+	SetDefaults(&want.Resolve)
+	SetDefaults(&want.Endpoints)
 	SetDefaults(want.Health)
 	SetDefaults(want.Outlier)
 	want.Name, want.Policy, want.Zone = "a", SourceHash, "eu-1"

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -15,11 +16,25 @@ type Machine struct {
 	Zones map[string]string
 	// RealPath returns a path without symbolic links; nil keeps every path.
 	RealPath func(string) string
-	// Hosts are the addresses that host names resolve to.
-	Hosts map[string]netip.Addr
+	// Hosts are the addresses that names stand for, by [Address.Name]. Port 0 is the port of the
+	// Address.
+	Hosts map[string][]netip.AddrPort
 }
 
-// canonical is the same for all spellings of one address.
+// resolved returns the addresses that a stands for: a itself, unless it is a name that is known.
+func (m *Machine) resolved(a Address) []Address {
+	known := m.Hosts[a.Name()]
+	if a.Host == "" || len(known) == 0 {
+		return []Address{a}
+	}
+	addresses := make([]Address, len(known))
+	for i, ap := range known {
+		addresses[i] = Address{IP: ap.Addr(), Port: cmp.Or(ap.Port(), a.Port)}
+	}
+	return addresses
+}
+
+// canonical is the same for all spellings of one address. A name is the first of its addresses.
 func (m *Machine) canonical(a Address) Address {
 	if a.Path != "" {
 		a.Path = filepath.Clean(a.Path)
@@ -28,9 +43,7 @@ func (m *Machine) canonical(a Address) Address {
 		}
 		return a
 	}
-	if ip, ok := m.Hosts[a.Host]; ok && ip.IsValid() {
-		a.IP, a.Host = ip, ""
-	}
+	a = m.resolved(a)[0]
 	a.Host = strings.TrimSuffix(a.Host, ".")
 	switch number, ok := m.Zones[a.IP.Zone()]; {
 	case !a.IP.IsLinkLocalUnicast():

@@ -29,6 +29,10 @@ type Pool struct {
 	Hash *Hash
 	// Rebalance is nil when live connections stay where they are.
 	Rebalance *Rebalance
+	// Resolve says how host names of backends follow DNS.
+	Resolve Resolve
+	// Endpoints says how far the set of backends may change by itself.
+	Endpoints Endpoints
 }
 
 const maxPanicThreshold = 99 // 100 would ignore health always
@@ -47,13 +51,15 @@ func (p *Pool) fields() fields {
 		{"slow_start", duration(&p.SlowStart).def("0s"),
 			"How long a backend that has come back (after being down, an ejection, or several failed dials) takes to grow from a tenth of its weight to its full weight, so that its caches can warm up. 0 means at once. Not allowed with the policy `first`."},
 		{"on_down", enum(&p.OnDown, liveActions, LiveKeep), "What happens to a backend's live connections when its checks report that it is down; see [Live connections](#live-connections). Requires `health`."},
-		{"on_removed", enum(&p.OnRemoved, liveActions, LiveDrain), "What happens to a backend's live connections when a reload removes it."},
+		{"on_removed", enum(&p.OnRemoved, liveActions, LiveDrain), "What happens to a backend's live connections when a reload or DNS removes it."},
 		{"on_recovered", enum(&p.OnRecovered, liveActions, LiveKeep), "What happens to the live connections on less preferred backends once the backend that they stood in for is up again. Requires `health`, and backends with `backup`, `priority` or `zone`."},
 		{"spread", duration(&p.Spread).def("5s"), "The time over which `on_down`, `on_removed` and `on_recovered` end connections, evenly, so that the clients do not all reconnect at once. 0 means at once."},
 		{"queue", optional(&p.Queue), "Where clients wait while every backend is full; see below. If omitted, no client waits."},
 		{"zone", zone(&p.Zone), "The zone of this proxy; see [Which backend serves first](#which-backend-serves-first)."},
 		{"hash", optional(&p.Hash), "How `source_hash` and `maglev` map clients to backends; see below."},
 		{"rebalance", optional(&p.Rebalance), "Ends connections of backends that have too many; see below. If omitted, connections stay where they are."},
+		{"resolve", section(&p.Resolve), "How the host names of backends follow DNS; see below."},
+		{"endpoints", section(&p.Endpoints), "How far DNS may change the set of backends at once; see below."},
 		{"send_proxy", unsupported{}, ""},
 	}
 }
@@ -87,8 +93,8 @@ func backend(b *Backend) value { return shorthand[*Backend]{structureOf(b)} }
 func (b *Backend) fields() fields {
 	return fields{
 		{"address", required(backendAddress(&b.Address), `write address: "127.0.0.1:8081"`),
-			"`host:port` with an IP address or a host name, `\"[::1]:port\"`, or `unix:/path`. No two addresses in a pool may be the same. None may be a listener of this proxy that leads back to the pool. Names are resolved once, at startup, to one address, IPv4 first."},
-		{"weight", integer(&b.Weight, 1, maxWeight).def("1"), "The share of connections relative to the other backends, 1 to 1000."},
+			"`host:port` with an IP address or a host name, `\"[::1]:port\"`, or `unix:/path`. No two addresses in a pool may be the same. None may be a listener of this proxy that leads back to the pool. A host name stands for all its addresses, each a backend, and [follows DNS](#host-names). `srv:NAME` asks for SRV records, as in `srv:_postgres._tcp.example.com`."},
+		{"weight", integer(&b.Weight, 1, maxWeight).def("1"), "The share of connections relative to the other backends, 1 to 1000. Not allowed with `srv:NAME`, whose records have weights."},
 		{"max_connections", integer(&b.MaxConnections, 1, maxConnections), "The maximum number of connections at once, 1 to 10,000,000. A backend that has reached it is full: other backends serve, or clients wait in the `queue`."},
 		{"backup", boolean(&b.Backup, false), "Serve only when no other backend can."},
 		{"priority", integer(&b.Priority, 0, maxPriority).def("0"), "0 to 9; the lowest serves first. Not allowed with `backup`, which comes after all priorities."},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -33,6 +34,7 @@ func (c *checker) pool(p *Pool, at *path) {
 	if len(p.Backends) > 0 && c.clear(at, "backends", "zone") {
 		c.tiers(p, at)
 	}
+	c.followed(p, at)
 	if c.clear(at, "policy", "hash") {
 		c.policy(p, at)
 	}
@@ -50,6 +52,8 @@ func (c *checker) backends(p *Pool, at *path) {
 		at.index = i
 		c.refuse(b.Backup && b.Priority != 0, at.child("priority"), "keep one of them",
 			"priority and backup cannot be combined: a backup comes after every priority")
+		c.refuse(b.Address.SRV && b.Weight != 1, at.child("weight"), "remove it",
+			"weight has no effect with %s: SRV records have weights", b.Address)
 		earlier, ok := first[b.Address]
 		if !ok || b.Address == (Address{}) {
 			first[b.Address] = i
@@ -70,7 +74,22 @@ func (c *checker) hedge(p *Pool, at *path) {
 	c.refuse(hedge && p.Connect.Hedge >= p.Connect.Timeout, at, "write a shorter one",
 		"connect.hedge must be shorter than connect.timeout, which is %v", p.Connect.Timeout)
 	c.refuse(hedge && p.Connect.Attempts == 1, at, "write attempts: 2, or remove hedge", "connect.hedge has no effect with one attempt")
-	c.refuse(hedge && len(p.Backends) == 1, at, "remove it, or add a backend", "connect.hedge has no effect with one backend")
+	c.refuse(hedge && len(p.Backends) == 1 && p.Backends[0].Address.Host == "", at, "remove it, or add a backend", "connect.hedge has no effect with one backend")
+}
+
+// followed checks the settings for backends that are names.
+func (c *checker) followed(p *Pool, at *path) {
+	c.refuse(p.Resolve.Min > p.Resolve.Max && c.clear(at.child("resolve"), "min", "max"), at.child("resolve").child("min"),
+		fmt.Sprintf("write \"%v\" or less, or a longer max", p.Resolve.Max), "resolve.min is longer than resolve.max, which is %v", p.Resolve.Max)
+	named := slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.Address.Host != "" })
+	if named || len(p.Backends) == 0 || !c.clear(at, "backends", "resolve", "endpoints") {
+		return
+	}
+	var plain Pool
+	SetDefaults(&plain)
+	const fix, what = "remove it", "%s has no effect when no backend is a host name"
+	c.refuse(p.Resolve != plain.Resolve, at.child("resolve"), fix, what, "resolve")
+	c.refuse(p.Endpoints != plain.Endpoints, at.child("endpoints"), fix, what, "endpoints")
 }
 
 // healthless checks the settings for backends that are down, in a pool where nothing detects that
@@ -86,7 +105,7 @@ func (c *checker) healthless(p *Pool, at *path) {
 // tiers checks the settings that require backends to serve before others.
 func (c *checker) tiers(p *Pool, at *path) {
 	zoned := slices.IndexFunc(p.Backends, func(b Backend) bool { return b.Zone != "" })
-	ordered := zoned >= 0 || slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.Backup || b.Priority != 0 })
+	ordered := zoned >= 0 || slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.Backup || b.Priority != 0 || b.Address.SRV })
 	c.refuse(p.OnRecovered != LiveKeep && !ordered, at.child("on_recovered"), "write {address: ..., backup: true} for some, or remove it",
 		"on_recovered has no effect when no backend comes before another: there is no backup, priority or zone")
 	c.refuse(zoned >= 0 && p.Zone == "", at.child("backends").item(zoned).child("zone"),

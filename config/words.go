@@ -171,6 +171,22 @@ var liveActions = &words[LiveAction]{what: "action for live connections", list: 
 
 func (a LiveAction) String() string { return liveActions.text(a) }
 
+// Family is which addresses of a host name are used.
+type Family uint8
+
+// The families.
+const (
+	FamilyAny Family = iota
+	FamilyIPv4
+	FamilyIPv6
+)
+
+var families = &words[Family]{what: "address family", list: []word[Family]{
+	{"any", FamilyAny}, {"ipv4", FamilyIPv4}, {"ipv6", FamilyIPv6},
+}}
+
+func (f Family) String() string { return families.text(f) }
+
 // HealthType is what a health check does.
 type HealthType uint8
 

@@ -19,6 +19,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/config"
+	"l4proxy/discovery"
 	"l4proxy/internal/rawsys"
 	"l4proxy/listen"
 )
@@ -92,7 +93,7 @@ pools:
 		{"10.1.0.2:81", 3, inet("10.1.0.2:81", 0)},
 		{"[2001:db8::1]:82", 1, inet("[2001:db8::1]:82", 0)},
 		{"unix:/run/b.sock", 1, unixAddr},
-		{"db.test:83", 1, inet("10.1.0.9:83", 0)},
+		{"10.1.0.9:83", 1, inet("10.1.0.9:83", 0)},
 	} {
 		b := pool.Members[i]
 		if b.Address != want.address || b.Weight != want.weight {
@@ -223,7 +224,7 @@ pools: {web: {backends: ["[fe80::1%nosuch0]:80"]}}`,
 func TestBuildCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	silent := func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	silent := func(ctx context.Context, _ discovery.Name) ([]discovery.Endpoint, error) {
 		if _, ok := ctx.Deadline(); !ok {
 			t.Error("a look-up without a deadline")
 		}

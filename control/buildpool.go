@@ -8,7 +8,7 @@ import (
 
 	"l4proxy/balancer"
 	"l4proxy/config"
-	"l4proxy/health"
+	"l4proxy/discovery"
 	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
@@ -47,28 +47,22 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 	if p.Health != nil {
 		pool.Checks = buildChecks(p.Health)
 	}
-	pool.Members = make([]MemberPlan, 0, len(p.Backends))
-	if pool.Checks != nil {
-		pool.Checks.Targets = make([]health.Target, 0, len(p.Backends))
-	}
+	pool.Guard = Guard{MaxRemoved: p.Endpoints.MaxRemoved, Hold: p.Endpoints.Hold}
 	var failed []error
 	for i := range p.Backends {
 		b := &p.Backends[i]
 		if b.Down {
 			continue // hidden from everything that picks, checks or counts backends
 		}
-		member, err := buildMember(p, b, facts)
+		entry, err := buildEntry(p, b, facts)
 		if err != nil {
 			failed = append(failed, at(cfg.Where(config.Path("pools", p.Name, "backends", i, "address")),
 				fmt.Errorf("pool %s, backend %s: %w", p.Name, b.Address, err)))
 			continue
 		}
-		pool.Members = append(pool.Members, member)
-		if p.Health != nil {
-			pool.Checks.Targets = append(pool.Checks.Targets,
-				health.Target{Addr: member.Key.Endpoint.toCheck(p.Health.Port), Name: b.Address.Host})
-		}
+		pool.Entries = append(pool.Entries, entry)
 	}
+	pool.expand()
 	return pool, errors.Join(failed...)
 }
 
@@ -92,29 +86,43 @@ func balancerOptions(p *config.Pool) balancer.Options {
 	return o
 }
 
-func buildMember(p *config.Pool, b *config.Backend, facts *Facts) (MemberPlan, error) {
-	m := MemberPlan{
-		Key: BackendKey{Address: b.Address.String()},
+func buildEntry(p *config.Pool, b *config.Backend, facts *Facts) (EntryPlan, error) {
+	entry := EntryPlan{
+		Address: b.Address.String(),
 		Member: balancer.Member{
 			Weight:         b.Weight,
 			MaxConnections: int32(b.MaxConnections),
 			Priority:       uint8(b.Priority),
 			Far:            p.Zone != "" && b.Zone != p.Zone,
 		},
+		Port: b.Address.Port,
 	}
 	if b.Backup {
-		m.Priority = backupPriority
+		entry.Member.Priority = backupPriority
 	}
-	if b.Address.IsUnix() {
-		m.Key.Endpoint.Path = b.Address.Path
-		var err error
-		m.Sockaddr, err = rawsys.UnixSockaddr(b.Address.Path)
-		return m, err
+	if p.Health != nil {
+		entry.CheckPort, entry.CheckName = p.Health.Port, b.Address.Host
 	}
-	ip, scope, err := facts.ip(b.Address)
-	m.Key.Endpoint.TCP = netip.AddrPortFrom(ip, b.Address.Port)
-	m.Sockaddr = rawsys.InetSockaddr(m.Key.Endpoint.TCP, scope)
-	return m, err
+	var err error
+	switch {
+	case b.Address.IsUnix():
+		entry.Path = b.Address.Path
+		entry.sockaddr, err = rawsys.UnixSockaddr(b.Address.Path)
+	case b.Address.Host != "":
+		entry.Source = &SourcePlan{
+			Name:   discovery.Name{Host: b.Address.Host, SRV: b.Address.SRV},
+			Bounds: discovery.Bounds{Min: p.Resolve.Min, Max: p.Resolve.Max},
+			Family: p.Resolve.Family,
+		}
+		if b.Address.SRV {
+			entry.CheckName = "" // that of each host
+		}
+		entry.Endpoints, err = facts.endpoints(entry.Source)
+	default:
+		entry.Endpoints = []discovery.Endpoint{{IP: b.Address.IP}}
+		entry.scope, err = facts.scope(b.Address.IP)
+	}
+	return entry, err
 }
 
 // toCheck is the address for health checks, on another port if one is given.

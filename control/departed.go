@@ -10,26 +10,37 @@ import (
 // connections count, and a drain that is under way is canceled. The slots of a removed listener are
 // remembered for the same reason.
 
-// backendFor returns the live backend for a member: the one that is in the pool, the one that has
-// left it, or a new one. p may be nil.
-func (p *livePool) backendFor(m *MemberPlan) *backend.Backend {
-	if p != nil {
-		if b := p.backends[m.Key]; b != nil {
-			return b
+// finder returns a function that finds the live backend for a member: the one that is in the pool
+// (known), the one that has left it, or a new one. An endpoint that comes from another entry now is
+// the same backend.
+func (p *livePool) finder() func(m *MemberPlan) (b *backend.Backend, known bool) {
+	departed, present := byEndpoint(p.departed), byEndpoint(p.backends)
+	return func(m *MemberPlan) (*backend.Backend, bool) {
+		if b := present[m.Key.Endpoint]; b != nil {
+			return b, true
 		}
-		if b := p.departed[m.Key]; b != nil {
-			return b
+		if b := departed[m.Key.Endpoint]; b != nil {
+			return b, false
 		}
+		return &backend.Backend{Address: m.Name, Sockaddr: m.Sockaddr}, false
 	}
-	return &backend.Backend{Address: m.Key.Address, Sockaddr: m.Sockaddr}
+}
+
+func byEndpoint(backends map[BackendKey]*backend.Backend) map[Endpoint]*backend.Backend {
+	found := make(map[Endpoint]*backend.Backend, len(backends))
+	for key, b := range backends {
+		found[key.Endpoint] = b
+	}
+	return found
 }
 
 // departures are the backends that next no longer has, but that have connections.
 func (p *livePool) departures(next *livePool) map[BackendKey]*backend.Backend {
 	left := make(map[BackendKey]*backend.Backend)
+	stays := byEndpoint(next.backends)
 	for _, known := range []map[BackendKey]*backend.Backend{p.departed, p.backends} {
 		for key, b := range known {
-			if next.backends[key] == nil && b.Active() > 0 {
+			if stays[key.Endpoint] == nil && b.Active() > 0 {
 				left[key] = b
 			}
 		}

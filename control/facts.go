@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"l4proxy/config"
+	"l4proxy/discovery"
 	"l4proxy/listen"
 )
 
@@ -14,7 +15,7 @@ import (
 // users and groups.
 type Facts struct {
 	machine config.Machine
-	hosts   map[string]answer[netip.Addr]
+	hosts   map[discovery.Name]answer[[]discovery.Endpoint]
 	users   map[string]answer[int]
 	groups  map[string]answer[int]
 }
@@ -29,22 +30,24 @@ type answer[T any] struct {
 func Gather(ctx context.Context, cfg *config.Config, lookup Lookup) *Facts {
 	f := &Facts{
 		machine: ThisMachine(),
-		hosts:   make(map[string]answer[netip.Addr]),
+		hosts:   make(map[discovery.Name]answer[[]discovery.Endpoint]),
 		users:   make(map[string]answer[int]),
 		groups:  make(map[string]answer[int]),
 	}
-	var hosts []string
+	var names []discovery.Name
 	for i := range cfg.Pools {
 		for _, b := range cfg.Pools[i].Backends {
-			if !b.Down {
-				hosts = append(hosts, b.Address.Host)
+			if !b.Down && b.Address.Host != "" {
+				names = append(names, discovery.Name{Host: b.Address.Host, SRV: b.Address.SRV})
 			}
 		}
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		for _, b := range l.Binds {
-			hosts = append(hosts, b.Host)
+			if b.Host != "" {
+				names = append(names, discovery.Name{Host: b.Host})
+			}
 		}
 		if l.Socket.User != "" {
 			f.users[l.Socket.User] = lookUpUser(l.Socket.User)
@@ -53,21 +56,30 @@ func Gather(ctx context.Context, cfg *config.Config, lookup Lookup) *Facts {
 			f.groups[l.Socket.Group] = lookUpGroup(l.Socket.Group)
 		}
 	}
-	f.resolve(ctx, hosts, lookup)
+	f.resolve(ctx, names, lookup)
 	return f
 }
 
-// ip is the IP address of a TCP address, and the number of the interface that its zone names; 0
-// without a zone.
+// ip is the IP address of an address to listen on, and the number of the interface that its zone
+// names; 0 without a zone. Of a name, it is the first IPv4 address, else the first one.
 func (f *Facts) ip(a config.Address) (ip netip.Addr, scope uint32, err error) {
 	ip = a.IP
 	if a.Host != "" {
-		known := f.hosts[a.Host]
-		ip, err = known.value, known.err
+		known := f.hosts[discovery.Name{Host: a.Host}]
+		if known.err != nil {
+			return ip, 0, known.err
+		}
+		ip = known.value[0].IP // IPv4 is sorted before IPv6
 	}
+	scope, err = f.scope(ip)
+	return ip, scope, err
+}
+
+// scope is the number of the interface that the zone of an address names; 0 without a zone.
+func (f *Facts) scope(ip netip.Addr) (uint32, error) {
 	zone := ip.Zone()
-	if err != nil || zone == "" {
-		return ip, 0, err
+	if zone == "" {
+		return 0, nil
 	}
 	n, err := strconv.ParseUint(zone, 10, 32)
 	if number, known := f.machine.Zones[zone]; err != nil && known {
@@ -76,7 +88,25 @@ func (f *Facts) ip(a config.Address) (ip netip.Addr, scope uint32, err error) {
 	if err != nil {
 		err = fmt.Errorf("no network interface %q: write the name of an existing one after %%", zone)
 	}
-	return ip, uint32(n), err
+	return uint32(n), err
+}
+
+// endpoints are those of a backend's name.
+func (f *Facts) endpoints(s *SourcePlan) ([]discovery.Endpoint, error) {
+	known := f.hosts[s.Name]
+	if known.err != nil {
+		return nil, known.err
+	}
+	var endpoints []discovery.Endpoint
+	for _, e := range known.value {
+		if s.accepts(e.IP) {
+			endpoints = append(endpoints, e)
+		}
+	}
+	if endpoints == nil {
+		return nil, fmt.Errorf("cannot resolve the name: it has no address of the family %s", s.Family)
+	}
+	return endpoints, nil
 }
 
 // access is who may connect to a listener's unix sockets; nil if neither mode nor owner is
@@ -101,9 +131,11 @@ func (f *Facts) access(s *config.Socket) (*listen.Access, error) {
 // checkAddresses is [config.CheckAddresses] with the names resolved.
 func (f *Facts) checkAddresses(cfg *config.Config) error {
 	here := f.machine
-	here.Hosts = make(map[string]netip.Addr, len(f.hosts))
+	here.Hosts = make(map[string][]netip.AddrPort, len(f.hosts))
 	for name, a := range f.hosts {
-		here.Hosts[name] = a.value
+		for _, e := range a.value {
+			here.Hosts[name.String()] = append(here.Hosts[name.String()], netip.AddrPortFrom(e.IP, e.Port))
+		}
 	}
 	if faults := config.CheckAddresses(cfg.Listeners, cfg.Pools, here); faults != nil {
 		return cfg.Locate(faults)

@@ -10,6 +10,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/discovery"
 	"l4proxy/health"
 	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
@@ -22,16 +23,23 @@ import (
 //
 // Make one with NewLive.
 type Live struct {
+	// Directory follows the names of backends while Run runs; nil leaves them as they are. It is set
+	// before the first use.
+	Directory *discovery.Directory
+
 	log    *slog.Logger
 	clock  func() int64 // of balancers and loops
 	checks *health.Monitor
 	// followers are the listeners that are closed while no backend of their pool can serve.
 	followers followers
 
-	mu      sync.Mutex
-	pools   map[string]*livePool
-	slots   map[string]*proxy.Slots // by listener
-	running *running                // nil unless Run runs
+	mu    sync.Mutex
+	pools map[string]*livePool
+	slots map[string]*proxy.Slots // by listener
+	binds map[uint16][]ownBind    // of the listeners, by port
+	// following are the sources that run.
+	following map[sourceKey]following
+	running   *running // nil unless Run runs
 	// departed are the slots of removed listeners that still have connections.
 	departed map[string]*proxy.Slots
 	drains   drains
@@ -46,6 +54,7 @@ type running struct {
 
 // livePool holds the live objects of a pool, and its current settings.
 type livePool struct {
+	plan     PoolPlan // with the endpoints in use
 	balancer *balancer.Balancer
 	members  []balancer.Member
 	options  balancer.Options
@@ -53,6 +62,11 @@ type livePool struct {
 	departed map[BackendKey]*backend.Backend // have left, and have connections
 	hedges   *proxy.HedgeBudget
 	watch    *Watch
+	// listeners are closed while no backend can serve.
+	listeners []*proxy.Listener
+
+	sources map[string]sourceState // by EntryPlan.Address
+	peak    peak
 }
 
 // DataPlane is what a [Watch] asks of a [proxy.Server].
@@ -67,7 +81,8 @@ type DataPlane interface {
 
 // NewLive returns a Live without pools and listeners.
 func NewLive(log *slog.Logger) *Live {
-	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New(), drains: newDrains()}
+	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New(), drains: newDrains(),
+		following: make(map[sourceKey]following)}
 	l.checks.Trouble = func(err error) {
 		if err != nil {
 			log.Error("health checks paused: the proxy is out of descriptors or ports", "error", err.Error())
@@ -113,7 +128,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 				l.log.Error("pool not updated", "pool", planned.Name, "error", err.Error())
 			}
 		}
-		pool.watch.settings.Post(next.settings[planned.Name])
+		pool.watch.settings.Post(pool.settings())
 		if old == nil && l.running != nil {
 			l.running.start(pool.watch)
 		}
@@ -124,8 +139,9 @@ func (l *Live) commit(p *Plan, next *prepared) {
 		}
 	}
 	l.departed = l.departures(next.slots)
-	l.pools, l.slots = next.pools, next.slots
+	l.pools, l.slots, l.binds = next.pools, next.slots, ownBinds(p.Listeners)
 	l.dropDrains()
+	l.follow()
 }
 
 // Run watches the pools until ctx is done, and returns when everything that it started has stopped.
@@ -140,6 +156,7 @@ func (l *Live) Run(ctx context.Context, plane DataPlane) {
 		r.start(pool.watch)
 	}
 	l.resumeDrains(plane)
+	l.follow()
 	l.mu.Unlock()
 	<-ctx.Done()
 	l.mu.Lock()

@@ -32,22 +32,27 @@ type ListenerPlan struct {
 type PoolPlan struct {
 	proxy.Pool // without Balancer, Members and Hedges, which are live
 	Options    balancer.Options
-	Members    []MemberPlan
+	// Entries are the configured backends. They decide Members.
+	Entries []EntryPlan
+	Members []MemberPlan
 	// Checks are how the members are checked; nil means not at all. There is a target for each
 	// member, in the same order.
 	Checks *health.Group
 	Rules  Rules
+	// Guard limits what SetEndpoints may remove.
+	Guard Guard
 }
 
 // MemberPlan is a backend in a pool.
 type MemberPlan struct {
 	balancer.Member // without Backend, which is live
 	Key             BackendKey
+	Name            string // in the log: the address as configured; for a name, its Endpoint
 	Sockaddr        *rawsys.Sockaddr
 }
 
 // BackendKey identifies a backend within its pool. A name that resolves to another address is
-// another backend.
+// another backend. An Endpoint has one backend, whichever entry it comes from.
 type BackendKey struct {
 	Address  string // as configured
 	Endpoint Endpoint

@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
@@ -12,21 +13,19 @@ import (
 
 // prepared is a plan with all its live objects. Those that existed before are still unchanged.
 type prepared struct {
-	state    *proxy.State
-	pools    map[string]*livePool
-	settings map[string]*settings
-	slots    map[string]*proxy.Slots
-	follows  map[string]*Watch // by listener
+	state   *proxy.State
+	pools   map[string]*livePool
+	slots   map[string]*proxy.Slots
+	follows map[string]*Watch // by listener
 }
 
 // prepare makes what is new in a plan, and a State of new and old.
 func (l *Live) prepare(p *Plan) (*prepared, error) {
 	next := &prepared{
-		state:    new(proxy.State),
-		pools:    make(map[string]*livePool, len(p.Pools)),
-		settings: make(map[string]*settings, len(p.Pools)),
-		slots:    make(map[string]*proxy.Slots, len(p.Listeners)),
-		follows:  make(map[string]*Watch),
+		state:   new(proxy.State),
+		pools:   make(map[string]*livePool, len(p.Pools)),
+		slots:   make(map[string]*proxy.Slots, len(p.Listeners)),
+		follows: make(map[string]*Watch),
 	}
 	pools := make(map[string]*proxy.Pool, len(p.Pools))
 	for i := range p.Pools {
@@ -46,50 +45,94 @@ func (l *Live) prepare(p *Plan) (*prepared, error) {
 		next.state.Listeners = append(next.state.Listeners, &listener)
 		if planned.Follows {
 			next.follows[listener.Name] = next.pools[planned.PoolName].watch
-			s := next.settings[planned.PoolName]
-			s.listeners = append(s.listeners, &listener)
+			pool := next.pools[planned.PoolName]
+			pool.listeners = append(pool.listeners, &listener)
 		}
 	}
 	return next, nil
 }
 
 func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
-	live := &livePool{
-		members:  make([]balancer.Member, len(p.Members)),
-		options:  p.Options,
-		backends: make(map[BackendKey]*backend.Backend, len(p.Members)),
-		hedges:   new(proxy.HedgeBudget),
-	}
-	live.options.Seed = rand.Uint64()
 	old := l.pools[p.Name]
-	if old != nil {
-		live.balancer, live.options.Seed, live.hedges, live.watch = old.balancer, old.options.Seed, old.hedges, old.watch
-	}
-	for i := range p.Members {
-		m := &p.Members[i]
-		b := old.backendFor(m)
-		if old == nil || old.backends[m.Key] == nil { // the balancer does not know it yet
-			b.SetAdmin(l.drains.of(p.Name, m.Key))
-		}
-		live.backends[m.Key] = b
-		live.members[i] = m.Member
-		live.members[i].Backend = b
-	}
-	if old != nil {
-		live.departed = old.departures(live)
-	}
+	live := &livePool{hedges: new(proxy.HedgeBudget)}
 	if old == nil {
+		live = live.with(*p, &l.drains)
+		live.options.Seed = rand.Uint64()
+		live.sources = make(map[string]sourceState)
 		var err error
 		if live.balancer, err = balancer.New(live.members, live.options); err != nil {
 			return nil, err
 		}
 		live.watch = newWatch(p.Name, live.balancer, l)
+	} else {
+		live = old.reloaded(p, &l.drains)
 	}
 	next.pools[p.Name] = live
-	next.settings[p.Name] = &settings{rules: p.Rules, members: live.members, checks: liveChecks(p, live.members)}
 	pool := p.Pool
 	pool.Balancer, pool.Hedges, pool.Members = live.balancer, live.hedges, live.members
 	return &pool, nil
+}
+
+// with returns the pool with another plan. Backends that stay are the same objects.
+func (p *livePool) with(plan PoolPlan, d *drains) *livePool {
+	next := *p
+	next.plan = plan
+	next.options = plan.Options
+	next.options.Seed = p.options.Seed
+	next.members = make([]balancer.Member, len(plan.Members))
+	next.backends = make(map[BackendKey]*backend.Backend, len(plan.Members))
+	find := p.finder()
+	for i := range plan.Members {
+		m := &plan.Members[i]
+		b, known := find(m)
+		if !known { // to the balancer
+			b.SetAdmin(d.of(plan.Name, m.Key))
+		}
+		next.backends[m.Key] = b
+		next.members[i] = m.Member
+		next.members[i].Backend = b
+	}
+	next.departed = p.departures(&next)
+	return &next
+}
+
+// reloaded returns the pool with the plan of another configuration. A source that has given
+// endpoints before keeps them: what the plan has may be older, and removals that are held back stay
+// so, unless the new Guard allows them.
+func (p *livePool) reloaded(planned *PoolPlan, d *drains) *livePool {
+	plan := *planned
+	plan.Entries = slices.Clone(plan.Entries)
+	states := make(map[string]sourceState)
+	changed := false
+	for i := range plan.Entries {
+		e := &plan.Entries[i]
+		k := slices.IndexFunc(p.plan.Entries, func(old EntryPlan) bool { return old.Address == e.Address })
+		state, known := p.sources[e.Address]
+		if k < 0 || !known || e.Source == nil || p.plan.Entries[k].Source.Family != e.Source.Family {
+			continue
+		}
+		e.Endpoints, states[e.Address] = p.plan.Entries[k].Endpoints, state
+		changed = true
+	}
+	if changed {
+		plan.expand()
+	}
+	next := *p
+	next.plan, next.sources, next.peak = plan, states, peak{size: len(plan.Members)}
+	for i, e := range plan.Entries {
+		if state := states[e.Address]; state.held {
+			plan.Entries[i].Endpoints, states[e.Address] = next.admit(i, state, false, state.since)
+		}
+	}
+	plan.expand()
+	result := p.with(plan, d)
+	result.sources, result.peak, result.listeners = states, next.peak, nil
+	return result
+}
+
+// settings are what the Watch of the pool works from.
+func (p *livePool) settings() *settings {
+	return &settings{rules: p.plan.Rules, members: p.members, checks: liveChecks(&p.plan, p.members), listeners: p.listeners}
 }
 
 // liveChecks is the group of checks of a pool with its backends.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"l4proxy/config"
+	"l4proxy/discovery"
 	"l4proxy/proxy"
 )
 
@@ -317,7 +317,7 @@ func TestCanceledReloadChangesNothing(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}, func(o *ReloadOptions) {
-		o.Lookup = func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+		o.Lookup = func(ctx context.Context, _ discovery.Name) ([]discovery.Endpoint, error) {
 			asked <- struct{}{}
 			<-ctx.Done()
 			return nil, ctx.Err()

@@ -4,34 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"sync"
 	"time"
+
+	"l4proxy/discovery"
 )
 
-// Lookup finds the addresses of a host name, such as (*net.Resolver).LookupNetIP with network "ip".
+// Lookup finds what a name stands for, IPv4 before IPv6, such as (*discovery.Directory).Lookup.
 // Several goroutines call it at once.
-type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+type Lookup func(ctx context.Context, name discovery.Name) ([]discovery.Endpoint, error)
 
 const (
 	// lookupTimeout bounds one look-up: without a limit, a startup that hangs in one would not show
 	// why.
 	lookupTimeout = 5 * time.Second
-	// lookupsAtOnce bounds the concurrent queries to a name server. Each takes a descriptor.
+	// lookupsAtOnce bounds the concurrent look-ups.
 	lookupsAtOnce = 16
 )
 
-// resolve looks up host names, each once and several at a time. "" is no name.
-func (f *Facts) resolve(ctx context.Context, hosts []string, lookup Lookup) {
-	var names []string
-	for _, host := range hosts {
-		if _, known := f.hosts[host]; !known && host != "" {
-			f.hosts[host] = answer[netip.Addr]{}
-			names = append(names, host)
+// resolve looks up names, each once and several at a time.
+func (f *Facts) resolve(ctx context.Context, all []discovery.Name, lookup Lookup) {
+	var names []discovery.Name
+	for _, name := range all {
+		if _, known := f.hosts[name]; !known {
+			f.hosts[name] = answer[[]discovery.Endpoint]{}
+			names = append(names, name)
 		}
 	}
-	answers := make([]answer[netip.Addr], len(names))
+	answers := make([]answer[[]discovery.Endpoint], len(names))
 	next := make(chan int)
 	var lookups sync.WaitGroup
 	for range min(lookupsAtOnce, len(names)) {
@@ -51,19 +51,15 @@ func (f *Facts) resolve(ctx context.Context, hosts []string, lookup Lookup) {
 	}
 }
 
-// lookUp returns the first of the addresses of a name, IPv4 before IPv6.
-func lookUp(ctx context.Context, name string, lookup Lookup) (netip.Addr, error) {
+func lookUp(ctx context.Context, name discovery.Name, lookup Lookup) ([]discovery.Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	ips, err := lookup(ctx, "ip", name)
+	found, err := lookup(ctx, name)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("cannot resolve the name: %w", err)
+		return nil, fmt.Errorf("cannot resolve the name: %w", err)
 	}
-	if len(ips) == 0 {
-		return netip.Addr{}, errors.New("cannot resolve the name: no IPv4 or IPv6 address")
+	if len(found) == 0 {
+		return nil, errors.New("cannot resolve the name: no IPv4 or IPv6 address")
 	}
-	if i := slices.IndexFunc(ips, func(ip netip.Addr) bool { return ip.Unmap().Is4() }); i > 0 {
-		return ips[i].Unmap(), nil
-	}
-	return ips[0].Unmap(), nil
+	return found, nil
 }

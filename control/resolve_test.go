@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"l4proxy/config"
+	"l4proxy/discovery"
 )
 
 // names is a name server. It counts the questions.
@@ -22,10 +22,8 @@ type names struct {
 	asked map[string]int
 }
 
-func (n *names) lookup(_ context.Context, network, host string) ([]netip.Addr, error) {
-	if network != "ip" {
-		return nil, fmt.Errorf("network %q, want ip", network)
-	}
+func (n *names) lookup(_ context.Context, name discovery.Name) ([]discovery.Endpoint, error) {
+	host := name.String()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.asked == nil {
@@ -36,16 +34,28 @@ func (n *names) lookup(_ context.Context, network, host string) ([]netip.Addr, e
 	if !ok {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
-	var addrs []netip.Addr
-	for _, text := range answer {
-		addrs = append(addrs, netip.MustParseAddr(text))
+	return endpoints(answer...), nil
+}
+
+// endpoints are those of a name with these addresses, in the order of a Directory. An address may
+// have a port.
+func endpoints(addresses ...string) []discovery.Endpoint {
+	list := []discovery.Endpoint{}
+	for _, text := range addresses {
+		if ip, err := netip.ParseAddr(text); err == nil {
+			list = append(list, discovery.Endpoint{IP: ip.Unmap()})
+			continue
+		}
+		ap := netip.MustParseAddrPort(text)
+		list = append(list, discovery.Endpoint{IP: ap.Addr(), Port: ap.Port()})
 	}
-	return addrs, nil
+	slices.SortFunc(list, discovery.Compare)
+	return list
 }
 
 // noNames is for configurations without names.
-func noNames(_ context.Context, _, host string) ([]netip.Addr, error) {
-	return nil, errors.New("asked for " + host)
+func noNames(_ context.Context, name discovery.Name) ([]discovery.Endpoint, error) {
+	return nil, errors.New("asked for " + name.String())
 }
 
 func TestResolve(t *testing.T) {
@@ -54,10 +64,14 @@ func TestResolve(t *testing.T) {
 		"six.test":    {"2001:db8::2", "2001:db8::1"},
 		"mapped.test": {"2001:db8::1", "::ffff:10.0.0.3"},
 	}}
-	f := Facts{hosts: make(map[string]answer[netip.Addr])}
-	hosts := map[string]string{"both.test": "10.0.0.2", "six.test": "2001:db8::2", "mapped.test": "10.0.0.3", "": "invalid IP"}
+	f := Facts{hosts: make(map[discovery.Name]answer[[]discovery.Endpoint])}
+	hosts := map[string]string{"both.test": "10.0.0.1", "six.test": "2001:db8::1", "mapped.test": "10.0.0.3"}
+	var asked []discovery.Name
+	for host := range hosts {
+		asked = append(asked, discovery.Name{Host: host})
+	}
 	for range 2 {
-		f.resolve(t.Context(), slices.Concat(slices.Collect(maps.Keys(hosts)), slices.Collect(maps.Keys(hosts))), server.lookup)
+		f.resolve(t.Context(), slices.Concat(asked, asked), server.lookup)
 	}
 	for host, want := range hosts {
 		if got, _, err := f.ip(config.Address{Host: host}); err != nil || got.String() != want {
@@ -93,10 +107,10 @@ func manyNames(t *testing.T, n int) *config.Config {
 func TestNamesAreResolvedAtOnce(t *testing.T) {
 	var asked sync.WaitGroup
 	asked.Add(lookupsAtOnce)
-	together := func(context.Context, string, string) ([]netip.Addr, error) {
+	together := func(context.Context, discovery.Name) ([]discovery.Endpoint, error) {
 		asked.Done()
 		asked.Wait()
-		return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+		return endpoints("10.0.0.1"), nil
 	}
 	cfg := manyNames(t, lookupsAtOnce)
 	if _, err := Build(cfg, Gather(t.Context(), cfg, together)); err != nil {
@@ -111,14 +125,14 @@ func TestAllNamesThatFailAreReported(t *testing.T) {
 	var mu sync.Mutex
 	now, most := 0, 0
 	gone := errors.New("no such host")
-	lookup := func(_ context.Context, _, host string) ([]netip.Addr, error) {
+	lookup := func(_ context.Context, name discovery.Name) ([]discovery.Endpoint, error) {
 		mu.Lock()
 		now++
 		most = max(most, now)
 		mu.Unlock()
 		defer func() { mu.Lock(); now--; mu.Unlock() }()
-		if strings.HasPrefix(host, "host7") {
-			return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+		if strings.HasPrefix(name.Host, "host7") {
+			return endpoints("10.0.0.1"), nil
 		}
 		return nil, gone
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -136,7 +135,7 @@ pools: {web: {backends: [%q, %q]}}
 	}()
 	reload := func() {
 		t.Helper()
-		plan, err := control.Build(cfg, control.Gather(context.Background(), cfg, net.DefaultResolver.LookupNetIP))
+		plan, err := control.Build(cfg, control.Gather(context.Background(), cfg, newDirectory().Lookup))
 		if err != nil {
 			t.Fatal(err)
 		}

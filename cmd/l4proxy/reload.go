@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 
 	"l4proxy/config"
@@ -28,7 +27,7 @@ func (p *process) allowReload(load func() (*config.Config, []config.File, error)
 			}
 			return load()
 		},
-		Lookup:    net.DefaultResolver.LookupNetIP,
+		Lookup:    p.live.Directory.Lookup,
 		Install:   func(s *proxy.State, most int) error { return p.server.Apply(s, most) },
 		Counts:    p.server.Counts,
 		Stages:    []control.Stage{p.stageLog},

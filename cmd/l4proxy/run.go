@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -91,7 +90,8 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	if err != nil {
 		return nil, err
 	}
-	plan, err := control.Build(cfg, control.Gather(ctx, cfg, net.DefaultResolver.LookupNetIP))
+	names := newDirectory()
+	plan, err := control.Build(cfg, control.Gather(ctx, cfg, names.Lookup))
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +112,8 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	}
 	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), level: level, live: control.NewLive(logger.Slog()),
 		plan: plan, fileLimit: fileLimit}
+	p.live.Directory = names
+	names.LogTo(p.log)
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log}
 	lines := connectionLog{p.log}
 	options.Finished = func(r *proxy.Record) {
