@@ -115,16 +115,24 @@ func (q *query) host(ctx context.Context, host string, search bool) (Answer, err
 	if search {
 		names = q.client.names(host)
 	}
-	err := errNoName
+	return first(names, func(name string) (Answer, error) { return q.addresses(ctx, name) })
+}
+
+// first returns the answer of the first name that has one. Only a name that does not exist, or has
+// no address, leads to the next domain. When a server fails, the next domain might have another
+// host with that name.
+func first[T any](names []string, ask func(name string) (T, error)) (none T, err error) {
+	err = errNoName
 	for _, name := range names {
-		var a Answer
-		// Only a name that does not exist, or has no address, leads to the next domain. When a server
-		// fails, the next domain might have another host with that name.
-		if a, err = q.addresses(ctx, name); err == nil || !definite(err) {
-			return a, err
+		a, failed := ask(name)
+		if failed == nil || !definite(failed) {
+			return a, failed
+		}
+		if errors.Is(failed, errNoAddress) {
+			err = failed // the name exists
 		}
 	}
-	return Answer{}, err
+	return none, err
 }
 
 // definite reports whether an error is the answer of a server, and not the lack of one.
@@ -184,13 +192,9 @@ const (
 
 // service asks for the servers of a service, and for the addresses of each.
 func (q *query) service(ctx context.Context, service string) (Answer, error) {
-	var found records
-	err := errNoName
-	for _, name := range q.client.names(service) {
-		if found, err = q.client.ask(ctx, name, dns.TypeSRV); err == nil || !definite(err) {
-			break
-		}
-	}
+	found, err := first(q.client.names(service), func(name string) (records, error) {
+		return q.client.ask(ctx, name, dns.TypeSRV)
+	})
 	if errors.Is(err, errNoAddress) {
 		err = errors.New("the name has no SRV record")
 	}
