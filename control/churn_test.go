@@ -17,6 +17,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/config"
+	"l4proxy/discovery"
 	"l4proxy/health"
 	"l4proxy/internal/testnet"
 	"l4proxy/proxy"
@@ -25,7 +26,7 @@ import (
 // churnPlans are applied in a row. With the pauses between them, that takes about half a second.
 const churnPlans = 200
 
-// TestChurn applies random plans, while clients come and go, checks fail and pass, and Run runs. At
+// TestChurn applies random plans and updates of endpoints, while clients come and go, checks fail and pass, and Run runs. At
 // the end everything has been given back and has stopped, and each listener listens if its pool can
 // serve. Random pauses vary the order of events; no result depends on their length.
 func TestChurn(t *testing.T) {
@@ -55,6 +56,7 @@ func TestChurn(t *testing.T) {
 	for range churnPlans {
 		c.apply(t, r)
 		c.operate(r)
+		c.update(t, r)
 		time.Sleep(time.Duration(r.IntN(int(5 * time.Millisecond))))
 	}
 	close(over)
@@ -92,9 +94,10 @@ func TestChurn(t *testing.T) {
 
 // churn is the data plane and the checker of TestChurn.
 type churn struct {
-	live   *Live
-	state  atomic.Pointer[proxy.State]
-	checks atomic.Int32 // someFail, allFail or allPass
+	live    *Live
+	state   atomic.Pointer[proxy.State]
+	checks  atomic.Int32 // someFail, allFail or allPass
+	updates uint64       // that were made
 
 	mu       sync.Mutex
 	backends map[*backend.Backend]bool // that were ever in a plan
@@ -118,7 +121,7 @@ func (c *churn) apply(t *testing.T, r *rand.Rand) {
 	var cfg *config.Config
 	for err := errors.New("none yet"); err != nil; {
 		if cfg, err = config.Parse("config.yaml", []byte(randomConfig(r)), nil); err == nil {
-			p, err = Build(cfg, Gather(t.Context(), cfg, noNames))
+			p, err = Build(cfg, Gather(t.Context(), cfg, someNames))
 		}
 	}
 	for i := range p.Pools {
@@ -145,7 +148,7 @@ func (c *churn) apply(t *testing.T, r *rand.Rand) {
 		for i, l := range s.Listeners {
 			c.follows[l.Name] = p.Listeners[i].Follows
 			c.closed[l.Name] = former[l.Name]
-			for _, m := range l.Pool.Members {
+			for _, m := range l.Pool.Balancer.Members() {
 				c.backends[m.Backend] = true
 			}
 		}
@@ -154,6 +157,36 @@ func (c *churn) apply(t *testing.T, r *rand.Rand) {
 	})
 	if err != nil && !refuse {
 		t.Error(err)
+	}
+}
+
+// someNames resolves each name to random addresses.
+func someNames(context.Context, discovery.Name) ([]discovery.Endpoint, error) {
+	return randomEndpoints(rand.IntN), nil
+}
+
+// randomEndpoints may have addresses that other backends of the pool have too.
+func randomEndpoints(intN func(int) int) (list []discovery.Endpoint) {
+	for range 1 + intN(6) {
+		list = append(list, endpoints(fmt.Sprintf("192.0.2.%d", 1+intN(9)))...)
+	}
+	return list
+}
+
+// update sets the endpoints of a random pool, which may have gone, or have no name.
+func (c *churn) update(t *testing.T, r *rand.Rand) {
+	c.updates++
+	u := EndpointUpdate{Pool: []string{"a", "b", "c"}[r.IntN(3)], Source: "db.test:1", Force: r.IntN(2) == 0}
+	u.Generation, u.List = c.updates-uint64(r.IntN(2)), randomEndpoints(r.IntN)
+	if result, err := c.live.SetEndpoints(u); err != nil && !strings.HasPrefix(err.Error(), "there is no pool") && !strings.Contains(err.Error(), "whose addresses can change") {
+		t.Errorf("%+v: %+v, %v", u, result, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.state.Load().Listeners {
+		for _, m := range l.Pool.Balancer.Members() {
+			c.backends[m.Backend] = true
+		}
 	}
 }
 
@@ -178,6 +211,9 @@ func randomConfig(r *rand.Rand) string {
 		for _, n := range r.Perm(5)[:1+r.IntN(5)] {
 			fmt.Fprintf(&pools, "      - {address: \"192.0.2.%d:1\", weight: %d%s%s}\n", n+1, 1+r.IntN(9),
 				maybe(2, fmt.Sprintf(", max_connections: %d", 1+r.IntN(3))), maybe(3, ", backup: true"))
+		}
+		if r.IntN(2) == 0 {
+			pools.WriteString("      - \"db.test:1\"\n    endpoints: {hold: 5ms}\n")
 		}
 		fmt.Fprintf(&pools, "    policy: %s\n", balancer.Names()[r.IntN(len(balancer.Names()))])
 		pools.WriteString(maybe(2, "    queue: {size: 3}\n"))
@@ -204,8 +240,8 @@ func (c *churn) client(r *rand.Rand) {
 	bal, clock := pool.Balancer, c.live.clock
 	w := make(churnWaiter, 1)
 	var b *backend.Backend
-	if r.IntN(10) == 0 && len(pool.Members) > 0 {
-		b = pool.Members[0].Backend
+	if members := bal.Members(); r.IntN(10) == 0 && len(members) > 0 {
+		b = members[0].Backend
 		bal.Adopt(b)
 	} else {
 		var verdict balancer.Verdict
@@ -258,7 +294,7 @@ func (c *churn) unsettled() string {
 		if listens := !c.closed[l.Name]; listens != (canServe || !c.follows[l.Name]) {
 			return fmt.Sprintf("listener %s listens = %v, follows = %v, its pool can serve = %v", l.Name, listens, c.follows[l.Name], canServe)
 		}
-		for _, m := range l.Pool.Members {
+		for _, m := range l.Pool.Balancer.Members() {
 			if h := m.Health(); c.checked[l.Pool.Name] && h != want {
 				return fmt.Sprintf("backend %s of pool %s is %v", m.Address, l.Pool.Name, h)
 			}

@@ -17,6 +17,7 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/config"
+	"l4proxy/discovery"
 	"l4proxy/proxy"
 )
 
@@ -55,9 +56,10 @@ func stateOf(t *testing.T, p *Plan) (state *proxy.State) {
 // world is a Live whose data plane, servers and clock are a test's. Its time is that of a synctest
 // bubble.
 type world struct {
-	t     *testing.T
-	live  *Live
-	state *proxy.State // the latest
+	t      *testing.T
+	live   *Live
+	lookup Lookup       // of the names in a configuration
+	state  *proxy.State // the latest
 
 	clockReads atomic.Int64
 	hangs      atomic.Int64 // checks under way that hang
@@ -85,12 +87,19 @@ type listening struct {
 // inWorld runs a test in a world in which a configuration is applied and Run runs.
 func inWorld(t *testing.T, yaml string, test func(t *testing.T, w *world)) {
 	t.Helper()
+	inWorldWith(t, noNames, nil, yaml, test)
+}
+
+// inWorldWith is inWorld with names, and with a Directory that follows them; nil is none.
+func inWorldWith(t *testing.T, lookup Lookup, d *discovery.Directory, yaml string, test func(t *testing.T, w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
-			t: t, broken: make(map[string]error), checked: make(map[string]int), hanging: make(map[string]bool),
+			t: t, lookup: lookup, broken: make(map[string]error), checked: make(map[string]int), hanging: make(map[string]bool),
 			idle: make(map[*backend.Backend][]proxy.IdleConn),
 		}
 		w.live = NewLive(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		w.live.Directory = d
 		start := time.Now()
 		w.live.clock = func() int64 {
 			w.clockReads.Add(1)
@@ -110,7 +119,7 @@ func inWorld(t *testing.T, yaml string, test func(t *testing.T, w *world)) {
 // apply applies a configuration. Its checks ask the world's servers.
 func (w *world) apply(yaml string) {
 	w.t.Helper()
-	p := plan(w.t, parse(w.t, yaml), noNames)
+	p := plan(w.t, parse(w.t, yaml), w.lookup)
 	for i := range p.Pools {
 		if p.Pools[i].Checks != nil {
 			p.Pools[i].Checks.Checker = w
