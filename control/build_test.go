@@ -95,7 +95,7 @@ pools:
 		{"unix:/run/b.sock", 1, unixAddr},
 		{"10.1.0.9:83", 1, inet("10.1.0.9:83", 0)},
 	} {
-		b := pool.Members[i]
+		b := pool.Balancer.Members()[i]
 		if b.Address != want.address || b.Weight != want.weight {
 			t.Errorf("backend %d is %s weight %d", i, b.Address, b.Weight)
 		}
@@ -247,7 +247,7 @@ func TestZones(t *testing.T) {
 	cfg := parse(t, "listeners: {web: {bind: \":80\"}}\npools: {web: {backends: [\"[fe80::1%"+nic.Name+"]:1\", \"[fe80::2%77]:1\"]}}\n")
 	state := stateOf(t, plan(t, cfg, noNames))
 	for i, want := range []*rawsys.Sockaddr{inet("[fe80::1]:1", uint32(nic.Index)), inet("[fe80::2]:1", 77)} {
-		if b := state.Listeners[0].Pool.Members[i]; !reflect.DeepEqual(b.Sockaddr, want) {
+		if b := state.Listeners[0].Pool.Balancer.Members()[i]; !reflect.DeepEqual(b.Sockaddr, want) {
 			t.Errorf("%s: %v, want %v", b.Address, b.Sockaddr, want)
 		}
 	}

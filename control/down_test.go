@@ -20,8 +20,8 @@ pools:
 	p := plan(t, cfg, noNames)
 	state := stateOf(t, p)
 	pool := state.Listeners[0].Pool
-	if len(pool.Members) != 2 || len(p.Pools[0].Checks.Targets) != 2 {
-		t.Fatalf("%d backends, %d to check; want 2 of each", len(pool.Members), len(p.Pools[0].Checks.Targets))
+	if len(pool.Balancer.Members()) != 2 || len(p.Pools[0].Checks.Targets) != 2 {
+		t.Fatalf("%d backends, %d to check; want 2 of each", len(pool.Balancer.Members()), len(p.Pools[0].Checks.Targets))
 	}
 	for range 8 {
 		if b, _ := pool.Balancer.Pick(balancer.Request{}); b == nil || b.Address != "10.0.0.1:80" && b.Address != "10.0.0.3:80" {

@@ -143,7 +143,7 @@ func (w *world) pass(d time.Duration) {
 // pool is the pool of the first listener.
 func (w *world) pool() *proxy.Pool { return w.state.Listeners[0].Pool }
 
-func (w *world) backend(i int) *backend.Backend { return w.pool().Members[i].Backend }
+func (w *world) backend(i int) *backend.Backend { return w.pool().Balancer.Members()[i].Backend }
 
 // Check is the check of the world's servers.
 func (w *world) Check(ctx context.Context, addr net.Addr, _ string) error {

@@ -24,6 +24,7 @@ pools:
 `, func(t *testing.T, w *world) {
 		old := w.state
 		before := old.Listeners[0]
+		former := before.Pool.Balancer.Members()
 		b, _ := before.Pool.Balancer.Pick(balancer.Request{Now: w.live.clock()})
 		w.apply(`
 listeners: {c: {bind: "127.0.0.1:3", pool: three}, a: {bind: "127.0.0.1:1", pool: one, max_connections: 3}}
@@ -42,10 +43,10 @@ pools:
 			t.Error("a balancer, a hedge budget or slots were made again")
 		case after.Slots.Limit() != 3 || after.Pool.Attempts != 9:
 			t.Errorf("slots = %d, attempts = %d", after.Slots.Limit(), after.Pool.Attempts)
-		case added.Pool.Balancer == before.Pool.Balancer || added.Slots == before.Slots || added.Pool.Members[0].Backend == before.Pool.Members[0].Backend:
+		case added.Pool.Balancer == before.Pool.Balancer || added.Slots == before.Slots || added.Pool.Balancer.Members()[0].Backend == former[0].Backend:
 			t.Error("a new pool or listener shares what is live with another")
 		}
-		members, former := after.Pool.Members, before.Pool.Members
+		members := after.Pool.Balancer.Members()
 		if members[0].Backend != former[2].Backend || members[2].Backend != former[0].Backend {
 			t.Error("backends were made again")
 		}
@@ -116,7 +117,7 @@ pools:
 func TestWatchesComeAndGo(t *testing.T) {
 	inWorld(t, checkedPools, func(t *testing.T, w *world) {
 		w.down("192.0.2.2:1")
-		gone := w.state.Listeners[1].Pool.Members[0].Backend
+		gone := w.state.Listeners[1].Pool.Balancer.Members()[0].Backend
 		gone.Acquire()
 		w.hang("192.0.2.3:1")
 		w.pass(2500 * time.Millisecond) // a check of the pool that goes is under way
@@ -356,7 +357,7 @@ pools: {back: {backends: ["db.test:1", "192.0.2.2:1"]}}
 		if err := live.Apply(p, func(s *proxy.State) error { state = s; return nil }); err != nil {
 			t.Fatal(err)
 		}
-		return state.Listeners[0].Pool.Members
+		return state.Listeners[0].Pool.Balancer.Members()
 	}
 	first, same, moved := members("192.0.2.8"), members("192.0.2.8"), members("192.0.2.9")
 	if first[0].Backend != same[0].Backend || first[1].Backend != moved[1].Backend {

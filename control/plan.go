@@ -30,7 +30,7 @@ type ListenerPlan struct {
 
 // PoolPlan is one pool.
 type PoolPlan struct {
-	proxy.Pool // without Balancer, Members and Hedges, which are live
+	proxy.Pool // without Balancer and Hedges, which are live
 	Options    balancer.Options
 	// Entries are the configured backends. They decide Members.
 	Entries []EntryPlan

@@ -69,7 +69,7 @@ func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
 	}
 	next.pools[p.Name] = live
 	pool := p.Pool
-	pool.Balancer, pool.Hedges, pool.Members = live.balancer, live.hedges, live.members
+	pool.Balancer, pool.Hedges = live.balancer, live.hedges
 	return &pool, nil
 }
 

@@ -203,7 +203,7 @@ func inProcess(t *testing.T, engine, address string, records chan<- proxy.Record
 		Name:  "front",
 		Binds: []listen.Bind{{Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
 		Pool: &proxy.Pool{
-			Name: "back", Balancer: picks, Members: members, ConnectTimeout: time.Second, Attempts: 1,
+			Name: "back", Balancer: picks, ConnectTimeout: time.Second, Attempts: 1,
 		},
 	}}}, proxy.Options{
 		Engine: engine, Workers: 1, Log: slog.New(slog.DiscardHandler),

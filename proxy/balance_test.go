@@ -24,7 +24,7 @@ func TestLeastConnections(t *testing.T) {
 				}
 				r := start(t, engine, addresses(backends...), func(s *setup) { s.weights = test.weights })
 				active := func() (all []int) {
-					for _, b := range r.pool.Members {
+					for _, b := range r.pool.Balancer.Members() {
 						all = append(all, int(b.Active()))
 					}
 					return all

@@ -67,7 +67,7 @@ func TestBusyUnixBackend(t *testing.T) {
 				c.Close()
 			})
 		}
-		b := r.pool.Members[0].Backend
+		b := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "all clients are with the backend", func() bool { return b.Active() == clients })
 		_ = l.SetDeadline(time.Now().Add(testnet.Patience))
 		for range clients { // each request is answered before the next connection is accepted
@@ -98,13 +98,13 @@ func TestUnixBackendStaysBusy(t *testing.T) {
 			s.policy, s.timeout = "first", 50*time.Millisecond
 		})
 		r.dial() // fills the queue
-		busy := r.pool.Members[0].Backend
+		busy := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "the queue is full", func() bool { ok, _ := busy.Dials(); return ok == 1 })
 		c := r.dial()
 		mustAsk(t, c, "hello")
 		c.Close()
 		record := r.ended(1)[0]
-		if record.Backend != r.pool.Members[1].Backend || record.Attempts != 2 || record.Duration < 50*time.Millisecond {
+		if record.Backend != r.pool.Balancer.Members()[1].Backend || record.Attempts != 2 || record.Duration < 50*time.Millisecond {
 			t.Errorf("served by %s with attempt %d after %v", record.Backend.Address, record.Attempts, record.Duration)
 		}
 		blameless(t, busy)
@@ -118,7 +118,7 @@ func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 		l := busyListener(t, 0)
 		r := start(t, engine, []string{l.Addr().String()}, func(s *setup) { s.timeout = 50 * time.Millisecond })
 		r.dial()
-		busy := r.pool.Members[0].Backend
+		busy := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "the queue is full", func() bool { ok, _ := busy.Dials(); return ok == 1 })
 		if n, err := r.dial().Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("the client reads %d bytes, %v", n, err)
@@ -139,7 +139,7 @@ func TestWaitForBusyUnixBackendEnds(t *testing.T) {
 			s.listener.NoBackend, s.attempts, s.timeout = proxy.QueueClient, 1, timeout
 		})
 		r.dial()
-		busy := r.pool.Members[0].Backend
+		busy := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "the queue is full", func() bool { ok, _ := busy.Dials(); return ok == 1 })
 		if n, err := r.dial().Read(make([]byte, 1)); n != 0 || err != io.EOF {
 			t.Errorf("the client reads %d bytes, %v; want EOF", n, err)
@@ -158,14 +158,14 @@ func TestHedgeBesideBusyUnixBackend(t *testing.T) {
 		r := start(t, engine, []string{first.Addr().String(), second.Addr().String(), good.Addr}, hedging(10*time.Millisecond),
 			func(s *setup) { s.timeout = 60 * time.Millisecond })
 		r.dial()
-		busy := r.pool.Members[:2]
+		busy := r.pool.Balancer.Members()[:2]
 		testnet.Eventually(t, "the first queue is full", func() bool { ok, _ := busy[0].Dials(); return ok == 1 })
 		r.dial() // the second dial serves it
 		testnet.Eventually(t, "the second queue is full", func() bool { ok, _ := busy[1].Dials(); return ok == 1 })
 		c := r.dial() // both wait, and the first gives up: the third backend serves
 		mustAsk(t, c, "hello")
 		c.Close()
-		if record := r.ended(1)[0]; record.Backend != r.pool.Members[2].Backend || record.Attempts != 3 {
+		if record := r.ended(1)[0]; record.Backend != r.pool.Balancer.Members()[2].Backend || record.Attempts != 3 {
 			t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
 		}
 		for _, b := range busy {
@@ -184,13 +184,13 @@ func TestStopWhileUnixBackendIsBusy(t *testing.T) {
 			r.dial()
 		}
 		testnet.Eventually(t, "both are dialled for two clients", func() bool {
-			return r.pool.Members[0].Active() >= 3 && r.pool.Members[1].Active() >= 3
+			return r.pool.Balancer.Members()[0].Active() >= 3 && r.pool.Balancer.Members()[1].Active() >= 3
 		})
 		r.cancel()
 		if err := r.wait(); err != nil {
 			t.Error(err)
 		}
-		for _, b := range r.pool.Members {
+		for _, b := range r.pool.Balancer.Members() {
 			if b.Active() != 0 {
 				t.Errorf("%d connections are counted on %s", b.Active(), b.Address)
 			}

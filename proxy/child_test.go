@@ -52,7 +52,7 @@ func serveWithFewFiles(work string) error {
 		return err
 	}
 	pool := &proxy.Pool{
-		Name: "back", Balancer: picks, Members: members,
+		Name: "back", Balancer: picks,
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{

@@ -54,7 +54,7 @@ func TestDialsWithdrawn(t *testing.T) {
 			w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped})
 		})
 		in.ended(1, SideProxy, ReasonStopped)
-		in.eventually(w, "no dial is left", func() bool { return pool.Members[0].Active()+pool.Members[1].Active() == 0 })
+		in.eventually(w, "no dial is left", func() bool { return pool.Balancer.Members()[0].Active()+pool.Balancer.Members()[1].Active() == 0 })
 		for reason, n := range in.server.Counts().Pools[0].dials {
 			if n != 0 {
 				t.Errorf("%d dials are counted with the result %v, want 0", n, Reason(reason))

@@ -26,7 +26,7 @@ func TestRefusingBackend(t *testing.T) {
 		failed := 0
 		for _, record := range r.ended(many) {
 			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
-			if record.Backend != r.pool.Members[1].Backend {
+			if record.Backend != r.pool.Balancer.Members()[1].Backend {
 				t.Errorf("served by %s", record.Backend.Address)
 			}
 			failed += record.Attempts - 1
@@ -35,7 +35,7 @@ func TestRefusingBackend(t *testing.T) {
 		if most := 1 + int(time.Since(began)/time.Second); failed < 1 || failed > most {
 			t.Errorf("%d of %d clients were sent to the refusing backend first, want 1 to %d", failed, many, most)
 		}
-		if got := r.pool.Members[0].Active(); got != 0 {
+		if got := r.pool.Balancer.Members()[0].Active(); got != 0 {
 			t.Errorf("%d connections are counted on the refusing backend", got)
 		}
 	})
@@ -78,7 +78,7 @@ func TestAllRefuse(t *testing.T) {
 					dials += record.Attempts
 				}
 				failed := 0
-				for _, b := range r.pool.Members {
+				for _, b := range r.pool.Balancer.Members() {
 					_, n := b.Dials()
 					if n > clients {
 						t.Errorf("%d dials of one backend by %d clients", n, clients)
@@ -114,7 +114,7 @@ func TestSilentBackend(t *testing.T) {
 		}
 		peer.Close()
 		record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, n, 0)
-		if record.Attempts != 2 || record.Backend != r.pool.Members[1].Backend {
+		if record.Attempts != 2 || record.Backend != r.pool.Balancer.Members()[1].Backend {
 			t.Errorf("attempts = %d, backend = %s", record.Attempts, record.Backend.Address)
 		}
 		if record.Connect <= 0 || record.Connect >= 100*time.Millisecond {
@@ -170,7 +170,7 @@ func TestClientLeavesDuringDial(t *testing.T) {
 		// and makes no record.
 		testnet.Eventually(t, "those that closed are recorded", func() bool { return len(r.records.all()) >= 5 })
 		testnet.Eventually(t, "no connection left", func() bool { return r.server.Connections() == 0 })
-		if got := r.pool.Members[0].Active(); got != 0 {
+		if got := r.pool.Balancer.Members()[0].Active(); got != 0 {
 			t.Errorf("%d connections are counted on the backend", got)
 		}
 	})
@@ -208,7 +208,7 @@ func TestRecord(t *testing.T) {
 		from := c.LocalAddr().String()
 		c.Close()
 		record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 10, 10)
-		if record.Listener != r.state.Listeners[0] || record.Backend != r.pool.Members[0].Backend {
+		if record.Listener != r.state.Listeners[0] || record.Backend != r.pool.Balancer.Members()[0].Backend {
 			t.Errorf("listener, backend = %v, %v", record.Listener, record.Backend)
 		}
 		if record.Client != netip.MustParseAddrPort(from) {

@@ -32,7 +32,7 @@ func TestManyEndAtOnce(t *testing.T) {
 				for range many {
 					echoes(t, testnet.Dial(t, "tcp", in.addr))
 				}
-				end(in, in.listener().Pool.Members[0].Backend)
+				end(in, in.listener().Pool.Balancer.Members()[0].Backend)
 				allEnd := func() {
 					testnet.Eventually(t, "all have ended", func() bool {
 						in.jump(sliceEvery)

@@ -19,7 +19,7 @@ func TestEvictionMeetsADial(t *testing.T) {
 				fd, _ := socketPair(t)
 				in.on(w, func() {
 					w.arrive(w.sockets[0], arrival{fd: fd, listener: l, at: w.loop.Now()})
-					w.evict(Evict{Backend: l.Pool.Members[0].Backend, Reason: ReasonBackendDown, Over: over})
+					w.evict(Evict{Backend: l.Pool.Balancer.Members()[0].Backend, Reason: ReasonBackendDown, Over: over})
 				})
 				testnet.Eventually(t, "the connection has ended", func() bool {
 					in.jump(clockStep)

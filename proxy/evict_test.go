@@ -39,7 +39,7 @@ func TestEvict(t *testing.T) {
 				r := start(t, engine, addresses(b1, b2), func(s *setup) { s.policy = "round_robin" })
 				clients := r.crowd(20)
 				e := test.evict
-				e.Backend, e.Reason = r.pool.Members[0].Backend, proxy.ReasonBackendDown
+				e.Backend, e.Reason = r.pool.Balancer.Members()[0].Backend, proxy.ReasonBackendDown
 				asked := time.Now()
 				r.server.Evict(e)
 				ended := r.ended(10)
@@ -76,7 +76,7 @@ func TestEvictGivesUpDials(t *testing.T) {
 					s.policy, s.timeout = "first", time.Minute
 				})
 				c := r.dial()
-				silent := r.pool.Members[0].Backend
+				silent := r.pool.Balancer.Members()[0].Backend
 				testnet.Eventually(t, "it is dialled", func() bool { return silent.Active() == 1 })
 				r.server.Evict(proxy.Evict{Backend: silent, Reason: reason})
 				mustAsk(t, c, "hello")
@@ -91,7 +91,7 @@ func TestEvictSpread(t *testing.T) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		r.crowd(40)
-		r.server.Evict(proxy.Evict{Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown, Over: time.Second})
+		r.server.Evict(proxy.Evict{Backend: r.pool.Balancer.Members()[0].Backend, Reason: proxy.ReasonBackendDown, Over: time.Second})
 		records := r.ended(40)
 		first, last := records[0], records[0]
 		most := map[int]int{}
@@ -125,7 +125,7 @@ func TestEvictCalledOff(t *testing.T) {
 		r := start(t, engine, addresses(b))
 		asked := make(chan bool, 2)
 		old := r.crowd(2)
-		e := proxy.Evict{Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown, After: time.Millisecond}
+		e := proxy.Evict{Backend: r.pool.Balancer.Members()[0].Backend, Reason: proxy.ReasonBackendDown, After: time.Millisecond}
 		e.Unless = func() bool { asked <- true; return true }
 		r.server.Evict(e)
 		<-asked
@@ -155,10 +155,10 @@ func TestEndIdle(t *testing.T) {
 		clients := r.crowd(3)
 		var idle []proxy.IdleConn
 		testnet.Eventually(t, "all are idle", func() bool {
-			idle = r.server.Idle(r.pool.Members[0].Backend, time.Millisecond, 100)
+			idle = r.server.Idle(r.pool.Balancer.Members()[0].Backend, time.Millisecond, 100)
 			return len(idle) == 3
 		})
-		if got := r.server.Idle(r.pool.Members[0].Backend, time.Hour, 100); len(got) != 0 {
+		if got := r.server.Idle(r.pool.Balancer.Members()[0].Backend, time.Hour, 100); len(got) != 0 {
 			t.Errorf("%d connections are reported idle for an hour", len(got))
 		}
 		for _, c := range clients {
@@ -171,7 +171,7 @@ func TestEndIdle(t *testing.T) {
 			mustAsk(t, c, "hello")
 		}
 		testnet.Eventually(t, "all are idle", func() bool {
-			idle = r.server.Idle(r.pool.Members[0].Backend, time.Millisecond, 100)
+			idle = r.server.Idle(r.pool.Balancer.Members()[0].Backend, time.Millisecond, 100)
 			return len(idle) == 3
 		})
 		r.server.EndIdle(idle[0], proxy.ReasonRebalanced)
@@ -197,7 +197,7 @@ func TestEvictionIsNoCleanEnd(t *testing.T) {
 		written := make(chan bool)
 		asked := make(chan bool)
 		r.server.Evict(proxy.Evict{
-			Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown,
+			Backend: r.pool.Balancer.Members()[0].Backend, Reason: proxy.ReasonBackendDown,
 			Unless: func() bool { asked <- true; <-written; return false }, // on the loop: it cannot read meanwhile
 		})
 		<-asked
@@ -222,14 +222,14 @@ func TestEndIdleSparesARequest(t *testing.T) {
 		mustAsk(t, c, "hello")
 		var idle []proxy.IdleConn
 		testnet.Eventually(t, "it is idle", func() bool {
-			idle = r.server.Idle(r.pool.Members[0].Backend, 0, 100)
+			idle = r.server.Idle(r.pool.Balancer.Members()[0].Backend, 0, 100)
 			return len(idle) == 1
 		})
 		// Two evictions that end nothing keep the loop busy. What is posted during the first is
 		// read together with the second, before the loop looks at its sockets again.
 		held, asked := make(chan bool), make(chan bool)
 		hold := proxy.Evict{
-			Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown,
+			Backend: r.pool.Balancer.Members()[0].Backend, Reason: proxy.ReasonBackendDown,
 			Unless: func() bool { asked <- true; <-held; return true },
 		}
 		r.server.Evict(hold)
@@ -272,9 +272,9 @@ func TestEvictionKeepsTheOutcome(t *testing.T) {
 			t.Fatal(err)
 		}
 		testnet.Eventually(t, "the proxy has it", func() bool { return testnet.Unacknowledged(t, c) == 0 })
-		r.server.Idle(r.pool.Members[0].Backend, 0, 100)
-		r.server.Idle(r.pool.Members[0].Backend, 0, 100) // the loop has looked at its sockets since
-		r.server.Evict(proxy.Evict{Backend: r.pool.Members[0].Backend, Reason: proxy.ReasonBackendDown})
+		r.server.Idle(r.pool.Balancer.Members()[0].Backend, 0, 100)
+		r.server.Idle(r.pool.Balancer.Members()[0].Backend, 0, 100) // the loop has looked at its sockets since
+		r.server.Evict(proxy.Evict{Backend: r.pool.Balancer.Members()[0].Backend, Reason: proxy.ReasonBackendDown})
 		record := r.ended(1)[0]
 		if record.Side != proxy.SideBackend || record.Reason != proxy.ReasonReset {
 			t.Errorf("outcome = %v %v, want backend reset", record.Side, record.Reason)

@@ -30,7 +30,7 @@ func TestRecordNamesFailedBackends(t *testing.T) {
 			c := r.dial()
 			mustAsk(t, c, "hello")
 			c.Close()
-			b := r.pool.Members
+			b := r.pool.Balancer.Members()
 			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: b[0].Backend, Reason: refused}, proxy.FailedDial{Backend: b[1].Backend, Reason: timeout})
 		})
 		t.Run("served_by_the_first", func(t *testing.T) {
@@ -44,10 +44,10 @@ func TestRecordNamesFailedBackends(t *testing.T) {
 			r := start(t, engine, []string{backends[0], backends[3]}, first)
 			_, _ = r.dial().Read(make([]byte, 1))
 			record := r.endedOne(proxy.SideBackend, refused, 0, 0)
-			if record.Backend != r.pool.Members[1].Backend {
+			if record.Backend != r.pool.Balancer.Members()[1].Backend {
 				t.Errorf("backend = %s, want the last one tried", record.Backend.Address)
 			}
-			r.failedAre(record, proxy.FailedDial{Backend: r.pool.Members[0].Backend, Reason: refused})
+			r.failedAre(record, proxy.FailedDial{Backend: r.pool.Balancer.Members()[0].Backend, Reason: refused})
 		})
 		t.Run("waited_for_none", func(t *testing.T) {
 			r := start(t, engine, backends[:1], first, queueing(0, 1, 50*time.Millisecond), func(s *setup) {
@@ -55,14 +55,14 @@ func TestRecordNamesFailedBackends(t *testing.T) {
 			})
 			_, _ = r.dial().Read(make([]byte, 1))
 			record := r.endedOne(proxy.SideProxy, proxy.ReasonQueueTimeout, 0, 0)
-			r.failedAre(record, proxy.FailedDial{Backend: r.pool.Members[0].Backend, Reason: refused})
+			r.failedAre(record, proxy.FailedDial{Backend: r.pool.Balancer.Members()[0].Backend, Reason: refused})
 		})
 		t.Run("second_dial_was_faster", func(t *testing.T) {
 			r := start(t, engine, backends[1:3], hedging(10*time.Millisecond))
 			c := r.dial()
 			mustAsk(t, c, "hello")
 			c.Close()
-			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: r.pool.Members[0].Backend, Reason: timeout})
+			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: r.pool.Balancer.Members()[0].Backend, Reason: timeout})
 		})
 		t.Run("second_dial_refused", func(t *testing.T) {
 			r := start(t, engine, backends[1:], hedging(10*time.Millisecond), func(s *setup) {
@@ -72,7 +72,7 @@ func TestRecordNamesFailedBackends(t *testing.T) {
 			c := r.dial()
 			mustAsk(t, c, "hello")
 			c.Close()
-			b := r.pool.Members
+			b := r.pool.Balancer.Members()
 			r.failedAre(r.ended(1)[0], proxy.FailedDial{Backend: b[1].Backend, Reason: refused}, proxy.FailedDial{Backend: b[0].Backend, Reason: timeout})
 		})
 	})

@@ -76,13 +76,12 @@ func startSilent(t *testing.T, engine string, failures int, most int32) (in *ins
 	})
 	in = startInside(t, engine, answering, func(l *Listener, _ *Options) {
 		l.Pool.FirstByte = firstByte
-		l.Pool.Members[0].MaxConnections = most
-		l.Pool.balance(t, balancer.Options{
+		l.Pool.limited(t, most, balancer.Options{
 			Policy:  "least_conn",
 			Outlier: &balancer.Outlier{Failures: failures, Eject: time.Hour, MaxEjected: 100},
 		})
 	})
-	return in, in.listener().Pool.Members[0].Backend
+	return in, in.listener().Pool.Balancer.Members()[0].Backend
 }
 
 // client connects a client from an address of its own and sends something from it; "" is nothing.

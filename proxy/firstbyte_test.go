@@ -42,7 +42,7 @@ func TestSilentClientsDoNotEject(t *testing.T) {
 		for began := time.Now(); time.Since(began) < 2*firstByte; {
 			mustAsk(t, busy, "hello")
 		}
-		if r.pool.Members[0].Ejected() {
+		if r.pool.Balancer.Members()[0].Ejected() {
 			t.Error("ejected although it answers")
 		}
 	})
@@ -75,7 +75,7 @@ func TestFirstByteIsLate(t *testing.T) {
 			}
 			waiting = append(waiting, c)
 		}
-		hangs := r.pool.Members[0].Backend
+		hangs := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "the backend that hangs is ejected", func() bool {
 			c := r.dial() // clients keep coming; one that comes after the failures decides
 			if _, err := io.WriteString(c, "hello"); err != nil {

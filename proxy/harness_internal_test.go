@@ -75,19 +75,35 @@ func insideEngines(t *testing.T, test func(t *testing.T, engine string)) {
 func insidePool(t *testing.T, o balancer.Options, addresses ...string) *Pool {
 	t.Helper()
 	p := &Pool{Name: "back", ConnectTimeout: testnet.Patience, Attempts: len(addresses), Hedges: new(HedgeBudget)}
+	var members []balancer.Member
 	for _, address := range addresses {
 		b := &backend.Backend{Address: address, Sockaddr: rawsys.InetSockaddr(netip.MustParseAddrPort(address), 0)}
-		p.Members = append(p.Members, balancer.Member{Backend: b, Weight: 1})
+		members = append(members, balancer.Member{Backend: b, Weight: 1})
 	}
-	p.balance(t, o)
+	p.balanceOver(t, members, o)
 	return p
 }
 
-// balance gives a pool a new balancer.
+// balance gives a pool a new balancer of its members.
 func (p *Pool) balance(t *testing.T, o balancer.Options) {
 	t.Helper()
+	p.balanceOver(t, p.Balancer.Members(), o)
+}
+
+// limited is balance for members that may have so many connections each.
+func (p *Pool) limited(t *testing.T, most int32, o balancer.Options) {
+	t.Helper()
+	members := p.Balancer.Members()
+	for i := range members {
+		members[i].MaxConnections = most
+	}
+	p.balanceOver(t, members, o)
+}
+
+func (p *Pool) balanceOver(t *testing.T, members []balancer.Member, o balancer.Options) {
+	t.Helper()
 	var err error
-	if p.Balancer, err = balancer.New(p.Members, o); err != nil {
+	if p.Balancer, err = balancer.New(members, o); err != nil {
 		t.Fatal(err)
 	}
 }

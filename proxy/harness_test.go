@@ -40,6 +40,8 @@ type setup struct {
 	// balance and pooled change how the pool picks, and the pool.
 	balance func(*balancer.Options)
 	pooled  func(*proxy.Pool)
+	// members changes the members of the pool.
+	members func([]balancer.Member)
 	observe func(balancer.Event)
 }
 
@@ -144,6 +146,7 @@ func (r *running) accountedFor() {
 func (s *setup) pool(t testing.TB) *proxy.Pool {
 	t.Helper()
 	p := &proxy.Pool{Name: "back", ConnectTimeout: s.timeout, Attempts: s.attempts, Hedges: new(proxy.HedgeBudget)}
+	var members []balancer.Member
 	for i, address := range s.backends {
 		addr, err := sockaddr(address)
 		if err != nil {
@@ -153,7 +156,7 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 		if s.weights != nil {
 			m.Weight = s.weights[i]
 		}
-		p.Members = append(p.Members, m)
+		members = append(members, m)
 	}
 	options := balancer.Options{Policy: s.policy, Seed: 1}
 	if s.balance != nil {
@@ -162,8 +165,11 @@ func (s *setup) pool(t testing.TB) *proxy.Pool {
 	if s.pooled != nil {
 		s.pooled(p)
 	}
+	if s.members != nil {
+		s.members(members)
+	}
 	var err error
-	if p.Balancer, err = balancer.New(p.Members, options); err != nil {
+	if p.Balancer, err = balancer.New(members, options); err != nil {
 		t.Fatal(err)
 	}
 	p.Balancer.Observe(s.observe)

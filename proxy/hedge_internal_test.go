@@ -8,17 +8,17 @@ import (
 	"l4proxy/internal/testnet"
 )
 
+var hedgingOptions = balancer.Options{Policy: "first", Queue: 1}
+
 // startHedging runs a server with two backends: the first drops SYNs, the second is good. A second
 // dial is made after one second.
 func startHedging(t *testing.T, engine string, change func(*Pool)) *inside {
 	t.Helper()
 	silent, good := testnet.Silent(t), testnet.Serve(t, "tcp", "", testnet.Echo)
 	return startInside(t, engine, good, func(l *Listener, _ *Options) {
-		o := balancer.Options{Policy: "first", Queue: 1}
-		l.Pool = insidePool(t, o, silent, good.Addr)
+		l.Pool = insidePool(t, hedgingOptions, silent, good.Addr)
 		l.Pool.Attempts, l.Pool.Hedge = 3, time.Second
 		change(l.Pool)
-		l.Pool.balance(t, o)
 	})
 }
 
@@ -28,25 +28,23 @@ func TestSecondDialAfterTheQueue(t *testing.T) {
 	insideEngines(t, func(t *testing.T, engine string) {
 		in := startHedging(t, engine, func(p *Pool) {
 			p.QueueTimeout = testnet.Patience
-			for i := range p.Members {
-				p.Members[i].MaxConnections = 1
-			}
+			p.limited(t, 1, hedgingOptions)
 		})
 		w, pool := in.server.workers[0], in.listener().Pool
-		for range pool.Members {
+		for range pool.Balancer.Members() {
 			pool.Balancer.Pick(balancer.Request{Now: in.clock.now.Load()})
 		}
 		c := testnet.Dial(t, "tcp", in.addr)
 		in.inState(w, stateQueued)
-		pool.Balancer.Done(pool.Members[0].Backend, in.clock.now.Load())
+		pool.Balancer.Done(pool.Balancer.Members()[0].Backend, in.clock.now.Load())
 		in.inState(w, stateDialling)
-		pool.Balancer.Done(pool.Members[1].Backend, in.clock.now.Load())
+		pool.Balancer.Done(pool.Balancer.Members()[1].Backend, in.clock.now.Load())
 		in.pass(2 * pool.Hedge)
 		echoes(t, c)
 		c.Close()
 		in.ended(1, SideClient, ReasonClosed)
 		testnet.Eventually(t, "both backends are free", func() bool {
-			return pool.Members[0].Active() == 0 && pool.Members[1].Active() == 0
+			return pool.Balancer.Members()[0].Active() == 0 && pool.Balancer.Members()[1].Active() == 0
 		})
 	})
 }
@@ -66,7 +64,7 @@ func TestEndWhileHedging(t *testing.T) {
 				in.whileHedging(due, func() { w.endAll(Outcome{Side: SideProxy, Reason: ReasonStopped}) })
 				in.ended(1, SideProxy, ReasonStopped)
 				in.eventually(w, "no connection and no dial is left", func() bool {
-					return in.server.Connections() == 0 && pool.Members[0].Active() == 0 && pool.Members[1].Active() == 0
+					return in.server.Connections() == 0 && pool.Balancer.Members()[0].Active() == 0 && pool.Balancer.Members()[1].Active() == 0
 				})
 			})
 			t.Run(name+" at a stop", func(t *testing.T) {

@@ -34,13 +34,13 @@ func TestHedgedDial(t *testing.T) {
 		}
 		c.Close()
 		record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 28, 28)
-		if record.Backend != r.pool.Members[1].Backend || record.Attempts != 2 {
+		if record.Backend != r.pool.Balancer.Members()[1].Backend || record.Attempts != 2 {
 			t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
 		}
 		if record.Duration < 20*time.Millisecond {
 			t.Errorf("duration = %v: it counts from accept", record.Duration)
 		}
-		silent := r.pool.Members[0].Backend
+		silent := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "the dial that has lost is taken back", func() bool { return silent.Active() == 0 })
 		if !silent.InBackoff() {
 			t.Error("the silent backend is not in backoff")
@@ -72,7 +72,7 @@ func TestFirstDialWins(t *testing.T) {
 		for _, record := range r.ended(many) {
 			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
 		}
-		for _, b := range r.pool.Members {
+		for _, b := range r.pool.Balancer.Members() {
 			testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
 		}
 	})
@@ -96,10 +96,10 @@ func TestHedgeInherits(t *testing.T) {
 				mustAsk(t, c, "hello")
 				c.Close()
 				record := r.endedOne(proxy.SideClient, proxy.ReasonClosed, 5, 5)
-				if record.Backend != r.pool.Members[2].Backend || record.Attempts != 3 {
+				if record.Backend != r.pool.Balancer.Members()[2].Backend || record.Attempts != 3 {
 					t.Errorf("served by %s with attempt %d", record.Backend.Address, record.Attempts)
 				}
-				for _, b := range r.pool.Members {
+				for _, b := range r.pool.Balancer.Members() {
 					testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
 				}
 			})
@@ -121,7 +121,7 @@ func TestHedgeAllSilent(t *testing.T) {
 		if record.Attempts != 2 {
 			t.Errorf("%d attempts, want 2", record.Attempts)
 		}
-		for _, b := range r.pool.Members {
+		for _, b := range r.pool.Balancer.Members() {
 			if b.Active() != 0 {
 				t.Errorf("%d connections counted on %s", b.Active(), b.Address)
 			}
@@ -135,7 +135,7 @@ func TestHedgeStopped(t *testing.T) {
 		r := start(t, engine, []string{testnet.Silent(t), testnet.Silent(t)}, hedging(time.Millisecond))
 		r.dial()
 		testnet.Eventually(t, "both are dialled", func() bool {
-			return r.pool.Members[0].Active() == 1 && r.pool.Members[1].Active() == 1
+			return r.pool.Balancer.Members()[0].Active() == 1 && r.pool.Balancer.Members()[1].Active() == 1
 		})
 		r.cancel()
 		if err := r.wait(); err != nil {
@@ -156,9 +156,9 @@ func TestHedgeBudget(t *testing.T) {
 		for range clients {
 			r.dial()
 		}
-		second := r.pool.Members[1].Backend
+		second := r.pool.Balancer.Members()[1].Backend
 		testnet.Eventually(t, "the budget is spent", func() bool { return second.Active() >= budget })
-		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Members[0].Active() == clients })
+		testnet.Eventually(t, "all are dialled", func() bool { return r.pool.Balancer.Members()[0].Active() == clients })
 		if n := second.Active(); n > budget+clients/10 {
 			t.Errorf("%d second dials of %d clients, with a budget of %d and a tenth", n, clients, budget)
 		}
@@ -190,16 +190,16 @@ func TestHedgeBudgetIsForDials(t *testing.T) {
 		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(5*time.Millisecond),
 			func(s *setup) { s.timeout = 2 * time.Second; s.attempts = 2 })
 		b := r.pool.Balancer
-		b.SetHealth(r.pool.Members[1].Backend, backend.HealthDown, rawsys.Monotonic())
+		b.SetHealth(r.pool.Balancer.Members()[1].Backend, backend.HealthDown, rawsys.Monotonic())
 		const clients = 150
 		for range clients {
 			r.dial()
 		}
-		first := r.pool.Members[0].Backend
+		first := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "all are dialled", func() bool { return first.Active() == clients })
 		began := time.Now()
 		testnet.Eventually(t, "all would have a second dial", func() bool { return time.Since(began) > 500*time.Millisecond })
-		b.SetHealth(r.pool.Members[1].Backend, backend.HealthUp, rawsys.Monotonic())
+		b.SetHealth(r.pool.Balancer.Members()[1].Backend, backend.HealthUp, rawsys.Monotonic())
 		began = time.Now()
 		c := r.dial()
 		mustAsk(t, c, "hello")
@@ -228,7 +228,7 @@ func TestHedgesDoNotEject(t *testing.T) {
 		for _, c := range clients {
 			mustAsk(t, c, "hello")
 		}
-		slow := r.pool.Members[0].Backend
+		slow := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "the dials that have lost are taken back", func() bool { return slow.Active() == 0 })
 		if !slow.InBackoff() {
 			t.Error("the slow backend is not in backoff")
@@ -245,8 +245,7 @@ func TestHedgeStaysInItsTier(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		backup := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, []string{testnet.Silent(t), backup.Addr}, hedging(10*time.Millisecond), func(s *setup) {
-			hedge := s.pooled
-			s.pooled = func(p *proxy.Pool) { hedge(p); p.Members[1].Priority = 10 }
+			s.members = func(m []balancer.Member) { m[1].Priority = 10 }
 			s.timeout = 300 * time.Millisecond
 		})
 		c := r.dial()
@@ -287,7 +286,7 @@ func TestHedgesAndQueue(t *testing.T) {
 		for _, record := range r.ended(clients) {
 			r.expect(record, proxy.SideClient, proxy.ReasonClosed, 5, 5)
 		}
-		for _, b := range r.pool.Members {
+		for _, b := range r.pool.Balancer.Members() {
 			testnet.Eventually(t, "nothing is counted any more", func() bool { return b.Active() == 0 })
 		}
 		if n := r.pool.Balancer.Stats().Waiting; n != 0 {

@@ -55,19 +55,20 @@ func startShort(t *testing.T, engine string, noBackend NoBackend) *inside {
 	return startInside(t, engine, echo, func(l *Listener, o *Options) {
 		o.clock, o.Workers, o.MaxConnections = nil, 3, 30
 		p := insidePool(t, balancer.Options{Policy: "random"}, echo.Addr, testnet.Silent(t), testnet.Refusing(t), closing.Addr)
+		members := p.Balancer.Members()
 		for _, path := range []string{echoUnix.Addr, fullQueue(t)} {
 			sa, err := rawsys.UnixSockaddr(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.Members = append(p.Members, balancer.Member{Backend: &backend.Backend{Address: path, Sockaddr: sa}, Weight: 1})
+			members = append(members, balancer.Member{Backend: &backend.Backend{Address: path, Sockaddr: sa}, Weight: 1})
 		}
-		for i := range p.Members {
-			p.Members[i].MaxConnections = 6
+		for i := range members {
+			members[i].MaxConnections = 6
 		}
 		p.ConnectTimeout, p.Attempts, p.Hedge = 15*time.Millisecond, 3, time.Millisecond
 		p.QueueTimeout, p.FirstByte = 30*time.Millisecond, 20*time.Millisecond
-		p.balance(t, balancer.Options{Policy: "random", Queue: 10, Seed: 1})
+		p.balanceOver(t, members, balancer.Options{Policy: "random", Queue: 10, Seed: 1})
 		l.Pool, l.NoBackend, l.Slots = p, noBackend, NewSlots(25)
 		l.DenyMessage = []byte("denied")
 		var rules []acl.Rule
@@ -152,7 +153,7 @@ func visit(in *inside, r *rand.Rand) {
 func meddle(in *inside, r *rand.Rand) {
 	s, pause := in.server, func() { time.Sleep(time.Duration(r.IntN(4)) * time.Millisecond) }
 	pause()
-	b := in.listener().Pool.Members[r.IntN(len(in.listener().Pool.Members))].Backend
+	b := in.listener().Pool.Balancer.Members()[r.IntN(len(in.listener().Pool.Balancer.Members()))].Backend
 	switch r.IntN(4) {
 	case 0:
 		s.Evict(Evict{Backend: b, Reason: ReasonBackendDown, Reset: r.IntN(2) == 0, Over: time.Duration(r.IntN(20)) * time.Millisecond})
@@ -207,7 +208,7 @@ func (in *inside) nothingLeft() {
 			t.Errorf("%s: %d, want 0", name, n)
 		}
 	}
-	for _, m := range l.Pool.Members {
+	for _, m := range l.Pool.Balancer.Members() {
 		testnet.Eventually(t, "no connection is counted on "+m.Address, func() bool { return m.Active() == 0 })
 	}
 	if n := l.Pool.Hedges.spent.Load(); n < 0 || n > hedgeSaved {

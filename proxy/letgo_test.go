@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"l4proxy/acl"
+	"l4proxy/balancer"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 	"l4proxy/proxy"
@@ -69,7 +70,7 @@ func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 					}
 				})
 				r := start(t, engine, addresses(b), func(s *setup) {
-					s.pooled = func(p *proxy.Pool) { p.Members[0].MaxConnections = 1 }
+					s.members = func(m []balancer.Member) { m[0].MaxConnections = 1 }
 				})
 				for i := range 100 {
 					c := r.dial() // closed with the test

@@ -39,7 +39,7 @@ func TestMaxConnections(t *testing.T) {
 					testnet.Echo(c)
 				})
 				r := start(t, engine, addresses(b), limit.set(most))
-				counted.Store(r.pool.Members[0].Backend)
+				counted.Store(r.pool.Balancer.Members()[0].Backend)
 				var wg sync.WaitGroup
 				for i := range many {
 					wg.Go(func() {

@@ -83,7 +83,7 @@ func TestBackendLimitHolds(t *testing.T) {
 					if n := b.most.Load(); n > most || n < test.least {
 						t.Errorf("backend %d has had %d connections at once, max_connections is %d", i, n, most)
 					}
-					if n := r.pool.Members[i].Active(); n != 0 {
+					if n := r.pool.Balancer.Members()[i].Active(); n != 0 {
 						t.Errorf("%d connections are counted on backend %d after the last", n, i)
 					}
 				}

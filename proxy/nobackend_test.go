@@ -90,7 +90,7 @@ func TestUnlisten(t *testing.T) {
 			r.server.SetListening(listener, false)
 			r.server.SetListening(listener, true)
 		}
-		r.server.Idle(r.pool.Members[0].Backend, 0, 100) // the loops have read all that
+		r.server.Idle(r.pool.Balancer.Members()[0].Backend, 0, 100) // the loops have read all that
 		for range 20 {
 			mustAsk(t, r.dial(), "hello")
 		}
@@ -136,13 +136,13 @@ func TestSilentConnections(t *testing.T) {
 					c.Close()
 					testnet.Eventually(t, "it has ended", func() bool { return len(r.records.all()) == i+1 })
 				}
-				if got := r.pool.Members[0].Ejected(); got != test.eject {
+				if got := r.pool.Balancer.Members()[0].Ejected(); got != test.eject {
 					t.Fatalf("ejected = %v", got)
 				}
 				if !test.eject {
 					return
 				}
-				if e := <-events; e.Kind != balancer.Ejected || e.Backend != r.pool.Members[0].Backend || e.Count != 3 {
+				if e := <-events; e.Kind != balancer.Ejected || e.Backend != r.pool.Balancer.Members()[0].Backend || e.Count != 3 {
 					t.Errorf("told of %+v", e)
 				}
 				mustAsk(t, r.dial(), "somebody else answers")
@@ -182,7 +182,7 @@ func TestClientsGiveUp(t *testing.T) {
 			t.Errorf("read %d bytes", n)
 		}
 		_ = testnet.Reset(later)
-		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Members[0].Ejected() })
+		testnet.Eventually(t, "the backend that hangs is ejected", func() bool { return r.pool.Balancer.Members()[0].Ejected() })
 		mustAsk(t, r.dial(), "somebody else answers")
 	})
 }
@@ -199,7 +199,7 @@ func TestHealthDecides(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b1, b2 := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b1, b2))
-		down := r.pool.Members[0].Backend
+		down := r.pool.Balancer.Members()[0].Backend
 		r.pool.Balancer.SetHealth(down, backend.HealthDown, rawsys.Monotonic())
 		for range 10 {
 			mustAsk(t, r.dial(), "hello")
@@ -243,7 +243,7 @@ func TestClientsCannotEject(t *testing.T) {
 			_ = testnet.Reset(c)
 		}
 		r.ended(5)
-		if r.pool.Members[0].Ejected() {
+		if r.pool.Balancer.Members()[0].Ejected() {
 			t.Error("five resets by one client have ejected the backend for all clients")
 		}
 		close(answer)

@@ -80,7 +80,7 @@ func (p *poor) serve() error {
 		return err
 	}
 	pool := &proxy.Pool{
-		Name: "back", Balancer: picks, Members: members,
+		Name: "back", Balancer: picks,
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}
 	server, err := proxy.Listen(&proxy.State{Listeners: []*proxy.Listener{{

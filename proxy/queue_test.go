@@ -15,10 +15,10 @@ import (
 func queueing(most int32, size int, timeout time.Duration) func(*setup) {
 	return func(s *setup) {
 		s.balance = func(o *balancer.Options) { o.Queue = size }
-		s.pooled = func(p *proxy.Pool) {
-			p.QueueTimeout = timeout
-			for i := range p.Members {
-				p.Members[i].MaxConnections = most
+		s.pooled = func(p *proxy.Pool) { p.QueueTimeout = timeout }
+		s.members = func(m []balancer.Member) {
+			for i := range m {
+				m[i].MaxConnections = most
 			}
 		}
 	}
@@ -54,7 +54,7 @@ func TestQueue(t *testing.T) {
 			if _, err := io.ReadFull(peer, got); err != nil || got[0] != byte('0'+i) {
 				t.Errorf("turn %d is that of client %q, %v", i, got, err)
 			}
-			if n := r.pool.Members[0].Active(); n > 1 {
+			if n := r.pool.Balancer.Members()[0].Active(); n > 1 {
 				t.Errorf("%d connections on a backend that takes one", n)
 			}
 			c.Close()
@@ -199,7 +199,7 @@ func TestQueueIsNoBusyLoop(t *testing.T) {
 					r.cancel() // ends them
 				}
 				<-done
-				if n := r.pool.Members[0].Total(); n > 100 {
+				if n := r.pool.Balancer.Members()[0].Total(); n > 100 {
 					t.Errorf("%d dials for two clients in %v", n, timeout)
 				}
 			})

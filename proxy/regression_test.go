@@ -188,7 +188,7 @@ func TestDeniedClientsTakeNoSlots(t *testing.T) {
 // pass.
 func TestUnusableAddressFamily(t *testing.T) {
 	unusable := func(s *setup) {
-		s.before = func(string) { s.listener.Pool.Members[0].Sockaddr = new(rawsys.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
+		s.before = func(string) { s.listener.Pool.Balancer.Members()[0].Sockaddr = new(rawsys.Sockaddr) } // AF_UNSPEC: EAFNOSUPPORT, socket(2)
 	}
 	engines(t, func(t *testing.T, engine string) {
 		t.Run("another is used", func(t *testing.T) {
@@ -198,10 +198,10 @@ func TestUnusableAddressFamily(t *testing.T) {
 			for range many { // a client that stays makes the other backend the emptier one
 				mustAsk(t, r.dial(), "hello")
 			}
-			if ok, failed := r.pool.Members[0].Dials(); ok != 0 || failed == 0 {
+			if ok, failed := r.pool.Balancer.Members()[0].Dials(); ok != 0 || failed == 0 {
 				t.Errorf("dials of the unusable backend: %d succeeded, %d failed; want some that failed", ok, failed)
 			}
-			if n := r.pool.Members[0].Active(); n != 0 || b.Accepted() != many {
+			if n := r.pool.Balancer.Members()[0].Active(); n != 0 || b.Accepted() != many {
 				t.Errorf("%d connections are counted on the unusable backend, %d of %d reached the other", n, b.Accepted(), many)
 			}
 		})

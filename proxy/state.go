@@ -60,7 +60,6 @@ const (
 type Pool struct {
 	Name     string
 	Balancer *balancer.Balancer
-	Members  []balancer.Member
 	// ConnectTimeout limits the duration of one dial.
 	ConnectTimeout time.Duration
 	// Attempts is the most backends that may be dialled for one client.

@@ -178,7 +178,7 @@ func TestIdleWhenALoopFails(t *testing.T) {
 			s.observe = func(balancer.Event) {
 				<-ready
 				go func() {
-					r.server.Idle(r.pool.Members[0].Backend, 0, 1)
+					r.server.Idle(r.pool.Balancer.Members()[0].Backend, 0, 1)
 					close(answered)
 				}()
 				time.Sleep(10 * time.Millisecond) // until it has asked

@@ -212,7 +212,7 @@ func TestClientIsWatchedAgain(t *testing.T) {
 		c := r.dial()
 		r.waiting(1)
 		b.Close()
-		backend := r.pool.Members[0].Backend
+		backend := r.pool.Balancer.Members()[0].Backend
 		testnet.Eventually(t, "its dial has failed", func() bool { _, failed := backend.Dials(); return failed > 0 })
 		r.waiting(1)
 		c.Close()

@@ -49,7 +49,7 @@ func startProxy(t *testing.T, engine string, loops int, slots []*slot) (stop fun
 			t.Errorf("%d connections are left in the proxy", server.Connections())
 		}
 		for _, l := range state.Listeners {
-			if n := l.Pool.Members[0].Active(); n != 0 {
+			if n := l.Pool.Balancer.Members()[0].Active(); n != 0 {
 				t.Errorf("%d connections are left on the backend of %s", n, l.Name)
 			}
 		}
@@ -77,7 +77,7 @@ func newListener(t *testing.T, dir, name, address string) *proxy.Listener {
 		t.Fatal(err)
 	}
 	l := &proxy.Listener{Name: name, NoBackend: proxy.ResetClient, Pool: &proxy.Pool{
-		Name: name, Balancer: picks, Members: members,
+		Name: name, Balancer: picks,
 		ConnectTimeout: testnet.Patience, Attempts: 1,
 	}}
 	for f := range families {
