@@ -13,7 +13,10 @@ import (
 // TestMain lets the scripts run l4proxy as a program of its own, which is this test binary again.
 func TestMain(m *testing.M) {
 	testscript.Main(leakCheck{m}, map[string]func(){
-		"l4proxy":                func() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) },
+		"l4proxy": func() {
+			useTestResolver()
+			os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+		},
 		"without-io-uring":       without(unix.SYS_IO_URING_SETUP),
 		"without-io-uring-enter": without(unix.SYS_IO_URING_ENTER),
 	})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ import (
 var update = flag.Bool("update", false, "write the expected files in testdata/script from what the program says")
 
 // The scripts in testdata/script run l4proxy as a user does. Beside testscript's own commands they
-// have those of child_test.go and these: backend, refuses, ask, hold, release, subst.
+// have those of child_test.go and names_test.go, and these: backend, refuses, ask, hold, release,
+// subst.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
@@ -28,7 +30,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:      *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": startChild, "waitfor": waitfor, "signal": signalChild, "exited": exited,
-			"backend": startBackend, "refuses": refuses, "ask": ask, "hold": hold, "release": release, "subst": subst,
+			"nameserver": startNameServer, "backend": startBackend, "refuses": refuses, "ask": ask, "hold": hold, "release": release, "subst": subst,
 		},
 		Setup: func(env *testscript.Env) error {
 			// Under the race detector a program sleeps for a second at its end, unless this
@@ -69,7 +71,7 @@ func (s *scriptState) set(ts *testscript.TestScript, name, value string) {
 }
 
 // startBackend is the command backend NAME: a server that sends its name in a line and then echoes;
-// $NAME is its address.
+// $NAME is its address, and $NAME_port its port.
 func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: backend NAME")
@@ -97,6 +99,7 @@ func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 		<-ended
 	})
 	stateOf(ts).set(ts, args[0], l.Addr().String())
+	stateOf(ts).set(ts, args[0]+"_port", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
 // refuses is the command refuses NAME. $NAME is an address on which no process listens, and none
