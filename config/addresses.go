@@ -162,9 +162,15 @@ func (book *addressBook) dualStack() []Fault {
 	return faults
 }
 
-// owners returns the listeners that dials to the backend would reach; none if it reaches none, or if
-// that cannot be known.
+// owners returns the listeners that dials to the backend would reach; none if it reaches none, or
+// if that cannot be known.
 func (book *addressBook) owners(b *Backend) (owners []*claim) {
+	if b.Address.Host == "" {
+		if c := book.owner(b.Address); c != nil {
+			owners = []*claim{c}
+		}
+		return owners
+	}
 	for _, a := range book.here.resolved(b.Address) {
 		if c := book.owner(a); c != nil && !slices.Contains(owners, c) {
 			owners = append(owners, c)

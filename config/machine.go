@@ -43,7 +43,9 @@ func (m *Machine) canonical(a Address) Address {
 		}
 		return a
 	}
-	a = m.resolved(a)[0]
+	if a.Host != "" {
+		a = m.resolved(a)[0]
+	}
 	a.Host = strings.TrimSuffix(a.Host, ".")
 	switch number, ok := m.Zones[a.IP.Zone()]; {
 	case !a.IP.IsLinkLocalUnicast():

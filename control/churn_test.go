@@ -26,9 +26,10 @@ import (
 // churnPlans are applied in a row. With the pauses between them, that takes about half a second.
 const churnPlans = 200
 
-// TestChurn applies random plans and updates of endpoints, while clients come and go, checks fail and pass, and Run runs. At
-// the end everything has been given back and has stopped, and each listener listens if its pool can
-// serve. Random pauses vary the order of events; no result depends on their length.
+// TestChurn applies random plans and updates of endpoints, while clients come and go, checks fail
+// and pass, and Run runs. At the end everything has been given back and has stopped, and each
+// listener listens if its pool can serve. Random pauses vary the order of events; no result depends
+// on their length.
 func TestChurn(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	c := &churn{live: NewLive(slog.New(slog.DiscardHandler)), backends: make(map[*backend.Backend]bool), closed: make(map[string]bool), drained: make(map[string]bool)}

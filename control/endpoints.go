@@ -12,7 +12,8 @@ import (
 type EndpointUpdate struct {
 	Pool   string
 	Source string // EntryPlan.Address
-	// Endpoints have a Generation, from 1. An update that is not newer than the last one is ignored.
+	// Endpoints have a Generation, from 1. An update that is not newer than the last one is
+	// ignored.
 	discovery.Endpoints
 	// Force carries out removals that the Guard would hold back.
 	Force bool
@@ -33,9 +34,9 @@ type EndpointResult struct {
 	Empty bool `json:"empty"`
 }
 
-// SetEndpoints sets the endpoints of a source. Backends that stay are not touched. What happens to
-// the connections of those that are removed is said by on_removed. The State stays the same: its
-// pools pick from live balancers.
+// SetEndpoints sets the endpoints of a source. Backends that stay are not touched, and on_removed
+// decides about the connections of those that are removed. The State stays the same: its pools pick
+// from live balancers.
 func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

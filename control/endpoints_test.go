@@ -79,8 +79,8 @@ func TestANameIsSeveralBackends(t *testing.T) {
 	})
 }
 
-// What stays keeps its object, its connections and its health. What is gone is treated as on_removed
-// says, and what is new is checked.
+// What stays keeps its object, its connections and its health. What is gone is treated as
+// on_removed says, and what is new is checked.
 func TestEndpointsChange(t *testing.T) {
 	inNamedWorld(t, namedPool, []string{"10.0.0.1", "10.0.0.2"}, func(t *testing.T, w *world) {
 		w.pass(10 * time.Second)

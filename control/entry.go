@@ -13,8 +13,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// EntryPlan is one entry in the list of a pool's backends. An address is one backend, a name as many
-// as it has addresses.
+// EntryPlan is one entry in the list of a pool's backends. An address is one backend, a name as
+// many as it has addresses.
 type EntryPlan struct {
 	Address string          // as configured; unique in its pool
 	Member  balancer.Member // what the entry says of each of its backends

@@ -10,7 +10,8 @@ import (
 // Guard limits what SetEndpoints may remove. A name server that has lost its data, or a controller
 // that sees only a part of its servers, gives short answers: they look like any other.
 type Guard struct {
-	// MaxRemoved is the largest share of a pool's backends, in percent, that may be lost within Hold.
+	// MaxRemoved is the largest share of a pool's backends, in percent, that may be lost within
+	// Hold.
 	MaxRemoved int
 	// Hold is how long a larger loss is held back. If it was an error, it is over by then, or an
 	// operator has read the log.

@@ -23,8 +23,8 @@ import (
 //
 // Make one with NewLive.
 type Live struct {
-	// Directory follows the names of backends while Run runs; nil leaves them as they are. It is set
-	// before the first use.
+	// Directory follows the names of backends while Run runs; nil leaves them as they are. It is
+	// set before the first use.
 	Directory *discovery.Directory
 
 	log    *slog.Logger

@@ -30,9 +30,9 @@ func ownBinds(listeners []ListenerPlan) map[uint16][]ownBind {
 	return binds
 }
 
-// leadsBack reports whether connections to an endpoint would come back to the pool through listeners
-// of this proxy. [config.CheckAddresses] refuses that in a configuration; here it is a name that
-// has got another address.
+// leadsBack reports whether connections to an endpoint would come back to the pool through
+// listeners of this proxy. [config.CheckAddresses] refuses that in a configuration; here it is a
+// name that has got another address.
 func (l *Live) leadsBack(pool string, e Endpoint) bool {
 	seen := make(map[string]bool)
 	var reaches func(e Endpoint) bool

@@ -16,8 +16,8 @@ type Lookup func(ctx context.Context, name discovery.Name) ([]discovery.Endpoint
 
 const (
 	// lookupTimeout bounds one look-up: without a limit, a startup that hangs in one would not show
-	// why.
-	lookupTimeout = 5 * time.Second
+	// why. It leaves time for a second name server, after the usual 5s for the first.
+	lookupTimeout = 10 * time.Second
 	// lookupsAtOnce bounds the concurrent look-ups.
 	lookupsAtOnce = 16
 )

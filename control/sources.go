@@ -17,8 +17,8 @@ type following struct {
 	stop context.CancelFunc
 }
 
-// follow starts the sources of new names, and stops those that are no longer in a plan. It is called
-// with the lock held.
+// follow starts the sources of new names, and stops those that are no longer in a plan. It is
+// called with the lock held.
 func (l *Live) follow() {
 	if l.Directory == nil {
 		return

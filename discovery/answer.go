@@ -24,7 +24,8 @@ func (n Name) String() string {
 // Endpoint is the address of one server.
 type Endpoint struct {
 	IP netip.Addr
-	// Host, Port, Priority and Weight come from an SRV record (RFC 2782). Without one, they are empty.
+	// Host, Port, Priority and Weight come from an SRV record (RFC 2782). Without one, they are
+	// empty.
 	Host             string
 	Port             uint16
 	Priority, Weight uint16
@@ -106,8 +107,8 @@ func (a Answer) tidy() Answer {
 }
 
 // usable reports whether a server can have this address. Linux takes a connection to 0.0.0.0 as one
-// to this machine, and name servers that block names answer with it. A link-local IPv6 address needs
-// an interface, which DNS cannot name.
+// to this machine, and name servers that block names answer with it. A link-local IPv6 address
+// needs an interface, which DNS cannot name.
 func usable(ip netip.Addr) bool {
 	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip != broadcast &&

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -18,6 +19,9 @@ type client struct {
 	timeout  time.Duration
 	attempts int
 	sockets  chan struct{}
+	// answered is the index of the server that has answered last. It is asked first: else each
+	// question would wait for one that is dead.
+	answered *atomic.Int32
 }
 
 const (
@@ -93,13 +97,17 @@ func follow(answer []dns.RR, name string, t uint16) (end string, ttl uint32, err
 	return "", 0, errChain
 }
 
-// exchange asks until one server has answered.
+// exchange asks one server after the other, until one has answered.
 func (c *client) exchange(ctx context.Context, name string, t uint16) (*dns.Msg, error) {
 	var failed error
 	for range c.attempts {
-		for _, server := range c.servers {
+		first := int(c.answered.Load())
+		for i := range c.servers {
+			at := (first + i) % len(c.servers)
+			server := c.servers[at]
 			reply, err := c.exchangeWith(ctx, server, name, t)
 			if err == nil {
+				c.answered.Store(int32(at))
 				return reply, nil
 			}
 			if errors.Is(ctx.Err(), context.Canceled) {

@@ -42,7 +42,7 @@ func (d *Directory) LogTo(log *slog.Logger) {
 	d.log = log
 }
 
-// Lookup returns the last good answer. It asks only for a name that has none yet.
+// Lookup returns the last good answer. It asks only if there is none.
 func (d *Directory) Lookup(ctx context.Context, name Name) ([]Endpoint, error) {
 	d.mu.Lock()
 	e := d.names[name]

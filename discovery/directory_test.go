@@ -50,8 +50,8 @@ func answer(ttl time.Duration, addresses ...string) Answer {
 
 var db = Name{Host: "db.test"}
 
-// followed runs a test with a source of a name that has been resolved at the start. got returns what
-// the source has given since the last call.
+// followed runs a test with a source of a name that has been resolved at the start. got returns
+// what the source has given since the last call.
 func followed(t *testing.T, first Answer, bounds Bounds, test func(t *testing.T, s *server, d *Directory, got func() []Endpoints, log *bytes.Buffer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

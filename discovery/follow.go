@@ -13,8 +13,8 @@ const (
 	// maxRetry is the longest time between two look-ups while they fail: a name server that is back
 	// should be noticed soon, whatever Max is.
 	maxRetry = 30 * time.Second
-	// jitter is by how much a wait is shortened at most, so that many proxies do not ask at the same
-	// moment.
+	// jitter is by how much a wait is shortened at most, so that many proxies do not ask at the
+	// same moment.
 	jitter = 0.1
 	// longestLookup bounds one look-up, with all its attempts.
 	longestLookup = time.Minute
@@ -32,8 +32,8 @@ type follower struct {
 	failures  int
 }
 
-// Run asks for the name when its TTL has passed. The first wait counts from the last answer, which
-// the one who starts the Source has used.
+// Run asks for the name when its TTL has passed. The first wait counts from the last answer,
+// which is in use already.
 func (f *follower) Run(ctx context.Context, set func(Endpoints)) error {
 	timer := time.NewTimer(f.first())
 	defer timer.Stop()

@@ -9,23 +9,26 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// Resolver asks for names, each time anew. Several goroutines may use it. Make one with
+// Resolver asks for names, and keeps no answer. Several goroutines may use it. Make one with
 // NewResolver.
 type Resolver struct {
 	conf  watched[*resolvConf]
 	hosts watched[hosts]
 
-	// port is the port of the name servers, and timeout the time for one query; "" and 0 are those of
-	// resolv.conf(5).
+	// port is the port of the name servers, and timeout the time for one query; "" and 0 are those
+	// of resolv.conf(5).
 	port    string
 	timeout time.Duration
 	// sockets has an entry for each socket that is open.
 	sockets chan struct{}
+	// answered is the index of the server that has answered last.
+	answered atomic.Int32
 }
 
 // socketsAtOnce bounds the sockets of a Resolver, and so the load on a name server.
@@ -93,6 +96,7 @@ func (r *Resolver) client(conf *resolvConf) *client {
 		timeout:  cmp.Or(r.timeout, conf.timeout),
 		attempts: conf.attempts,
 		sockets:  r.sockets,
+		answered: &r.answered,
 	}
 }
 

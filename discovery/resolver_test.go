@@ -223,7 +223,18 @@ func TestNextServer(t *testing.T) {
 			t.Errorf("%s: the first server was not asked", what)
 		}
 	}
-	r := good.resolver(t, "nameserver 127.0.0.3\nnameserver nonsense", "") // no server there
+	bad.hook(func(dns.ResponseWriter, *dns.Msg, *dns.Msg) bool { return true })
+	r := good.resolver(t, "nameserver 127.0.0.2", "")
+	r.timeout = 200 * time.Millisecond
+	for range 3 {
+		if got := lookup(t, r, "db.test"); got != "10.0.0.1" {
+			t.Errorf("silent server: %s", got)
+		}
+	}
+	if asked := bad.questions(); len(asked) != 2 {
+		t.Errorf("a silent server was asked %v, want each question once", asked)
+	}
+	r = good.resolver(t, "nameserver 127.0.0.3\nnameserver nonsense", "") // no server there
 	if got := lookup(t, r, "db.test"); got != "10.0.0.1" {
 		t.Errorf("first server gone: %s", got)
 	}

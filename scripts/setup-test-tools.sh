@@ -20,6 +20,7 @@ wrk                                               wrk
 curl                                              curl
 openssl                                           openssl
 iperf3                                            iperf3
+dnsmasq|/usr/sbin/dnsmasq                         dnsmasq-base
 redis-server                                      redis-server
 redis-benchmark                                   redis-tools
 redis-cli                                         redis-tools
