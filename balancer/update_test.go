@@ -383,3 +383,25 @@ func TestUpdateAcrossLoops(t *testing.T) {
 		}
 	})
 }
+
+// Members are those of the last Update that was accepted, in its order.
+func TestMembers(t *testing.T) {
+	first, second := newMembers(1, 2), newMembers(3)
+	p, _ := newPolicyWith(t, Options{Policy: "first"}, first)
+	if got := p.Members(); !slices.Equal(got, first) {
+		t.Errorf("%v, want %v", got, first)
+	}
+	second = append(second, first[1])
+	p.update(t, 0, second...)
+	if p.Update(newMembers(0), Options{Policy: "first"}, 0) == nil {
+		t.Error("a weight of 0 is accepted")
+	}
+	got := p.Members()
+	if !slices.Equal(got, second) {
+		t.Errorf("%v, want %v", got, second)
+	}
+	got[0].Weight = 7
+	if p.Members()[0].Weight != 3 {
+		t.Error("a change of the result is one of the pool")
+	}
+}

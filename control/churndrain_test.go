@@ -12,11 +12,11 @@ import (
 // operate does what an operator might do next: drain something, or take that back.
 func (c *churn) operate(r *rand.Rand) {
 	l := c.state.Load().Listeners[0]
-	if len(l.Pool.Members) == 0 {
+	if len(l.Pool.Balancer.Members()) == 0 {
 		return
 	}
 	o := DrainOptions{Timeout: time.Duration(r.IntN(2)) * time.Second}
-	member := l.Pool.Members[r.IntN(len(l.Pool.Members))]
+	member := l.Pool.Balancer.Members()[r.IntN(len(l.Pool.Balancer.Members()))]
 	// The errors are about drains that are not in effect: the plan may be another one by now.
 	switch r.IntN(4) {
 	case 0:
@@ -43,7 +43,7 @@ func (c *churn) misdrained() string {
 		if c.drained[l.Name] != listeners[l.Name] {
 			return fmt.Sprintf("listener %s is drained = %v, want %v", l.Name, c.drained[l.Name], listeners[l.Name])
 		}
-		for _, m := range l.Pool.Members {
+		for _, m := range l.Pool.Balancer.Members() {
 			want := backends[l.Pool.Name+" "+m.Address]
 			if got := m.Admin().String(); got != want && (got != "up" || want != "") {
 				return fmt.Sprintf("backend %s of pool %s is %s, want %s", m.Address, l.Pool.Name, got, want)

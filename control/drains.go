@@ -120,7 +120,7 @@ func (l *Live) dropDrains() {
 			stays := false
 			if live != nil {
 				for key := range live.backends {
-					stays = stays || key.Address == d.name
+					stays = stays || key.Address == d.name || key.matches(address)
 				}
 			}
 			switch {
@@ -135,6 +135,16 @@ func (l *Live) dropDrains() {
 		}
 		if len(of) == 0 {
 			delete(l.drains.backends, pool)
+		}
+	}
+}
+
+// followDrains sets the backends of a pool to what an operator wants of them. That changes when an
+// address comes from another entry than before: a drain may be that of a host name.
+func (l *Live) followDrains(pool *livePool) {
+	for key, b := range pool.backends {
+		if want := l.drains.of(pool.plan.Name, key); b.Admin() != want {
+			pool.balancer.SetAdmin(b, want, l.clock())
 		}
 	}
 }

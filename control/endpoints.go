@@ -19,6 +19,9 @@ type EndpointUpdate struct {
 	Force bool
 }
 
+// maxEndpoints bounds one update. Names have fewer; see discovery.
+const maxEndpoints = 10_000
+
 // EndpointResult is what an update has changed.
 type EndpointResult struct {
 	Added   []string `json:"added"`
@@ -48,9 +51,12 @@ func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	if i < 0 {
 		return EndpointResult{}, fmt.Errorf("the pool %s has no backend %q whose addresses can change", u.Pool, u.Source)
 	}
+	if len(u.List) > maxEndpoints {
+		return EndpointResult{}, fmt.Errorf("%d endpoints for %s of the pool %s: at most %d", len(u.List), u.Source, u.Pool, maxEndpoints)
+	}
 	entry := &pool.plan.Entries[i]
 	before := pool.sources[u.Source]
-	var result EndpointResult
+	result := EndpointResult{Added: []string{}, Removed: []string{}, HeldBack: []string{}, Refused: []string{}}
 	if u.Generation <= before.generation {
 		result.Stale = true
 		return result, nil
@@ -58,7 +64,7 @@ func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	next := before
 	next.generation = u.Generation
 	next.wanted, next.refused = l.usable(u.Pool, entry, u.List)
-	result.Refused = next.refused
+	result.Refused = append(result.Refused, next.refused...)
 	if len(next.refused) > 0 && !slices.Equal(next.refused, before.refused) {
 		l.log.Warn("backend addresses ignored: the proxy itself listens there, and leads back to the pool",
 			"pool", u.Pool, "name", u.Source, "addresses", next.refused)
@@ -80,7 +86,7 @@ func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	plan.Entries[i].Endpoints = endpoints
 	plan.expand()
 	result.compare(pool.plan.Members, plan.Members)
-	result.HeldBack = plan.Entries[i].without(next.wanted)
+	result.HeldBack = append(result.HeldBack, plan.Entries[i].without(next.wanted)...)
 	l.reportHold(u, pool, before, next, result)
 	return result, l.replaceMembers(pool, plan, u.Source, result)
 }
@@ -98,6 +104,8 @@ func (l *Live) replaceMembers(pool *livePool, plan PoolPlan, source string, chan
 	}
 	next.watch.settings.Post(next.settings())
 	l.pools[plan.Name] = next
+	l.dropDrains()
+	l.followDrains(next)
 	l.log.Info("backends changed", "pool", plan.Name, "name", source, "added", changed.Added, "removed", changed.Removed,
 		"backends", len(plan.Members))
 	return nil

@@ -91,7 +91,9 @@ func TestEndpointsChange(t *testing.T) {
 		}
 		w.logs()
 		r := w.update("db.test:80", 1, "10.0.0.3", "10.0.0.2")
-		if want := (EndpointResult{Added: []string{"10.0.0.3:80"}, Removed: []string{"10.0.0.1:80"}}); !reflect.DeepEqual(r, want) {
+		if want := (EndpointResult{
+			Added: []string{"10.0.0.3:80"}, Removed: []string{"10.0.0.1:80"}, HeldBack: []string{}, Refused: []string{},
+		}); !reflect.DeepEqual(r, want) {
 			t.Errorf("%+v, want %+v", r, want)
 		}
 		w.has("10.0.0.2:80 10.0.0.3:80 192.0.2.99:1")
@@ -124,6 +126,19 @@ func TestOldGenerationsAreIgnored(t *testing.T) {
 		w.has("10.0.0.2:80 192.0.2.99:1")
 		w.update("db.test:80", 8, "10.0.0.3")
 		w.has("10.0.0.3:80 192.0.2.99:1")
+	})
+}
+
+// An update has a limit, which a name never reaches.
+func TestTooManyEndpoints(t *testing.T) {
+	inNamedWorld(t, namedPool, []string{"10.0.0.1"}, func(t *testing.T, w *world) {
+		u := EndpointUpdate{Pool: "back", Source: "db.test:80"}
+		u.Generation, u.List = 1, make([]discovery.Endpoint, maxEndpoints+1)
+		_, err := w.live.SetEndpoints(u)
+		if want := "10001 endpoints for db.test:80 of the pool back: at most 10000"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		w.has("10.0.0.1:80 192.0.2.99:1")
 	})
 }
 

@@ -141,6 +141,9 @@ func (l *Live) commit(p *Plan, next *prepared) {
 	l.departed = l.departures(next.slots)
 	l.pools, l.slots, l.binds = next.pools, next.slots, ownBinds(p.Listeners)
 	l.dropDrains()
+	for _, pool := range l.pools {
+		l.followDrains(pool)
+	}
 	l.follow()
 }
 

@@ -166,7 +166,7 @@ func (c *client) send(ctx context.Context, network, server string, q *dns.Msg) (
 		return nil, plain(ctx, err)
 	}
 	defer raw.Close()
-	defer context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })()
 	conn := &dns.Conn{Conn: raw, UDPSize: dns.MaxMsgSize}
 	if err := conn.WriteMsg(q); err != nil {
 		return nil, plain(ctx, err)

@@ -173,10 +173,10 @@ func (q *query) addresses(ctx context.Context, name string) (Answer, error) {
 	switch {
 	case len(a.Endpoints) > 0:
 		return a, nil
+	case errors.Is(errs[0], errNoName) || errors.Is(errs[1], errNoName):
+		return Answer{}, errNoName // of any type (RFC 8020), whatever the other answer is
 	case a.Err != nil:
 		return Answer{}, a.Err
-	case errors.Is(errs[0], errNoName) || errors.Is(errs[1], errNoName):
-		return Answer{}, errNoName
 	}
 	return Answer{}, errNoAddress
 }

@@ -126,6 +126,20 @@ func TestFailureEndsTheSearch(t *testing.T) {
 	}
 }
 
+// A name that does not exist has no address of either family, also if the server fails for IPv6.
+func TestNoNameDespiteAFailure(t *testing.T) {
+	s := serve(t, "127.0.0.1:0", "db.two.example. 60 A 10.0.0.2")
+	s.hook(func(_ dns.ResponseWriter, q, reply *dns.Msg) bool {
+		if q.Question[0].Qtype == dns.TypeAAAA {
+			reply.Rcode, reply.Answer = dns.RcodeServerFailure, nil
+		}
+		return false
+	})
+	if got := lookup(t, s.resolver(t, "search one.example two.example", ""), "db"); got != "10.0.0.2" {
+		t.Error(got)
+	}
+}
+
 // Names in the file never go to a server, in any spelling.
 func TestHostsFile(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", "db.test. 60 A 10.0.0.9", "localhost. 60 A 10.0.0.9")

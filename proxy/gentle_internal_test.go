@@ -103,7 +103,7 @@ func TestGentleEndWaits(t *testing.T) {
 		in.settled(2)
 		in.say(answered, answers)
 		in.say(waits, silent)
-		in.server.EndGently(GentleEnd{Backend: in.listener().Pool.Members[0].Backend, Spread: time.Millisecond, Timeout: 10 * time.Second})
+		in.server.EndGently(GentleEnd{Backend: in.listener().Pool.Balancer.Members()[0].Backend, Spread: time.Millisecond, Timeout: 10 * time.Second})
 		in.pass(time.Second)
 		in.open(2, "while both clients wait")
 		in.say(answers, answered)

@@ -84,13 +84,7 @@ func insidePool(t *testing.T, o balancer.Options, addresses ...string) *Pool {
 	return p
 }
 
-// balance gives a pool a new balancer of its members.
-func (p *Pool) balance(t *testing.T, o balancer.Options) {
-	t.Helper()
-	p.balanceOver(t, p.Balancer.Members(), o)
-}
-
-// limited is balance for members that may have so many connections each.
+// limited gives a pool a new balancer, whose members may have at most that many connections each.
 func (p *Pool) limited(t *testing.T, most int32, o balancer.Options) {
 	t.Helper()
 	members := p.Balancer.Members()
@@ -100,6 +94,7 @@ func (p *Pool) limited(t *testing.T, most int32, o balancer.Options) {
 	p.balanceOver(t, members, o)
 }
 
+// balanceOver gives a pool a new balancer.
 func (p *Pool) balanceOver(t *testing.T, members []balancer.Member, o balancer.Options) {
 	t.Helper()
 	var err error

@@ -96,16 +96,27 @@ func describe(cfg *config.Config) []string {
 
 // describePool summarizes the backends of a pool, and what happens when one fails.
 func describePool(p *config.Pool) string {
-	backups, down := 0, 0
+	backups, down, names := 0, 0, 0
 	for i := range p.Backends {
 		switch b := &p.Backends[i]; {
 		case b.Down:
 			down++
 		case b.Backup:
 			backups++
+		case b.Address.Host != "":
+			names++
 		}
 	}
-	text := fmt.Sprintf("pool %s: %s over %s", p.Name, p.Policy, count(len(p.Backends)-backups-down, "backend"))
+	text := fmt.Sprintf("pool %s: %s over ", p.Name, p.Policy)
+	if addresses := len(p.Backends) - backups - down - names; addresses > 0 || names == 0 {
+		text += count(addresses, "backend")
+		if names > 0 {
+			text += " and "
+		}
+	}
+	if names > 0 {
+		text += "the addresses of " + count(names, "host name")
+	}
 	if backups > 0 {
 		text += " and " + count(backups, "backup")
 	}
