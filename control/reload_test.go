@@ -121,7 +121,7 @@ func (r *reloading) must(q Request) *Result {
 func (r *reloading) addresses() (all []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, m := range r.pool().Members {
+	for _, m := range r.pool().Balancer.Members() {
 		all = append(all, m.Address)
 	}
 	return all
