@@ -117,31 +117,6 @@ func compare(live *Live, running, next *configured) []Change {
 		}
 		changes = append(changes, c)
 	}
-	return append(changes, movedNames(load, running.plan, next.plan)...)
-}
-
-// movedNames are the backends whose names stand for another address now.
-func movedNames(load load, running, next *Plan) (changes []Change) {
-	before := make(map[backendName]BackendKey)
-	for i := range running.Pools {
-		for _, m := range running.Pools[i].Members {
-			before[backendName{running.Pools[i].Name, m.Key.Address}] = m.Key
-		}
-	}
-	for i := range next.Pools {
-		p := &next.Pools[i]
-		for _, m := range p.Members {
-			was, known := before[backendName{p.Name, m.Key.Address}]
-			if !known || was == m.Key {
-				continue
-			}
-			c := Change{Part: "backend", Name: p.Name, Item: m.Key.Address, Action: "changed", Key: "resolved address",
-				Old: was.Endpoint.TCP.String(), New: m.Key.Endpoint.TCP.String(),
-				Connections: load.backends[backendName{p.Name, m.Key.Address}]}
-			c.Effect = removal(c.Connections, p.Rules)
-			changes = append(changes, c)
-		}
-	}
 	return changes
 }
 
@@ -243,10 +218,16 @@ func (l *Live) load() load {
 		now.listeners[name] = slots.Used()
 	}
 	for name, pool := range l.pools {
-		for key, b := range pool.backends {
-			n := b.Active()
-			now.pools[name] += n
-			now.backends[backendName{name, key.Address}] += n
+		for _, b := range pool.backends {
+			now.pools[name] += b.Active()
+		}
+		for i := range pool.plan.Entries { // a name counts for all its addresses
+			e := &pool.plan.Entries[i]
+			for _, planned := range e.backends() {
+				if b := pool.backends[planned.Key]; b != nil {
+					now.backends[backendName{name, e.Address}] += b.Active()
+				}
+			}
 		}
 	}
 	return now

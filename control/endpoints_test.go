@@ -370,3 +370,16 @@ func TestUpdatesAtOnce(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// A reload that removes a name says how many connections its addresses have together.
+func TestConnectionsOfAName(t *testing.T) {
+	inNamedWorld(t, namedPool, []string{"10.0.0.1", "10.0.0.2"}, func(t *testing.T, w *world) {
+		for _, m := range w.live.pools["back"].balancer.Members() {
+			w.live.pools["back"].balancer.Adopt(m.Backend)
+		}
+		now := w.live.load()
+		if n := now.backends[backendName{"back", "db.test:80"}]; n != 2 || now.backends[backendName{"back", "192.0.2.99:1"}] != 1 || now.pools["back"] != 3 {
+			t.Errorf("%+v", now)
+		}
+	})
+}
