@@ -65,11 +65,12 @@ var table = map[string][]string{
 	"internal/mailbox":  {}, // values from many goroutines to one
 	"internal/rawsys":   {}, // system calls that cannot block, addresses in the kernel's form, the clock
 	"internal/testenv":  {},
+	"internal/testload": {}, // a load that notices every failure
 	"internal/testnet":  {},
 }
 
 // testHelpers are imported by tests, and by each other, only.
-var testHelpers = []string{"internal/testenv", "internal/testnet"}
+var testHelpers = []string{"internal/testenv", "internal/testload", "internal/testnet"}
 
 // pkg is the part of what "go list -json" prints that matters here.
 type pkg struct {
