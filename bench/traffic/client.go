@@ -183,10 +183,10 @@ func (r *clientRun) abandon(err error) {
 	r.fail(err)
 }
 
-// tooMany compares n failures with the number of operations. Failures of visits are results, so
-// they never end a run.
+// tooMany compares n failures with the number of operations. Failures of visits and flows are
+// results, so they never end a run.
 func (r *clientRun) tooMany(n uint64) bool {
-	if r.spec.Work == Visit {
+	if r.spec.Work == Visit || r.spec.Work == Flow {
 		return false
 	}
 	return n > mostFailures || n*failureShare > n+r.loop.succeeded

@@ -62,6 +62,7 @@ var works = map[string]func(*clientLoop) work{
 	Receive:    newReceiving,
 	Idle:       newIdling,
 	Visit:      newVisits,
+	Flow:       newFlows,
 }
 
 func newClientLoop(r *clientRun) (*clientLoop, error) {

@@ -92,7 +92,7 @@ func (l *clientLoop) drop(c *conn) {
 // failure of a peer, so where failures are results it ends the run.
 func (l *clientLoop) cannot(c *conn, call string, errno unix.Errno) {
 	l.fail(c, sentence(call, errno))
-	if l.run.spec.Work == Visit {
+	if l.run.spec.Work == Visit || l.run.spec.Work == Flow {
 		l.run.abandon(errors.New(c.fault))
 	}
 }

@@ -32,6 +32,9 @@
 // a clock that all processes share ([Now]), so that they can be compared with the moment of a
 // fault.
 //
+// A Flow is the same for a long connection: when it opened, the longest wait for an answer, and
+// when and why it was lost. The proxy is reloaded or upgraded meanwhile.
+//
 // # What is checked
 //
 // All bytes come from one pattern (pattern.go); requests and responses begin at its start. So both

@@ -40,6 +40,16 @@ type ClientResult struct {
 	Began int64 `json:"began_ns"`
 	// Visits are those that began in the measured part, in that order.
 	Visits []Visited `json:"visits,omitempty"`
+	// Flows are all of them, lost or not.
+	Flows []Flowed `json:"flows,omitempty"`
+}
+
+// Flowed is what happened to one Flow.
+type Flowed struct {
+	Opened  int64         `json:"opened_ns"`         // the time by [Now] at which it started to connect; 0: never
+	Lost    int64         `json:"lost_ns,omitempty"` // the time by [Now] at which it failed; 0: never
+	Failure string        `json:"failure,omitempty"`
+	Stall   time.Duration `json:"stall_ns"` // the longest wait for an answer
 }
 
 // Visited is the result of one Visit.
@@ -93,6 +103,7 @@ type record struct {
 	bytesOut      uint64
 	perSecond     []uint64
 	visits        []Visited // Began is by Now
+	flows         []Flowed
 }
 
 func newRecord(seconds int) record {
@@ -135,7 +146,7 @@ func (r *record) result() ClientResult {
 		Operations: r.operations, Failed: r.failed, Unanswered: r.unanswered,
 		BytesIn: r.bytesIn, BytesOut: r.bytesOut,
 		Latency: percentiles(r.latency), Late: percentiles(r.late),
-		PerSecond: r.perSecond, Visits: r.visits,
+		PerSecond: r.perSecond, Visits: r.visits, Flows: r.flows,
 	}
 	slices.SortStableFunc(result.Visits, func(a, b Visited) int { return cmp.Compare(a.Began, b.Began) })
 	if r.failed > 0 {

@@ -17,6 +17,7 @@ const (
 	Receive    = "receive"    // client: receives bytes; the origin is a Source
 	Idle       = "idle"       // client: a request on each connection, then nothing; the origin is Request
 	Visit      = "visit"      // client: as Connection, but each is recorded on its own; the origins are Backends
+	Flow       = "flow"       // client: as Request at a rate, but what happens to each connection is recorded
 	Backend    = "backend"    // origin: as Connection, with its number in the answer, and answers health checks
 	Echo       = "echo"       // origin: sends back what it receives
 	Sink       = "sink"       // origin: receives bytes and discards them
@@ -33,7 +34,7 @@ type ClientSpec struct {
 	// Sources are the IP addresses to connect from in turn; each has its own source ports. If it is
 	// empty, the kernel chooses.
 	Sources []string `json:"sources,omitempty"`
-	// Work is Request, Connection, Send, Receive, Idle or Visit.
+	// Work is Request, Connection, Send, Receive, Idle, Visit or Flow.
 	Work string `json:"work"`
 	// Connections is how many are open at the same time; the maximum for Visit, and for Connection
 	// with a rate.
@@ -42,14 +43,19 @@ type ClientSpec struct {
 	RequestBytes  int `json:"request_bytes,omitempty"`
 	ResponseBytes int `json:"response_bytes,omitempty"`
 	// Rate is operations per second on all connections together; 0 is a closed loop. Request and
-	// Connection may have one, Visit must.
+	// Connection may have one, Visit and Flow must.
 	Rate float64 `json:"rate,omitempty"`
 	// ReadRate is how many bytes per second each connection of a Receive reads; 0 is no limit.
 	ReadRate float64 `json:"read_rate,omitempty"`
-	// Timeout is how long a Visit may take from connecting to the whole answer.
+	// Timeout is how long a Visit may take from connecting to the whole answer, and a Flow from a
+	// message to its answer.
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
 	// Backends is how many origins may answer a Visit. They are numbered from 1.
 	Backends int `json:"backends,omitempty"`
+	// Newcomers are those of the Connections of a Flow that open during the first NewcomersOver of
+	// the measured part.
+	Newcomers     int           `json:"newcomers,omitempty"`
+	NewcomersOver time.Duration `json:"newcomers_over_ns,omitempty"`
 	// WarmUp is load before the measured part. It begins when all connections are open.
 	WarmUp time.Duration `json:"warm_up_ns,omitempty"`
 	// Duration of the measured part. 0 is until Limit is reached or, for Idle, until the context
@@ -77,8 +83,12 @@ func (s *ClientSpec) validate() error {
 		return errors.New("at least 1 connection")
 	case s.Rate < 0 || s.ReadRate < 0 || s.WarmUp < 0 || s.Duration < 0:
 		return errors.New("nothing may be negative")
-	case s.Rate > 0 && s.Work != Request && s.Work != Connection && s.Work != Visit:
-		return fmt.Errorf("a rate is for request, connection and visit, not for %s", s.Work)
+	case s.Rate > 0 && s.Work != Request && s.Work != Connection && s.Work != Visit && s.Work != Flow:
+		return fmt.Errorf("a rate is for request, connection, visit and flow, not for %s", s.Work)
+	case s.Work == Flow && (s.Rate == 0 || s.Timeout <= 0 || s.Duration == 0 || s.Limit > 0):
+		return errors.New("flows have a rate, a timeout and a duration, and no limit")
+	case s.Work == Flow && (s.Newcomers < 0 || s.Newcomers > s.Connections || s.NewcomersOver < 0 || s.NewcomersOver > s.Duration):
+		return errors.New("newcomers are some of the connections, and come within the duration")
 	case s.Work == Visit && (s.Rate == 0 || s.Timeout <= 0 || s.Backends < 1 || s.Duration == 0 || s.Limit > 0):
 		return errors.New("visits have a rate, a timeout, backends and a duration, and no limit")
 	case s.ReadRate > 0 && s.Work != Receive:

@@ -51,14 +51,14 @@ func TestBadClientSpecs(t *testing.T) {
 		spoil func(s *ClientSpec)
 		want  string
 	}{
-		{func(s *ClientSpec) { s.Work = "nonsense" }, `no work "nonsense" for a client: there are connection, idle, receive, request, send, visit`},
+		{func(s *ClientSpec) { s.Work = "nonsense" }, `no work "nonsense" for a client: there are connection, flow, idle, receive, request, send, visit`},
 		{func(s *ClientSpec) { s.Target = nil }, "no target"},
 		{func(s *ClientSpec) { s.Target = []string{"localhost:1"} }, "target: "},
 		{func(s *ClientSpec) { s.Sources = []string{"127.0.0.2:1"} }, "source: "},
 		{func(s *ClientSpec) { s.Sources = []string{"::1"} }, "either all IPv4 or all IPv6"},
 		{func(s *ClientSpec) { s.Connections = 0 }, "at least 1 connection"},
 		{func(s *ClientSpec) { s.Rate = -1 }, "negative"},
-		{func(s *ClientSpec) { s.Work, s.Rate = Send, 1 }, "a rate is for request, connection and visit, not for send"},
+		{func(s *ClientSpec) { s.Work, s.Rate = Send, 1 }, "a rate is for request, connection, visit and flow, not for send"},
 		{func(s *ClientSpec) { s.Work = Visit }, "visits have a rate, a timeout, backends and a duration, and no limit"},
 		{func(s *ClientSpec) { s.ReadRate = 1 }, "a read rate is for receive, not for request"},
 		{func(s *ClientSpec) { s.WarmUp = 1 }, "no warm-up"},
