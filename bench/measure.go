@@ -19,6 +19,8 @@ type size struct {
 	// failing is set if the backends are processes of their own, failingBackends of
 	// them, one of which is going to fail.
 	failing bool
+	// change is set to the kind of change that the peer makes under load.
+	change string
 }
 
 // bench is one measurement of one peer, for a scenario to run.
@@ -34,6 +36,8 @@ type bench struct {
 	pid, originPID int
 	ready          time.Duration // from the start of the proxy until it listened
 	failing        []*member     // the backends, if one of them is going to fail
+	changing       *changing     // the peer, if it is changed under load
+	otherPort      int           // of the origin behind every second configuration of a changing peer
 	progress       float64       // of the rounds of this scenario, from 0 to 1
 }
 
@@ -65,6 +69,13 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	b.setup = set
 	b.setup.Dir, b.setup.Listen = originDir, l.originListens()
 
+	if s.size.change != "" {
+		if err := adoptOrphans(); err != nil {
+			return measured{}, err
+		}
+		p.command = p.changes[s.size.change].command
+		b.otherPort = l.failingPorts[0]
+	}
 	var proxy instance
 	if s.size.failing {
 		// Health checks need these backends from the start. The load itself
@@ -82,6 +93,12 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	}
 	defer func() { err = errors.Join(err, proxy.end()) }()
 	b.pid, b.ready = proxy.pid, proxy.ready
+	if s.size.change != "" {
+		b.changing = &changing{
+			change: p.changes[s.size.change], group: &group{id: proxy.pid, cpu: make(map[int]float64)},
+			setup: set, name: p.name,
+		}
+	}
 
 	if s.origin != nil {
 		origin, err := s.origin(b)

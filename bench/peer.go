@@ -31,6 +31,8 @@ type peer struct {
 	noACL bool
 	// failover is set if the peer can be configured against failing backends.
 	failover bool
+	// changes are the kinds of change that the peer can make while it runs.
+	changes map[string]change
 }
 
 // lacks returns why p cannot run a scenario in a place, or "".
@@ -42,6 +44,8 @@ func (p peer) lacks(at *place, n size) string {
 		return "has no access control list"
 	case !p.failover && n.failing:
 		return "has nothing against failing backends"
+	case n.change != "" && p.changes[n.change].apply == nil:
+		return "has no " + n.change
 	}
 	return ""
 }
@@ -128,7 +132,7 @@ func findHAProxy(ctx context.Context) ([]peer, error) {
 		return nil, err
 	}
 	return []peer{{
-		name: "haproxy", version: version, role: rival, failover: true,
+		name: "haproxy", version: version, role: rival, failover: true, changes: haproxyChanges(binary),
 		command: func(s setup) ([]string, error) {
 			if err := s.restrict(""); err != nil {
 				return nil, err
@@ -154,16 +158,17 @@ func findNginx(ctx context.Context) ([]peer, error) {
 		return nil, err
 	}
 	version, _, _ := strings.Cut(string(about), "\n")
+	command := func(s setup) ([]string, error) {
+		s.StreamModule = module
+		if err := s.restrict(" origin;"); err != nil {
+			return nil, err
+		}
+		config, err := configure(s.template("nginx.conf"), s)
+		return []string{binary, "-p", s.Dir, "-e", "stderr", "-c", config}, err
+	}
 	return []peer{{
 		name: "nginx", version: strings.TrimPrefix(version, "nginx version: "), role: rival, failover: true,
-		command: func(s setup) ([]string, error) {
-			s.StreamModule = module
-			if err := s.restrict(" origin;"); err != nil {
-				return nil, err
-			}
-			config, err := configure(s.template("nginx.conf"), s)
-			return []string{binary, "-p", s.Dir, "-e", "stderr", "-c", config}, err
-		},
+		command: command, changes: nginxChanges(command),
 	}}, nil
 }
 
@@ -201,16 +206,17 @@ func findL4proxy(ctx context.Context, o options) ([]peer, error) {
 	}
 	var peers []peer
 	for _, engine := range o.engines {
+		command := func(s setup) ([]string, error) {
+			s.Engine = engine
+			if err := s.restrict(""); err != nil {
+				return nil, err
+			}
+			config, err := configure(s.template("l4proxy.yaml"), s)
+			return []string{binary, "run", "-c", config}, err
+		}
 		peers = append(peers, peer{
 			name: "l4proxy " + engine, version: version, role: ours, failover: true,
-			command: func(s setup) ([]string, error) {
-				s.Engine = engine
-				if err := s.restrict(""); err != nil {
-					return nil, err
-				}
-				config, err := configure(s.template("l4proxy.yaml"), s)
-				return []string{binary, "run", "-c", config}, err
-			},
+			command: command, changes: l4proxyChanges(command),
 		})
 	}
 	return peers, nil

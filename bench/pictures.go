@@ -36,7 +36,12 @@ func (r report) pictures() map[string]chart.Picture {
 				Subtitle: "By the time at which clients came. " + r.Machine.short(), X: chart.Axis{Label: "Time since the fault", Unit: "s"}, Panels: panels,
 			}
 		}
-		if panels := result.panels(); len(panels) > 0 {
+		if panels := result.changes(); len(panels) > 0 {
+			all[result.Scenario+".svg"] = chart.Lines{
+				Title:    result.title,
+				Subtitle: r.Machine.short(), X: chart.Axis{Label: "Time since the first change", Unit: "s"}, Panels: panels,
+			}
+		} else if panels := result.panels(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Lines{
 				Title:    fmt.Sprintf("Steady load: %.0f requests per second", result.Rate),
 				Subtitle: r.Machine.short(), X: chart.Axis{Label: "Time", Unit: "s"}, Panels: panels,

@@ -92,6 +92,11 @@ func (p *process) end() {
 	}
 	// The group still exists if workers have outlived their master.
 	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); {
+		select {
+		case <-p.done:
+			reap(p.pid()) // orphans; the process itself has been waited for
+		default:
+		}
 		if err := syscall.Kill(-p.pid(), syscall.SIGKILL); errors.Is(err, syscall.ESRCH) {
 			break
 		}

@@ -24,6 +24,8 @@ type setup struct {
 	Dir            string
 	Listen         string
 	Backends       []string
+	Others         []string     // the backends after a change
+	Change         string       // the kind of change under load, if any
 	More           []front      // beside the first, in the scenario mix
 	Failing        bool         // a backend is going to fail
 	Prefixes       int          // of the access control list; 0: no list
@@ -66,6 +68,7 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 		Dir:      dir,
 		Listen:   fmt.Sprintf("0.0.0.0:%d", l.proxyPort),
 		Failing:  n.failing,
+		Change:   n.change,
 		Prefixes: n.prefixes,
 		Trusted:  l.place.trusted,
 		Body:     body,
@@ -98,6 +101,9 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 	}
 	for i := range backends {
 		s.Backends = append(s.Backends, l.backend(l.runs*usualBackends+i))
+		if n.change != "" {
+			s.Others = append(s.Others, l.origin(l.runs*usualBackends+i, l.failingPorts[0]))
+		}
 	}
 	return s, nil
 }
