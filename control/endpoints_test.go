@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/discovery"
 	"l4proxy/proxy"
@@ -380,6 +381,31 @@ func TestConnectionsOfAName(t *testing.T) {
 		now := w.live.load()
 		if n := now.backends[backendName{"back", "db.test:80"}]; n != 2 || now.backends[backendName{"back", "192.0.2.99:1"}] != 1 || now.pools["back"] != 3 {
 			t.Errorf("%+v", now)
+		}
+	})
+}
+
+// A drain of a name is one of all its addresses, also of those that it gets later. An address that
+// comes from another entry is drained no more.
+func TestDrainOfAName(t *testing.T) {
+	inNamedWorld(t, namedPool, []string{"10.0.0.1"}, func(t *testing.T, w *world) {
+		states := func() string {
+			var list []string
+			for _, m := range w.live.pools["back"].balancer.Members() {
+				list = append(list, m.Address+" "+m.Admin().String())
+			}
+			return strings.Join(list, ", ")
+		}
+		if _, err := w.live.SetBackend("back", "db.test:80", backend.AdminDrain, DrainOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.update("db.test:80", 1, "10.0.0.2", "10.0.0.3")
+		if got, want := states(), "10.0.0.2:80 drain, 10.0.0.3:80 drain, 192.0.2.99:1 up"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		w.apply(strings.Replace(namedPool, `backends: [`, `backends: ["10.0.0.3:80", `, 1))
+		if got, want := states(), "10.0.0.3:80 up, 10.0.0.2:80 drain, 192.0.2.99:1 up"; got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }
