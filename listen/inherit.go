@@ -18,7 +18,7 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	} else if listens == 0 {
 		return errors.New("the socket does not listen")
 	}
-	if at, same, err := isAt(fd, bind); err != nil {
+	if at, same, err := IsAt(fd, bind); err != nil {
 		return err
 	} else if !same {
 		return fmt.Errorf("the socket listens on %s", at)
@@ -39,9 +39,9 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	return nil
 }
 
-// isAt reports whether the socket is bound to bind, and what it is bound to. Port 0 stands for any
+// IsAt reports whether the socket is bound to bind, and what it is bound to. Port 0 stands for any
 // port.
-func isAt(fd int, bind Bind) (at string, same bool, err error) {
+func IsAt(fd int, bind Bind) (at string, same bool, err error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return "", false, err

@@ -36,6 +36,11 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 		if fd, err = o.listenTCP(addr, everywhere, true); err == nil {
 			opened = append(opened, fd)
 			s.fds = append(s.fds, fd)
+		} else if err == unix.EADDRINUSE && len(inherited) > 0 {
+			// The process that opened it has another user, such as systemd, so no socket can join.
+			// The inherited ones serve alone.
+			err = nil
+			break
 		}
 	}
 	if err != nil {

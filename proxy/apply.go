@@ -66,7 +66,7 @@ func (c *change) commit(state *State, maxConnections int) (gone []*bound) {
 	for _, b := range s.bound {
 		w, stays := c.keep[b]
 		if !stays {
-			b.Unlink()
+			b.unlink()
 			gone = append(gone, b)
 			s.log.Info("no longer listening", "listener", b.listener.Name, "address", b.Bind.String())
 			continue

@@ -16,7 +16,15 @@ type bound struct {
 	listener  *Listener
 	bind      listen.Bind // as configured
 	inherited bool
+	keepFile  bool // of a unix socket: another program removes it
 	*listen.Sockets
+}
+
+// unlink removes the file of a unix socket, unless another program does.
+func (b *bound) unlink() {
+	if !b.keepFile {
+		b.Unlink()
+	}
 }
 
 // change is what becomes of the listening sockets when a State follows another one.
@@ -146,9 +154,10 @@ func (c *change) open(opener *listen.Opener, w want, inherited func(string, list
 	if err != nil {
 		return nil, err
 	}
-	b := &bound{w.listener, w.bind, len(fds) > 0, sockets}
+	b := &bound{listener: w.listener, bind: w.bind, inherited: len(fds) > 0, Sockets: sockets}
+	b.keepFile = b.inherited && c.server.keepFile != nil && c.server.keepFile(w.listener.Name, w.bind)
 	c.opened = append(c.opened, b)
-	if b.inherited {
+	if b.inherited && !b.keepFile {
 		if _, err := sockets.SetAccess(nil, w.listener.Access); err != nil {
 			return nil, err
 		}
@@ -217,6 +226,6 @@ func (s *Server) unlinkAll() {
 	}
 	s.unlinked = true
 	for _, b := range s.bound {
-		b.Unlink()
+		b.unlink()
 	}
 }

@@ -31,6 +31,9 @@ type Options struct {
 	// Inherited, if set, returns the listening sockets of an address that another process has
 	// opened, none if it has none. They then belong to the Server. bind is as in Listener.Binds.
 	Inherited func(listener string, bind listen.Bind) (fds []int)
+	// KeepFile, if set, reports whether the file of an inherited unix socket belongs to another
+	// program, which will still listen there after this process. Then the Server never removes it.
+	KeepFile func(listener string, bind listen.Bind) bool
 	// Log receives messages about the server as a whole; nil means slog.Default.
 	Log *slog.Logger
 	// Finished is called for every connection that has ended, on one goroutine, in bursts. The
@@ -57,6 +60,7 @@ type Server struct {
 	workers   []*worker
 	slots     slots
 	inherited func(string, listen.Bind) []int
+	keepFile  func(string, listen.Bind) bool
 	finished  func(*Record)
 	lost      func(uint64)
 	recording atomic.Bool
@@ -85,6 +89,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		log:       o.Log,
 		keepAlive: o.KeepAlive,
 		inherited: o.Inherited,
+		keepFile:  o.KeepFile,
 		finished:  o.Finished,
 		lost:      o.Lost,
 		clock:     o.clock,
@@ -311,6 +316,25 @@ func ask[T any](s *Server, f func(*worker) T) (answers []T, ok bool) {
 		}
 	}
 	return answers, true
+}
+
+// Responds reports whether every loop handles a message before ctx is done. A loop that does not is
+// stuck, or has ended.
+func (s *Server) Responds(ctx context.Context) bool {
+	answered := make(chan struct{}, len(s.workers))
+	for _, w := range s.workers {
+		if !w.loop.Post(func(*worker) { answered <- struct{}{} }) {
+			return false
+		}
+	}
+	for range s.workers {
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // wait reports whether all listeners are closed and all connections have ended before limit is over

@@ -14,6 +14,7 @@ type ListeningSocket struct {
 	Bind     listen.Bind // as configured
 	Addr     listen.Bind // with the port that is in use
 	FDs      []int       // duplicates, which belong to the caller, with FD_CLOEXEC
+	KeepFile bool        // as Options.KeepFile has said
 }
 
 // ListeningSockets duplicates all listening sockets. The caller closes the duplicates. While one is
@@ -28,7 +29,7 @@ func (s *Server) ListeningSockets() ([]ListeningSocket, error) {
 	}
 	all := make([]ListeningSocket, 0, len(s.bound))
 	for _, b := range s.bound {
-		one := ListeningSocket{Listener: b.listener.Name, Bind: b.bind, Addr: b.Bind}
+		one := ListeningSocket{Listener: b.listener.Name, Bind: b.bind, Addr: b.Bind, KeepFile: b.keepFile}
 		for _, fd := range fds[b] {
 			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) // 0 to 2 are the standard streams
 			if err != nil {

@@ -69,7 +69,7 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	defer signal.Stop(signals)
-	p, err := startUnlessStopped(cfg, stderr)
+	p, err := startUnlessStopped(cfg, nil, stderr)
 	if err != nil {
 		return failure{explainDemo(listen, err)}
 	}

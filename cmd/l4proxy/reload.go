@@ -31,6 +31,7 @@ func (p *process) allowReload(load func() (*config.Config, []config.File, error)
 		Install:   func(s *proxy.State, most int) error { return p.server.Apply(s, most) },
 		Counts:    p.server.Counts,
 		Stages:    []control.Stage{p.stageLog},
+		Reloading: func(on bool) { p.systemd.reloading(p.server, on) },
 		FileLimit: p.fileLimit,
 		Workers:   p.server.Workers(),
 		Log:       p.log,

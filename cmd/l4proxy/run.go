@@ -19,6 +19,7 @@ import (
 	"l4proxy/eventloop"
 	"l4proxy/logs"
 	"l4proxy/proxy"
+	"l4proxy/systemd"
 )
 
 func newRunCommand(file *string) *cobra.Command {
@@ -41,6 +42,10 @@ const logFlush = 2 * time.Second
 const logPatience = time.Second
 
 func runProxy(cmd *cobra.Command, file string) error {
+	manager, err := systemd.Take()
+	if err != nil {
+		return failure{err}
+	}
 	cfg, files, err := load(file)()
 	if err != nil {
 		return failure{err}
@@ -48,7 +53,7 @@ func runProxy(cmd *cobra.Command, file string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Stop(signals)
-	p, err := startUnlessStopped(cfg, cmd.ErrOrStderr())
+	p, err := startUnlessStopped(cfg, manager, cmd.ErrOrStderr())
 	if err != nil {
 		return failure{err}
 	}
@@ -59,10 +64,10 @@ func runProxy(cmd *cobra.Command, file string) error {
 
 // startUnlessStopped is start, but SIGTERM or SIGINT cancels it: waiting for a name server that
 // does not answer takes seconds.
-func startUnlessStopped(cfg *config.Config, stderr io.Writer) (*process, error) {
+func startUnlessStopped(cfg *config.Config, manager *systemd.Manager, stderr io.Writer) (*process, error) {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer cancel()
-	p, err := start(ctx, cfg, stderr)
+	p, err := start(ctx, cfg, manager, stderr)
 	if err != nil && ctx.Err() != nil {
 		return nil, errors.New("interrupted by a signal during startup")
 	}
@@ -82,10 +87,11 @@ type process struct {
 	fileLimit int
 	reloader  *control.Reloader // nil: the configuration stays as it is
 	drainer   drainer           // knows whether the process is about to stop
+	systemd   *systemdService
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open.
-func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process, error) {
+func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer) (*process, error) {
 	fileLimit, err := control.RaiseFileLimit()
 	if err != nil {
 		return nil, err
@@ -104,6 +110,10 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 	if err != nil {
 		return nil, err
 	}
+	dropped, err := manager.Assign(listenersOf(plan))
+	if err != nil {
+		return nil, err
+	}
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.Level)
 	logger, err := logs.New(logs.Options{Level: level, Format: cfg.Log.Format.String(), Out: stderr})
@@ -114,7 +124,9 @@ func start(ctx context.Context, cfg *config.Config, stderr io.Writer) (*process,
 		plan: plan, fileLimit: fileLimit}
 	p.live.Directory = names
 	names.LogTo(p.log)
-	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log}
+	p.systemd = newSystemdService(manager, p.log, dropped)
+	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
+		Inherited: manager.Inherited, KeepFile: manager.FromUnit}
 	lines := connectionLog{p.log}
 	options.Finished = func(r *proxy.Record) {
 		logger.AwaitRoom(logPatience)
@@ -157,6 +169,7 @@ func (p *process) serve(signals <-chan os.Signal) error {
 		p.server.Stop()
 	})
 	others.Go(func() { p.live.Run(ctx, p.server) })
+	others.Go(func() { p.systemd.run(ctx, p.server) })
 	others.Go(func() { p.runReloader(ctx) })
 	err := p.server.Run(ctx)
 	cancel()

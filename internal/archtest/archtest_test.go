@@ -37,6 +37,7 @@ var table = map[string][]string{
 	"filewatch": {},
 	"listen":    {"internal/rawsys"},
 	"logs":      {},
+	"systemd":   {"internal/rawsys", "listen"},
 
 	// Choosing backends, and checking them.
 	"balancer": {"backend", "internal/iheap"},
