@@ -33,6 +33,8 @@ ssh-keygen                                        openssh-client
 ip|/usr/sbin/ip                                   iproute2
 nft|/usr/sbin/nft                                 nftables
 prlimit                                           util-linux
+systemd-socket-activate                           systemd
+systemd-analyze                                   systemd
 '
 
 missing() {
