@@ -21,6 +21,7 @@ type listenSocket struct {
 	worker   *worker
 	listener *Listener
 	bound    *bound
+	lingers  bool // once closing, it waits for handshakes to complete; see syn.go
 	fd       int
 	index    uint32
 	state    listenState
@@ -224,15 +225,22 @@ func (s *listenSocket) close() {
 		s.setTimer()
 		return // the remaining clients wait for descriptors
 	}
+	if s.lingers {
+		s.lingers = false
+		s.worker.loop.SetTimer(s.index, s.worker.loop.Now()+int64(lastHandshakes))
+		return
+	}
 	s.worker.loop.Close(s.slot())
 	s.state = listenClosed
 	s.expire()
 }
 
-// takeQueued accepts the clients in the socket's accept queue. It returns the error that ended
-// this: EAGAIN when the queue is empty. Afterwards, the socket is non-blocking.
+// takeQueued accepts the clients in the socket's accept queue, to which no new ones come. It
+// returns the error that ended this: EAGAIN when the queue is empty. Afterwards, the socket is
+// non-blocking.
 func (s *listenSocket) takeQueued() unix.Errno {
 	w := s.worker
+	s.dropSYNs()
 	// A security profile may forbid this. Then accept would block, so it is not called.
 	if errno := rawsys.SetNonblock(s.fd, true); errno != 0 {
 		return errno

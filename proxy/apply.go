@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"maps"
 	"slices"
 )
 
@@ -77,6 +78,14 @@ func (c *change) commit(state *State, maxConnections int) (gone []*bound) {
 		s.log.Info("listening", "listener", b.listener.Name, "address", b.Bind.String())
 	}
 	s.bound = c.bound
+	before := make(map[string]bool)
+	for _, l := range old.state.Listeners {
+		before[l.Name] = true
+	}
+	c.stays = make(map[string]bool)
+	for _, l := range state.Listeners {
+		c.stays[l.Name] = before[l.Name]
+	}
 	s.slots.divide(int64(maxConnections), state.Listeners, old.state.Listeners)
 	s.ledger.Store(newLedger(state, len(s.workers), old))
 	return gone
@@ -106,6 +115,9 @@ func (s *Server) addSockets() {
 // apply fits this worker to another State. It returns the names of the listeners that have sockets
 // here, among them removed listeners whose sockets are still being closed.
 func (w *worker) apply(c *change) (inUse []string) {
+	// A listener of a name that was removed before is another one. A late SetListening may have
+	// been about the old one.
+	maps.DeleteFunc(w.shut, func(name string, _ shutReasons) bool { return !c.stays[name] })
 	var gone []*listenSocket
 	for _, s := range w.sockets {
 		if s.state == listenClosing || s.state == listenClosed {
@@ -132,12 +144,9 @@ func (w *worker) apply(c *change) (inUse []string) {
 		}
 	}
 	for _, s := range gone {
+		s.dropSYNs()
+		s.lingers = true
 		s.startClosing()
-	}
-	for name := range w.shut {
-		if !slices.ContainsFunc(c.bound, func(b *bound) bool { return b.listener.Name == name }) {
-			delete(w.shut, name)
-		}
 	}
 	w.lookForFirstBytes()
 	w.useFreeSlots() // the limits may have risen

@@ -67,6 +67,21 @@ func (r *running) apply(most int, listeners ...*proxy.Listener) {
 	}
 }
 
+// removed waits until the sockets of removed addresses are closed.
+func (r *running) removed() {
+	r.t.Helper()
+	all, err := r.server.ListeningSockets()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer proxy.CloseSockets(all)
+	n := 0
+	for _, one := range all {
+		n += len(one.FDs)
+	}
+	testnet.Eventually(r.t, "the removed sockets are closed", func() bool { return r.server.OpenListeningSockets() == n })
+}
+
 // again is the first listener, as another State has it. It shares what is live.
 func (r *running) again() *proxy.Listener {
 	l := *r.state.Listeners[0]
@@ -144,6 +159,7 @@ func TestApplyRemovesListener(t *testing.T) {
 			mustAsk(t, c, "before")
 		}
 		r.apply(0, r.again())
+		r.removed()
 		if c, err := testnet.TryDial("tcp", addr); err == nil {
 			c.Close()
 			t.Error("the removed listener still accepts")
@@ -375,6 +391,7 @@ func TestApplyOverlapping(t *testing.T) {
 				}
 			}
 			r.apply(0, listeners...)
+			r.removed()
 			for client, want := range map[string]string{
 				"127.0.0.1": serves(step.binds, "127.0.0.1", "0.0.0.0", "[::]"),
 				"[::1]":     serves(step.binds, "[::1]", "[::]"),
@@ -462,6 +479,10 @@ func TestApplyKeepsListenerClosed(t *testing.T) {
 		}
 		r.server.SetListening(l, true)
 		listening("open again", r.addr, 2)
+
+		r.server.SetListening(&proxy.Listener{Name: "late"}, false) // of a State that is gone
+		r.apply(0, l, listenerOf("late", r.pool, tcpBind("127.0.0.3:0")))
+		greeting(t, testnet.Dial(t, "tcp", addressOf(r.server.Addrs()[1].Bind)))
 	})
 }
 
@@ -505,7 +526,7 @@ func TestApplyFreesOldStates(t *testing.T) {
 }
 
 // TestApplyUnderLoad: clients come all the time, while States follow each other that move, add and
-// remove addresses. No client of the address that stays fails, and at the end no descriptor is left.
+// remove addresses. No client of the address that stays fails. At the end, no descriptor is left.
 func TestApplyUnderLoad(t *testing.T) {
 	const clients, states = 4, 60
 	engines(t, func(t *testing.T, engine string) {
@@ -555,6 +576,40 @@ func TestApplyUnderLoad(t *testing.T) {
 		all.Wait()
 		r.apply(100, r.again())
 		testnet.Eventually(t, "no descriptor is left", func() bool { return testnet.OpenFiles(t) <= files })
+	})
+}
+
+// TestApplyMovesClients: clients come all the time, while listeners with overlapping addresses take
+// turns. No client is reset or refused.
+func TestApplyMovesClients(t *testing.T) {
+	const clients = 4
+	engines(t, func(t *testing.T, engine string) {
+		r := start(t, engine, addresses(testnet.Serve(t, "tcp", "", testnet.Echo)))
+		r.removes = true
+		port := r.server.Addrs()[0].Bind.Addr.Port()
+		var over atomic.Bool
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				for !over.Load() {
+					c, err := testnet.TryDial("tcp", r.addr)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if got, err := ask(c, "hello"); err != nil || got != "hello" {
+						t.Errorf("echo = %q, %v", got, err)
+					}
+					c.Close()
+				}
+			})
+		}
+		for _, host := range []string{"0.0.0.0", "127.0.0.1", "0.0.0.0"} {
+			r.apply(0, listenerOf("of "+host, r.pool, tcpBind(fmt.Sprintf("%s:%d", host, port))))
+			r.removed()
+		}
+		over.Store(true)
+		all.Wait()
 	})
 }
 

@@ -33,6 +33,7 @@ type change struct {
 	bound  []*bound        // all addresses of the new State
 	keep   map[*bound]want // the old ones that stay
 	opened []*bound        // those of bound that are new
+	stays  map[string]bool // listeners of both States
 	undo   []func()        // of changes to files of unix sockets
 }
 
@@ -167,7 +168,7 @@ func (c *change) open(opener *listen.Opener, w want, inherited func(string, list
 
 func (c *change) changeAccess(b *bound, access *listen.Access) error {
 	old := b.listener.Access
-	if !b.bind.IsUnix() || old == access || old != nil && access != nil && *old == *access {
+	if !b.bind.IsUnix() || b.keepFile || old == access || old != nil && access != nil && *old == *access {
 		return nil
 	}
 	undo, err := b.SetAccess(old, access)
@@ -184,8 +185,7 @@ func (c *change) forIPv4(all []want, w want, b *bound) want {
 	w.old = nil
 	w.bind.Addr = netip.AddrPortFrom(netip.IPv4Unspecified(), b.Bind.Addr.Port())
 	for _, old := range c.server.bound {
-		taken := slices.ContainsFunc(all, func(other want) bool { return other.old == old })
-		if !taken && bindKey(old.Bind) == bindKey(w.bind) {
+		if bindKey(old.Bind) == bindKey(w.bind) && !slices.ContainsFunc(all, func(other want) bool { return other.old == old }) {
 			w.old = old
 		}
 	}

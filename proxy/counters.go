@@ -112,8 +112,8 @@ func (w *worker) connEnded(conn *conn) {
 
 // Counts are sums over all event loops since the start.
 type Counts struct {
-	// Listeners are in the order of the State. Those that Apply has removed follow, with only a name,
-	// until their last connection has ended.
+	// Listeners are in the order of the State. Those that Apply has removed follow, with only a
+	// name, until their last connection has ended.
 	Listeners []ListenerCounts
 	Pools     []PoolCounts // in the order in which listeners use them
 	Dropped   uint64       // records that were lost because Options.Finished was slow

@@ -9,5 +9,8 @@ func (s *Server) Loads() []int64 {
 	return loads
 }
 
+// OpenListeningSockets is the number of listening sockets, with those that are being closed.
+func (s *Server) OpenListeningSockets() int { return int(s.listening.Load()) }
+
 // Engines is for the tests outside the package.
 var Engines = insideEngines

@@ -29,7 +29,7 @@ type Options struct {
 	// KeepAlive: the zero value means DefaultKeepAlive.
 	KeepAlive KeepAlive
 	// Inherited, if set, returns the listening sockets of an address that another process has
-	// opened, none if it has none. They then belong to the Server. bind is as in Listener.Binds.
+	// opened, if any. They then belong to the Server. bind is as in Listener.Binds.
 	Inherited func(listener string, bind listen.Bind) (fds []int)
 	// KeepFile, if set, reports whether the file of an inherited unix socket belongs to another
 	// program, which will still listen there after this process. Then the Server never removes it.

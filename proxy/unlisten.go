@@ -109,6 +109,7 @@ func (s *listenSocket) shut() {
 	// on both sides.
 	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	rawsys.Shutdown(s.fd, unix.SHUT_RD)
+	s.takeSYNs()
 	s.state = listenShut
 	s.waitForSlots()
 }
