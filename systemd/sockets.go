@@ -43,7 +43,7 @@ func (s *socket) look() error {
 		s.wrong = "is not a socket"
 	case kind != unix.SOCK_STREAM:
 		s.wrong = "is not a stream socket"
-	case listens == 0 && !(s.stored && s.reopen()):
+	case listens == 0 && (!s.stored || !s.reopen()):
 		s.wrong = "does not listen"
 	}
 	return nil

@@ -14,8 +14,8 @@ const maxRights = 253
 func (m *Manager) Store(listener string, fds []int) error {
 	for len(fds) > 0 {
 		n := min(len(fds), maxRights)
-		// Without FDPOLL=0, systemd would watch the sockets for errors, and drop those that shutdown(2)
-		// has closed for new clients.
+		// Without FDPOLL=0, systemd would watch the sockets, and drop those that shutdown(2) has
+		// closed for new clients.
 		if err := m.send(fds[:n], "FDSTORE=1", "FDNAME="+storedPrefix+listener, "FDPOLL=0"); err != nil {
 			return err
 		}

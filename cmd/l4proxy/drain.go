@@ -110,7 +110,7 @@ func (p *process) drain(ctx context.Context, r drainRequest, signals <-chan os.S
 		limits.Timeout = *r.timeout
 	}
 	limits.Spread = min(limits.Spread, limits.Timeout)
-	p.systemd.stopping()
+	p.systemd.stopping(limits.Delay + limits.Timeout)
 	by := slog.String("request", "admin")
 	if r.signal != nil {
 		by = slog.String("signal", signalName(r.signal))

@@ -8,11 +8,15 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"l4proxy/control"
 	"l4proxy/proxy"
 	"l4proxy/systemd"
 )
+
+// stopMargin is how long the rest of a shutdown may take: connections that are cut, the log.
+const stopMargin = 10 * time.Second
 
 // systemdService keeps systemd up to date about this process. Without systemd, it does nothing.
 type systemdService struct {
@@ -80,16 +84,18 @@ func (s *systemdService) reloading(server *proxy.Server, on bool) {
 	s.ready(server)
 }
 
-// stopping reports the beginning of the shutdown. Nothing stays in the store: clients have to be
-// refused while the proxy drains, and not to wait for a process that may never come.
-func (s *systemdService) stopping() {
+// stopping reports the beginning of a shutdown that may take as long as limit, so that systemd
+// waits for its end. Nothing stays in the store: while the proxy drains, the kernel has to refuse
+// clients. In the queue of a stored socket, they would wait for a process that may never come.
+func (s *systemdService) stopping(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for listener := range s.stored {
 		s.check(s.manager.Unstore(listener))
 	}
 	clear(s.stored)
-	s.check(s.manager.Notify("STOPPING=1", "STATUS=Waiting for connections to end"))
+	s.check(s.manager.Notify("STOPPING=1", "STATUS=Waiting for connections to end",
+		fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (limit+stopMargin)/time.Microsecond)))
 }
 
 // store puts the sockets of all listeners into the file descriptor store, except for those that a

@@ -174,15 +174,19 @@ func TestSystemdService(t *testing.T) {
 		t.Fatal(err)
 	}
 	waits.Close()
-	if got := u.until("STOPPING=1"); got[0] != "FDSTOREREMOVE=1\nFDNAME=stored.web" {
-		t.Errorf("notifications %q", got)
+	want := []string{
+		"FDSTOREREMOVE=1\nFDNAME=stored.web",
+		"STOPPING=1\nSTATUS=Waiting for connections to end\nEXTEND_TIMEOUT_USEC=40000000", // 30s and a margin
+	}
+	if got := u.until("STOPPING=1"); !slices.Equal(got, want) {
+		t.Errorf("notifications %q, want %q", got, want)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestSystemdMisfit: a socket that no listener binds to ends the start, with an error that names it.
+// TestSystemdMisfit: a socket that no listener binds to ends the start. The error names the socket.
 func TestSystemdMisfit(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
