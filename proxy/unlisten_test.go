@@ -2,12 +2,10 @@ package proxy_test
 
 import (
 	"context"
-	"fmt"
+	"encoding/binary"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -18,26 +16,55 @@ import (
 	"l4proxy/proxy"
 )
 
-// listeningSockets is the number of sockets that listen on an IPv4 port (proc(5), /proc/net/tcp; 0A
-// is TCP_LISTEN).
+// listeningSockets is the number of sockets that listen on an IPv4 port (sock_diag(7)).
+// /proc/net/tcp would list all connections of the machine with them, which may take seconds.
 func listeningSockets(t *testing.T, addr string) (n int) {
 	t.Helper()
-	_, port, err := net.SplitHostPort(addr)
+	const (
+		requestLen = 56      // of struct inet_diag_req_v2
+		portAt     = 4       // of the source port in struct inet_diag_msg
+		listening  = 1 << 10 // TCP_LISTEN
+	)
+	at, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var number int
-	_, _ = fmt.Sscan(port, &number)
-	table, err := os.ReadFile("/proc/net/tcp")
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(table), "\n")[1:] {
-		if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", number)) && f[3] == "0A" {
-			n++
+	defer unix.Close(fd)
+	request := make([]byte, unix.NLMSG_HDRLEN+requestLen)
+	binary.NativeEndian.PutUint32(request, uint32(len(request)))
+	binary.NativeEndian.PutUint16(request[4:], unix.SOCK_DIAG_BY_FAMILY)
+	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	request[unix.NLMSG_HDRLEN], request[unix.NLMSG_HDRLEN+1] = unix.AF_INET, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(request[unix.NLMSG_HDRLEN+4:], listening)
+	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 64<<10)
+	for {
+		size, _, err := unix.Recvfrom(fd, answer, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := syscall.ParseNetlinkMessage(answer[:size])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			switch m.Header.Type {
+			case unix.NLMSG_DONE:
+				return n
+			case unix.NLMSG_ERROR:
+				t.Fatal("sock_diag refuses the request")
+			}
+			if binary.BigEndian.Uint16(m.Data[portAt:]) == at.Port() {
+				n++
+			}
 		}
 	}
-	return n
 }
 
 // TestUnlistenKeepsThePort: every loop's socket listens on the same port again, even if the kernel
