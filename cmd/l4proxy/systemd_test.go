@@ -155,7 +155,9 @@ func TestSystemdService(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.until("RELOADING=1\nMONOTONIC_USEC=")
-	u.until("READY=1")
+	if got := u.until("READY=1"); len(got) > 1 && strings.Contains(got[0], "FD") {
+		t.Errorf("nothing has changed, and the store does: %q", got)
+	}
 
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -183,6 +185,38 @@ func TestSystemdService(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSystemdStoreFollowsReloads: the sockets of a new listener are stored, and those of a removed
+// one are taken out.
+func TestSystemdStoreFollowsReloads(t *testing.T) {
+	const more = "listeners: {web: {bind: '127.0.0.1:0', pool: web}, more: {bind: '127.0.0.2:0', pool: web}}"
+	before := unitConfig("127.0.0.1:0", "127.0.0.1:1")
+	lines := strings.Split(before, "\n")
+	lines[2] = more
+	u := newUnit(t, before)
+	cmd := u.run()
+	u.until("READY=1")
+	for _, step := range []struct{ config, change, status string }{
+		{strings.Join(lines, "\n"), "FDSTORE=1\nFDNAME=stored.more\nFDPOLL=0", "READY=1\nSTATUS=Serving on 2 addresses"},
+		{before, "FDSTOREREMOVE=1\nFDNAME=stored.more", "READY=1\nSTATUS=Serving on 1 addresses"},
+		{"nonsense", "", "READY=1\nSTATUS=Serving on 1 addresses"},
+	} {
+		if err := os.WriteFile(u.config, []byte(step.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(unix.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		u.until("RELOADING=1")
+		want := []string{step.change, step.status}
+		if step.change == "" {
+			want = want[1:]
+		}
+		if got := u.until("READY=1"); !slices.Equal(got, want) {
+			t.Errorf("notifications %q, want %q", got, want)
+		}
 	}
 }
 
