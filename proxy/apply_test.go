@@ -477,6 +477,14 @@ func TestApplyKeepsListenerClosed(t *testing.T) {
 		if n := listeningSockets(t, r.addr); n != 0 {
 			t.Errorf("%d sockets listen on the closed address", n)
 		}
+		all, err := r.server.ListeningSockets()
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy.CloseSockets(all)
+		if !all[0].Shut || all[1].Shut {
+			t.Errorf("sockets = %+v, want only the first ones shut", all)
+		}
 		r.server.SetListening(l, true)
 		listening("open again", r.addr, 2)
 
