@@ -140,13 +140,14 @@ func echoThrough(t *testing.T, c testnet.Conn) {
 // At the end it empties the store.
 func TestSystemdService(t *testing.T) {
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
-	u := newUnit(t, unitConfig("127.0.0.1:0", b.Addr))
+	path := filepath.Join(t.TempDir(), "socket")
+	u := newUnit(t, strings.Replace(unitConfig("X", b.Addr), `"X"`, fmt.Sprintf("[127.0.0.1:0, %q]", "unix:"+path), 1))
 	cmd := u.run("WATCHDOG_USEC=40000")
-	if got := u.until("READY=1\nSTATUS=Serving on 1 addresses"); len(got) != 2 || got[0] != "FDSTORE=1\nFDNAME=stored.web\nFDPOLL=0" {
+	if got := u.until("READY=1\nSTATUS=Serving on 2 addresses"); len(got) != 2 || got[0] != "FDSTORE=1\nFDNAME=stored.web\nFDPOLL=0" {
 		t.Errorf("notifications %q", got)
 	}
-	if len(u.stored) != 2 {
-		t.Fatalf("%d sockets are stored, want 2", len(u.stored))
+	if len(u.stored) != 3 {
+		t.Fatalf("%d sockets are stored, want 3", len(u.stored))
 	}
 	echoThrough(t, testnet.Dial(t, "tcp", u.address()))
 	u.until("WATCHDOG=1")
@@ -163,11 +164,14 @@ func TestSystemdService(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	waits := testnet.Dial(t, "tcp", u.address())
+	waits, alsoWaits := testnet.Dial(t, "tcp", u.address()), testnet.Dial(t, "unix", path)
 	address, before := u.address(), len(u.stored)
 	cmd = u.run()
 	u.until("READY=1")
 	echoThrough(t, waits)
+	echoThrough(t, alsoWaits)
+	late := testnet.Dial(t, "unix", path)
+	echoThrough(t, late)
 	if u.address() != address || len(u.stored) != 2*before {
 		t.Errorf("%d sockets on %s, want the %d on %s once more", len(u.stored), u.address(), before, address)
 	}
@@ -175,7 +179,9 @@ func TestSystemdService(t *testing.T) {
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	waits.Close()
+	for _, c := range []testnet.Conn{waits, alsoWaits, late} {
+		c.Close()
+	}
 	want := []string{
 		"FDSTOREREMOVE=1\nFDNAME=stored.web",
 		"STOPPING=1\nSTATUS=Waiting for connections to end\nEXTEND_TIMEOUT_USEC=40000000", // 30s and a margin
