@@ -234,3 +234,18 @@ func TestShutWithoutDescriptors(t *testing.T) {
 		in.eventually(w, "it is shut", func() bool { return w.sockets[0].state == listenShut })
 	})
 }
+
+// TestReopenWithoutDescriptors: a drained listener still waits for descriptors when it is opened
+// again. The kernel takes new clients at once.
+func TestReopenWithoutDescriptors(t *testing.T) {
+	insideEngines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		in := startInside(t, engine, b, func(*Listener, *Options) {})
+		w := in.server.workers[0]
+		in.filterAccepts(w, unix.SECCOMP_RET_ERRNO|uint32(unix.EMFILE), 0)
+		in.on(w, func() { w.setShut("front", shutDrain, true) })
+		in.eventually(w, "no accept is in flight", func() bool { return !w.loop.Busy(w.sockets[0].slot()) })
+		in.on(w, func() { w.setShut("front", shutDrain, false) })
+		testnet.Dial(t, "tcp", in.addr)
+	})
+}

@@ -131,6 +131,7 @@ func (s *listenSocket) reopen() {
 		return
 	}
 	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // as on existing connections
+	s.takeSYNs()                                               // shut may have waited for descriptors
 	if errno := rawsys.Listen(s.fd, listen.Backlog); errno != 0 {
 		if s.state != listenReopening {
 			w.server.log.Error("cannot reopen listener, retrying", "listener", s.listener.Name, "error", errno.Error())
