@@ -40,6 +40,7 @@ type worker struct {
 	freed    bool        // a slot was released in this batch
 	crowded  bool        // a listening socket here may be full, or have parked clients
 	ending   Outcome     // set by endAll, for clients that arrive later
+	pulse    pulse
 }
 
 // A task owns an index of the loop, with its slots and its timer, but is not a connection: a
