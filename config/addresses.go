@@ -6,10 +6,12 @@ import (
 	"slices"
 )
 
-// CheckAddresses finds listeners whose addresses overlap, and backends that are a listener which
-// leads back to their own pool. Validate runs it on the values alone. Call it again with what is
-// known of this machine, and of the host names when they are resolved.
-func CheckAddresses(listeners []Listener, pools []Pool, here Machine) []Fault {
+// CheckAddresses finds listeners whose addresses overlap, with each other or with the admin address,
+// and backends that are a listener which leads back to their own pool. Validate runs it on the
+// values alone. Call it again with what is known of this machine, and of the host names when they
+// are resolved.
+func CheckAddresses(cfg *Config, here Machine) []Fault {
+	listeners := cfg.Listeners
 	book := &addressBook{
 		exact: make(map[Address]*claim), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(here.Addresses)),
 		here: here,
@@ -37,8 +39,18 @@ func CheckAddresses(listeners []Listener, pools []Pool, here Machine) []Fault {
 			}
 		}
 	}
+	if cfg.Admin != nil {
+		a := cfg.Admin.Bind
+		c := &claim{address: a}
+		if known := here.Hosts[a.Name()]; len(known) > 0 {
+			c.ip = known[0].Addr()
+		}
+		if f := book.claim(c); f != nil && a != (Address{}) {
+			faults = append(faults, *f)
+		}
+	}
 	faults = append(faults, book.dualStack()...)
-	return append(faults, book.loops(listeners, pools)...)
+	return append(faults, book.loops(cfg)...)
 }
 
 // addressBook records which listener owns which address. The rules are those of bind(2) and
@@ -54,8 +66,8 @@ type addressBook struct {
 type claim struct {
 	address  Address
 	ip       netip.Addr // of a host name, when it is known
-	listener *Listener
-	index    int // of the listener's Binds
+	listener *Listener  // nil for the admin address
+	index    int        // of the listener's Binds
 }
 
 func (c *claim) String() string {
@@ -65,7 +77,20 @@ func (c *claim) String() string {
 	return c.address.String()
 }
 
-func (c *claim) path() string { return Path("listeners", c.listener.Name, "bind", c.index) }
+func (c *claim) path() string {
+	if c.listener == nil {
+		return Path("admin", "bind")
+	}
+	return Path("listeners", c.listener.Name, "bind", c.index)
+}
+
+// owner says in a message what listens on the address.
+func (c *claim) owner() string {
+	if c.listener == nil {
+		return "the admin address"
+	}
+	return "the listener " + quote(c.listener.Name)
+}
 
 // portClaims are the first claims of each kind on one port.
 type portClaims struct {
@@ -134,8 +159,8 @@ func (c *claim) taken(owner *claim) *Fault {
 
 // fault says what the address of c does to that of another listener.
 func (c *claim) fault(other *claim, fix, does string, args ...any) *Fault {
-	args = append(append([]any{c, quote(c.listener.Name)}, args...), quote(other.listener.Name))
-	f := faultf(fix, "%s of the listener %s "+does+" the listener %s", args...)
+	args = append(append([]any{c, c.owner()}, args...), other.owner())
+	f := faultf(fix, "%s of %s "+does+" %s", args...)
 	f.Path, f.See = c.path(), []string{other.path()}
 	return f
 }
@@ -206,7 +231,8 @@ func (book *addressBook) owner(a Address) *claim {
 // loops finds the backends that lead back to their own pool. A connection to one would cause
 // another, and so on until the process runs out of descriptors. A listener may be a backend of
 // another listener.
-func (book *addressBook) loops(listeners []Listener, pools []Pool) (faults []Fault) {
+func (book *addressBook) loops(cfg *Config) (faults []Fault) {
+	listeners, pools := cfg.Listeners, cfg.Pools
 	byName := make(map[string]*Pool, len(pools))
 	for i := range pools {
 		byName[pools[i].Name] = &pools[i]
@@ -222,6 +248,16 @@ func (book *addressBook) loops(listeners []Listener, pools []Pool) (faults []Fau
 				continue
 			}
 			for _, c := range book.owners(b) {
+				if c.listener == nil {
+					if cfg.Admin.Token == "" { // anyone who reaches the listener would be a local client
+						f := faultf("remove it, or write admin: {token: ${ADMIN_TOKEN}}",
+							"the backend %s is the admin address of the proxy itself, which has no token: every client of the pool %s could use it",
+							b.Address, quote(pool))
+						f.Path, f.See = Path("pools", pool, "backends", i, "address"), []string{c.path()}
+						faults = append(faults, *f)
+					}
+					continue
+				}
 				next := c.listener.Pool
 				switch {
 				case byName[next] == nil || state[next] == done:

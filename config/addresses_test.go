@@ -20,7 +20,7 @@ func checkAddresses(t *testing.T, text string, local ...string) string {
 	for _, a := range local {
 		here.Addresses = append(here.Addresses, netip.MustParseAddr(a))
 	}
-	return c.Locate(CheckAddresses(c.Listeners, c.Pools, here)).Error()
+	return c.Locate(CheckAddresses(c, here)).Error()
 }
 
 // A backend on an address of this machine is the proxy itself if a listener binds all addresses,

@@ -32,6 +32,8 @@ type Config struct {
 	MaxConnections int
 	Drain          Drain
 	Reload         Reload
+	// Admin is nil when there is no admin address.
+	Admin *Admin
 	// Listeners and Pools are in file order; their names are unique.
 	Listeners []Listener
 	Pools     []Pool
@@ -55,9 +57,9 @@ func (c *Config) fields() fields {
 			"The maximum number of connections at once, of all listeners together. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
 		{"drain", section(&c.Drain), "Limits of a graceful shutdown; see below."},
 		{"reload", section(&c.Reload), "Whether the proxy reloads by itself when a file changes; see below."},
+		{"admin", optional(&c.Admin), "The address at which the running proxy answers and takes commands; see below. Without it, there is none."},
 		{"listeners", required(named(&c.Listeners, "listener"), `write listeners: {web: {bind: ":8080", pool: web}}`), "The addresses that clients connect to, by name."},
 		{"pools", required(named(&c.Pools, "pool"), `write pools: {web: {backends: ["127.0.0.1:8081"]}}`), "The backends, in pools by name."},
-		{"admin", unsupported{}, ""},
 	}
 }
 

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the expected files in testdata fr
 // testEnv is the environment of every file in testdata.
 func testEnv(name string) (string, bool) {
 	value, ok := map[string]string{
-		"NAME": "value", "EMPTY": "", "OFF": "false", "PORT": "5432", "PORTS": "x",
+		"NAME": "value", "EMPTY": "", "OFF": "false", "PORT": "5432", "PORTS": "x", "ADMIN_TOKEN": "0123456789abcdef",
 	}[name]
 	return value, ok
 }

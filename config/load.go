@@ -83,6 +83,7 @@ func (d *decoder) finish(root *node, data []byte) (*Config, error) {
 	SetDefaults(c)
 	decoded := len(d.problems) == 0 && d.decode(c, root)
 	d.logEnv(c)
+	d.adminEnv(c)
 	if decoded {
 		Complete(c)
 		check := newChecker(c, d.unread)

@@ -12,6 +12,17 @@ type Source struct {
 	root *node
 	// simple says that root is of the simple form.
 	simple bool
+	// overridden are the paths of single values that environment variables replace, with their
+	// names.
+	overridden map[string]string
+}
+
+// override notes that the value at p comes from an environment variable.
+func (s *Source) override(p *path, env string) {
+	if s.overridden == nil {
+		s.overridden = make(map[string]string)
+	}
+	s.overridden[p.String()] = env
 }
 
 // Where returns the position of the value at a path or, if it was left out, of the value that would
@@ -20,6 +31,9 @@ func (c *Config) Where(path string) Position {
 	s := c.Source
 	if s == nil || s.root == nil {
 		return Position{File: c.File}
+	}
+	if env, ok := s.overridden[path]; ok {
+		return Position{Env: env}
 	}
 	if s.simple {
 		path = simplePath(path)

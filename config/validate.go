@@ -120,7 +120,10 @@ func (c *checker) all() {
 		c.idleQueues()
 	}
 	c.bindCount()
-	c.faults = append(c.faults, CheckAddresses(c.c.Listeners, c.c.Pools, Machine{})...)
+	if c.c.Admin != nil {
+		c.admin(c.c.Admin)
+	}
+	c.faults = append(c.faults, CheckAddresses(c.c, Machine{})...)
 }
 
 // drain checks the limits of a graceful shutdown against each other.

@@ -27,7 +27,9 @@ func Build(cfg *config.Config, facts *Facts) (*Plan, error) {
 		failed = append(failed, err)
 		plan.Listeners = append(plan.Listeners, listener)
 	}
-	if err := errors.Join(failed...); err != nil {
+	admin, err := buildAdmin(cfg, facts)
+	plan.Admin = admin
+	if err := errors.Join(append(failed, err)...); err != nil {
 		return nil, err
 	}
 	if err := facts.checkAddresses(cfg); err != nil {

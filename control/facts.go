@@ -49,15 +49,26 @@ func Gather(ctx context.Context, cfg *config.Config, lookup Lookup) *Facts {
 				names = append(names, discovery.Name{Host: b.Host})
 			}
 		}
-		if l.Socket.User != "" {
-			f.users[l.Socket.User] = lookUpUser(l.Socket.User)
+		f.lookUpOwner(l.Socket.Owner)
+	}
+	if a := cfg.Admin; a != nil {
+		if a.Bind.Host != "" {
+			names = append(names, discovery.Name{Host: a.Bind.Host})
 		}
-		if l.Socket.Group != "" {
-			f.groups[l.Socket.Group] = lookUpGroup(l.Socket.Group)
-		}
+		f.lookUpOwner(a.Socket.Owner)
 	}
 	f.resolve(ctx, names, lookup)
 	return f
+}
+
+// lookUpOwner looks up the names of a user and a group.
+func (f *Facts) lookUpOwner(o config.Owner) {
+	if o.User != "" {
+		f.users[o.User] = lookUpUser(o.User)
+	}
+	if o.Group != "" {
+		f.groups[o.Group] = lookUpGroup(o.Group)
+	}
 }
 
 // ip is the IP address of an address to listen on, and the number of the interface that its zone
@@ -137,7 +148,7 @@ func (f *Facts) checkAddresses(cfg *config.Config) error {
 			here.Hosts[name.String()] = append(here.Hosts[name.String()], netip.AddrPortFrom(e.IP, e.Port))
 		}
 	}
-	if faults := config.CheckAddresses(cfg.Listeners, cfg.Pools, here); faults != nil {
+	if faults := config.CheckAddresses(cfg, here); faults != nil {
 		return cfg.Locate(faults)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 type Plan struct {
 	Listeners []ListenerPlan
 	Pools     []PoolPlan
+	Admin     *AdminPlan // nil: no admin address
 }
 
 // ListenerPlan is one listener.

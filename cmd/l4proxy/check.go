@@ -34,7 +34,7 @@ func newCheckCommand(file *string) *cobra.Command {
 			name := configFile(*file, os.LookupEnv)
 			cfg, err := config.Load(name, os.LookupEnv)
 			if err == nil {
-				if faults := config.CheckAddresses(cfg.Listeners, cfg.Pools, control.ThisMachine()); faults != nil {
+				if faults := config.CheckAddresses(cfg, control.ThisMachine()); faults != nil {
 					err = cfg.Locate(faults)
 				}
 			}
