@@ -30,6 +30,7 @@ var anything = []string{"*"}
 var table = map[string][]string{
 	// Values and mechanisms.
 	"acl":       {},
+	"admin":     {}, // and its client
 	"backend":   {"internal/rawsys"},
 	"config":    {},
 	"discovery": {},

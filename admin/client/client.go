@@ -1,0 +1,181 @@
+// Package client talks to the admin address of a running proxy.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"l4proxy/admin"
+)
+
+const (
+	// connectTimeout bounds the connection to an address that does not answer.
+	connectTimeout = 5 * time.Second
+	// maxAnswer bounds what is read of an answer.
+	maxAnswer = 256 << 20
+)
+
+// Client is a client of one admin address. Make one with [New]; it holds no connection.
+type Client struct {
+	address string
+	token   string
+	base    string // of URLs
+	http    http.Client
+}
+
+// New returns a client of an address as in admin.bind: host:port or unix:/path. An address that
+// stands for all addresses of the machine is reached at its loopback address.
+func New(address, token string) (*Client, error) {
+	network, target := "tcp", strings.TrimSuffix(strings.TrimPrefix(address, "http://"), "/")
+	host := target
+	if path, ok := strings.CutPrefix(target, "unix:"); ok {
+		network, target, host = "unix", path, "localhost"
+		if path == "" {
+			return nil, fmt.Errorf("the admin address %q has no path: write unix:/path", address)
+		}
+	} else {
+		name, port, err := net.SplitHostPort(target)
+		if err != nil || port == "" {
+			return nil, fmt.Errorf("the admin address %q is not one: write host:port or unix:/path", address)
+		}
+		if ip, err := netip.ParseAddr(name); name == "" || err == nil && ip.IsUnspecified() {
+			name = "127.0.0.1"
+			if ip.Is6() {
+				name = "::1"
+			}
+		}
+		target = net.JoinHostPort(name, port)
+		host = target
+	}
+	dialer := net.Dialer{Timeout: connectTimeout}
+	return &Client{
+		address: address,
+		token:   token,
+		base:    "http://" + strings.ReplaceAll(host, "%", "%25"), // a zone, RFC 6874
+		http: http.Client{
+			Transport: &http.Transport{ // without a proxy: the token is for this address only
+				DisableKeepAlives: true,
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return dialer.DialContext(ctx, network, target)
+				},
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Address is the address as it was given to New.
+func (c *Client) Address() string { return c.address }
+
+// UnreachableError is the error of an address at which no admin API answers.
+type UnreachableError struct {
+	Address string
+	Err     error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no answer from the admin address %s: %v", e.Address, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Status asks for the status.
+func (c *Client) Status(ctx context.Context) (*admin.Status, error) {
+	return do[admin.Status](ctx, c, http.MethodGet, "/api/v1/status", nil)
+}
+
+// Reload loads the configuration again.
+func (c *Client) Reload(ctx context.Context, request admin.ReloadRequest) (*admin.Reload, error) {
+	return do[admin.Reload](ctx, c, http.MethodPost, "/api/v1/reload", request)
+}
+
+// Keep confirms the last reload.
+func (c *Client) Keep(ctx context.Context) error {
+	_, err := do[struct{}](ctx, c, http.MethodPost, "/api/v1/reload/keep", nil)
+	return err
+}
+
+// Rollback takes the last reload back.
+func (c *Client) Rollback(ctx context.Context) error {
+	_, err := do[struct{}](ctx, c, http.MethodPost, "/api/v1/reload/rollback", nil)
+	return err
+}
+
+// Drain starts a drain, or takes it back.
+func (c *Client) Drain(ctx context.Context, request admin.DrainRequest) (*admin.Drain, error) {
+	return do[admin.Drain](ctx, c, http.MethodPost, "/api/v1/drain", request)
+}
+
+// SetBackend sets the state of a backend.
+func (c *Client) SetBackend(ctx context.Context, pool, address, state string) error {
+	path := "/api/v1/pools/" + url.PathEscape(pool) + "/backends/" + url.PathEscape(address)
+	_, err := do[struct{}](ctx, c, http.MethodPatch, path, admin.BackendChange{State: state})
+	return err
+}
+
+// Upgrade replaces the process by one of another binary.
+func (c *Client) Upgrade(ctx context.Context, request admin.UpgradeRequest) (*admin.Upgrade, error) {
+	return do[admin.Upgrade](ctx, c, http.MethodPost, "/api/v1/upgrade", request)
+}
+
+// do sends one request. An answer that is not a success becomes an [*admin.Error].
+func do[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	var sent io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, sent)
+	if err != nil {
+		return nil, err
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		var wrapped *url.Error // its text repeats the whole URL
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err
+		}
+		return nil, &UnreachableError{c.address, err}
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, &UnreachableError{c.address, err}
+	}
+	if response.StatusCode >= 300 {
+		e := &admin.Error{Status: response.StatusCode}
+		if json.Unmarshal(text, e) != nil || e.Message == "" {
+			return nil, c.foreign(fmt.Sprintf("it answers %s", response.Status))
+		}
+		return nil, e
+	}
+	answer := new(T)
+	if err := json.Unmarshal(text, answer); err != nil {
+		return nil, c.foreign("its answer is not JSON")
+	}
+	return answer, nil
+}
+
+// foreign is the error of an answer that no l4proxy gives.
+func (c *Client) foreign(why string) error {
+	return fmt.Errorf("%s is not the admin address of an l4proxy: %s", c.address, why)
+}

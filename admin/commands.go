@@ -1,0 +1,211 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Commands are what the API can do. One that is nil is answered with 501: this process cannot do it.
+// An error that is an [*Error] says with which status.
+type Commands struct {
+	// Reload loads the configuration again.
+	Reload func(context.Context, ReloadRequest) (*Reload, error)
+	// Keep confirms the last reload, Rollback takes it back.
+	Keep, Rollback func(context.Context) error
+	// Drain starts a drain, and does not wait for its end.
+	Drain func(context.Context, DrainRequest) (*Drain, error)
+	// SetBackend sets the state of a backend: BackendUp, BackendDrain or BackendDown.
+	SetBackend func(ctx context.Context, pool, address, state string) error
+	// Upgrade returns when the new process serves.
+	Upgrade func(context.Context, UpgradeRequest) (*Upgrade, error)
+}
+
+// ReloadRequest is the body of POST /api/v1/reload, or its query.
+type ReloadRequest struct {
+	// DryRun changes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
+	// Confirm rolls the reload back after that time, unless it is kept before; 0 is never.
+	Confirm Duration `json:"confirm,omitzero"`
+	// Guard, if set, rolls back as soon as the proxy serves worse than before. Without Confirm it
+	// watches for a time, and then keeps the reload by itself.
+	Guard *Guard `json:"guard,omitempty"`
+}
+
+// Guard says by how much things may get worse after a reload. A value of 0 is the default.
+type Guard struct {
+	// Failed is by how many percentage points the share of new connections that are not served may
+	// grow.
+	Failed int `json:"failed,omitempty"`
+	// Unusable is by how many percentage points the share of usable backends may fall, of any pool.
+	Unusable int `json:"unusable,omitempty"`
+	// Least is how many new connections it takes to judge Failed.
+	Least int `json:"least,omitempty"`
+}
+
+// UnmarshalJSON reads an object, or true for the defaults.
+func (g *Guard) UnmarshalJSON(text []byte) error {
+	if string(text) == "true" {
+		*g = Guard{}
+		return nil
+	}
+	type plain Guard
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode((*plain)(g)) != nil {
+		return errors.New(`guard: write true, or an object with the numbers "failed", "unusable" and "least"`)
+	}
+	return nil
+}
+
+// Reload is what a reload has changed, or would change.
+type Reload struct {
+	DryRun     bool   `json:"dry_run"`
+	Generation uint64 `json:"generation"`
+	// Changes is empty if nothing is different.
+	Changes  []Change `json:"changes"`
+	Warnings []string `json:"warnings"`
+	// Seconds is how long it took.
+	Seconds float64 `json:"seconds"`
+	// Unconfirmed is set if the configuration is rolled back unless it is kept.
+	Unconfirmed *Unconfirmed `json:"unconfirmed,omitempty"`
+}
+
+// Change is one difference between two configurations, and what it means for live connections.
+type Change struct {
+	// Text says all of it in words, on one line.
+	Text string `json:"text"`
+	// Part is "process", "listener", "rule", "list", "pool" or "backend"; Name is that of the
+	// listener, the pool or the list file, Item the address of the backend or the name of the rule.
+	Part string `json:"part"`
+	Name string `json:"name,omitempty"`
+	Item string `json:"item,omitempty"`
+	// Action is "added", "removed" or "changed". Key is what has changed, from Old to New.
+	Action string `json:"action"`
+	Key    string `json:"key,omitempty"`
+	Old    string `json:"old,omitempty"`
+	New    string `json:"new,omitempty"`
+	// Connections are the live ones of the listener, the pool or the backend, and Effect is what
+	// happens to them.
+	Connections int64  `json:"connections"`
+	Effect      string `json:"effect,omitempty"`
+	// AtStart says that the change takes effect only with a restart or an upgrade.
+	AtStart bool `json:"at_start,omitempty"`
+}
+
+// DrainRequest is the body of POST /api/v1/drain. It names a listener, or a backend, or neither: the
+// whole process, which then ends.
+type DrainRequest struct {
+	Listener string `json:"listener,omitempty"`
+	// Pool may be left out if only one pool has the backend.
+	Pool    string `json:"pool,omitempty"`
+	Backend string `json:"backend,omitempty"`
+	// Undo takes a drain back.
+	Undo bool `json:"undo,omitempty"`
+	// Timeout replaces drain.timeout.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// what is what a drain is about, for messages.
+func what(listener, pool, backend string) string {
+	switch {
+	case listener != "":
+		return "listener " + listener
+	case backend != "" && pool != "":
+		return fmt.Sprintf("backend %s of pool %s", backend, pool)
+	case backend != "":
+		return "backend " + backend
+	}
+	return "process"
+}
+
+// check reports what does not fit together.
+func (r *DrainRequest) check() error {
+	switch {
+	case r.Listener != "" && (r.Pool != "" || r.Backend != ""):
+		return Invalid("a drain is of a listener or of a backend, not both", "send one request for each")
+	case r.Pool != "" && r.Backend == "":
+		return Invalid("a drain of a pool names no backend", `add "backend": "ADDRESS"`)
+	case r.Timeout != nil && r.Undo:
+		return Invalid("undo has no timeout", "remove one of them")
+	case r.Timeout != nil && *r.Timeout < 0:
+		return Invalid("the timeout is negative", `write a duration such as "30s"`)
+	}
+	return nil
+}
+
+// Drain is one drain, in progress or ended.
+type Drain struct {
+	Listener string `json:"listener,omitempty"`
+	Pool     string `json:"pool,omitempty"`
+	Backend  string `json:"backend,omitempty"`
+	// State is one of the words below.
+	State   string    `json:"state"`
+	Started time.Time `json:"started"`
+	// Deadline is when the connections that are left will be closed.
+	Deadline *time.Time `json:"deadline,omitempty"`
+	// Connections are still open, Ended have ended by themselves, Closed were closed at the deadline.
+	Connections int64  `json:"connections"`
+	Ended       uint64 `json:"ended"`
+	Closed      uint64 `json:"closed"`
+}
+
+// What is what the drain is about, for messages.
+func (d *Drain) What() string { return what(d.Listener, d.Pool, d.Backend) }
+
+// States of a drain.
+const (
+	DrainWaiting = "waiting" // drain.delay: clients are still accepted
+	DrainRunning = "draining"
+	DrainDone    = "done"
+	DrainUndone  = "undone"
+)
+
+// UpgradeRequest is the body of POST /api/v1/upgrade.
+type UpgradeRequest struct {
+	// Binary is an absolute path; "" is the binary that the process was started from.
+	Binary string `json:"binary,omitempty"`
+}
+
+// Upgrade is the outcome of an upgrade, or its progress.
+type Upgrade struct {
+	// State is one of the words below.
+	State   string `json:"state"`
+	PID     int    `json:"pid,omitempty"` // of the new process
+	Version string `json:"version,omitempty"`
+	// Moved connections are with the new process, Left ones stay with the old one until they end.
+	Moved int    `json:"moved"`
+	Left  int    `json:"left"`
+	Error string `json:"error,omitempty"`
+}
+
+// States of an upgrade.
+const (
+	UpgradeRunning = "running"
+	UpgradeDone    = "done"
+	UpgradeFailed  = "failed"
+)
+
+// BackendChange is the body of PATCH /api/v1/pools/{pool}/backends/{address}.
+type BackendChange struct {
+	State string `json:"state"`
+}
+
+// Duration is written as in the configuration: "30s".
+type Duration time.Duration
+
+// MarshalText writes "1m30s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads "1m30s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as \"30s\"", text)
+	}
+	*d = Duration(v)
+	return nil
+}

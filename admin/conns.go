@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// conns bounds the open connections. At the bound, a new connection replaces the one that has waited
+// longest without a request that is being answered. So clients that send nothing, or half a
+// header, lock no other client out.
+type conns struct {
+	mu   sync.Mutex
+	open map[net.Conn]*openConn
+	all  sync.WaitGroup // of those whose goroutine has not ended
+}
+
+type openConn struct {
+	since    time.Time // it was accepted, or its last request was answered
+	handling bool      // a request is being answered
+}
+
+type connKey struct{}
+
+// context notes a new connection. net/http calls it before anything else.
+func (c *conns) context(ctx context.Context, conn net.Conn) context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = make(map[net.Conn]*openConn)
+	}
+	if len(c.open) >= MaxConnections {
+		c.makeRoom(conn)
+	}
+	c.all.Add(1)
+	open := &openConn{since: time.Now()}
+	c.open[conn] = open
+	return context.WithValue(ctx, connKey{}, open)
+}
+
+// makeRoom closes a connection. If requests are being answered on all of them, that is the new one.
+func (c *conns) makeRoom(conn net.Conn) {
+	oldest, since := conn, time.Time{}
+	for other, open := range c.open {
+		if !open.handling && (since.IsZero() || open.since.Before(since)) {
+			oldest, since = other, open.since
+		}
+	}
+	delete(c.open, oldest)
+	_ = oldest.Close() // its goroutine notices
+}
+
+// changed forgets a connection that has ended.
+func (c *conns) changed(conn net.Conn, state http.ConnState) {
+	if state == http.StateClosed {
+		c.mu.Lock()
+		delete(c.open, conn)
+		c.mu.Unlock()
+		c.all.Done()
+	}
+}
+
+// closeWaiting closes all connections without a request that is being answered.
+func (c *conns) closeWaiting() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn, open := range c.open {
+		if !open.handling {
+			_ = conn.Close()
+		}
+	}
+}
+
+// ended is closed when all connections have ended. No new one may come.
+func (c *conns) ended() <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		c.all.Wait()
+		close(ended)
+	}()
+	return ended
+}
+
+// handling notes that a request is being answered until the returned function is called.
+func (c *conns) handling(r *http.Request) (ended func()) {
+	open, ok := r.Context().Value(connKey{}).(*openConn)
+	if !ok { // a test without a connection
+		return func() {}
+	}
+	c.set(open, true)
+	return func() { c.set(open, false) }
+}
+
+func (c *conns) set(open *openConn, handling bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open.handling, open.since = handling, time.Now()
+}

@@ -1,0 +1,98 @@
+package admin
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// route is one request that the API knows.
+type route struct {
+	method  string
+	pattern string // of http.ServeMux, without the method
+	// open routes need no token on any address: what they say is no secret, and probes have none.
+	open bool
+	// query says that the values of the body may stand in the query instead.
+	query bool
+	serve func(*Server, *call) (answer any, err error)
+}
+
+// changes reports whether the request changes state. GET never does.
+func (r *route) changes() bool { return r.method != http.MethodGet }
+
+// routes are all requests that the API knows.
+var routes = []route{
+	{method: "GET", pattern: "/healthz", open: true, serve: (*Server).healthz},
+	{method: "GET", pattern: "/readyz", open: true, serve: (*Server).readyz},
+	{method: "GET", pattern: "/api/v1/status", serve: (*Server).status},
+	{method: "POST", pattern: "/api/v1/reload", query: true, serve: (*Server).reload},
+	{method: "POST", pattern: "/api/v1/reload/keep", serve: (*Server).keep},
+	{method: "POST", pattern: "/api/v1/reload/rollback", serve: (*Server).rollback},
+	{method: "POST", pattern: "/api/v1/drain", serve: (*Server).drain},
+	{method: "POST", pattern: "/api/v1/upgrade", serve: (*Server).upgrade},
+	{method: "PATCH", pattern: "/api/v1/pools/{pool}/backends/{address}", serve: (*Server).setBackend},
+}
+
+// handler is the table as a handler.
+func (s *Server) handler() http.Handler {
+	byPattern := make(map[string][]*route)
+	for i := range routes {
+		byPattern[routes[i].pattern] = append(byPattern[routes[i].pattern], &routes[i])
+	}
+	mux := http.NewServeMux()
+	for pattern, methods := range byPattern {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, methods) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, nil) })
+	return mux
+}
+
+// dispatch serves a request to a path that has these routes, none if the path is unknown.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, methods []*route) {
+	method := r.Method
+	if method == http.MethodHead { // net/http leaves the body out
+		method = http.MethodGet
+	}
+	i := slices.IndexFunc(methods, func(route *route) bool { return route.method == method })
+	// An unknown path or method is refused like a change: it says nothing to a stranger.
+	open, changes := false, method != http.MethodGet
+	if i >= 0 {
+		open, changes = methods[i].open, methods[i].changes()
+	}
+	c := &call{w: w, r: r, patience: s.patience}
+	if e := s.guard.check(r, open, changes); e != nil {
+		s.refused(r, e)
+		c.fail(e)
+		return
+	}
+	switch {
+	case i >= 0:
+		s.answer(c, methods[i])
+	case methods == nil:
+		c.fail(NotFound("no such path: "+shorten(r.URL.Path), "see /api/v1/status; an older l4proxy has fewer paths"))
+	default:
+		w.Header().Set("Allow", allow(methods))
+		c.fail(&Error{http.StatusMethodNotAllowed, shorten(r.Method) + " is not for this path", "use " + allow(methods)})
+	}
+}
+
+// allow are the methods of a path, for the header of that name.
+func allow(methods []*route) string {
+	var names []string
+	for _, route := range methods {
+		names = append(names, route.method)
+		if route.method == http.MethodGet {
+			names = append(names, http.MethodHead)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// shorten bounds what a message repeats of a request.
+func shorten(text string) string {
+	const most = 80
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return strings.ToValidUTF8(text, "?")
+}

@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"context"
+	"time"
+)
+
+// View is what the API shows. Several goroutines use it at once.
+type View interface {
+	// Alive returns an error if an event loop does not answer before ctx is done.
+	Alive(ctx context.Context) error
+	// NotReady says why new clients should not be sent here; "" if they should.
+	NotReady() string
+	// Status is a snapshot.
+	Status() *Status
+}
+
+// Status is the answer of GET /api/v1/status. Names are stable: fields are added, never renamed.
+type Status struct {
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+	// Started is when the process started, in UTC; Uptime is in seconds.
+	Started time.Time `json:"started"`
+	Uptime  float64   `json:"uptime"`
+	Ready   bool      `json:"ready"`
+	// NotReady says why it is not ready.
+	NotReady string `json:"not_ready,omitempty"`
+
+	Engine         string `json:"engine"`
+	Workers        int    `json:"workers"`
+	Connections    int    `json:"connections"`
+	MaxConnections int    `json:"max_connections"`
+
+	Config    ConfigStatus     `json:"config"`
+	Listeners []ListenerStatus `json:"listeners"`
+	Pools     []PoolStatus     `json:"pools"`
+	// Drains are those in progress, and the last ones that have ended.
+	Drains  []Drain  `json:"drains,omitempty"`
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
+}
+
+// ConfigStatus is about the configuration in use.
+type ConfigStatus struct {
+	// File is "" if the configuration came from the environment alone.
+	File string `json:"file"`
+	// Generation counts the configurations that were put into effect, the first being 1. AppliedAt
+	// is when that was last done, by a reload, a rollback or the start.
+	Generation uint64    `json:"generation"`
+	AppliedAt  time.Time `json:"applied_at"`
+	// LastOK says that the last reload did not fail; true before the first.
+	LastOK      bool       `json:"last_ok"`
+	LastSuccess *time.Time `json:"last_success,omitempty"`
+	LastFailure *Failure   `json:"last_failure,omitempty"`
+	// Reloading says that a reload is in progress; Blocked why none is allowed.
+	Reloading bool   `json:"reloading"`
+	Blocked   string `json:"blocked,omitempty"`
+	// Unconfirmed is set if the configuration is rolled back unless it is kept.
+	Unconfirmed  *Unconfirmed  `json:"unconfirmed,omitempty"`
+	LastRollback *RollbackDone `json:"last_rollback,omitempty"`
+	// Watching says that a change of a file leads to a reload.
+	Watching bool `json:"watching"`
+}
+
+// Failure is a reload that was refused.
+type Failure struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
+}
+
+// RollbackDone is a change that was taken back.
+type RollbackDone struct {
+	At time.Time `json:"at"`
+	// From is the generation that was taken back.
+	From   uint64 `json:"from"`
+	Reason string `json:"reason"`
+}
+
+// Unconfirmed describes a configuration that is in effect for a time only.
+type Unconfirmed struct {
+	// Until is when it is rolled back or, with KeepAfter, kept.
+	Until     time.Time `json:"until"`
+	KeepAfter bool      `json:"keep_after,omitempty"`
+	// RollsBackTo is the generation to return to.
+	RollsBackTo uint64 `json:"rolls_back_to"`
+	Guard       *Guard `json:"guard,omitempty"`
+}
+
+// ListenerStatus is one listener.
+type ListenerStatus struct {
+	Name      string   `json:"name"`
+	Pool      string   `json:"pool"`
+	Addresses []string `json:"addresses"`
+	// State is one of the words below.
+	State       string `json:"state"`
+	Connections int64  `json:"connections"`
+	// MaxConnections is the listener's own limit; 0 if it has none.
+	MaxConnections int64 `json:"max_connections"`
+}
+
+// States of a listener.
+const (
+	ListenerOpen     = "open"
+	ListenerFull     = "full"     // the limit of connections is reached; clients wait
+	ListenerClosed   = "closed"   // no backend of its pool can serve (when_no_backend: unlisten)
+	ListenerDraining = "draining" // it takes no new clients
+)
+
+// PoolStatus is one pool.
+type PoolStatus struct {
+	Name   string `json:"name"`
+	Policy string `json:"policy"`
+	// Serving reports whether any backend can serve.
+	Serving bool `json:"serving"`
+	// Queued is the number of clients that wait for a slot on a backend.
+	Queued   int             `json:"queued"`
+	Backends []BackendStatus `json:"backends"`
+}
+
+// BackendStatus is one backend of a pool.
+type BackendStatus struct {
+	Address string `json:"address"`
+	// Resolved is the address that a host name stands for.
+	Resolved    string `json:"resolved,omitempty"`
+	State       string `json:"state"`
+	Connections int64  `json:"connections"`
+	Total       uint64 `json:"total"`
+	Weight      int    `json:"weight"`
+	// MaxConnections is 0 if there is no limit.
+	MaxConnections int  `json:"max_connections"`
+	Backup         bool `json:"backup,omitempty"`
+	// FailedDials were refused or timed out.
+	FailedDials uint64 `json:"failed_dials"`
+	// RetryIn is how many seconds are left of a backoff or an ejection.
+	RetryIn float64 `json:"retry_in,omitempty"`
+	// Since is when the state began, and Error why, if that is known.
+	Since *time.Time `json:"since,omitempty"`
+	Error string     `json:"error,omitempty"`
+}
+
+// States of a backend.
+const (
+	BackendUp      = "up"      // its checks pass
+	BackendUnknown = "unknown" // it is not checked, or not yet; it is used
+	BackendDown    = "down"    // its checks fail, or an operator has taken it out
+	BackendDrain   = "drain"   // an operator lets its connections end
+	BackendBackoff = "backoff" // a dial failed
+	BackendEjected = "ejected" // its connections failed
+)
