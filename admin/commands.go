@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Commands are what the API can do. One that is nil is answered with 501: this process cannot do it.
-// An error that is an [*Error] says with which status.
+// Commands are what the API can do. One that is nil is answered with 501: this process cannot do
+// it. An error that is an [*Error] says with which status.
 type Commands struct {
 	// Reload loads the configuration again.
 	Reload func(context.Context, ReloadRequest) (*Reload, error)
@@ -96,8 +96,8 @@ type Change struct {
 	AtStart bool `json:"at_start,omitempty"`
 }
 
-// DrainRequest is the body of POST /api/v1/drain. It names a listener, or a backend, or neither: the
-// whole process, which then ends.
+// DrainRequest is the body of POST /api/v1/drain. It names a listener, or a backend, or neither:
+// the whole process, which then ends.
 type DrainRequest struct {
 	Listener string `json:"listener,omitempty"`
 	// Pool may be left out if only one pool has the backend.
@@ -147,7 +147,8 @@ type Drain struct {
 	Started time.Time `json:"started"`
 	// Deadline is when the connections that are left will be closed.
 	Deadline *time.Time `json:"deadline,omitempty"`
-	// Connections are still open, Ended have ended by themselves, Closed were closed at the deadline.
+	// Connections are still open, Ended have ended by themselves, Closed were closed at the
+	// deadline.
 	Connections int64  `json:"connections"`
 	Ended       uint64 `json:"ended"`
 	Closed      uint64 `json:"closed"`

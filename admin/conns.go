@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// conns bounds the open connections. At the bound, a new connection replaces the one that has waited
-// longest without a request that is being answered. So clients that send nothing, or half a
+// conns bounds the open connections. At the bound, a new connection replaces the one that has
+// waited longest without a request that is being answered. So clients that send nothing, or half a
 // header, lock no other client out.
 type conns struct {
 	mu   sync.Mutex

@@ -1,5 +1,5 @@
-// Package admin serves the admin address of a running proxy: health, readiness, status and commands,
-// as JSON over HTTP.
+// Package admin serves the admin address of a running proxy: health, readiness, status and
+// commands, as JSON over HTTP.
 //
 // It knows nothing of the proxy. [View] is what it shows, [Commands] is what it can do; the program
 // adapts both. [Status], the requests and [Error] are the wire format, which the client package

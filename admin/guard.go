@@ -12,7 +12,8 @@ import (
 
 // Address is the address that a Server serves, and who may use it.
 type Address struct {
-	// Unix is a unix socket: the permissions of its file decide who may connect, and no browser can.
+	// Unix is a unix socket: the permissions of its file decide who may connect, and no browser
+	// can.
 	Unix bool
 	// Loopback says that only this machine can reach it. A unix socket is that too.
 	Loopback bool

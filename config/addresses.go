@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// CheckAddresses finds listeners whose addresses overlap, with each other or with the admin address,
-// and backends that are a listener which leads back to their own pool. Validate runs it on the
-// values alone. Call it again with what is known of this machine, and of the host names when they
-// are resolved.
+// CheckAddresses finds listeners whose addresses overlap, with each other or with the admin
+// address, and backends that are a listener which leads back to their own pool. Validate runs it on
+// the values alone. Call it again with what is known of this machine, and of the host names when
+// they are resolved.
 func CheckAddresses(cfg *Config, here Machine) []Fault {
 	listeners := cfg.Listeners
 	book := &addressBook{

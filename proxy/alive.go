@@ -37,8 +37,8 @@ func (p *pulse) answer(asking chan struct{}) {
 	close(asking)
 }
 
-// Alive waits until every event loop has answered. If ctx is done before, it returns an error that
-// names the loops that have not.
+// Alive waits until every event loop has answered. If ctx is done before, the error names the loops
+// that do not answer.
 func (s *Server) Alive(ctx context.Context) error {
 	answers := make([]<-chan struct{}, len(s.workers))
 	for i, w := range s.workers {
