@@ -10,7 +10,8 @@ import (
 type route struct {
 	method  string
 	pattern string // of http.ServeMux, without the method
-	// open routes need no token on any address: what they say is no secret, and probes have none.
+	// open routes need no token on any address: what they say is no secret, and health probes carry
+	// no token.
 	open bool
 	// query says that the values of the body may stand in the query instead.
 	query bool

@@ -172,7 +172,7 @@ func (s *Server) logCommand(r *http.Request, code int, failed *Error) {
 	s.log.Info("admin command", args...)
 }
 
-// client is the address of the client, for the log. A client of a unix socket has none.
+// client is the address of the client, for the log. A client of a unix socket has no address.
 func client(r *http.Request) string {
 	if r.RemoteAddr == "" || r.RemoteAddr == "@" {
 		return "unix"

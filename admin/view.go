@@ -93,7 +93,7 @@ type ListenerStatus struct {
 	// State is one of the words below.
 	State       string `json:"state"`
 	Connections int64  `json:"connections"`
-	// MaxConnections is the listener's own limit; 0 if it has none.
+	// MaxConnections is the listener's own limit; 0 means no limit.
 	MaxConnections int64 `json:"max_connections"`
 }
 
