@@ -46,11 +46,16 @@ func TestCommandsArrive(t *testing.T) {
 		limit := admin.Duration(0)
 		drain, err := c.Drain(ctx, admin.DrainRequest{Listener: "web", Timeout: &limit})
 		check(err, admin.DrainRequest{Listener: "web", Timeout: &limit})
-		if drain.What() != "listener web" || drain.State != "draining" {
+		if drain.What() != "listener web" || drain.State != "drain" {
 			t.Errorf("drain %+v", drain)
 		}
-		check(c.SetBackend(ctx, "a/b c", "unix:/run/x", "drain"), [3]string{"a/b c", "unix:/run/x", "drain"})
-		check(c.SetBackend(ctx, "pg", "[::1]:80", "up"), [3]string{"pg", "[::1]:80", "up"})
+		drain, err = c.SetBackend(ctx, "a/b c", "unix:/run/x", admin.BackendChange{State: "drain"})
+		check(err, [3]string{"a/b c", "unix:/run/x", "drain"})
+		if drain.State != "drain" {
+			t.Errorf("drain %+v", drain)
+		}
+		_, err = c.SetBackend(ctx, "pg", "[::1]:80", admin.BackendChange{State: "up"})
+		check(err, [3]string{"pg", "[::1]:80", "up"})
 		upgrade, err := c.Upgrade(ctx, admin.UpgradeRequest{Binary: "/bin/new"})
 		check(err, admin.UpgradeRequest{Binary: "/bin/new"})
 		if upgrade.PID != 43 {
@@ -156,8 +161,11 @@ func TestWrongRequests(t *testing.T) {
 		{"POST", "/api/v1/drain?listener=web", ``, 400, "this path takes no query"},
 		{"POST", "/api/v1/drain", `{"listener":"a","backend":"b"}`, 400, "not both"},
 		{"POST", "/api/v1/drain", `{"pool":"a"}`, 400, "names no backend"},
-		{"POST", "/api/v1/drain", `{"undo":true,"timeout":"1s"}`, 400, "undo has no timeout"},
+		{"POST", "/api/v1/drain", `{"listener":"web","undo":true,"timeout":"1s"}`, 400, "undo has no timeout"},
 		{"POST", "/api/v1/drain", `{"timeout":"-1s"}`, 400, "the timeout is negative"},
+		{"POST", "/api/v1/drain", `{"undo":true}`, 400, "cannot be taken back"},
+		{"PATCH", "/api/v1/pools/a/backends/b", `{"state":"down","timeout":"-1s"}`, 400, "the timeout is negative"},
+		{"PATCH", "/api/v1/pools/a/backends/b", `{"state":"up","timeout":"1s"}`, 400, "the state up has no timeout"},
 		{"POST", "/api/v1/upgrade", `{"binary":"l4proxy"}`, 400, "is not absolute"},
 	} {
 		code, header, body := s.do(request{method: c.method, path: c.path, body: c.body})
@@ -212,7 +220,7 @@ func TestFailingCommands(t *testing.T) {
 		{errors.New("no luck"), 500},
 	} {
 		s.fake.change(func() { s.fake.err = c.err })
-		err := s.client("").SetBackend(t.Context(), "a", "b", "up")
+		_, err := s.client("").SetBackend(t.Context(), "a", "b", admin.BackendChange{State: "up"})
 		var failed *admin.Error
 		if !errors.As(err, &failed) || failed.Status != c.code || failed.Error() != c.err.Error() {
 			t.Errorf("%v: got %v", c.err, err)
@@ -230,7 +238,8 @@ func TestMissingCommands(t *testing.T) {
 	_, reload := c.Reload(ctx, admin.ReloadRequest{})
 	_, drain := c.Drain(ctx, admin.DrainRequest{})
 	_, upgrade := c.Upgrade(ctx, admin.UpgradeRequest{})
-	for i, err := range []error{reload, drain, upgrade, c.Keep(ctx), c.Rollback(ctx), c.SetBackend(ctx, "a", "b", "up")} {
+	_, backend := c.SetBackend(ctx, "a", "b", admin.BackendChange{State: "up"})
+	for i, err := range []error{reload, drain, upgrade, c.Keep(ctx), c.Rollback(ctx), backend} {
 		var failed *admin.Error
 		if !errors.As(err, &failed) || failed.Status != http.StatusNotImplemented || !strings.HasPrefix(failed.Message, "this process cannot ") {
 			t.Errorf("%d: %v", i, err)

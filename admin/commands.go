@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -16,10 +18,11 @@ type Commands struct {
 	Reload func(context.Context, ReloadRequest) (*Reload, error)
 	// Keep confirms the last reload, Rollback takes it back.
 	Keep, Rollback func(context.Context) error
-	// Drain starts a drain, and does not wait for its end.
+	// Drain starts a drain, or takes one back, and does not wait for its end. It returns the state
+	// afterwards.
 	Drain func(context.Context, DrainRequest) (*Drain, error)
-	// SetBackend sets the state of a backend: BackendUp, BackendDrain or BackendDown.
-	SetBackend func(ctx context.Context, pool, address, state string) error
+	// SetBackend sets the state of a backend.
+	SetBackend func(ctx context.Context, pool, address string, change BackendChange) (*Drain, error)
 	// Upgrade returns when the new process serves.
 	Upgrade func(context.Context, UpgradeRequest) (*Upgrade, error)
 }
@@ -103,9 +106,10 @@ type DrainRequest struct {
 	// Pool may be left out if only one pool has the backend.
 	Pool    string `json:"pool,omitempty"`
 	Backend string `json:"backend,omitempty"`
-	// Undo takes a drain back.
+	// Undo takes a drain of a listener or of a backend back.
 	Undo bool `json:"undo,omitempty"`
-	// Timeout replaces drain.timeout.
+	// Timeout is when the connections that are left are ended. Without it, those of a listener or
+	// of a backend are left alone, and for the process it is drain.timeout.
 	Timeout *Duration `json:"timeout,omitempty"`
 }
 
@@ -131,26 +135,26 @@ func (r *DrainRequest) check() error {
 		return Invalid("a drain of a pool names no backend", `add "backend": "ADDRESS"`)
 	case r.Timeout != nil && r.Undo:
 		return Invalid("undo has no timeout", "remove one of them")
-	case r.Timeout != nil && *r.Timeout < 0:
-		return Invalid("the timeout is negative", `write a duration such as "30s"`)
+	case r.Undo && r.Listener == "" && r.Backend == "":
+		return Invalid("the drain of the whole process cannot be taken back", "name a listener or a backend")
 	}
-	return nil
+	return checkTimeout(r.Timeout)
 }
 
-// Drain is one drain, in progress or ended.
+// Drain is what an operator has taken out of service: a listener, a backend, or the process.
 type Drain struct {
 	Listener string `json:"listener,omitempty"`
 	Pool     string `json:"pool,omitempty"`
 	Backend  string `json:"backend,omitempty"`
-	// State is one of the words below.
-	State   string    `json:"state"`
-	Started time.Time `json:"started"`
-	// Deadline is when the connections that are left will be closed.
+	// State is DrainUp, DrainWaiting, DrainRunning or DrainDown.
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	// Deadline is when the connections that are left are ended; absent means never.
 	Deadline *time.Time `json:"deadline,omitempty"`
-	// Connections are still open, Ended have ended by themselves, Closed were closed at the
-	// deadline.
+	// Connections are open now. Before were open when the drain began, and Closed were still open
+	// at the deadline.
 	Connections int64  `json:"connections"`
-	Ended       uint64 `json:"ended"`
+	Before      int64  `json:"before"`
 	Closed      uint64 `json:"closed"`
 }
 
@@ -159,10 +163,10 @@ func (d *Drain) What() string { return what(d.Listener, d.Pool, d.Backend) }
 
 // States of a drain.
 const (
-	DrainWaiting = "waiting" // drain.delay: clients are still accepted
-	DrainRunning = "draining"
-	DrainDone    = "done"
-	DrainUndone  = "undone"
+	DrainUp      = "up"      // taken back
+	DrainWaiting = "waiting" // the process still accepts clients, for drain.delay
+	DrainRunning = "drain"   // no new clients
+	DrainDown    = "down"    // no new clients, and on_down applies to the connections
 )
 
 // UpgradeRequest is the body of POST /api/v1/upgrade.
@@ -192,7 +196,28 @@ const (
 
 // BackendChange is the body of PATCH /api/v1/pools/{pool}/backends/{address}.
 type BackendChange struct {
+	// State is BackendUp, BackendDrain or BackendDown.
 	State string `json:"state"`
+	// Timeout is when the connections that are left are ended; without it, drain leaves them alone.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// check reports what is wrong with it.
+func (c *BackendChange) check() error {
+	switch {
+	case !slices.Contains([]string{BackendUp, BackendDrain, BackendDown}, c.State):
+		return Invalid("unknown state "+strconv.Quote(shorten(c.State)), "write up, drain or down")
+	case c.Timeout != nil && c.State == BackendUp:
+		return Invalid("the state up has no timeout", "remove it")
+	}
+	return checkTimeout(c.Timeout)
+}
+
+func checkTimeout(d *Duration) error {
+	if d != nil && *d < 0 {
+		return Invalid("the timeout is negative", `write a duration such as "30s"`)
+	}
+	return nil
 }
 
 // Duration is written as in the configuration: "30s".

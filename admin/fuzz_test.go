@@ -47,11 +47,11 @@ func FuzzRequest(f *testing.F) {
 					}
 					return &Drain{}, nil
 				},
-				SetBackend: func(_ context.Context, pool, address, state string) error {
-					if pool == "" || address == "" || state != BackendUp && state != BackendDown && state != BackendDrain {
-						fail("backend %q %q %q", pool, address, state)
+				SetBackend: func(_ context.Context, pool, address string, change BackendChange) (*Drain, error) {
+					if pool == "" || address == "" || change.check() != nil {
+						fail("backend %q %q %q", pool, address, change)
 					}
-					return nil
+					return &Drain{}, nil
 				},
 			},
 		})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"path"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -120,11 +119,11 @@ func (s *Server) setBackend(c *call) (any, error) {
 	if err := c.decode(&request); err != nil {
 		return nil, err
 	}
-	if !slices.Contains([]string{BackendUp, BackendDrain, BackendDown}, request.State) {
-		return nil, Invalid("unknown state "+strconv.Quote(shorten(request.State)), "write up, drain or down")
+	if err := request.check(); err != nil {
+		return nil, err
 	}
 	if s.commands.SetBackend == nil {
 		return nil, unavailable("change a backend")
 	}
-	return done{true}, s.commands.SetBackend(c.ctx, c.r.PathValue("pool"), c.r.PathValue("address"), request.State)
+	return s.commands.SetBackend(c.ctx, c.r.PathValue("pool"), c.r.PathValue("address"), request)
 }

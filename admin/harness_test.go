@@ -95,8 +95,8 @@ func (f *fake) commands() admin.Commands {
 		Drain: func(ctx context.Context, r admin.DrainRequest) (*admin.Drain, error) {
 			return &admin.Drain{Listener: r.Listener, State: admin.DrainRunning}, f.note(ctx, r)
 		},
-		SetBackend: func(ctx context.Context, pool, address, state string) error {
-			return f.note(ctx, [3]string{pool, address, state})
+		SetBackend: func(ctx context.Context, pool, address string, change admin.BackendChange) (*admin.Drain, error) {
+			return &admin.Drain{State: change.State}, f.note(ctx, [3]string{pool, address, change.State})
 		},
 		Upgrade: func(ctx context.Context, r admin.UpgradeRequest) (*admin.Upgrade, error) {
 			return &admin.Upgrade{State: admin.UpgradeDone, PID: 43}, f.note(ctx, r)

@@ -34,7 +34,7 @@ type Status struct {
 	Config    ConfigStatus     `json:"config"`
 	Listeners []ListenerStatus `json:"listeners"`
 	Pools     []PoolStatus     `json:"pools"`
-	// Drains are those in progress, and the last ones that have ended.
+	// Drains are what an operator has taken out of service.
 	Drains  []Drain  `json:"drains,omitempty"`
 	Upgrade *Upgrade `json:"upgrade,omitempty"`
 }

@@ -38,6 +38,9 @@ type Watch struct {
 	waiting  atomic.Int32  // events in it
 	lost     atomic.Uint64 // events that it had no room for
 	wake     chan struct{} // the balancer waits for the time
+	// What they read.
+	shownChecks   atomic.Pointer[health.Checks]
+	shownCanServe atomic.Bool
 
 	// What follows belongs to Run.
 	settled   settings
@@ -75,6 +78,7 @@ func newWatch(name string, b *balancer.Balancer, l *Live) *Watch {
 		wake:      make(chan struct{}, 1),
 		canServe:  true,
 	}
+	w.shownCanServe.Store(true)
 	b.Observe(w.observe)
 	return w
 }
@@ -226,6 +230,7 @@ func (w *Watch) update(next *settings) {
 
 func (w *Watch) updateChecks() {
 	group := w.settled.checks
+	defer func() { w.shownChecks.Store(w.checks) }()
 	switch {
 	case group != nil && w.checks != nil:
 		w.checks.Update(*group)
@@ -263,6 +268,7 @@ func (w *Watch) look() {
 		return
 	}
 	w.canServe = canServe
+	w.shownCanServe.Store(canServe)
 	if canServe {
 		w.log.Info("pool up again")
 	} else {

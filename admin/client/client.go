@@ -117,10 +117,9 @@ func (c *Client) Drain(ctx context.Context, request admin.DrainRequest) (*admin.
 }
 
 // SetBackend sets the state of a backend.
-func (c *Client) SetBackend(ctx context.Context, pool, address, state string) error {
+func (c *Client) SetBackend(ctx context.Context, pool, address string, change admin.BackendChange) (*admin.Drain, error) {
 	path := "/api/v1/pools/" + url.PathEscape(pool) + "/backends/" + url.PathEscape(address)
-	_, err := do[struct{}](ctx, c, http.MethodPatch, path, admin.BackendChange{State: state})
-	return err
+	return do[admin.Drain](ctx, c, http.MethodPatch, path, change)
 }
 
 // Upgrade replaces the process by one of another binary.

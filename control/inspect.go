@@ -1,0 +1,81 @@
+package control
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"l4proxy/backend"
+	"l4proxy/balancer"
+)
+
+// PoolInfo describes a pool at a moment.
+type PoolInfo struct {
+	Name, Policy string
+	// CanServe reports whether any backend can serve.
+	CanServe bool
+	// Queued is the number of clients that wait for a slot on a backend.
+	Queued   int
+	Backends []BackendInfo // in the order of the configuration
+}
+
+// BackendInfo describes a backend of a pool at a moment.
+type BackendInfo struct {
+	balancer.Member
+	Key BackendKey
+	// Since is when the checks found its health, and Err why the last check failed. Both are zero if
+	// it is not checked.
+	Since time.Time
+	Err   error
+}
+
+// RetryIn is how long a backoff or an ejection still lasts; 0 if it is over.
+func (b *BackendInfo) RetryIn(now int64) time.Duration {
+	return time.Duration(max(0, max(b.BackoffUntil(), b.EjectedUntil())-now))
+}
+
+// Now is the time that RetryIn compares with.
+func (l *Live) Now() int64 { return l.clock() }
+
+// Pools describes all pools, by name.
+func (l *Live) Pools() []PoolInfo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pools := make([]PoolInfo, 0, len(l.pools))
+	for _, name := range slices.SortedFunc(maps.Keys(l.pools), strings.Compare) {
+		pools = append(pools, l.pools[name].describe(name))
+	}
+	return pools
+}
+
+func (p *livePool) describe(name string) PoolInfo {
+	info := PoolInfo{
+		Name: name, Policy: p.options.Policy, CanServe: p.watch.shownCanServe.Load(),
+		Queued: p.balancer.Stats().Waiting, Backends: make([]BackendInfo, 0, len(p.members)),
+	}
+	keys := make(map[*backend.Backend]BackendKey, len(p.backends))
+	for key, b := range p.backends {
+		keys[b] = key
+	}
+	checks := p.watch.shownChecks.Load()
+	for _, m := range p.members {
+		b := BackendInfo{Member: m, Key: keys[m.Backend]}
+		if checks != nil {
+			if last, checked := checks.Last(m.Backend); checked {
+				b.Since, b.Err = last.Since, last.Err
+			}
+		}
+		info.Backends = append(info.Backends, b)
+	}
+	return info
+}
+
+// Listening reports whether a listener accepts clients as far as its pool is concerned
+// (when_no_backend: unlisten).
+func (l *Live) Listening(name string) bool {
+	l.followers.mu.Lock()
+	defer l.followers.mu.Unlock()
+	w := l.followers.watches[name]
+	return w == nil || w.shownCanServe.Load()
+}
