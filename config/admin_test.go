@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -82,5 +83,42 @@ func TestLoopbackAddresses(t *testing.T) {
 		if b.IsLoopback() != want {
 			t.Errorf("%s: IsLoopback() = %v", text, b.IsLoopback())
 		}
+	}
+}
+
+// The admin address is found in a file with problems elsewhere.
+func TestLoadAdmin(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"good.yaml", "admin: {bind: \"127.0.0.1:1\", token: 0123456789abcdef}\n" + adminRest, "127.0.0.1:1 0123456789abcdef"},
+		{"bad.yaml", "admin: {bind: \"127.0.0.1:1\"}\nlisteners: {web: {bnid: 5}}\npools: ~\n", "127.0.0.1:1 "},
+		{"bad.json", `{"listeners": 7, "admin": {"bind": "unix:/run/a"}}`, "unix:/run/a "},
+		{"none.yaml", adminRest, "none"},
+		{"simple.json", `{"LISTENER_PORT": ":1"}`, "none"},
+		{"list.yaml", "[1]", "none"},
+		{"wrong.yaml", "admin: {bind: 9901}\n", "wrong.yaml:1:15: expected host:port"},
+		{"missing.yaml", "admin: {}\n", "missing.yaml:1:1: bind is missing"},
+		{"broken.yaml", "admin: {bind\n", "broken.yaml:1:"},
+		{"empty.yaml", "", "empty.yaml:1:1: the file is empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			if err := os.WriteFile(c.name, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			a, err := LoadAdmin(c.name, nil)
+			got := "none"
+			switch {
+			case err != nil:
+				got = err.Error()
+			case a != nil:
+				got = a.Bind.String() + " " + string(a.Token)
+			}
+			if !strings.HasPrefix(got, c.want) || err == nil && got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+	if _, err := LoadAdmin("/nonexistent/config.yaml", nil); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a file that is missing: %v", err)
 	}
 }
