@@ -34,6 +34,7 @@ type call struct {
 	patience time.Duration
 	// query says that the values of the body may stand in the query instead.
 	query bool
+	body  []byte
 	code  int // of the answer; 0 is 200
 }
 
@@ -61,20 +62,26 @@ func (c *call) fail(e *Error) {
 	c.reply(e.Status, e)
 }
 
-// decode reads the body, a JSON object with the keys of dst, a pointer to a struct. No body is an
-// empty object. A key that dst does not have is an error, and so is one that is repeated.
-func (c *call) decode(dst any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody), ""}
-		}
+// readBody reads the body, for decode.
+func (c *call) readBody() *Error {
+	var err error
+	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	switch tooLarge := new(http.MaxBytesError); {
+	case errors.As(err, &tooLarge):
+		return &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody), ""}
+	case err != nil:
 		return Invalid("cannot read the body: "+err.Error(), "")
 	}
+	return nil
+}
+
+// decode decodes the body, a JSON object with the keys of dst, a pointer to a struct. No body is an
+// empty object. A key that dst does not have is an error, and so is one that is repeated.
+func (c *call) decode(dst any) error {
 	values := make(map[string]json.RawMessage)
-	if len(bytes.TrimSpace(body)) > 0 {
-		if values, err = object(body); err != nil {
+	var err error
+	if len(bytes.TrimSpace(c.body)) > 0 {
+		if values, err = object(c.body); err != nil {
 			return err
 		}
 	}

@@ -123,7 +123,7 @@ func what(listener, pool, backend string) string {
 	case backend != "":
 		return "backend " + backend
 	}
-	return "process"
+	return "the process"
 }
 
 // check reports what does not fit together.
@@ -175,24 +175,21 @@ type UpgradeRequest struct {
 	Binary string `json:"binary,omitempty"`
 }
 
-// Upgrade is the outcome of an upgrade, or its progress.
+// Upgrade is the outcome of an upgrade that succeeded.
 type Upgrade struct {
-	// State is one of the words below.
-	State   string `json:"state"`
-	PID     int    `json:"pid,omitempty"` // of the new process
-	Version string `json:"version,omitempty"`
-	// Moved connections are with the new process, Left ones stay with the old one until they end.
-	Moved int    `json:"moved"`
-	Left  int    `json:"left"`
-	Error string `json:"error,omitempty"`
+	PID     int    `json:"pid"` // of the new process
+	Version string `json:"version"`
+	Binary  string `json:"binary"`
+	// Moved connections are with the new process. Left ones stay with the old process until they
+	// end.
+	Moved int `json:"connections_moved"`
+	Left  int `json:"connections_left"`
+	// Seconds is how long it took, AcceptPause how long new clients waited in the kernel's queues,
+	// and LongestBatch the longest time in which a connection belonged to neither process.
+	Seconds      float64 `json:"duration_seconds"`
+	AcceptPause  float64 `json:"accept_pause_seconds"`
+	LongestBatch float64 `json:"longest_batch_seconds"`
 }
-
-// States of an upgrade.
-const (
-	UpgradeRunning = "running"
-	UpgradeDone    = "done"
-	UpgradeFailed  = "failed"
-)
 
 // BackendChange is the body of PATCH /api/v1/pools/{pool}/backends/{address}.
 type BackendChange struct {

@@ -10,12 +10,17 @@ import (
 
 // conns bounds the open connections. At the bound, a new connection replaces the one that has
 // waited longest without a request that is being answered. So clients that send nothing, or half a
-// header, lock no other client out.
+// header, lock no other client out. If requests are being answered on all of them, it waits until
+// one has been, and so do all clients in the accept queue.
 type conns struct {
-	mu   sync.Mutex
-	open map[net.Conn]*openConn
-	all  sync.WaitGroup // of those whose goroutine has not ended
+	mu      sync.Mutex
+	open    map[net.Conn]*openConn
+	all     sync.WaitGroup // of those whose goroutine has not ended
+	freed   chan struct{}  // a request was answered, or a connection has ended
+	closing chan struct{}  // closed by close
 }
+
+func newConns() conns { return conns{freed: make(chan struct{}, 1), closing: make(chan struct{})} }
 
 type openConn struct {
 	since    time.Time // it was accepted, or its last request was answered
@@ -24,15 +29,14 @@ type openConn struct {
 
 type connKey struct{}
 
-// context notes a new connection. net/http calls it before anything else.
+// context notes a new connection. net/http calls it before anything else, and accepts no other
+// connection meanwhile.
 func (c *conns) context(ctx context.Context, conn net.Conn) context.Context {
+	c.makeRoom(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
 		c.open = make(map[net.Conn]*openConn)
-	}
-	if len(c.open) >= MaxConnections {
-		c.makeRoom(conn)
 	}
 	c.all.Add(1)
 	open := &openConn{since: time.Now()}
@@ -40,16 +44,52 @@ func (c *conns) context(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, open)
 }
 
-// makeRoom closes a connection. If requests are being answered on all of them, that is the new one.
+// makeRoom closes a connection if there are too many. If none can be closed in time, that is the
+// new one.
 func (c *conns) makeRoom(conn net.Conn) {
-	oldest, since := conn, time.Time{}
-	for other, open := range c.open {
-		if !open.handling && (since.IsZero() || open.since.Before(since)) {
-			oldest, since = other, open.since
+	late := time.NewTimer(answerTimeout)
+	defer late.Stop()
+	for !c.closeOldest() {
+		select {
+		case <-c.freed:
+		case <-c.closing:
+			_ = conn.Close()
+			return
+		case <-late.C:
+			_ = conn.Close()
+			return
 		}
+	}
+}
+
+// closeOldest makes room by closing the connection that has waited longest. It reports whether
+// there is room.
+func (c *conns) closeOldest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.open) < MaxConnections {
+		return true
+	}
+	var oldest net.Conn
+	for conn, open := range c.open {
+		if !open.handling && (oldest == nil || open.since.Before(c.open[oldest].since)) {
+			oldest = conn
+		}
+	}
+	if oldest == nil {
+		return false
 	}
 	delete(c.open, oldest)
 	_ = oldest.Close() // its goroutine notices
+	return true
+}
+
+// wake makes makeRoom look again.
+func (c *conns) wake() {
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
 }
 
 // changed forgets a connection that has ended.
@@ -58,6 +98,7 @@ func (c *conns) changed(conn net.Conn, state http.ConnState) {
 		c.mu.Lock()
 		delete(c.open, conn)
 		c.mu.Unlock()
+		c.wake()
 		c.all.Done()
 	}
 }
@@ -90,7 +131,10 @@ func (c *conns) handling(r *http.Request) (ended func()) {
 		return func() {}
 	}
 	c.set(open, true)
-	return func() { c.set(open, false) }
+	return func() {
+		c.set(open, false)
+		c.wake()
+	}
 }
 
 func (c *conns) set(open *openConn, handling bool) {

@@ -51,6 +51,9 @@ func TestSilentClients(t *testing.T) {
 		"header":    "GET /api/v1/status HTTP/1.1\r\nHost: loc",
 		"kept":      "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"long line": "GET /" + strings.Repeat("x", 1000),
+		"body":      "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+		"unknown":   "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+		"origin":    "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a\r\nContent-Length: 9\r\n\r\n{",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, "unix")
@@ -101,7 +104,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	}
 }
 
-// When all connections are busy, a new one is closed and the busy ones stay.
+// When all connections are busy, a new one waits, and the busy ones stay.
 func TestBusyConnectionsStay(t *testing.T) {
 	s := serve(t, "unix")
 	began, resume := make(chan struct{}, admin.MaxConnections), make(chan struct{})
@@ -117,9 +120,11 @@ func TestBusyConnectionsStay(t *testing.T) {
 		<-began
 		busy = append(busy, conn)
 	}
-	if _, err := s.dial().Read(make([]byte, 1)); err == nil || isTimeout(err) {
-		t.Errorf("one more connection: %v", err)
+	more := s.dial()
+	if _, err := io.WriteString(more, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
 	}
+	busy = append(busy, more)
 	close(resume)
 	for _, conn := range busy {
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -142,6 +147,28 @@ func TestHugeHeader(t *testing.T) {
 	if !strings.HasPrefix(got, "HTTP/1.1 431 ") {
 		t.Errorf("%.100s", got)
 	}
+}
+
+// Shutdown does not wait for clients in the accept queue.
+func TestShutdownWhileClientsWait(t *testing.T) {
+	s := serve(t, "unix")
+	began := make(chan struct{}, admin.MaxConnections)
+	s.fake.change(func() {
+		s.fake.during = func(ctx context.Context) { began <- struct{}{}; <-ctx.Done() }
+	})
+	for range admin.MaxConnections {
+		conn := s.dial()
+		if _, err := io.WriteString(conn, "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-began
+	}
+	for range 10 {
+		s.dial()
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.shutdown(ended)
 }
 
 // Shutdown lets a request end, does not wait for silent clients, and leaves no connection.
@@ -193,7 +220,7 @@ func TestShutdownCancels(t *testing.T) {
 	<-began
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s.server.Shutdown(ctx)
+	s.shutdown(ctx)
 	if err := <-failed; err == nil {
 		t.Error("no error")
 	}

@@ -45,7 +45,8 @@ func asError(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Message: err.Error()}
 }
 
-// unavailable is the answer of a command that this process does not have.
-func unavailable(name string) *Error {
+// Unavailable is the error of a command that this process does not have. name says what it cannot
+// do.
+func Unavailable(name string) *Error {
 	return &Error{http.StatusNotImplemented, fmt.Sprintf("this process cannot %s", name), "see docs/operations.md, section The admin address"}
 }

@@ -21,7 +21,7 @@ type health struct {
 }
 
 func (s *Server) healthz(c *call) (any, error) {
-	ctx, cancel := context.WithTimeout(c.r.Context(), aliveTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, aliveTimeout)
 	defer cancel()
 	if err := s.view.Alive(ctx); err != nil {
 		return nil, &Error{http.StatusServiceUnavailable, err.Error(), "send SIGQUIT for the stacks of all goroutines, and restart it"}
@@ -52,7 +52,7 @@ func (s *Server) reload(c *call) (any, error) {
 	}
 	switch {
 	case s.commands.Reload == nil:
-		return nil, unavailable("reload its configuration")
+		return nil, Unavailable("reload its configuration")
 	case request.Confirm < 0:
 		return nil, Invalid("confirm is negative", `write a duration such as "60s"`)
 	case request.DryRun && (request.Confirm > 0 || request.Guard != nil):
@@ -80,7 +80,7 @@ func (s *Server) plain(c *call, command func(context.Context) error, name string
 		return nil, err
 	}
 	if command == nil {
-		return nil, unavailable(name)
+		return nil, Unavailable(name)
 	}
 	return done{true}, command(c.ctx)
 }
@@ -94,7 +94,7 @@ func (s *Server) drain(c *call) (any, error) {
 		return nil, err
 	}
 	if s.commands.Drain == nil {
-		return nil, unavailable("drain")
+		return nil, Unavailable("drain")
 	}
 	c.code = http.StatusAccepted
 	return s.commands.Drain(c.ctx, request)
@@ -107,7 +107,7 @@ func (s *Server) upgrade(c *call) (any, error) {
 	}
 	switch {
 	case s.commands.Upgrade == nil:
-		return nil, unavailable("upgrade itself")
+		return nil, Unavailable("upgrade itself")
 	case request.Binary != "" && !path.IsAbs(request.Binary):
 		return nil, Invalid("the path of the binary "+strconv.Quote(shorten(request.Binary))+" is not absolute", "write the whole path")
 	}
@@ -123,7 +123,7 @@ func (s *Server) setBackend(c *call) (any, error) {
 		return nil, err
 	}
 	if s.commands.SetBackend == nil {
-		return nil, unavailable("change a backend")
+		return nil, Unavailable("change a backend")
 	}
 	return s.commands.SetBackend(c.ctx, c.r.PathValue("pool"), c.r.PathValue("address"), request)
 }

@@ -99,7 +99,7 @@ func (f *fake) commands() admin.Commands {
 			return &admin.Drain{State: change.State}, f.note(ctx, [3]string{pool, address, change.State})
 		},
 		Upgrade: func(ctx context.Context, r admin.UpgradeRequest) (*admin.Upgrade, error) {
-			return &admin.Upgrade{State: admin.UpgradeDone, PID: 43}, f.note(ctx, r)
+			return &admin.Upgrade{PID: 43}, f.note(ctx, r)
 		},
 	}
 }
@@ -112,7 +112,14 @@ type served struct {
 	network string
 	address string // for net.Dial
 	log     lines
-	stop    func()
+	stop    func() // once
+	context context.Context
+}
+
+// shutdown stops the server in the time of ctx.
+func (s *served) shutdown(ctx context.Context) {
+	s.context = ctx
+	s.stop()
 }
 
 // lines is a log that a test reads.
@@ -145,7 +152,7 @@ func serve(t testing.TB, network string, change ...func(*admin.Options)) *served
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{t: t, fake: new(fake), network: network, address: l.Addr().String()}
+	s := &served{t: t, context: context.Background(), fake: new(fake), network: network, address: l.Addr().String()}
 	o := admin.Options{
 		Address:  admin.Address{Unix: network == "unix", Loopback: true},
 		View:     s.fake,
@@ -162,9 +169,7 @@ func serve(t testing.TB, network string, change ...func(*admin.Options)) *served
 	done := make(chan error, 1)
 	go func() { done <- s.server.Serve() }()
 	s.stop = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), testnet.Patience)
-		defer cancel()
-		s.server.Shutdown(ctx)
+		s.server.Shutdown(s.context)
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}

@@ -61,12 +61,21 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, methods []*rou
 		open, changes = methods[i].open, methods[i].changes()
 	}
 	c := &call{w: w, r: r, patience: s.patience}
-	if e := s.guard.check(r, open, changes); e != nil {
-		s.refused(r, e)
-		c.fail(e)
-		return
+	failed := s.guard.check(r, open, changes)
+	if failed != nil {
+		s.refused(r, failed)
+	} else if i >= 0 && changes {
+		failed = c.readBody()
+	}
+	// Until here, the connection may be closed in favor of another one: the client may not have
+	// sent all of its request.
+	defer s.conns.handling(r)()
+	if failed != nil || i < 0 {
+		w.Header().Set("Connection", "close") // otherwise, net/http waits for the rest of the body
 	}
 	switch {
+	case failed != nil:
+		c.fail(failed)
 	case i >= 0:
 		s.answer(c, methods[i])
 	case methods == nil:
@@ -75,6 +84,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, methods []*rou
 		w.Header().Set("Allow", allow(methods))
 		c.fail(&Error{http.StatusMethodNotAllowed, shorten(r.Method) + " is not for this path", "use " + allow(methods)})
 	}
+	_ = http.NewResponseController(w).Flush() // net/http would do that only after handling has ended
 }
 
 // allow are the methods of a path, for the header of that name.

@@ -61,6 +61,7 @@ func New(l net.Listener, o Options) *Server {
 		listener: l,
 		served:   make(chan struct{}),
 		patience: answerTimeout,
+		conns:    newConns(),
 		view:     o.View,
 		commands: o.Commands,
 		log:      cmp.Or(o.Log, slog.Default()),
@@ -105,10 +106,11 @@ func (s *Server) Serve() error {
 
 // Shutdown stops accepting, and waits until the requests that are being answered have ended. When
 // ctx is done, it closes their connections. Serve must have been called. When Shutdown returns,
-// nothing is left.
+// nothing is left. It is called once.
 //
 // It is not that of net/http, which waits for clients that have sent nothing yet.
 func (s *Server) Shutdown(ctx context.Context) {
+	close(s.conns.closing)
 	_ = s.listener.Close()
 	<-s.served
 	s.http.SetKeepAlivesEnabled(false)
@@ -125,7 +127,6 @@ func (s *Server) Shutdown(ctx context.Context) {
 // guarded answers a panic with 500.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer s.conns.handling(r)()
 		defer func() {
 			switch p := recover(); p {
 			case nil:

@@ -35,8 +35,9 @@ type Status struct {
 	Listeners []ListenerStatus `json:"listeners"`
 	Pools     []PoolStatus     `json:"pools"`
 	// Drains are what an operator has taken out of service.
-	Drains  []Drain  `json:"drains,omitempty"`
-	Upgrade *Upgrade `json:"upgrade,omitempty"`
+	Drains []Drain `json:"drains,omitempty"`
+	// Upgrading says that an upgrade is in progress.
+	Upgrading bool `json:"upgrading"`
 }
 
 // ConfigStatus is about the configuration in use.

@@ -97,6 +97,9 @@ func (v secretValue) decode(d *decoder, n *node, p *path) {
 	}
 }
 
+// current is the text itself, so that a change is found. Those that show it hide it.
+func (v secretValue) current() string { return string(*v.dst) }
+
 // IsLoopback reports whether only this machine can reach the address: a unix socket, a loopback
 // address, or the name localhost (RFC 6761 section 6.3).
 func (a Address) IsLoopback() bool {

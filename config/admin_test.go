@@ -122,3 +122,29 @@ func TestLoadAdmin(t *testing.T) {
 		t.Errorf("a file that is missing: %v", err)
 	}
 }
+
+// A new token is a difference, and shows neither the old one nor the new one.
+func TestTokenIsADifference(t *testing.T) {
+	parse := func(token string) *Config {
+		cfg, err := Parse("config.yaml", []byte("admin: {bind: \"127.0.0.1:1\", token: "+token+"}\n"+adminRest), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	old := parse("0123456789abcdef-old")
+	if d := Differences(old, old); len(d) != 0 {
+		t.Errorf("differences %+v from itself", d)
+	}
+	d := Differences(old, parse("0123456789abcdef-new"))
+	if len(d) != 1 || d[0].Key != "admin.token" || strings.Contains(fmt.Sprintf("%+v", d), "abcdef") {
+		t.Errorf("differences %+v", d)
+	}
+	without, err := Parse("config.yaml", []byte(adminRest), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := Differences(without, old); len(d) != 1 || strings.Contains(fmt.Sprintf("%+v", d), "abcdef") {
+		t.Errorf("differences %+v", d)
+	}
+}

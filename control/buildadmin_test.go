@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -18,6 +19,10 @@ func TestBuildAdmin(t *testing.T) {
 	p := plan(t, parse(t, "admin: {bind: \"admin.test:9901\", token: 0123456789abcdefx}"+adminRest), server.lookup).Admin
 	if p.Bind.Addr != netip.MustParseAddrPort("10.9.9.9:9901") || p.Bind.Place != "config.yaml:1:15" || p.Access != nil || p.Token != "0123456789abcdefx" {
 		t.Errorf("a host name: %+v", p)
+	}
+	alone, err := PlanAdmin(t.Context(), parse(t, "admin: {bind: \"admin.test:9901\", token: 0123456789abcdefx}"+adminRest), server.lookup)
+	if err != nil || !reflect.DeepEqual(alone, p) {
+		t.Errorf("by itself: %+v, %v", alone, err)
 	}
 	p = plan(t, parse(t, "admin: {bind: \"unix:/run/a\"}"+adminRest), nil).Admin
 	if p.Bind.Path != "/run/a" || *p.Access != (listen.Access{Mode: 0o600, User: -1, Group: -1}) {

@@ -8,6 +8,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/proxy"
 )
 
 // PoolInfo describes a pool at a moment.
@@ -24,8 +25,8 @@ type PoolInfo struct {
 type BackendInfo struct {
 	balancer.Member
 	Key BackendKey
-	// Since is when the checks found its health, and Err why the last check failed. Both are zero if
-	// it is not checked.
+	// Since is when the checks found its health, and Err why the last check failed. Both are zero
+	// if it is not checked.
 	Since time.Time
 	Err   error
 }
@@ -71,11 +72,31 @@ func (p *livePool) describe(name string) PoolInfo {
 	return info
 }
 
-// Listening reports whether a listener accepts clients as far as its pool is concerned
-// (when_no_backend: unlisten).
-func (l *Live) Listening(name string) bool {
-	l.followers.mu.Lock()
-	defer l.followers.mu.Unlock()
-	w := l.followers.watches[name]
-	return w == nil || w.shownCanServe.Load()
+// ListenerInfo describes a listener at a moment.
+type ListenerInfo struct {
+	*proxy.Listener
+	// Closed says that no backend of its pool can serve (when_no_backend: unlisten).
+	Closed bool
+}
+
+// Listeners describes all listeners, in the order of the configuration.
+func (l *Live) Listeners() []ListenerInfo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == nil {
+		return nil
+	}
+	all := make([]ListenerInfo, 0, len(l.state.Listeners))
+	for _, listener := range l.state.Listeners {
+		all = append(all, ListenerInfo{listener, l.followers.closed(listener.Name)})
+	}
+	return all
+}
+
+// closed reports whether a listener is closed because its pool cannot serve.
+func (f *followers) closed(listener string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := f.watches[listener]
+	return w != nil && !w.shownCanServe.Load()
 }

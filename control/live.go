@@ -36,6 +36,7 @@ type Live struct {
 	mu    sync.Mutex
 	pools map[string]*livePool
 	slots map[string]*proxy.Slots // by listener
+	state *proxy.State            // the latest
 	binds map[uint16][]ownBind    // of the listeners, by port
 	// following are the sources that run.
 	following map[sourceKey]following
@@ -139,7 +140,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 		}
 	}
 	l.departed = l.departures(next.slots)
-	l.pools, l.slots, l.binds = next.pools, next.slots, ownBinds(p.Listeners)
+	l.pools, l.slots, l.state, l.binds = next.pools, next.slots, next.state, ownBinds(p.Listeners)
 	l.dropDrains()
 	for _, pool := range l.pools {
 		l.followDrains(pool)

@@ -95,6 +95,18 @@ func (p *Plan) CheckDescriptors() int {
 	return health.Descriptors(groups)
 }
 
+// adminDescriptors is for the socket of the admin address and its clients, admin.MaxConnections.
+const adminDescriptors = 65
+
+// OtherDescriptors is the most file descriptors that health checks and the admin address have open.
+func (p *Plan) OtherDescriptors() int {
+	n := p.CheckDescriptors()
+	if p.Admin != nil {
+		n += adminDescriptors
+	}
+	return n
+}
+
 // ListenSockets is the number of listening sockets: one per worker for each TCP address, one for
 // each unix socket.
 func (p *Plan) ListenSockets(workers int) int {

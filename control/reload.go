@@ -345,7 +345,7 @@ func (r *Reloader) load(ctx context.Context) (cfg *config.Config, files []config
 
 func (r *Reloader) maxConnections(next *configured) (int, error) {
 	return MaxConnections(next.cfg.MaxConnections, r.o.FileLimit, r.o.Workers,
-		next.plan.ListenSockets(r.o.Workers), next.plan.CheckDescriptors())
+		next.plan.ListenSockets(r.o.Workers), next.plan.OtherDescriptors())
 }
 
 // apply puts a configuration into effect, or changes nothing. The turn is held.

@@ -63,3 +63,6 @@ func (s *Server) Alive(ctx context.Context) error {
 	}
 	return errors.Join(silent...)
 }
+
+// MaxConnections is the most connections at once, of all listeners; 0 means no limit.
+func (s *Server) MaxConnections() int { return int(s.slots.all.Limit()) }

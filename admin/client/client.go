@@ -37,9 +37,9 @@ type Client struct {
 // stands for all addresses of the machine is reached at its loopback address.
 func New(address, token string) (*Client, error) {
 	network, target := "tcp", strings.TrimSuffix(strings.TrimPrefix(address, "http://"), "/")
-	host := target
+	host := "localhost" // of a unix socket
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
-		network, target, host = "unix", path, "localhost"
+		network, target = "unix", path
 		if path == "" {
 			return nil, fmt.Errorf("the admin address %q has no path: write unix:/path", address)
 		}

@@ -22,6 +22,7 @@ import (
 
 const (
 	demoListen   = "127.0.0.1:8080"
+	demoAdmin    = "127.0.0.1:9901"
 	demoBackends = 3
 )
 
@@ -33,22 +34,36 @@ var (
 )
 
 func newDemoCommand() *cobra.Command {
-	var listen string
+	var listen, admin string
 	var traffic bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the proxy at work with built-in backends; needs no setup",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runDemo(listen, traffic, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if !cmd.Flags().Changed("admin") && !free(admin) {
+				admin = "" // of another l4proxy: the demo can do without
+			}
+			return runDemo(listen, admin, traffic, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	cmd.Flags().StringVar(&admin, "admin", demoAdmin, "admin address, host:port or unix:/path; by default, none if that one is taken")
 	cmd.Flags().StringVar(&listen, "listen", demoListen, "address to listen on, host:port")
 	cmd.Flags().BoolVar(&traffic, "traffic", false, fmt.Sprintf("add a light load of %d connections per second", demo.Rate))
 	return cmd
 }
 
-func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
+// free reports whether no program listens on a TCP address.
+func free(address string) bool {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return false
+	}
+	_ = l.Close()
+	return true
+}
+
+func runDemo(listen, admin string, traffic bool, stdout, stderr io.Writer) error {
 	backends, err := demo.Listen(demoBackends)
 	if err != nil {
 		return failure{err}
@@ -60,7 +75,7 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 	for _, b := range backends {
 		running.Go(func() { b.Run(ctx) })
 	}
-	cfg, err := demoConfig(listen, backends)
+	cfg, err := demoConfig(listen, admin, backends)
 	if err != nil {
 		return err
 	}
@@ -71,10 +86,10 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 	defer signal.Stop(signals)
 	p, err := startUnlessStopped(cfg, nil, stderr)
 	if err != nil {
-		return failure{explainDemo(listen, err)}
+		return failure{explainDemo(listen, admin, err)}
 	}
 	addr := p.server.Addrs()[0].Bind.Addr.String()
-	fmt.Fprint(stdout, demoWelcome(addr, backends, traffic))
+	fmt.Fprint(stdout, demoWelcome(addr, p.admin.address(), backends, traffic))
 	load := demo.NewTraffic(reachable(addr), demoTraffic)
 	if traffic {
 		// It ends with the signal. drain.delay keeps the proxy accepting for longer than that
@@ -91,7 +106,7 @@ func runDemo(listen string, traffic bool, stdout, stderr io.Writer) error {
 }
 
 // demoConfig is a configuration as a user could have written it.
-func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error) {
+func demoConfig(listen, admin string, backends []*demo.Backend) (*config.Config, error) {
 	if host, port, err := net.SplitHostPort(listen); err != nil || strings.Contains(port, "-") || host == "unix" {
 		return nil, fmt.Errorf("--listen %q: write host:port, such as %s", listen, demoListen)
 	}
@@ -100,7 +115,7 @@ func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error)
 	for _, b := range backends {
 		addresses = append(addresses, b.Addr())
 	}
-	text, err := json.Marshal(object{
+	all := object{
 		"log":   object{"format": "text"},
 		"drain": object{"delay": "100ms", "timeout": "1s"},
 		"listeners": object{"demo": object{
@@ -108,14 +123,22 @@ func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error)
 			"acl":  []object{{"deny": demoDenied.String()}},
 		}},
 		"pools": object{"demo": object{"backends": addresses}},
-	})
+	}
+	if admin != "" {
+		all["admin"] = object{"bind": admin}
+	}
+	text, err := json.Marshal(all)
 	if err != nil {
 		return nil, err
 	}
 	cfg, err := config.Parse("demo.json", text, nil)
 	var problems config.Problems
 	if errors.As(err, &problems) { // what else could be wrong is ours
-		return nil, fmt.Errorf("--listen %q: %s", listen, strings.TrimSuffix(problems[0].Msg+": "+problems[0].Fix, ": "))
+		flag, value := "--listen", listen
+		if strings.HasPrefix(problems[0].Path, "admin") {
+			flag, value = "--admin", admin
+		}
+		return nil, fmt.Errorf("%s %q: %s", flag, value, strings.TrimSuffix(problems[0].Msg+": "+problems[0].Fix, ": "))
 	}
 	if err != nil {
 		return nil, err
@@ -124,11 +147,14 @@ func demoConfig(listen string, backends []*demo.Backend) (*config.Config, error)
 	return cfg, nil
 }
 
-func explainDemo(listen string, err error) error {
-	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("%s is taken by another program: choose another address, such as --listen 127.0.0.1:0 for a free port", listen)
+func explainDemo(listen, admin string, err error) error {
+	switch {
+	case !errors.Is(err, unix.EADDRINUSE):
+		return err
+	case errors.As(err, new(adminError)):
+		return fmt.Errorf("%s is taken by another program: choose another address, such as --admin 127.0.0.1:0 for a free port", admin)
 	}
-	return err
+	return fmt.Errorf("%s is taken by another program: choose another address, such as --listen 127.0.0.1:0 for a free port", listen)
 }
 
 // reachable is an address at which a client on this machine finds what listens on addr.
@@ -140,7 +166,7 @@ func reachable(addr string) string {
 	return addr
 }
 
-func demoWelcome(addr string, backends []*demo.Backend, traffic bool) string {
+func demoWelcome(addr, admin string, backends []*demo.Backend, traffic bool) string {
 	var b strings.Builder
 	var served []string
 	for _, backend := range backends {
@@ -153,6 +179,9 @@ func demoWelcome(addr string, backends []*demo.Backend, traffic bool) string {
 	fmt.Fprintf(&b, "  curl %-24s the backend that answers refuses connections for %v; the others take over\n", url+"/stop", demo.Pause)
 	if strings.HasPrefix(url, "127.") {
 		fmt.Fprintf(&b, "  curl --http0.9 --interface %s %s\n%31s a client that the access control list denies\n", demoDenied, url, "")
+	}
+	if admin != "" {
+		fmt.Fprintf(&b, "  l4proxy status --admin %s\n%31s how the proxy and its backends are doing\n", admin, "")
 	}
 	if !traffic {
 		fmt.Fprintf(&b, "\n--traffic adds a light load.\n")

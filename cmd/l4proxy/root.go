@@ -96,6 +96,10 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newRunCommand(&file),
 		newCheckCommand(&file),
+		newStatusCommand(),
+		newReloadCommand(),
+		newDrainCommand(),
+		newUpgradeCommand(),
 		newDemoCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),

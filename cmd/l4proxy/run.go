@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -88,6 +89,9 @@ type process struct {
 	reloader  *control.Reloader // nil: the configuration stays as it is
 	drainer   drainer           // knows whether the process is about to stop
 	systemd   *systemdService
+	began     time.Time
+	serving   atomic.Bool // clients are accepted
+	admin     *adminAddress
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open.
@@ -106,7 +110,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		workers = proxy.AvailableCPUs()
 	}
 	connections, err := control.MaxConnections(cfg.MaxConnections, fileLimit, workers,
-		plan.ListenSockets(workers), plan.CheckDescriptors())
+		plan.ListenSockets(workers), plan.OtherDescriptors())
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +125,11 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		return nil, err
 	}
 	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), level: level, live: control.NewLive(logger.Slog()),
-		plan: plan, fileLimit: fileLimit}
+		plan: plan, fileLimit: fileLimit, began: time.Now()}
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)
+	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), lookup: names.Lookup, log: p.log}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
 		Inherited: manager.Inherited, KeepFile: manager.FromUnit}
 	lines := connectionLog{p.log}
@@ -138,6 +143,10 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		return err
 	}); err != nil {
 		p.closeLog()
+		return nil, err
+	}
+	if err := p.admin.open(plan.Admin); err != nil {
+		p.abandon()
 		return nil, err
 	}
 	p.server.SetRecording(cfg.Log.Connections)
@@ -171,7 +180,10 @@ func (p *process) serve(signals <-chan os.Signal) error {
 	others.Go(func() { p.live.Run(ctx, p.server) })
 	others.Go(func() { p.systemd.run(ctx, p.server) })
 	others.Go(func() { p.runReloader(ctx) })
+	p.admin.serve()
+	p.serving.Store(true)
 	err := p.server.Run(ctx)
+	p.admin.stop()
 	cancel()
 	others.Wait()
 	var panicked *eventloop.PanicError
@@ -186,6 +198,14 @@ func (p *process) serve(signals <-chan os.Signal) error {
 		return errReported
 	}
 	return nil
+}
+
+// abandon ends a process that has started and does not serve.
+func (p *process) abandon() {
+	p.admin.discard()
+	p.server.Stop()
+	_ = p.server.Run(context.Background()) // it returns at once, and closes everything
+	p.closeLog()
 }
 
 func (p *process) closeLog() {

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"l4proxy/admin"
+	"l4proxy/backend"
+	"l4proxy/control"
+)
+
+// adminView is a process as the admin address shows it.
+type adminView struct{ p *process }
+
+// Alive asks every event loop.
+func (v adminView) Alive(ctx context.Context) error { return v.p.server.Alive(ctx) }
+
+// NotReady says why new clients should not be sent here.
+func (v adminView) NotReady() string {
+	switch {
+	case !v.p.drainer.ready():
+		return "shutting down"
+	case !v.p.serving.Load():
+		return "starting"
+	}
+	return ""
+}
+
+// Status is a snapshot of the process.
+func (v adminView) Status() *admin.Status {
+	p := v.p
+	reason := v.NotReady()
+	return &admin.Status{
+		Version:        version,
+		PID:            os.Getpid(),
+		Started:        p.began.UTC().Truncate(time.Millisecond),
+		Uptime:         time.Since(p.began).Round(time.Millisecond).Seconds(),
+		Ready:          reason == "",
+		NotReady:       reason,
+		Engine:         p.server.Engine(),
+		Workers:        p.server.Workers(),
+		Connections:    p.server.Connections(),
+		MaxConnections: p.server.MaxConnections(),
+		Config:         p.configStatus(),
+		Listeners:      p.listenerStatus(),
+		Pools:          p.poolStatus(),
+		Drains:         p.drainStatus(),
+	}
+}
+
+func (p *process) listenerStatus() []admin.ListenerStatus {
+	addresses := make(map[string][]string)
+	for _, a := range p.server.Addrs() {
+		addresses[a.Listener] = append(addresses[a.Listener], a.Bind.String())
+	}
+	drains := p.live.Drains()
+	all := []admin.ListenerStatus{}
+	for _, l := range p.live.Listeners() {
+		status := admin.ListenerStatus{
+			Name: l.Name, Pool: l.Pool.Name, Addresses: addresses[l.Name], State: admin.ListenerOpen,
+			Connections: l.Slots.Used(), MaxConnections: l.Slots.Limit(),
+		}
+		switch {
+		case !p.drainer.ready(), slices.ContainsFunc(drains, func(d control.Drain) bool { return d.Listener == l.Name }):
+			status.State = admin.ListenerDraining
+		case l.Closed:
+			status.State = admin.ListenerClosed
+		case l.Slots.Full():
+			status.State = admin.ListenerFull
+		}
+		all = append(all, status)
+	}
+	return all
+}
+
+func (p *process) poolStatus() []admin.PoolStatus {
+	now := p.live.Now()
+	all := []admin.PoolStatus{}
+	for _, pool := range p.live.Pools() {
+		status := admin.PoolStatus{
+			Name: pool.Name, Policy: pool.Policy, Serving: pool.CanServe, Queued: pool.Queued, Backends: []admin.BackendStatus{},
+		}
+		first := uint8(math.MaxUint8)
+		for i := range pool.Backends {
+			first = min(first, pool.Backends[i].Priority)
+		}
+		for i := range pool.Backends {
+			b := backendStatus(&pool.Backends[i], now)
+			b.Backup = pool.Backends[i].Priority > first
+			status.Backends = append(status.Backends, b)
+		}
+		all = append(all, status)
+	}
+	return all
+}
+
+func backendStatus(b *control.BackendInfo, now int64) admin.BackendStatus {
+	_, failed := b.Dials()
+	status := admin.BackendStatus{
+		Address: b.Address, State: backendState(b), Connections: b.Active(), Total: b.Total(), Weight: b.Weight,
+		MaxConnections: int(b.MaxConnections), FailedDials: failed, RetryIn: b.RetryIn(now).Round(time.Millisecond).Seconds(),
+	}
+	if resolved := b.Key.Endpoint.TCP; resolved.IsValid() && resolved.String() != b.Address {
+		status.Resolved = resolved.String()
+	}
+	if !b.Since.IsZero() {
+		since := b.Since.UTC().Truncate(time.Millisecond)
+		status.Since = &since
+	}
+	if b.Err != nil {
+		status.Error = b.Err.Error()
+	}
+	return status
+}
+
+// backendState is the strongest reason why a backend gets no clients, or its health.
+func backendState(b *control.BackendInfo) string {
+	switch {
+	case b.Admin() == backend.AdminDown:
+		return admin.BackendDown
+	case b.Admin() == backend.AdminDrain:
+		return admin.BackendDrain
+	case b.Health() == backend.HealthDown:
+		return admin.BackendDown
+	case b.Ejected():
+		return admin.BackendEjected
+	case b.InBackoff():
+		return admin.BackendBackoff
+	case b.Health() == backend.HealthUp:
+		return admin.BackendUp
+	}
+	return admin.BackendUnknown
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"l4proxy/admin"
+	"l4proxy/admin/client"
+)
+
+// drainPoll is how often drain --wait looks.
+const drainPoll = 250 * time.Millisecond
+
+func newDrainCommand() *cobra.Command {
+	var q admin.DrainRequest
+	var timeout time.Duration
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "drain",
+		Short: "Take a backend, a listener or the whole proxy out of service, gently",
+		Long: "Take something of a running proxy out of service without breaking connections:\n" +
+			"  --listener NAME      close a listener to new clients\n" +
+			"  --backend ADDRESS    send a backend no new clients; --pool if several pools have it\n" +
+			"  neither              shut the whole proxy down, as SIGTERM does\n\n" +
+			"--undo puts a listener or a backend back into service. With --timeout, the connections that are left\n" +
+			"after that time are closed; without it, they may stay, and drain.timeout is for the whole proxy.",
+	}
+	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
+		if cmd.Flags().Changed("timeout") {
+			limit := admin.Duration(timeout)
+			q.Timeout = &limit
+		}
+		drain, err := c.Drain(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintln(out, printable(describeDrain(drain, time.Now())))
+		if wait && !q.Undo {
+			drain, err = awaitDrain(ctx, c, drain)
+			if err == nil {
+				fmt.Fprintln(out, "no connections are left")
+			}
+		}
+		return drain, err
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&q.Listener, "listener", "", "name of a listener")
+	flags.StringVar(&q.Pool, "pool", "", "name of the pool of --backend")
+	flags.StringVar(&q.Backend, "backend", "", "address of a backend, as in the configuration")
+	flags.BoolVar(&q.Undo, "undo", false, "put it back into service")
+	flags.DurationVar(&timeout, "timeout", 0, "close the connections that are left after this time, such as 30s")
+	flags.BoolVar(&wait, "wait", false, "return when no connections are left")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case q.Listener != "" && (q.Pool != "" || q.Backend != ""):
+			return errors.New("--listener and --backend: drain one after the other")
+		case q.Pool != "" && q.Backend == "":
+			return errors.New("--pool requires --backend")
+		case q.Undo && q.Listener == "" && q.Backend == "":
+			return errors.New("--undo requires --listener or --backend: the drain of the whole proxy cannot be taken back")
+		case q.Undo && (cmd.Flags().Changed("timeout") || wait):
+			return errors.New("--undo goes without --timeout and --wait")
+		case timeout < 0:
+			return errors.New("--timeout: write a duration such as 30s")
+		}
+		return noArguments(cmd, args)
+	}
+	return cmd
+}
+
+// describeDrain says what is drained, and how far it is.
+func describeDrain(d *admin.Drain, now time.Time) string {
+	text := d.What()
+	switch d.State {
+	case admin.DrainUp:
+		return text + " is in service"
+	case admin.DrainWaiting:
+		text += " is about to drain, and still takes clients"
+	case admin.DrainDown:
+		text += " was set down"
+	default:
+		text += " is draining"
+	}
+	text += fmt.Sprintf(": %s of %d left", count(int(d.Connections), "connection"), d.Before)
+	if d.Deadline != nil && d.Connections > 0 {
+		text += ", to be closed in " + ago(d.Deadline.Sub(now))
+	}
+	if d.Closed > 0 {
+		text += fmt.Sprintf(", %d were closed", d.Closed)
+	}
+	return text
+}
+
+// awaitDrain returns the last state of a drain: when no connection is left, or when the process has
+// ended.
+func awaitDrain(ctx context.Context, c *client.Client, d *admin.Drain) (*admin.Drain, error) {
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	process := d.Listener == "" && d.Backend == ""
+	for d.Connections > 0 || process {
+		select {
+		case <-ctx.Done():
+			return d, context.Canceled
+		case <-ticker.C:
+		}
+		status, err := c.Status(ctx)
+		var unreachable *client.UnreachableError
+		switch {
+		case ctx.Err() != nil:
+			return d, context.Canceled
+		case process && errors.As(err, &unreachable):
+			return d, nil // it has ended
+		case err != nil:
+			return d, err
+		}
+		next := findDrain(status.Drains, d)
+		if next == nil {
+			if process {
+				continue
+			}
+			return d, fmt.Errorf("the drain of %s was taken back", d.What())
+		}
+		d = next
+	}
+	return d, nil
+}
+
+// findDrain returns the present state of a drain.
+func findDrain(all []admin.Drain, d *admin.Drain) *admin.Drain {
+	for i := range all {
+		if all[i].Listener == d.Listener && all[i].Pool == d.Pool && all[i].Backend == d.Backend {
+			return &all[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"l4proxy/admin"
+	"l4proxy/admin/client"
+)
+
+func newUpgradeCommand() *cobra.Command {
+	var binary string
+	cmd := newAdminCommand(&cobra.Command{
+		Use:   "upgrade",
+		Short: "Replace a running proxy by a new binary, with all its connections",
+		Long: "Replace a running proxy by a new process, as SIGUSR2 does. The new process checks its configuration and\n" +
+			"takes the listening sockets and the live connections over. If anything fails, the old process serves on.",
+	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
+		q := admin.UpgradeRequest{Binary: binary}
+		if binary != "" {
+			path, err := filepath.Abs(binary)
+			if err != nil {
+				return nil, err
+			}
+			q.Binary = path
+		}
+		answer, err := c.Upgrade(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(out, "upgraded: l4proxy %s serves with pid %d; %s moved, %d left\n", printable(answer.Version), answer.PID,
+			count(answer.Moved, "connection"), answer.Left)
+		return answer, nil
+	})
+	cmd.Flags().StringVar(&binary, "binary", "", "the new binary (default: the file that the proxy was started from)")
+	return cmd
+}
