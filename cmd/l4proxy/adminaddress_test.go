@@ -121,7 +121,14 @@ func TestAdminAddressMoves(t *testing.T) {
 	if err := keeps(t, tcp, "a-long-random-token"); err != nil {
 		t.Error(err)
 	}
-	m.change(fmt.Sprintf("{bind: \":%d\", token: a-long-random-token}", port)) // it overlaps the old one
+	wider := m.config(fmt.Sprintf("{bind: \":%d\", token: a-long-random-token}", port)) // it overlaps the old one
+	testnet.Eventually(t, "no connection of another program has the port", func() bool {
+		commit, _, err := m.stage(nil, wider)
+		if err == nil {
+			commit()
+		}
+		return err == nil
+	})
 	if err := asks(t, tcp, "a-long-random-token"); err != nil {
 		t.Error(err)
 	}
