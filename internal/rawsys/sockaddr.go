@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,34 @@ func (s *Sockaddr) Family() int {
 		return unix.AF_UNSPEC
 	}
 	return int(binary.NativeEndian.Uint16(s.raw))
+}
+
+// String is the address in the form in which an address is configured: host:port, or the path of a
+// unix socket. It is "" for no address.
+func (s *Sockaddr) String() string {
+	if s == nil {
+		return ""
+	}
+	switch s.Family() {
+	case unix.AF_UNIX:
+		path := s.raw[unsafe.Offsetof(unix.RawSockaddrUnix{}.Path):]
+		if path[0] == 0 {
+			return "@" + string(path[1:])
+		}
+		return string(path[:len(path)-1])
+	case unix.AF_INET, unix.AF_INET6:
+		var raw unix.RawSockaddrAny
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&raw)), unsafe.Sizeof(raw)), s.raw)
+		addr := addrPort(&raw)
+		if s.Family() == unix.AF_INET6 {
+			if scope := (*unix.RawSockaddrInet6)(unsafe.Pointer(&raw)).Scope_id; scope != 0 {
+				zone := strconv.FormatUint(uint64(scope), 10)
+				addr = netip.AddrPortFrom(addr.Addr().WithZone(zone), addr.Port())
+			}
+		}
+		return addr.String()
+	}
+	return ""
 }
 
 // MayMeetItself reports whether a socket that connects to the address may connect to itself; see

@@ -50,3 +50,27 @@ func TestUnixSockaddr(t *testing.T) {
 		}
 	}
 }
+
+func TestSockaddrString(t *testing.T) {
+	inet := func(text string, scope uint32) *Sockaddr { return InetSockaddr(netip.MustParseAddrPort(text), scope) }
+	file, err := UnixSockaddr("/run/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	abstract, err := UnixSockaddr("@x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, s := range map[string]*Sockaddr{
+		"192.0.2.1:4660":   inet("192.0.2.1:4660", 0),
+		"[2001:db8::1]:80": inet("[2001:db8::1]:80", 0),
+		"[fe80::1%3]:80":   inet("[fe80::1]:80", 3),
+		"/run/x":           file,
+		"@x":               abstract,
+		"":                 nil,
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
