@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 var socketBehaviours = slices.Concat(
 	on("socket/whatever its mode", socketModes, streams...),
 	on("socket/changes its slot and loop", socketMoves, streams...),
+	on("socket/leaves in the middle of a stream", socketLeaves, streams...),
+	on("socket/a pipe is emptied", pipeEmptied, streams...),
 	on("socket/slots are used again", socketSlots, streams...),
 	on("socket/Close", socketClose, streams...),
 	on("socket/Reset", socketReset, "tcp"),
@@ -98,16 +101,82 @@ func (d *driver) settle(s Slot) []byte {
 	d.t.Helper()
 	var got []byte
 	for {
+		ahead := false
+		d.do(func() { ahead = d.loop.Ahead(s) })
+		if !ahead {
+			return got
+		}
 		d.startRecv(s)
 		switch r := d.cancelRead(s, OpRecv); {
-		case r.Err == unix.ECANCELED:
-			return got
-		case r.Err != 0:
+		case r.Err != 0 && r.Err != unix.ECANCELED:
 			d.t.Fatalf("recv: %v", r.Err)
 		default:
 			got = append(got, r.data...)
 		}
 	}
+}
+
+// socketLeaves takes a socket away while its peer sends, and while a send and a pipe are half
+// written. All bytes are either returned, or still in the socket.
+func socketLeaves(t *testing.T, d *driver, network string) {
+	fd, peer := rawPair(t, network, d.loop.SocketFlags())
+	s := d.attach(fd)
+	in, out := randomBytes(3*BufferSize), randomBytes(8<<20)
+	write(t, peer, in[:5])
+	got := d.recv(s).data
+	write(t, peer, in[5:]) // may be received ahead
+	var rest []byte
+	var taken int
+	d.do(func() {
+		d.loop.Send(s, out)
+		unsent, before := d.loop.Unsent(s)
+		rest, taken = slices.Clone(unsent), before
+	})
+	sent := d.cancelWrite(s, OpSend)
+	if sent.Err != 0 && sent.Err != unix.ECANCELED || sent.N < taken || sent.N > len(out) {
+		t.Fatalf("send: N %d, %v, with %d taken before", sent.N, sent.Err, taken)
+	}
+	rest = rest[sent.N-taken:]
+	got = append(got, d.settle(s)...)
+	d.forget(s)
+	d.do(func() { d.loop.Detach(s) })
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	if err := unix.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = f.Write(rest) }()
+	readString(t, peer, string(out))
+	left := make([]byte, len(in)-len(got))
+	if _, err := io.ReadFull(f, left); err != nil || !bytes.Equal(append(got, left...), in) {
+		t.Fatalf("%d bytes received ahead, then %v; or they differ", len(got), err)
+	}
+}
+
+// pipeEmptied moves bytes through a pipe into memory.
+func pipeEmptied(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	d.spliced(s, true)
+	want := randomBytes(100_000)
+	go func() { _, _ = peer.Write(want) }() // what is missing is noticed below
+	var got []byte
+	for len(got) < len(want) {
+		d.startFill(s)
+		r := d.await(s, OpFill)
+		got = append(got, r.data...)
+		if r.Pipe == nil {
+			continue
+		}
+		d.do(func() { got = append(got, d.loop.Empty(r.Pipe)...) })
+		if r.Pipe.N != 0 {
+			t.Errorf("%d bytes are left in the pipe", r.Pipe.N)
+		}
+		d.returnPipe(r.Pipe)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the bytes differ")
+	}
+	d.spliced(s, false)
 }
 
 // socketSlots closes sockets from within completions and puts new ones into their slots, while

@@ -137,7 +137,7 @@ func (l *Loop) Shutdown(s Slot) unix.Errno { return rawsys.Shutdown(l.FD(s), uni
 
 // Detach takes the socket out of the table and returns its descriptor, which then belongs to the
 // caller. No operation may be in flight, and no bytes that the engine has received ahead may be
-// left: call Recv and CancelRead until they complete with ECANCELED.
+// left: call Recv and CancelRead while Ahead reports true.
 func (l *Loop) Detach(s Slot) int {
 	so := l.table.at(s)
 	if so.in.op != OpNone || so.out.op != OpNone {
