@@ -127,6 +127,19 @@ func (p *Balancer) Members() []Member {
 	return members
 }
 
+// Find returns the first backend of the pool that match accepts, in the order of Members; nil if
+// there is none. match must not call the Balancer.
+func (p *Balancer) Find(match func(*backend.Backend) bool) *backend.Backend {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.order {
+		if match(m.Backend) {
+			return m.Backend
+		}
+	}
+	return nil
+}
+
 // CanServe reports whether any backend may be picked, by the health checks and the operator alone.
 func (p *Balancer) CanServe() bool {
 	p.mu.Lock()

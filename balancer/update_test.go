@@ -405,3 +405,19 @@ func TestMembers(t *testing.T) {
 		t.Error("a change of the result is one of the pool")
 	}
 }
+
+// TestFind holds that Find looks at the members in their order, and only at them.
+func TestFind(t *testing.T) {
+	p, backends := newPolicy(t, "first", 1, 1, 1)
+	var seen []*backend.Backend
+	found := p.Find(func(b *backend.Backend) bool {
+		seen = append(seen, b)
+		return b == backends[1]
+	})
+	if found != backends[1] || len(seen) != 2 || seen[0] != backends[0] {
+		t.Errorf("found %v after %d looks", found, len(seen))
+	}
+	if found := p.Find(func(*backend.Backend) bool { return false }); found != nil {
+		t.Errorf("found %v", found)
+	}
+}
