@@ -41,6 +41,8 @@ const (
 	listenShutting                     // to be shut once the accept in flight has been cancelled
 	listenShut                         // bound, but refuses clients; see unlisten.go
 	listenReopening                    // was shut, and listen(2) has failed: retried by the timer
+	listenHolding                      // to be held once the accept in flight has been cancelled
+	listenHeld                         // open, but clients wait in its accept queue; see pause.go
 	listenClosing                      // to be closed once the clients in its accept queue have been accepted
 	listenClosed                       // closed; it may still have parked clients
 )
@@ -86,6 +88,10 @@ func (s *listenSocket) setTimer() {
 // accept starts accepting clients, or waits until a slot is free.
 func (s *listenSocket) accept() {
 	w := s.worker
+	if w.held {
+		s.hold()
+		return
+	}
 	if room := s.room(); room > 0 {
 		s.state = listenAccepting
 		w.loop.StopTimer(s.index)
@@ -153,7 +159,7 @@ func (s *listenSocket) expire() {
 	switch s.state {
 	case listenFull, listenPaused:
 		s.accept()
-	case listenShut:
+	case listenShut, listenHeld:
 		s.waitForSlots()
 	case listenReopening:
 		s.reopen()
@@ -169,7 +175,7 @@ func (s *listenSocket) expire() {
 			return
 		}
 		s.worker.forgetSocket(s)
-	case listenNew, listenAccepting:
+	case listenNew, listenAccepting, listenHolding:
 	}
 }
 

@@ -192,8 +192,15 @@ func (w *worker) abandon() {
 		}
 	}
 	w.loop.Undelivered(func(m any) {
-		if a, ok := m.(arrival); ok {
-			abandoned(a)
+		switch m := m.(type) {
+		case arrival:
+			abandoned(m)
+		case *adoption:
+			w.listenerCounters(m.listener).adopted.add(1)
+			if m.moved.Backend >= 0 {
+				rawsys.Close(m.moved.Backend)
+			}
+			abandoned(arrival{fd: m.moved.Client, peer: m.moved.Peer, listener: m.listener, at: m.moved.Accepted})
 		}
 	})
 	for _, t := range w.tasks {

@@ -25,6 +25,8 @@ type ledger struct {
 
 type listenerCounters struct {
 	accepted counter
+	adopted  counter // see Server.Adopt
+	moved    counter // see Server.HandOver
 	ended    [sides][reasons]counter
 	bytes    [2]counter // by the end that sent them, of connections that have ended
 }
@@ -75,7 +77,7 @@ func (l *ledger) without(inUse map[string]bool) *ledger {
 	next := *l
 	next.listeners, next.removed = maps.Clone(l.listeners), nil
 	for _, name := range l.removed {
-		if of := l.sum(name); inUse[name] || of.Accepted > of.AllEnded() {
+		if of := l.sum(name); inUse[name] || of.open() {
 			next.removed = append(next.removed, name)
 			continue
 		}
@@ -116,13 +118,18 @@ type Counts struct {
 	// name, until their last connection has ended.
 	Listeners []ListenerCounts
 	Pools     []PoolCounts // in the order in which listeners use them
-	Dropped   uint64       // records that were lost because Options.Finished was slow
+	// Orphans are connections that were taken over from another process, and whose listener no
+	// State had.
+	Orphans ListenerCounts
+	Dropped uint64 // records that were lost because Options.Finished was slow
 }
 
 // ListenerCounts are the sums of one listener.
 type ListenerCounts struct {
 	Listener *Listener
-	Accepted uint64 // never less than AllEnded
+	Accepted uint64 // with Adopted, never less than AllEnded and Moved
+	Adopted  uint64 // taken over from another process, which has accepted them
+	Moved    uint64 // handed over to another process
 	BytesIn  uint64 // client to backend, of connections that have ended
 	BytesOut uint64 // backend to client
 	ended    [sides][reasons]uint64
@@ -142,6 +149,9 @@ func (c *ListenerCounts) AllEnded() uint64 {
 	return n
 }
 
+// open reports whether connections are left.
+func (c *ListenerCounts) open() bool { return c.Accepted+c.Adopted > c.AllEnded()+c.Moved }
+
 // PoolCounts are the sums of one pool.
 type PoolCounts struct {
 	Pool  *Pool
@@ -154,30 +164,44 @@ func (c *PoolCounts) Dials(result Reason) uint64 { return c.dials[result] }
 // Counts sums up what the workers have counted.
 func (s *Server) Counts() Counts {
 	counts := Counts{Dropped: s.Dropped()}
-	ledger := s.ledger.Load()
+	ledger, carried := s.ledger.Load(), s.carried.Load()
+	if carried != nil {
+		counts.Dropped += carried.Dropped
+	}
 	pools := make(map[string]bool)
 	for _, l := range ledger.state.Listeners {
 		of := ledger.sum(l.Name)
 		of.Listener = l
+		carried.carry(&of, l.Name)
 		counts.Listeners = append(counts.Listeners, of)
 		if !pools[l.Pool.Name] {
 			pools[l.Pool.Name] = true
-			counts.Pools = append(counts.Pools, ledger.poolCounts(l.Pool))
+			dials := ledger.poolCounts(l.Pool)
+			carried.carryDials(&dials, l.Pool.Name)
+			counts.Pools = append(counts.Pools, dials)
 		}
 	}
 	for _, name := range ledger.removed {
-		if of := ledger.sum(name); of.Accepted > of.AllEnded() {
+		if of := ledger.sum(name); of.open() {
 			of.Listener = &Listener{Name: name}
+			carried.carry(&of, name)
 			counts.Listeners = append(counts.Listeners, of)
 		}
 	}
+	var orphans []*listenerCounters
+	for _, w := range s.workers {
+		orphans = append(orphans, &w.uncounted.listener)
+	}
+	counts.Orphans = sumUp(orphans)
 	return counts
 }
 
 // sum sums up the counters of a listener.
-func (l *ledger) sum(name string) (sum ListenerCounts) {
-	workers := l.listeners[name]
+func (l *ledger) sum(name string) ListenerCounts { return sumUp(l.listeners[name]) }
+
+func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
 	for _, of := range workers {
+		sum.Moved += of.moved.get()
 		sum.BytesIn += of.bytes[clientEnd].get()
 		sum.BytesOut += of.bytes[backendEnd].get()
 		for side := range of.ended {
@@ -188,6 +212,7 @@ func (l *ledger) sum(name string) (sum ListenerCounts) {
 	}
 	for _, of := range workers { // after the ends: each client that has ended is then counted here
 		sum.Accepted += of.accepted.get()
+		sum.Adopted += of.adopted.get()
 	}
 	return sum
 }

@@ -65,6 +65,7 @@ func (e *allEnd) expire() {
 		}
 		switch c := w.conn(e.next); c.state {
 		case stateNone, stateClosing:
+		case stateLeaving, stateMoving: // ends when it has left, or comes back; see leave.go
 		case stateFlushing:
 			w.loop.StopTimer(c.index)
 			w.finish(c)

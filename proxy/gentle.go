@@ -93,11 +93,11 @@ func (g *gentleEnd) expire() {
 	w.loop.SetTimer(g.index, now+int64(gentleEvery))
 }
 
-// concerns reports whether a connection is to be ended. One that is being turned away, or is ending
-// already, is not.
+// concerns reports whether a connection is to be ended. One that is being turned away, is moving to
+// another process, or is ending already, is not.
 func (g *gentleEnd) concerns(c *conn) bool {
 	switch c.state {
-	case stateNone, stateTurnedAway, stateClosing, stateFlushing:
+	case stateNone, stateTurnedAway, stateLeaving, stateMoving, stateClosing, stateFlushing:
 		return false
 	}
 	if g.Backend != nil {

@@ -37,6 +37,8 @@ type setup struct {
 	// before is called with the address of the first bind when the sockets are listening, and the
 	// loops are not running yet.
 	before func(addr string)
+	// beforeRun is the same for the server.
+	beforeRun func(*proxy.Server)
 	// balance and pooled change how the pool picks, and the pool.
 	balance func(*balancer.Options)
 	pooled  func(*proxy.Pool)
@@ -108,6 +110,9 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 	if s.before != nil {
 		s.before(r.addr)
 	}
+	if s.beforeRun != nil {
+		s.beforeRun(r.server)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() {
@@ -133,8 +138,8 @@ func (r *running) accountedFor() {
 	}
 	accepted, ended := uint64(0), uint64(0)
 	counts := r.server.Counts()
-	for _, l := range counts.Listeners {
-		accepted += l.Accepted
+	for _, l := range append(counts.Listeners, counts.Orphans) {
+		accepted += l.Accepted + l.Adopted - l.Moved
 		ended += l.AllEnded()
 	}
 	if records := uint64(len(r.records.all())); accepted != ended || ended != records+counts.Dropped {

@@ -20,6 +20,8 @@ import (
 //	queued      no backend has a free slot, or none can serve: client waits    queue.go
 //	retrying    a dial lacked a descriptor: it is retried shortly              dial.go
 //	relaying    bytes go both ways until both streams have ended               relay.go
+//	leaving     it is being taken out of the loop, to move to another process  leave.go
+//	moving      its sockets are on their way to the other process              handover.go
 //	closing     the outcome is known; operations in flight are cancelled       close.go
 //	flushing    bytes already sent get a moment to arrive before a reset       close.go
 //
@@ -36,6 +38,8 @@ const (
 	stateQueued
 	stateRetrying
 	stateRelaying
+	stateLeaving
+	stateMoving
 	stateClosing
 	stateFlushing
 )
@@ -55,11 +59,13 @@ func (w *worker) Complete(done *eventloop.Completion) {
 		w.dialDone(c, done)
 	case stateRelaying:
 		w.relayDone(c, end, done)
+	case stateLeaving:
+		w.leavingDone(c, end, done)
 	case stateClosing:
 		w.closeDone(c, done)
 	case stateNone:
 		w.tasks[index].complete(done)
-	case stateQueued, stateRetrying, stateFlushing:
+	case stateQueued, stateRetrying, stateMoving, stateFlushing:
 		panic("proxy: completion of " + done.Op.String() + " for a connection that has no operation in flight")
 	}
 }
@@ -82,6 +88,6 @@ func (w *worker) Expire(index uint32) {
 		w.flush(c)
 	case stateNone:
 		w.tasks[index].expire()
-	case stateClosing:
+	case stateLeaving, stateMoving, stateClosing:
 	}
 }

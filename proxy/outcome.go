@@ -21,7 +21,9 @@ const (
 	sides
 )
 
-func (s Side) String() string { return [sides]string{"none", "client", "backend", "proxy"}[s] }
+var sideNames = [sides]string{"none", "client", "backend", "proxy"}
+
+func (s Side) String() string { return sideNames[s] }
 
 // A Reason is why a connection ended, from a closed list: log, metrics and documentation use the
 // same words.

@@ -32,6 +32,9 @@ func (w *worker) wait(c *conn) {
 	s.ticket, w.ticket = w.ticket, nil
 	s.tried = nil // when the client's turn comes, they may have recovered
 	w.boundWait(c)
+	if s.turn == 0 {
+		s.turn = w.server.turns.Add(1)
+	}
 	w.leaveRetrying(c)
 	c.backend = nil
 	c.state = stateQueued

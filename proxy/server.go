@@ -77,9 +77,13 @@ type Server struct {
 
 	mu       sync.Mutex // held while the State or the phase changes
 	bound    []*bound
-	leaving  []*bound // removed before Run
-	running  bool     // the workers have their listening sockets
-	unlinked bool     // no State can follow any more
+	leaving  []*bound      // removed before Run
+	running  bool          // the workers have their listening sockets
+	unlinked bool          // no State can follow any more
+	handing  sync.Mutex    // held by HandOver
+	turns    atomic.Uint64 // of clients that wait in queues; see search.turn
+	orphans  orphans
+	carried  atomic.Pointer[Totals] // counts of the process before; nil if there was none
 }
 
 // Listen opens all listening sockets of the state and makes the event loops. If anything fails, it
@@ -245,6 +249,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.wait(context.Background(), endMost)
 	}
 	s.Stop() // ask does not wait for loops that have ended
+	// A hand-over ends soon now, and gives back what it has.
+	s.handing.Lock()
+	s.handing.Unlock() //nolint:staticcheck // only waits
 	s.tell(func(w *worker) { w.loop.Quit() })
 	loops.Wait()
 	s.mu.Lock() // ListeningSockets may be duplicating sockets

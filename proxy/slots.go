@@ -147,6 +147,18 @@ func (s *slots) take(l *Slots) bool {
 	return true
 }
 
+// takeAnyway takes a slot of both, even beyond their limits: for a connection that exists already.
+func (s *slots) takeAnyway(l *Slots) {
+	fromShare := false
+	if l != nil {
+		_, fromShare = l.take()
+	}
+	if !fromShare {
+		s.common.take()
+	}
+	s.all.take()
+}
+
 // give releases what take has taken.
 func (s *slots) give(l *Slots) {
 	s.all.give()

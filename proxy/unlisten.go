@@ -58,7 +58,7 @@ func (w *worker) setShut(name string, reason shutReasons, on bool) {
 
 // applyShut shuts or reopens a TCP socket as its listener demands.
 func (s *listenSocket) applyShut() {
-	if rawsys.IsUnix(s.fd) {
+	if s.worker.held || rawsys.IsUnix(s.fd) { // held: see resumeAll
 		return
 	}
 	on := s.worker.shut[s.listener.Name] == 0
@@ -71,7 +71,7 @@ func (s *listenSocket) applyShut() {
 		if !on {
 			s.startShutting()
 		}
-	case listenClosing, listenClosed:
+	case listenHolding, listenHeld, listenClosing, listenClosed:
 	}
 }
 

@@ -48,6 +48,8 @@ func (w *worker) watchDone(c *conn, end int, done *eventloop.Completion) {
 		w.waitingClientEnded(c, done.Err)
 	case stateTurnedAway:
 		w.loop.Recv(done.Slot)
+	case stateLeaving:
+		w.leavingDone(c, end, done)
 	case stateClosing:
 		w.closeDone(c, done)
 	case stateRelaying:

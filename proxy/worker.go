@@ -26,8 +26,11 @@ type worker struct {
 		listener listenerCounters
 		pool     poolCounters
 	}
-	look *firstByteLook         // nil unless a pool needs it
-	shut map[string]shutReasons // listeners that are closed to new clients, by name
+	look    *firstByteLook         // nil unless a pool needs it
+	shut    map[string]shutReasons // listeners that are closed to new clients, by name
+	leavers map[uint32]*leaver     // by index: connections in stateLeaving and stateMoving
+	owed    []owed                 // see handover.go
+	held    bool                   // no listening socket accepts clients for now; see pause.go
 
 	// load is the number of connections here. Other workers read it to find the one with the most
 	// room, so it has a cache line of its own.
@@ -126,6 +129,8 @@ func (w *worker) Message(m any) {
 		w.admit(m)
 	case granted:
 		w.granted(m)
+	case *adoption:
+		w.adopt(m)
 	case roomElsewhere:
 		w.useFreeSlots()
 	case func(*worker):
