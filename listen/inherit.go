@@ -60,3 +60,13 @@ func IsAt(fd int, bind Bind) (at string, same bool, err error) {
 	same = own.Addr() == want.Addr().Unmap().WithZone("") || bind.everywhere() && own.Addr() == netip.IPv4Unspecified()
 	return own.String(), same && (want.Port() == 0 || own.Port() == want.Port()), nil
 }
+
+// At reports whether the socket is bound to bind, and the address if it is one of TCP. Port 0
+// stands for any port.
+func At(fd int, bind Bind) (own netip.AddrPort, same bool) {
+	if _, same, err := isAt(fd, bind); err != nil || !same {
+		return own, false
+	}
+	own, _ = rawsys.LocalAddr(fd)
+	return own, true
+}

@@ -50,6 +50,9 @@ var table = map[string][]string{
 	// The control plane builds the State.
 	"control": append([]string{"config", "discovery", "filewatch", "health", "proxy"}, dataPlane...),
 
+	// Carries connections and sockets to the next process.
+	"upgrade": {"internal/rawsys", "listen", "proxy"},
+
 	"cmd": anything,
 
 	// Drives the program from outside, and its peers.
