@@ -1,10 +1,12 @@
 package upgrade
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,15 +24,17 @@ const (
 
 // move hands over all connections and the final state.
 func (u *old) move() error {
-	if err := u.from.Move(u.deliver); err != nil {
-		if u.gone {
-			return err
-		}
-		u.Log.Warn("upgrade: connections stay with the old process", "error", err.Error())
+	left, err := u.from.Move(u.deliver)
+	if u.gone {
+		return cmp.Or(err, u.broken)
 	}
+	if err != nil {
+		u.Log.Warn("upgrade: connections stay with the old process", "connections", left, "error", err.Error())
+	}
+	u.result.Left = left
 	u.seq++
 	u.step(u.Limits.Ack)
-	err := u.send(kindDone, done{Seq: u.seq, State: u.from.Final()}, nil)
+	err = u.send(kindDone, done{Seq: u.seq, State: u.from.Final()}, nil)
 	if err == nil {
 		_, err = u.acknowledged(u.seq)
 	}
@@ -45,25 +49,35 @@ func (u *old) move() error {
 	return nil
 }
 
-// deliver is the Deliver of an upgrade.
-func (u *old) deliver(all []proxy.Moved) (stay []proxy.Moved, err error) {
-	for len(all) > 0 {
-		n := fitting(all)
+// deliver is the Deliver of an upgrade. Once a message has failed, so does all that follows.
+func (u *old) deliver(all []proxy.Moved) (left []int, err error) {
+	if u.broken != nil {
+		return nil, u.broken
+	}
+	for next := 0; next < len(all); {
+		n := fitting(all[next:])
 		if n == 0 { // its bytes alone are too many
-			stay = append(stay, all[0])
-			u.result.Left++
-			all = all[1:]
+			left = append(left, next)
+			next++
 			continue
 		}
-		kept, err := u.deliverSome(all[:n])
-		stay = append(stay, kept...)
-		all = all[n:]
-		if err != nil {
-			u.result.Left += len(all)
-			return append(stay, all...), err
+		some, err := u.deliverSome(all[next : next+n])
+		if err != nil && next == 0 {
+			u.broken = err
+			return nil, err
+		}
+		for _, i := range some {
+			left = append(left, next+i)
+		}
+		next += n
+		if err != nil { // the rest fails when it is tried again
+			u.broken = err
+			for ; next < len(all); next++ {
+				left = append(left, next)
+			}
 		}
 	}
-	return stay, nil
+	return left, nil
 }
 
 // fitting is how many of the first connections fit into one message.
@@ -79,8 +93,8 @@ func fitting(all []proxy.Moved) (n int) {
 	return n
 }
 
-// deliverSome moves what fits into one message.
-func (u *old) deliverSome(some []proxy.Moved) (stay []proxy.Moved, err error) {
+// deliverSome moves what fits into one message. With an error, left holds all.
+func (u *old) deliverSome(some []proxy.Moved) (left []int, err error) {
 	began := time.Now()
 	u.seq++
 	message, raw, fds := pack(u.seq, some)
@@ -94,27 +108,26 @@ func (u *old) deliverSome(some []proxy.Moved) (stay []proxy.Moved, err error) {
 		return u.takeBack(some, err)
 	}
 	if answer.Error != "" {
-		u.result.Left += len(some)
-		return some, fmt.Errorf("the new process cannot take connections: %s", answer.Error)
+		return indexes(len(some)), fmt.Errorf("the new process cannot take connections: %s", answer.Error)
 	}
-	keeps := make(map[int]bool, len(answer.Left))
 	for _, l := range answer.Left {
-		if l.Index < 0 || l.Index >= len(some) || keeps[l.Index] {
+		if l.Index < 0 || l.Index >= len(some) || slices.Contains(left, l.Index) {
 			continue // it is not about a connection of this batch
 		}
-		keeps[l.Index] = true
-		stay = append(stay, some[l.Index])
+		left = append(left, l.Index)
 		u.Log.Debug("connection stays with the old process", "listener", some[l.Index].Listener, "reason", l.Reason)
 	}
-	for i := range some {
-		if !keeps[i] {
-			closeAll(descriptors(&some[i]))
-		}
-	}
-	u.result.Moved += len(some) - len(stay)
-	u.result.Left += len(stay)
+	u.result.Moved += len(some) - len(left)
 	u.result.LongestBatch = max(u.result.LongestBatch, Seconds(time.Since(began)))
-	return stay, nil
+	return left, nil
+}
+
+func indexes(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // pack makes the message about connections.
@@ -145,22 +158,22 @@ func descriptors(m *proxy.Moved) (fds []int) {
 
 // takeBack decides about a batch without an acknowledgement. The new process is killed first:
 // alive, it could still read from the connections. If its acknowledgement had been on the way, it
-// may have read from them, and they are reset, because a stream with a hole in it must not look
-// complete.
-func (u *old) takeBack(some []proxy.Moved, cause error) (stay []proxy.Moved, err error) {
+// may have read from them. Then they count as moved, and end with a reset when this process closes
+// them, because a stream with a hole in it must not look complete.
+func (u *old) takeBack(some []proxy.Moved, cause error) (left []int, err error) {
 	err = u.failed("while connections moved to it; those that had moved are lost", u.Limits.Ack, cause)
 	u.end()
 	u.until(time.Now().Add(time.Second))
 	if a, late := u.acknowledged(u.seq); late != nil || a.Error != "" {
-		return some, err
+		return indexes(len(some)), err
 	}
 	for i := range some {
 		for _, fd := range descriptors(&some[i]) {
 			rawsys.SetLinger(fd, 1, 0)
-			rawsys.Close(fd)
 		}
 	}
-	return nil, fmt.Errorf("%w (%d of them reset)", err, len(some))
+	u.result.Moved += len(some)
+	return nil, err
 }
 
 // acknowledged waits for the acknowledgement of a message.

@@ -20,17 +20,17 @@ type Old interface {
 	Pause() ([]Socket, State, error)
 	// Resume accepts again, after an upgrade that failed.
 	Resume()
-	// Move hands all connections to deliver, in batches of any size. Connections that deliver
-	// returns could not be moved and stay; the others belong to deliver, which closes their
-	// descriptors. After an error, nothing more is delivered.
-	Move(deliver Deliver) error
+	// Move hands all connections to deliver, one batch after another, and returns how many stay. An
+	// error of deliver ends it.
+	Move(deliver Deliver) (left int, err error)
 	// Final is the state after the last connection has moved.
 	Final() State
 }
 
-// Deliver moves a batch of connections to the new process, and returns those that stay. The error
-// says that no further batch can move.
-type Deliver func([]proxy.Moved) (stay []proxy.Moved, err error)
+// Deliver moves a batch of any size to the new process, and returns the indexes of those connections
+// that have not moved. It closes no descriptors. After an error nothing of the batch has moved, and
+// nothing else will.
+type Deliver func([]proxy.Moved) (left []int, err error)
 
 // Limits bound the steps of an upgrade. The zero value of each means the default.
 type Limits struct {
@@ -97,8 +97,9 @@ type old struct {
 	from   Old
 	result Result
 	seq    int
-	ready  bool // the new process accepts clients
-	gone   bool // it has been killed
+	ready  bool  // the new process accepts clients
+	broken error // no connection can move any more
+	gone   bool  // it has been killed
 }
 
 // Run upgrades this process to another one. If it returns an error, the new process is gone, this
