@@ -11,7 +11,9 @@ const (
 	HealthDown
 )
 
-func (h Health) String() string { return [...]string{"unknown", "up", "down"}[h] }
+var healthNames = [...]string{HealthUnknown: "unknown", HealthUp: "up", HealthDown: "down"}
+
+func (h Health) String() string { return healthNames[h] }
 
 // Health returns the health by the last checks. Any goroutine may call it.
 func (b *Backend) Health() Health { return Health(b.health.Load()) }
