@@ -112,7 +112,8 @@ func (w *worker) connEnded(conn *conn) {
 	}
 }
 
-// Counts are sums over all event loops since the start.
+// Counts are sums over all event loops since the start, with those of earlier processes after an
+// upgrade.
 type Counts struct {
 	// Listeners are in the order of the State. Those that Apply has removed follow, with only a
 	// name, until their last connection has ended.
@@ -193,7 +194,7 @@ func (s *Server) Counts() Counts {
 		orphans = append(orphans, &w.uncounted.listener)
 	}
 	counts.Orphans = sumUp(orphans)
-	return counts
+	return counts.withEarlier(s.earlier.Load())
 }
 
 // sum sums up the counters of a listener.

@@ -28,6 +28,9 @@ type Options struct {
 	MaxConnections int
 	// KeepAlive: the zero value means DefaultKeepAlive.
 	KeepAlive KeepAlive
+	// Prepared, if set, is called when the event loops exist, before the first listening socket is
+	// opened or taken. With an error, Listen fails.
+	Prepared func() error
 	// Inherited, if set, returns the listening sockets of an address that another process has
 	// opened, if any. They then belong to the Server. bind is as in Listener.Binds.
 	Inherited func(listener string, bind listen.Bind) (fds []int)
@@ -51,7 +54,8 @@ type Options struct {
 // Server is the data plane as a whole. Make one with [Listen] and run it with Run. The other
 // methods may be called from any goroutine.
 type Server struct {
-	ledger    atomic.Pointer[ledger] // with the State
+	ledger    atomic.Pointer[ledger]      // with the State
+	earlier   atomic.Pointer[SavedCounts] // see AddCounts
 	log       *slog.Logger
 	keepAlive KeepAlive
 	clock     func() int64
@@ -115,6 +119,11 @@ func Listen(state *State, o Options) (*Server, error) {
 	}
 	if err := s.makeLoops(o.Engine, workers); err != nil {
 		return nil, err
+	}
+	if o.Prepared != nil {
+		if err := o.Prepared(); err != nil {
+			return nil, errors.Join(err, s.closeAll())
+		}
 	}
 	s.ledger.Store(newLedger(state, workers, nil))
 	c := change{server: s}

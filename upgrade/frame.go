@@ -18,13 +18,16 @@ const (
 	kindBatch   kind = 7 // old to new: connections
 	kindAck     kind = 8 // new to old: a kindSockets, kindBatch or kindDone has arrived
 	kindDone    kind = 9 // old to new: final state; nothing follows
+
+	// On a socket that stays after the upgrade; see parent.go.
+	kindSuccessor kind = 10 // to process 1: another process serves
 )
 
 // optional marks kinds that a receiver ignores if it does not know them.
 const optional kind = 1 << 15
 
 func (k kind) String() string {
-	names := [...]string{"", "hello", "checked", "refused", "sockets", "state", "ready", "batch", "ack", "done"}
+	names := [...]string{"", "hello", "checked", "refused", "sockets", "state", "ready", "batch", "ack", "done", "successor"}
 	if int(k) < len(names) && k != 0 {
 		return names[k]
 	}

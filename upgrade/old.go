@@ -67,6 +67,8 @@ type Result struct {
 	Pause Seconds `json:"accept_pause_seconds"`
 	// LongestBatch is the longest time in which a batch of connections belonged to neither process.
 	LongestBatch Seconds `json:"longest_batch_seconds"`
+
+	child *child // for Supervise
 }
 
 // Seconds is a duration whose JSON is a number of seconds.
@@ -116,12 +118,17 @@ func Run(ctx context.Context, o Options, from Old) (Result, error) {
 		return Result{}, err
 	}
 	u := &old{Options: o, child: c, ctx: ctx, from: from, result: Result{Binary: o.Program.Binary, PID: c.pid()}}
-	defer u.close()
 	if err := u.run(); err != nil {
 		u.end()
+		u.close()
 		return u.result, err
 	}
 	u.result.Duration = Seconds(time.Since(began))
+	if os.Getpid() == 1 {
+		u.result.child = c
+	} else {
+		u.close()
+	}
 	return u.result, nil
 }
 

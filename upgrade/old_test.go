@@ -117,15 +117,15 @@ func (p *proxyProcess) Move(deliver Deliver) (left int, err error) {
 
 func (p *proxyProcess) Final() State { return p.final }
 
-// successor is a new process as the test sees it.
-type successor struct {
+// next is a new process as the test sees it.
+type next struct {
 	program Program
 	stdin   *os.File // closing it ends the process
 	out     *bufio.Reader
 	outFile *os.File
 }
 
-func program(t *testing.T, mode string) *successor {
+func program(t *testing.T, mode string) *next {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
@@ -139,7 +139,7 @@ func program(t *testing.T, mode string) *successor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &successor{stdin: inWrite, out: bufio.NewReader(outRead), outFile: outRead}
+	s := &next{stdin: inWrite, out: bufio.NewReader(outRead), outFile: outRead}
 	s.program = Program{Binary: binary, Stdin: inRead, Stdout: outWrite, Env: append(os.Environ(), modeEnv+"="+mode, "GORACE=atexit_sleep_ms=0")}
 	t.Cleanup(func() {
 		for _, f := range []*os.File{inRead, inWrite, outRead, outWrite} {
@@ -150,7 +150,7 @@ func program(t *testing.T, mode string) *successor {
 }
 
 // report waits for the line of a new process that has taken over.
-func (s *successor) report(t *testing.T) (r report) {
+func (s *next) report(t *testing.T) (r report) {
 	t.Helper()
 	_ = s.outFile.SetReadDeadline(time.Now().Add(testnet.Patience))
 	line, err := s.out.ReadBytes('\n')
@@ -164,7 +164,7 @@ func (s *successor) report(t *testing.T) (r report) {
 }
 
 // upgrade runs an upgrade. The new process has been waited for at the end of the test.
-func (p *proxyProcess) upgrade(to *successor, limits Limits) (Result, error) {
+func (p *proxyProcess) upgrade(to *next, limits Limits) (Result, error) {
 	p.t.Helper()
 	p.before = slices.Clone(p.conns)
 	result, err := Run(p.t.Context(), Options{

@@ -24,7 +24,11 @@ var ErrAbandoned = errors.New("the old process ended before the hand-over was co
 // Receive takes over connections until the old process is done, and returns their number and the
 // final state. After an error, this process keeps what has come.
 func (s *Session) Receive(to New) (connections int, final State, err error) {
-	defer s.close()
+	defer func() {
+		if err != nil || !s.stays() {
+			s.close()
+		}
+	}()
 	for {
 		f, err := s.receive()
 		if errors.Is(err, io.EOF) || err != nil && closedByPeer(err) {

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// pidFile is the path of a file with the number of the serving process; "" for none.
+type pidFile string
+
+func addPIDFileFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "pid-file", "", "write the process id to this file; it follows upgrades")
+}
+
+// write replaces the file in one step, so that a reader never sees half a number. What a killed
+// process has left behind is replaced too: the listening sockets, which this process has by then,
+// show that no other one serves.
+func (f pidFile) write() error {
+	if f == "" {
+		return nil
+	}
+	next := fmt.Sprintf("%s.%d", f, os.Getpid())
+	err := os.WriteFile(next, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
+	if err == nil {
+		err = os.Rename(next, string(f))
+	}
+	if err != nil {
+		_ = os.Remove(next)
+		return fmt.Errorf("pid file: %w: choose a directory that exists and is writable", err)
+	}
+	return nil
+}
+
+// remove removes the file, unless another process has written it since.
+func (f pidFile) remove() {
+	if f == "" {
+		return
+	}
+	text, err := os.ReadFile(string(f))
+	if err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(os.Getpid()) {
+		_ = os.Remove(string(f))
+	}
+}

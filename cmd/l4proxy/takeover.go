@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"l4proxy/control"
+	"l4proxy/listen"
+	"l4proxy/proxy"
+	"l4proxy/upgrade"
+)
+
+// The names under which live state moves to the next process (docs/handover.md).
+const (
+	statePools  = "pools"  // control.SavedPools
+	stateCounts = "counts" // proxy.SavedCounts
+	stateStart  = "start"  // when the first process of this service started
+)
+
+// takeover is the start of a process that an upgrade has started: it takes over from an old one. A
+// nil takeover is that of any other process.
+type takeover struct {
+	session *upgrade.Session
+	sockets *upgrade.Sockets
+	state   upgrade.State
+}
+
+// joinUpgrade returns the takeover of this process, nil without one.
+func joinUpgrade() (*takeover, error) {
+	session, err := upgrade.Join(version)
+	if err != nil || session == nil {
+		return nil, err
+	}
+	return &takeover{session: session}, nil
+}
+
+// failed handles an error of the start. The old process logs it, so this one does not print it.
+func (t *takeover) failed(err error) error {
+	if t == nil {
+		return failure{err}
+	}
+	t.session.Refuse(err)
+	return errReported
+}
+
+// prepare makes the server take over its listening sockets. Everything that is slow happens before:
+// from then on, new clients wait in the kernel's queues.
+func (t *takeover) prepare(o *proxy.Options) {
+	if t == nil {
+		return
+	}
+	o.Prepared = func() (err error) {
+		t.sockets, t.state, err = t.session.Take()
+		return err
+	}
+	o.Inherited = func(listener string, bind listen.Bind) []int { return t.sockets.Listener(listener, bind) }
+}
+
+// load carries on with the live state of the old process. What cannot be read starts anew.
+func (t *takeover) load(p *process) {
+	if t == nil {
+		return
+	}
+	var pools control.SavedPools
+	if t.read(statePools, &pools, p.log) {
+		p.live.Import(pools)
+	}
+	var began time.Time
+	if t.read(stateStart, &began, p.log) {
+		p.began = began
+	}
+}
+
+func (t *takeover) read(name string, into any, log *slog.Logger) bool {
+	text, ok := t.state[name]
+	if !ok {
+		return false
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		log.Warn("upgrade: state of the old process ignored", "state", name, "error", err.Error())
+		return false
+	}
+	return true
+}
+
+// ready says that this process accepts clients. Sockets that the configuration does not name any
+// more are closed: the old process has them until it ends.
+func (t *takeover) ready(p *process) error {
+	if t == nil {
+		return nil
+	}
+	for _, s := range t.sockets.Close() {
+		p.log.Warn("upgrade: socket of the old process not used", "kind", s.Kind, "name", s.Name, "address", s.Bind)
+	}
+	return t.session.Ready()
+}
+
+// receive takes over the connections of the old process.
+func (t *takeover) receive(p *process) {
+	if t == nil {
+		return
+	}
+	n, final, err := t.session.Receive(receiver{p})
+	if err != nil {
+		p.log.Warn("upgraded: the old process has not handed over everything", "pid", t.session.OldPID(), "connections", n, "error", err.Error())
+	} else {
+		p.log.Info(fmt.Sprintf("upgraded from pid %d", t.session.OldPID()), "from_version", t.session.OldVersion(), "connections", n)
+	}
+	t.state = final
+	var counts proxy.SavedCounts
+	if t.read(stateCounts, &counts, p.log) {
+		p.server.AddCounts(counts)
+	}
+	if err := p.pidFile.write(); err != nil {
+		p.log.Error("pid file not written", "error", err.Error())
+	}
+}
+
+// receiver is this process as the one that takes over.
+type receiver struct{ p *process }
+
+// Check leaves connections to the old process when this one has been told to stop.
+func (r receiver) Check(*proxy.Moved) error {
+	if r.p.upgrades.stopping() {
+		return errors.New("the new process is shutting down")
+	}
+	return nil
+}
+
+func (r receiver) Adopt(moved []proxy.Moved) { r.p.server.Adopt(moved) }

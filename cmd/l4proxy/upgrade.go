@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/control"
+	"l4proxy/proxy"
+	"l4proxy/upgrade"
+)
+
+// pausePatience is how long accepts may be in flight after accepting was paused.
+const pausePatience = 2 * time.Second
+
+// thisProgram is how this process was started, so that an upgrade can start the next one the same
+// way. It is found out at the start: a package manager replaces the file later, and then
+// /proc/self/exe names the old one, "(deleted)". A symbolic link is not followed, because it may
+// lead to another version next time.
+func thisProgram() upgrade.Program {
+	binary, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		binary, err = filepath.Abs(binary)
+	}
+	if err != nil { // the name says nothing about the file, as after exec -a
+		if binary, err = os.Executable(); err != nil {
+			return upgrade.Program{}
+		}
+	}
+	dir, _ := os.Getwd() // without one, the new process gets that of this one
+	return upgrade.Program{Binary: binary, Args: os.Args[1:], Dir: dir}
+}
+
+// upgrades are the upgrades of a process: one at a time, and at most one that succeeds.
+type upgrades struct {
+	program upgrade.Program // without a Binary, there are none
+
+	mu      sync.Mutex
+	refusal error                   // why no upgrade can begin
+	cancel  context.CancelCauseFunc // of the one under way
+	ended   chan struct{}           // closed when that has ended
+	stopped bool
+	result  upgrade.Result // of the one that succeeded
+	gone    chan struct{}  // closed then; nil until the first upgrade
+}
+
+var (
+	errUpgrading    = errors.New("an upgrade is under way")
+	errShuttingDown = errors.New("the process is shutting down")
+	errHandedOver   = errors.New("the process has handed over to another one")
+	errNoProgram    = errors.New("only run can be upgraded")
+)
+
+// begin reserves the upgrade for its caller, who calls end.
+func (u *upgrades) begin(ctx context.Context) (context.Context, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.program.Binary == "" {
+		return nil, errNoProgram
+	}
+	if u.refusal != nil {
+		return nil, u.refusal
+	}
+	u.refusal = errUpgrading
+	ctx, u.cancel = context.WithCancelCause(ctx)
+	u.ended = make(chan struct{})
+	return ctx, nil
+}
+
+func (u *upgrades) end(result upgrade.Result, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cancel(nil)
+	close(u.ended)
+	switch {
+	case err == nil:
+		u.result, u.refusal = result, errHandedOver
+		close(u.gone)
+	case u.stopped:
+		u.refusal = errShuttingDown
+	default:
+		u.refusal = nil
+	}
+}
+
+// stop refuses further upgrades because the process stops for a reason, and ends the one under way.
+// handedOver reports that it was too late for that: the new process serves.
+func (u *upgrades) stop(reason error) (result upgrade.Result, handedOver bool) {
+	u.mu.Lock()
+	u.stopped = true
+	ended := u.ended
+	if u.refusal == nil {
+		u.refusal = errShuttingDown
+	} else if u.cancel != nil {
+		u.cancel(reason)
+	}
+	u.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.result, u.refusal == errHandedOver
+}
+
+// stopping reports whether the process has been told to stop.
+func (u *upgrades) stopping() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stopped
+}
+
+// Upgrade hands this process over to a new one: binary, or the file that this process was started
+// from if that is "". After success, the process ends as soon as the connections that could not move
+// have ended. After an error it serves on; the error is in the log too.
+func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, error) {
+	ctx, err := p.upgrades.begin(ctx)
+	if err != nil {
+		p.log.Warn("upgrade refused", "reason", err.Error())
+		return upgrade.Result{}, fmt.Errorf("no upgrade now: %w", err)
+	}
+	result, err := p.upgrade(ctx, binary)
+	if err != nil {
+		p.log.Error("upgrade failed: this process serves on", "error", err.Error())
+	}
+	p.upgrades.end(result, err)
+	return result, err
+}
+
+func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Result, err error) {
+	program := p.upgrades.program
+	if binary != "" {
+		if program.Binary, err = filepath.Abs(binary); err != nil {
+			return result, err
+		}
+	}
+	if p.reloader != nil {
+		if err := p.reloader.Block(ctx, errUpgrading.Error()); err != nil {
+			if refused := new(control.Refused); errors.As(err, &refused) {
+				err = errors.New(refused.Reason)
+			}
+			return result, err
+		}
+		defer func() {
+			if err != nil {
+				p.reloader.Unblock()
+			}
+		}()
+	}
+	p.log.Info("upgrade: starting the new process", "binary", program.Binary, "connections", p.server.Connections())
+	from := &handing{p: p}
+	defer from.close()
+	result, err = upgrade.Run(ctx, upgrade.Options{Program: program, Version: version, Needs: openFiles(), Log: p.log}, from)
+	if err != nil {
+		return result, err
+	}
+	p.server.ReleaseListening()
+	p.log.Info("upgraded: the new process serves", "pid", result.PID, "version", result.Version,
+		"connections_moved", result.Moved, "connections_left", result.Left,
+		seconds("duration", time.Duration(result.Duration)), seconds("accept_pause", time.Duration(result.Pause)),
+		seconds("longest_batch", time.Duration(result.LongestBatch)))
+	return result, nil
+}
+
+// openFiles is the number of descriptors that this process has open, about as many as the new one
+// will have; 0 if it is unknown.
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
+
+// handing is this process as the one that hands over.
+type handing struct {
+	p       *process
+	sockets []proxy.ListeningSocket
+}
+
+func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pausePatience)
+	defer cancel()
+	if err := h.p.server.PauseAccepting(ctx); err != nil {
+		return nil, nil, err
+	}
+	if h.sockets, err = h.p.server.ListeningSockets(); err != nil {
+		return nil, nil, err
+	}
+	for _, s := range h.sockets {
+		for _, fd := range s.FDs {
+			all = append(all, upgrade.Socket{Kind: upgrade.KindListener, Name: s.Listener, Bind: s.Addr.String(), FD: fd})
+		}
+	}
+	if h.p.otherSockets != nil {
+		all = append(all, h.p.otherSockets()...)
+	}
+	return all, stateOfService(map[string]any{statePools: h.p.live.Export(), stateStart: h.p.began}), nil
+}
+
+// Resume serves on. The new process may have written the pid file.
+func (h *handing) Resume() {
+	h.p.server.ResumeAccepting()
+	if err := h.p.pidFile.write(); err != nil {
+		h.p.log.Error("pid file not written", "error", err.Error())
+	}
+}
+
+func (h *handing) Move(deliver upgrade.Deliver) (left int, err error) {
+	report, err := h.p.server.HandOver(context.Background(), func(batch []proxy.Moved) error {
+		left, err := deliver(batch)
+		if err == nil && len(left) > 0 {
+			err = &proxy.LeftError{Indexes: left, Err: errors.New("the new process did not take them")}
+		}
+		return err
+	})
+	return report.Left, err
+}
+
+func (h *handing) Final() upgrade.State {
+	return stateOfService(map[string]any{stateCounts: h.p.server.SaveCounts()})
+}
+
+// close closes the duplicates of the listening sockets.
+func (h *handing) close() { proxy.CloseSockets(h.sockets) }
+
+// stateOfService is the JSON of values by name.
+func stateOfService(values map[string]any) upgrade.State {
+	state := make(upgrade.State, len(values))
+	for name, v := range values {
+		if text, err := json.Marshal(v); err == nil { // plain values do not fail
+			state[name] = text
+		}
+	}
+	return state
+}
+
+// leave ends this process after an upgrade: it waits for the connections that could not move, at
+// most for drain.timeout. SIGTERM or SIGINT ends the waiting.
+func (p *process) leave(ctx context.Context, signals <-chan os.Signal) {
+	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				if s == unix.SIGTERM || s == unix.SIGINT {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	cfg := p.stopReloading()
+	open := p.server.Connections()
+	left := p.server.Drain(ctx, cfg.Drain.Timeout)
+	p.log.Info("stopped after the upgrade", "ended", max(0, open-left), "closed", left, seconds("duration", time.Since(began)))
+}
+
+// stopUpgrading ends an upgrade that is under way, because of a signal. If the new process serves
+// already, the signal was meant for the service, and so for that process.
+func (p *process) stopUpgrading(s os.Signal) (handedOver bool) {
+	name := unix.SignalName(s.(unix.Signal))
+	result, handedOver := p.upgrades.stop(fmt.Errorf("%s: the process is shutting down", name))
+	if handedOver {
+		p.log.Info("signal passed on to the new process", "signal", name, "pid", result.PID)
+		if err := unix.Kill(result.PID, s.(unix.Signal)); err != nil {
+			p.log.Error("signal not passed on", "pid", result.PID, "error", err.Error())
+		}
+	}
+	return handedOver
+}

@@ -1,0 +1,175 @@
+package upgrade
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// In a container, the proxy usually is process 1, and the container ends with it. So process 1 does
+// not end after an upgrade. It stays as the parent of the processes that serve: it passes signals on
+// to the current one, waits for orphans as process 1 must, and ends with the status of the last one.
+// When a serving process upgrades in turn, it reports its successor, whose parent becomes process 1
+// when the old one ends.
+
+// KindParent is the kind of the socket to a parent.
+const KindParent = "parent"
+
+// successorPatience is how long the report of a successor may take after the process has ended.
+const successorPatience = time.Second
+
+// successor is kindSuccessor.
+type successor struct {
+	PID int `json:"pid"`
+}
+
+// Parent is process 1 for a process that serves in its stead.
+type Parent struct {
+	*link
+	// FD is the descriptor, for the next process.
+	FD   int
+	file *os.File
+}
+
+// Parent returns the old process if it stays as a parent, nil if not. It is called after Receive.
+func (s *Session) Parent() (*Parent, error) {
+	if !s.stays() {
+		return nil, nil
+	}
+	return newParent(s.link)
+}
+
+// InheritParent takes over the parent of the old process.
+func (s *Sockets) InheritParent() (*Parent, error) {
+	fds := s.Named(KindParent, "")
+	if len(fds) != 1 {
+		closeAll(fds)
+		return nil, nil
+	}
+	l, err := newLink(os.NewFile(uintptr(fds[0]), "parent"))
+	if err != nil {
+		return nil, err
+	}
+	return newParent(l)
+}
+
+func newParent(l *link) (*Parent, error) {
+	file, err := l.conn.File()
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return &Parent{link: l, FD: int(file.Fd()), file: file}, nil
+}
+
+// Succeeded reports that another process serves from now on.
+func (p *Parent) Succeeded(pid int) error {
+	return p.send(kindSuccessor, successor{pid}, nil)
+}
+
+// Close closes the socket.
+func (p *Parent) Close() {
+	p.close()
+	p.file.Close()
+}
+
+// stays reports whether the old process does not end.
+func (s *Session) stays() bool { return s.old.PID == 1 }
+
+// Supervise is the rest of the life of process 1 after an upgrade with this Result. It returns the
+// exit status of the last process that served: 128 plus the number of the signal if one ended it.
+func (r *Result) Supervise(signals <-chan os.Signal) (status int) {
+	if r.child == nil {
+		return 0
+	}
+	defer r.child.close()
+	r.child.until(time.Time{})
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	defer signal.Stop(children)
+	successors := make(chan int, 1)
+	go func() {
+		defer close(successors)
+		for {
+			var s successor
+			if r.child.expect(kindSuccessor, &s) != nil {
+				return
+			}
+			successors <- s.PID
+		}
+	}()
+
+	serving, exited := r.PID, r.child.exited
+	known := make(map[int]int) // statuses of processes that have ended
+	for {
+		for pid, how := reap(); pid > 0; pid, how = reap() {
+			known[pid] = how
+		}
+		if status, over := known[serving]; over || unix.Kill(serving, 0) == unix.ESRCH {
+			if !over {
+				status = r.child.status(serving)
+			}
+			next, ok := awaitSuccessor(successors)
+			if !ok {
+				return status
+			}
+			serving = next
+			continue
+		}
+		clear(known) // no orphan but a successor matters, and that has not ended
+		select {
+		case s := <-signals:
+			_ = unix.Kill(serving, s.(unix.Signal)) // if it has just ended, it does not matter
+		case <-children:
+		case <-exited: // os/exec has waited for it
+			exited = nil
+		}
+	}
+}
+
+// reap waits for a child that has ended, if there is one.
+func reap() (pid, status int) {
+	var how unix.WaitStatus
+	for {
+		pid, err := unix.Wait4(-1, &how, unix.WNOHANG, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			return 0, 0
+		}
+		return pid, statusOf(how)
+	}
+}
+
+func statusOf(how unix.WaitStatus) int {
+	if how.Signaled() {
+		return 128 + int(how.Signal())
+	}
+	return how.ExitStatus()
+}
+
+// status is how the new process has ended, as far as os/exec knows it; 1 if not.
+func (c *child) status(pid int) int {
+	if pid != c.pid() {
+		return 1
+	}
+	<-c.exited
+	if c.cmd.ProcessState == nil { // reap was first, in an earlier round
+		return 1
+	}
+	return statusOf(unix.WaitStatus(c.cmd.ProcessState.Sys().(syscall.WaitStatus)))
+}
+
+func awaitSuccessor(successors <-chan int) (pid int, ok bool) {
+	select {
+	case pid, ok = <-successors:
+		return pid, ok
+	case <-time.After(successorPatience):
+		return 0, false
+	}
+}
