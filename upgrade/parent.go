@@ -83,10 +83,7 @@ func (s *Session) stays() bool { return s.old.PID == 1 }
 // Supervise is the rest of the life of process 1 after an upgrade with this Result. It returns the
 // exit status of the last process that served: 128 plus the number of the signal if one ended it.
 func (r *Result) Supervise(signals <-chan os.Signal) (status int) {
-	if r.child == nil {
-		return 0
-	}
-	defer r.child.close()
+	defer r.child.close() // which ends the goroutine
 	r.child.until(time.Time{})
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
@@ -95,11 +92,15 @@ func (r *Result) Supervise(signals <-chan os.Signal) (status int) {
 	go func() {
 		defer close(successors)
 		for {
-			var s successor
-			if r.child.expect(kindSuccessor, &s) != nil {
+			f, err := r.child.receive()
+			if err != nil {
 				return
 			}
-			successors <- s.PID
+			closeAll(f.fds)
+			var s successor
+			if f.as(kindSuccessor, &s) == nil && s.PID > 1 {
+				successors <- s.PID
+			}
 		}
 	}()
 
