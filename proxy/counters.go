@@ -194,7 +194,7 @@ func (s *Server) Counts() Counts {
 		orphans = append(orphans, &w.uncounted.listener)
 	}
 	counts.Orphans = sumUp(orphans)
-	return counts.withEarlier(s.earlier.Load())
+	return counts
 }
 
 // sum sums up the counters of a listener.

@@ -54,8 +54,7 @@ type Options struct {
 // Server is the data plane as a whole. Make one with [Listen] and run it with Run. The other
 // methods may be called from any goroutine.
 type Server struct {
-	ledger    atomic.Pointer[ledger]      // with the State
-	earlier   atomic.Pointer[SavedCounts] // see AddCounts
+	ledger    atomic.Pointer[ledger] // with the State
 	log       *slog.Logger
 	keepAlive KeepAlive
 	clock     func() int64

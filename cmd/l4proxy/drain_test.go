@@ -28,7 +28,7 @@ func TestDrainByRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	p, err := start(t.Context(), cfg, nil, &stderr)
+	p, err := start(t.Context(), cfg, nil, &stderr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ pools: {web: {backends: [%q, %q]}}
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	p, err := start(t.Context(), cfg, nil, &stderr)
+	p, err := start(t.Context(), cfg, nil, &stderr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

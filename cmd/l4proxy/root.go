@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,11 @@ func failed(err error) error {
 // errReported is a failure whose message has been printed already.
 var errReported = errors.New("reported")
 
+// exitStatus ends the program with a status, without a message.
+type exitStatus int
+
+func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
+
 // execute runs the command line and returns the exit code.
 func execute(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
@@ -49,9 +55,12 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	command, err := root.ExecuteC()
 	var failed failure
+	var status exitStatus
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &status):
+		return int(status)
 	case errors.Is(err, errReported):
 		return exitFailed
 	case errors.As(err, &failed):
@@ -76,7 +85,7 @@ func printError(w io.Writer, err error) {
 }
 
 func newRoot() *cobra.Command {
-	var file string
+	var file, pid string
 	root := &cobra.Command{
 		Use:   "l4proxy",
 		Short: "A Layer 4 TCP proxy and load balancer",
@@ -87,14 +96,15 @@ func newRoot() *cobra.Command {
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, file) },
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, file, pidFile(pid)) },
 	}
 	addConfigFlag(root, &file)
+	addPIDFileFlag(root, &pid)
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand refuses other shells
 	root.SetHelpCommand(newHelpCommand(root))
 	root.AddCommand(
-		newRunCommand(&file),
+		newRunCommand(&file, &pid),
 		newCheckCommand(&file),
 		newStatusCommand(),
 		newReloadCommand(),

@@ -21,16 +21,18 @@ import (
 	"l4proxy/logs"
 	"l4proxy/proxy"
 	"l4proxy/systemd"
+	"l4proxy/upgrade"
 )
 
-func newRunCommand(file *string) *cobra.Command {
+func newRunCommand(file, pid *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the proxy (the default command)",
 		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, *file) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, *file, pidFile(*pid)) },
 	}
 	addConfigFlag(cmd, file)
+	addPIDFileFlag(cmd, pid)
 	return cmd
 }
 
@@ -42,33 +44,53 @@ const logFlush = 2 * time.Second
 // counted.
 const logPatience = time.Second
 
-func runProxy(cmd *cobra.Command, file string) error {
-	manager, err := systemd.Take()
-	if err != nil {
-		return failure{err}
-	}
-	cfg, files, err := load(file)()
-	if err != nil {
-		return failure{err}
-	}
+func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
+	program := thisProgram()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Stop(signals)
-	p, err := startUnlessStopped(cfg, manager, cmd.ErrOrStderr())
+	from, err := joinUpgrade()
 	if err != nil {
 		return failure{err}
 	}
+	manager, err := systemd.Take()
+	if err != nil {
+		return from.failed(err)
+	}
+	cfg, files, err := load(file)()
+	if err != nil {
+		return from.failed(err)
+	}
+	p, err := startUnlessStopped(cfg, manager, cmd.ErrOrStderr(), from)
+	if err != nil {
+		return from.failed(err)
+	}
+	p.upgrades.program, p.pidFile = program, pid
 	p.allowReload(load(file), files)
+	if from != nil {
+		p.receiving(true)
+	} else {
+		if err := pid.write(); err != nil {
+			p.abandon()
+			return failure{err}
+		}
+	}
+	defer pid.remove()
 	go debug.FreeOSMemory() // what reading a large configuration took
-	return p.serve(signals)
+	err = p.serve(signals)
+	result, handedOver := p.upgrades.succeeded()
+	if err == nil && handedOver {
+		err = stayAsParent(result, signals)
+	}
+	return err
 }
 
 // startUnlessStopped is start, but SIGTERM or SIGINT cancels it: waiting for a name server that
 // does not answer takes seconds.
-func startUnlessStopped(cfg *config.Config, manager *systemd.Manager, stderr io.Writer) (*process, error) {
+func startUnlessStopped(cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover) (*process, error) {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer cancel()
-	p, err := start(ctx, cfg, manager, stderr)
+	p, err := start(ctx, cfg, manager, stderr, from)
 	if err != nil && ctx.Err() != nil {
 		return nil, errors.New("interrupted by a signal during startup")
 	}
@@ -89,13 +111,23 @@ type process struct {
 	reloader  *control.Reloader // nil: the configuration stays as it is
 	drainer   drainer           // knows whether the process is about to stop
 	systemd   *systemdService
-	began     time.Time
 	serving   atomic.Bool // clients are accepted
 	admin     *adminAddress
+
+	began    time.Time // start of the service, which outlives upgrades
+	pidFile  pidFile
+	from     *takeover // nil if this process was not started by an upgrade
+	upgrades upgrades
+	// otherSockets are those that move to the next process beside the listeners'; nil for none.
+	otherSockets func() []upgrade.Socket
+	parent       atomic.Pointer[upgrade.Parent]
+	// handedOver is closed when another process has taken over.
+	handedOver chan struct{}
 }
 
-// start does everything that can fail. When it returns an error, nothing is left open.
-func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer) (*process, error) {
+// start does everything that can fail. When it returns an error, nothing is left open. from is the
+// process that an upgrade replaces, nil for none.
+func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover) (*process, error) {
 	fileLimit, err := control.RaiseFileLimit()
 	if err != nil {
 		return nil, err
@@ -125,7 +157,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		return nil, err
 	}
 	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), level: level, live: control.NewLive(logger.Slog()),
-		plan: plan, fileLimit: fileLimit, began: time.Now()}
+		plan: plan, fileLimit: fileLimit, began: time.Now(), from: from, handedOver: make(chan struct{})}
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)
@@ -138,6 +170,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		lines.finished(r)
 	}
 	options.Lost = logger.Missed
+	from.prepare(&options)
 	if err := p.live.Apply(plan, func(state *proxy.State) (err error) {
 		p.server, err = proxy.Listen(state, options)
 		return err
@@ -150,6 +183,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		return nil, err
 	}
 	p.server.SetRecording(cfg.Log.Connections)
+	from.load(p)
 	for _, w := range cfg.Warnings {
 		p.log.Warn("configuration: " + w.Error())
 	}
@@ -157,6 +191,10 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		"max_connections", connections)
 	for _, a := range p.server.Addrs() {
 		p.log.Info("listening", "listener", a.Listener, "address", a.Bind.String())
+	}
+	if err := from.ready(p); err != nil {
+		p.abandon()
+		return nil, err
 	}
 	return p, nil
 }
@@ -180,6 +218,7 @@ func (p *process) serve(signals <-chan os.Signal) error {
 	others.Go(func() { p.live.Run(ctx, p.server) })
 	others.Go(func() { p.systemd.run(ctx, p.server) })
 	others.Go(func() { p.runReloader(ctx) })
+	others.Go(func() { p.from.receive(p) })
 	p.admin.serve()
 	p.serving.Store(true)
 	err := p.server.Run(ctx)
@@ -216,20 +255,33 @@ func (p *process) closeLog() {
 
 // obey handles signals and requests until the proxy has been stopped by one, or ctx is done.
 func (p *process) obey(ctx context.Context, signals <-chan os.Signal) {
+	var upgrading sync.WaitGroup
+	defer upgrading.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case r := <-p.drainer.asked():
+			if p.stopUpgrading(r.signal) {
+				p.leave(ctx, signals, true)
+				return
+			}
 			p.drain(ctx, r, signals)
+			return
+		case <-p.handedOver:
+			p.leave(ctx, signals, false)
 			return
 		case s := <-signals:
 			switch s {
 			case unix.SIGHUP:
 				p.reloader.Trigger("SIGHUP") // only run is notified of it
 			case unix.SIGUSR2:
-				p.log.Warn("SIGUSR2 ignored: upgrade is not supported yet")
+				upgrading.Go(func() { _, _ = p.Upgrade(ctx, "") }) // the error is in the log
 			default:
+				if p.stopUpgrading(s) {
+					p.leave(ctx, signals, true)
+					return
+				}
 				_ = p.drainer.request(drainRequest{signal: s}) // fails if the admin API was faster
 				p.drain(ctx, <-p.drainer.asked(), signals)
 				return

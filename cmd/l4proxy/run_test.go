@@ -27,7 +27,7 @@ func TestServeEndsWhatItStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	p, err := start(t.Context(), cfg, nil, &stderr)
+	p, err := start(t.Context(), cfg, nil, &stderr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestStopDuringReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	p, err := start(t.Context(), cfg, nil, &stderr)
+	p, err := start(t.Context(), cfg, nil, &stderr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestStartGivesUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := start(ctx, cfg, nil, new(bytes.Buffer)); err == nil || !strings.HasPrefix(err.Error(), "config.json:1:107: pool web, backend db.invalid:1: ") {
+	if _, err := start(ctx, cfg, nil, new(bytes.Buffer), nil); err == nil || !strings.HasPrefix(err.Error(), "config.json:1:107: pool web, backend db.invalid:1: ") {
 		t.Errorf("error %v, want one that names the place, the pool and the backend", err)
 	}
 }

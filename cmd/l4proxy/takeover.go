@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 // The names under which live state moves to the next process (docs/handover.md).
 const (
 	statePools  = "pools"  // control.SavedPools
-	stateCounts = "counts" // proxy.SavedCounts
+	stateCounts = "counts" // proxy.Totals
 	stateStart  = "start"  // when the first process of this service started
 )
 
@@ -26,6 +27,7 @@ type takeover struct {
 	session *upgrade.Session
 	sockets *upgrade.Sockets
 	state   upgrade.State
+	parent  *upgrade.Parent // process 1 in a container; nil for most
 }
 
 // joinUpgrade returns the takeover of this process, nil without one.
@@ -53,7 +55,9 @@ func (t *takeover) prepare(o *proxy.Options) {
 		return
 	}
 	o.Prepared = func() (err error) {
-		t.sockets, t.state, err = t.session.Take()
+		if t.sockets, t.state, err = t.session.Take(); err == nil {
+			t.parent, err = t.sockets.InheritParent()
+		}
 		return err
 	}
 	o.Inherited = func(listener string, bind listen.Bind) []int { return t.sockets.Listener(listener, bind) }
@@ -103,19 +107,31 @@ func (t *takeover) receive(p *process) {
 	if t == nil {
 		return
 	}
+	defer p.receiving(false)
 	n, final, err := t.session.Receive(receiver{p})
 	if err != nil {
 		p.log.Warn("upgraded: the old process has not handed over everything", "pid", t.session.OldPID(), "connections", n, "error", err.Error())
 	} else {
 		p.log.Info(fmt.Sprintf("upgraded from pid %d", t.session.OldPID()), "from_version", t.session.OldVersion(), "connections", n)
 	}
+	t.findParent(p)
 	t.state = final
-	var counts proxy.SavedCounts
+	var counts proxy.Totals
 	if t.read(stateCounts, &counts, p.log) {
-		p.server.AddCounts(counts)
+		p.server.CarryOn(counts)
 	}
 	if err := p.pidFile.write(); err != nil {
 		p.log.Error("pid file not written", "error", err.Error())
+	}
+}
+
+// receiving refuses reloads and upgrades while this process takes over, and allows them after it.
+func (p *process) receiving(on bool) {
+	p.upgrades.block(on)
+	if on {
+		_ = p.reloader.Block(context.Background(), errUpgrading.Error()) // no reload can be under way
+	} else {
+		p.reloader.Unblock()
 	}
 }
 

@@ -49,7 +49,6 @@ type upgrades struct {
 	ended   chan struct{}           // closed when that has ended
 	stopped bool
 	result  upgrade.Result // of the one that succeeded
-	gone    chan struct{}  // closed then; nil until the first upgrade
 }
 
 var (
@@ -83,7 +82,6 @@ func (u *upgrades) end(result upgrade.Result, err error) {
 	switch {
 	case err == nil:
 		u.result, u.refusal = result, errHandedOver
-		close(u.gone)
 	case u.stopped:
 		u.refusal = errShuttingDown
 	default:
@@ -111,6 +109,26 @@ func (u *upgrades) stop(reason error) (result upgrade.Result, handedOver bool) {
 	return u.result, u.refusal == errHandedOver
 }
 
+// succeeded returns the upgrade after which another process serves.
+func (u *upgrades) succeeded() (result upgrade.Result, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.result, u.refusal == errHandedOver
+}
+
+// block refuses upgrades while this process takes over from another one.
+func (u *upgrades) block(on bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.stopped:
+	case on:
+		u.refusal = errUpgrading
+	default:
+		u.refusal = nil
+	}
+}
+
 // stopping reports whether the process has been told to stop.
 func (u *upgrades) stopping() bool {
 	u.mu.Lock()
@@ -132,6 +150,9 @@ func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, e
 		p.log.Error("upgrade failed: this process serves on", "error", err.Error())
 	}
 	p.upgrades.end(result, err)
+	if err == nil {
+		close(p.handedOver)
+	}
 	return result, err
 }
 
@@ -163,6 +184,7 @@ func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Re
 		return result, err
 	}
 	p.server.ReleaseListening()
+	p.tellParent(result.PID)
 	p.log.Info("upgraded: the new process serves", "pid", result.PID, "version", result.Version,
 		"connections_moved", result.Moved, "connections_left", result.Left,
 		seconds("duration", time.Duration(result.Duration)), seconds("accept_pause", time.Duration(result.Pause)),
@@ -200,6 +222,7 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 			all = append(all, upgrade.Socket{Kind: upgrade.KindListener, Name: s.Listener, Bind: s.Addr.String(), FD: fd})
 		}
 	}
+	all = append(all, h.p.parentSocket()...)
 	if h.p.otherSockets != nil {
 		all = append(all, h.p.otherSockets()...)
 	}
@@ -226,7 +249,7 @@ func (h *handing) Move(deliver upgrade.Deliver) (left int, err error) {
 }
 
 func (h *handing) Final() upgrade.State {
-	return stateOfService(map[string]any{stateCounts: h.p.server.SaveCounts()})
+	return stateOfService(map[string]any{stateCounts: h.p.server.Totals()})
 }
 
 // close closes the duplicates of the listening sockets.
@@ -244,11 +267,14 @@ func stateOfService(values map[string]any) upgrade.State {
 }
 
 // leave ends this process after an upgrade: it waits for the connections that could not move, at
-// most for drain.timeout. SIGTERM or SIGINT ends the waiting.
-func (p *process) leave(ctx context.Context, signals <-chan os.Signal) {
+// most for drain.timeout. SIGTERM or SIGINT ends the waiting, and at once if it came already.
+func (p *process) leave(ctx context.Context, signals <-chan os.Signal, now bool) {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if now {
+		cancel()
+	}
 	go func() {
 		for {
 			select {
@@ -268,11 +294,16 @@ func (p *process) leave(ctx context.Context, signals <-chan os.Signal) {
 	p.log.Info("stopped after the upgrade", "ended", max(0, open-left), "closed", left, seconds("duration", time.Since(began)))
 }
 
-// stopUpgrading ends an upgrade that is under way, because of a signal. If the new process serves
-// already, the signal was meant for the service, and so for that process.
+// stopUpgrading ends an upgrade that is under way, because the process has to stop; s is nil if no
+// signal asked for that. If the new process serves already, a signal was meant for the service, and
+// so for that process.
 func (p *process) stopUpgrading(s os.Signal) (handedOver bool) {
+	if s == nil {
+		_, handedOver = p.upgrades.stop(errShuttingDown)
+		return handedOver
+	}
 	name := unix.SignalName(s.(unix.Signal))
-	result, handedOver := p.upgrades.stop(fmt.Errorf("%s: the process is shutting down", name))
+	result, handedOver := p.upgrades.stop(fmt.Errorf("%s: %w", name, errShuttingDown))
 	if handedOver {
 		p.log.Info("signal passed on to the new process", "signal", name, "pid", result.PID)
 		if err := unix.Kill(result.PID, s.(unix.Signal)); err != nil {
