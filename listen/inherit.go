@@ -11,16 +11,21 @@ import (
 )
 
 // adopt checks that an inherited descriptor listens on bind, and gives it the options that a new
-// one would have. The process that opened it may have used another engine.
+// one would have. The process that opened it may have used another engine. A TCP socket that is
+// bound but does not listen is one that refused clients there. It is left so: to listen is for the
+// caller, once nothing can fail any more.
 func (o *Opener) adopt(fd int, bind Bind) error {
-	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil {
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
 		return err
-	} else if listens == 0 {
-		return errors.New("the socket does not listen")
 	}
-	if at, same, err := IsAt(fd, bind); err != nil {
+	at, same, err := IsAt(fd, bind)
+	switch {
+	case err != nil:
 		return err
-	} else if !same {
+	case listens == 0 && (!same || bind.IsUnix()):
+		return errors.New("the socket does not listen")
+	case !same:
 		return fmt.Errorf("the socket listens on %s", at)
 	}
 	unix.CloseOnExec(fd)
@@ -64,7 +69,7 @@ func IsAt(fd int, bind Bind) (at string, same bool, err error) {
 // At reports whether the socket is bound to bind, and the address if it is one of TCP. Port 0
 // stands for any port.
 func At(fd int, bind Bind) (own netip.AddrPort, same bool) {
-	if _, same, err := isAt(fd, bind); err != nil || !same {
+	if _, same, err := IsAt(fd, bind); err != nil || !same {
 		return own, false
 	}
 	own, _ = rawsys.LocalAddr(fd)

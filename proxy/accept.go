@@ -72,9 +72,15 @@ func (w *worker) startAccepting() {
 		if s.state == listenNew {
 			s.applyShut()
 		}
-		if s.state == listenNew {
-			s.accept()
+		if s.state != listenNew {
+			continue
 		}
+		if listens, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens == 0 {
+			s.state = listenShut // by the process before this one; see unlisten.go
+			s.reopen()
+			continue
+		}
+		s.accept()
 	}
 }
 

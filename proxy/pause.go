@@ -145,6 +145,8 @@ func (w *worker) resumeAll() {
 		case listenShut, listenShutting:
 			if !shut {
 				s.reopen()
+			} else if s.state == listenShut { // the other process may have listened on it
+				rawsys.Shutdown(s.fd, unix.SHUT_RD)
 			}
 		case listenNew, listenAccepting, listenFull, listenPaused, listenReopening, listenClosing, listenClosed:
 		}
