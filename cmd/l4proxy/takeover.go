@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"l4proxy/control"
@@ -44,7 +45,7 @@ func (t *takeover) failed(err error) error {
 	if t == nil {
 		return failure{err}
 	}
-	t.session.Refuse(err)
+	t.session.Refuse(errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))) // a line of the log
 	return errReported
 }
 
