@@ -48,8 +48,8 @@ func (l *Live) Export() SavedPools {
 }
 
 // Import gives the backends what another process has saved of them: health, backoff, ejection and
-// slow start carry on. It is called between the first Apply and Run. Backends that the other process
-// did not have start as new ones, and what is saved of others is dropped.
+// slow start carry on. It is called between the first Apply and Run. Backends that the other
+// process did not have start as new ones, and what is saved of others is dropped.
 func (l *Live) Import(saved SavedPools) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

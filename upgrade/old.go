@@ -27,9 +27,9 @@ type Old interface {
 	Final() State
 }
 
-// Deliver moves a batch of any size to the new process, and returns the indexes of those connections
-// that have not moved. It closes no descriptors. After an error nothing of the batch has moved, and
-// nothing else will.
+// Deliver moves a batch of any size to the new process, and returns the indexes of those
+// connections that have not moved. It closes no descriptors. After an error nothing of the batch
+// has moved, and nothing else will.
 type Deliver func([]proxy.Moved) (left []int, err error)
 
 // Limits bound the steps of an upgrade. The zero value of each means the default.

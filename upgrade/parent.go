@@ -11,10 +11,10 @@ import (
 )
 
 // In a container, the proxy usually is process 1, and the container ends with it. So process 1 does
-// not end after an upgrade. It stays as the parent of the processes that serve: it passes signals on
-// to the current one, waits for orphans as process 1 must, and ends with the status of the last one.
-// When a serving process upgrades in turn, it reports its successor, whose parent becomes process 1
-// when the old one ends.
+// not end after an upgrade. It stays as the parent of the processes that serve: it passes signals
+// on to the current one, waits for orphans as process 1 must, and ends with the status of the last
+// one. When a serving process upgrades in turn, it reports its successor, whose parent becomes
+// process 1 when the old one ends.
 
 // KindParent is the kind of the socket to a parent.
 const KindParent = "parent"

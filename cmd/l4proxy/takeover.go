@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -64,7 +63,8 @@ func (t *takeover) prepare(o *proxy.Options) {
 	o.Inherited = func(listener string, bind listen.Bind) []int { return t.sockets.Listener(listener, bind) }
 }
 
-// load carries on with the live state of the old process. What cannot be read starts anew.
+// load carries on with the live state of the old process. A part that is missing or cannot be read
+// starts empty.
 func (t *takeover) load(p *process) {
 	if t == nil {
 		return
@@ -111,9 +111,9 @@ func (t *takeover) receive(p *process) {
 	defer p.receiving(false)
 	n, final, err := t.session.Receive(receiver{p})
 	if err != nil {
-		p.log.Warn("upgraded: the old process has not handed over everything", "pid", t.session.OldPID(), "connections", n, "error", err.Error())
+		p.log.Warn("upgraded, but the old process has not handed over everything", "from_pid", t.session.OldPID(), "connections", n, "error", err.Error())
 	} else {
-		p.log.Info(fmt.Sprintf("upgraded from pid %d", t.session.OldPID()), "from_version", t.session.OldVersion(), "connections", n)
+		p.log.Info("upgraded", "from_pid", t.session.OldPID(), "from_version", t.session.OldVersion(), "connections", n)
 	}
 	t.findParent(p)
 	t.state = final
@@ -139,7 +139,7 @@ func (p *process) receiving(on bool) {
 // receiver is this process as the one that takes over.
 type receiver struct{ p *process }
 
-// Check leaves connections to the old process when this one has been told to stop.
+// Check leaves connections to the old process when this one is shutting down.
 func (r receiver) Check(*proxy.Moved) error {
 	if r.p.upgrades.stopping() {
 		return errors.New("the new process is shutting down")

@@ -129,7 +129,7 @@ func (u *upgrades) block(on bool) {
 	}
 }
 
-// stopping reports whether the process has been told to stop.
+// stopping reports whether the process is shutting down.
 func (u *upgrades) stopping() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -137,8 +137,8 @@ func (u *upgrades) stopping() bool {
 }
 
 // Upgrade hands this process over to a new one: binary, or the file that this process was started
-// from if that is "". After success, the process ends as soon as the connections that could not move
-// have ended. After an error it serves on; the error is in the log too.
+// from if that is "". After success, the process ends as soon as the connections that could not
+// move have ended. After an error it serves on; the error is in the log too.
 func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, error) {
 	ctx, err := p.upgrades.begin(ctx)
 	if err != nil {

@@ -123,7 +123,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	if clients < 10 {
 		t.Errorf("only %d clients were served", clients)
 	}
-	if n := s.count(`"msg":"upgraded from pid [0-9]+"`); n != 6 {
+	if n := s.count(`"msg":"upgraded","from_pid":[0-9]+`); n != 6 {
 		t.Errorf("%d upgrades are logged, want 6", n)
 	}
 	if n := s.count(`"msg":"upgraded: the new process serves".*"connections_left":0`); n != 6 {
