@@ -108,7 +108,6 @@ func (t *takeover) receive(p *process) {
 	if t == nil {
 		return
 	}
-	defer p.receiving(false)
 	n, final, err := t.session.Receive(receiver{p})
 	if err != nil {
 		p.log.Warn("upgraded, but the old process has not handed over everything", "from_pid", t.session.OldPID(), "connections", n, "error", err.Error())
@@ -121,6 +120,8 @@ func (t *takeover) receive(p *process) {
 	if t.read(stateCounts, &counts, p.log) {
 		p.server.CarryOn(counts)
 	}
+	p.receiving(false)
+	// Last: from now on, signals come here.
 	if err := p.pidFile.write(); err != nil {
 		p.log.Error("pid file not written", "error", err.Error())
 	}
