@@ -137,11 +137,15 @@ func TestFaultUpgrades(t *testing.T) {
 		time.Sleep(upgradeEvery)
 		load.stop()
 		release()
+		var last sync.WaitGroup
 		for _, finish := range append(halves, queued...) {
-			if err := finish(); err != nil {
-				load.fault(err)
-			}
+			last.Go(func() {
+				if err := finish(); err != nil {
+					load.fault(err)
+				}
+			})
 		}
+		last.Wait()
 		t.Logf("%d upgrades in %v; %d new connections, %d rounds of %d long ones, %.1f GB in bulk, %d half-closed, %d queued; failed %d, reset %d",
 			upgradesUnderLoad, length.Round(time.Millisecond), load.served.Load(), load.rounds.Load(), longFlows, float64(load.bulk.Load())/1e9,
 			halfClosed, queuedClients, load.failed.Load(), load.reset.Load())
@@ -236,6 +240,7 @@ func (l *upgradeLoad) dial(t *testing.T, address string) testnet.Conn {
 // transfer sends a stream through an echo server, and checks what comes back.
 func (l *upgradeLoad) transfer(c testnet.Conn, s testnet.Stream) error {
 	const piece = 1 << 18
+	defer c.Close()
 	sent := make(chan error, 1)
 	total := int64(0)
 	go func() {
@@ -261,6 +266,7 @@ func (l *upgradeLoad) transfer(c testnet.Conn, s testnet.Stream) error {
 
 // probe asks every millisecond, and notes the longest wait for an answer.
 func (l *upgradeLoad) probe(c testnet.Conn, number int64) error {
+	defer c.Close()
 	for i := 0; !l.ended.Load(); i++ {
 		began := time.Now()
 		if err := ask(c, fmt.Sprintf("probe %d round %d", number, i)); err != nil {
@@ -294,6 +300,7 @@ func (l *upgradeLoad) halfClosed(t *testing.T, address string) (finish []func() 
 			t.Fatal(err)
 		}
 		finish = append(finish, func() error {
+			defer c.Close()
 			if err := testnet.Stream(8).CheckExactly(c, n, 65536); err != nil {
 				return fmt.Errorf("half-closed: %w", err)
 			}
@@ -303,7 +310,7 @@ func (l *upgradeLoad) halfClosed(t *testing.T, address string) (finish []func() 
 	return finish
 }
 
-// queued opens a connection that is served, and others that wait behind it, in turn.
+// queued opens a connection that is served, and others that wait for it to end.
 func (l *upgradeLoad) queued(t *testing.T, address string) (finish []func() error) {
 	t.Helper()
 	for i := range queuedClients + 1 {
@@ -324,7 +331,6 @@ func (l *upgradeLoad) queued(t *testing.T, address string) (finish []func() erro
 			}
 			return nil
 		})
-		time.Sleep(time.Millisecond) // one after another
 	}
 	return finish
 }
@@ -351,6 +357,7 @@ func TestFaultKilledAfterUpgrades(t *testing.T) {
 			mustAsk(t, c, "before")
 			v.upgrade()
 			mustAsk(t, c, "after")
+			c.Close()
 			mustAsk(t, testnet.Dial(t, "tcp", front), "new")
 			pid := v.pid()
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -364,7 +371,9 @@ func TestFaultKilledAfterUpgrades(t *testing.T) {
 			}
 		}
 		v := &service{process: run(t, s, func(cmd *exec.Cmd) { cmd.Args = append(cmd.Args, "--pid-file", pidFile) }), pidFile: pidFile}
-		mustAsk(t, v.dial(), "hello")
+		c := v.dial()
+		mustAsk(t, c, "hello")
+		c.Close()
 		v.end()
 	})
 }

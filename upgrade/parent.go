@@ -105,26 +105,40 @@ func (r *Result) Supervise(signals <-chan os.Signal) (status int) {
 	}()
 
 	serving, exited := r.PID, r.child.exited
-	known := make(map[int]int) // statuses of processes that have ended
+	ended := make(map[int]int) // statuses of children that have ended
 	for {
+		// A process reports its successor while it still runs, and from then on signals are for the
+		// successor.
+		next, ok := awaitSuccessor(successors, 0)
 		for pid, how := reap(); pid > 0; pid, how = reap() {
-			known[pid] = how
+			ended[pid] = how
 		}
-		if status, over := known[serving]; over || unix.Kill(serving, 0) == unix.ESRCH {
-			if !over {
-				status = r.child.status(serving)
-			}
-			next, ok := awaitSuccessor(successors)
-			if !ok {
+		status, over := ended[serving]
+		if !over && unix.Kill(serving, 0) == unix.ESRCH {
+			status, over = r.child.status(serving), true
+		}
+		if over && !ok {
+			if next, ok = awaitSuccessor(successors, successorPatience); !ok {
 				return status
 			}
+		}
+		if ok {
 			serving = next
 			continue
 		}
-		clear(known) // no orphan but a successor matters, and that has not ended
+		clear(ended) // other orphans do not matter
 		select {
+		case next := <-successors:
+			if next > 0 {
+				serving = next
+			} else {
+				successors = nil // no process that could report has the socket any more
+			}
 		case s := <-signals:
-			_ = unix.Kill(serving, s.(unix.Signal)) // if it has just ended, it does not matter
+			if next, ok := awaitSuccessor(successors, 0); ok {
+				serving = next
+			}
+			_ = unix.Kill(serving, s.(unix.Signal)) // if it has just ended, there is nothing to stop
 		case <-children:
 		case <-exited: // os/exec has waited for it
 			exited = nil
@@ -166,11 +180,17 @@ func (c *child) status(pid int) int {
 	return statusOf(unix.WaitStatus(c.cmd.ProcessState.Sys().(syscall.WaitStatus)))
 }
 
-func awaitSuccessor(successors <-chan int) (pid int, ok bool) {
+// awaitSuccessor returns a successor that was reported, or is within the time.
+func awaitSuccessor(successors <-chan int, patience time.Duration) (pid int, ok bool) {
 	select {
 	case pid, ok = <-successors:
 		return pid, ok
-	case <-time.After(successorPatience):
+	default:
+	}
+	select {
+	case pid, ok = <-successors:
+		return pid, ok
+	case <-time.After(patience):
 		return 0, false
 	}
 }

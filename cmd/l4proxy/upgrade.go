@@ -270,6 +270,7 @@ func stateOfService(values map[string]any) upgrade.State {
 // most for drain.timeout. SIGTERM or SIGINT ends the waiting, and at once if it came already.
 func (p *process) leave(ctx context.Context, signals <-chan os.Signal, now bool) {
 	began := time.Now()
+	result, _ := p.upgrades.succeeded()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if now {
@@ -281,6 +282,9 @@ func (p *process) leave(ctx context.Context, signals <-chan os.Signal, now bool)
 			case <-ctx.Done():
 				return
 			case s := <-signals:
+				if os.Getpid() == 1 { // of a container, whose processes get their signals through it
+					_ = unix.Kill(result.PID, s.(unix.Signal))
+				}
 				if s == unix.SIGTERM || s == unix.SIGINT {
 					cancel()
 					return

@@ -242,6 +242,53 @@ pools:
 	})
 }
 
+// TestUpgradeKeepsTheQueue: clients that wait for a backend are served, whichever process they have
+// waited in.
+func TestUpgradeKeepsTheQueue(t *testing.T) {
+	for _, engine := range []string{"epoll", "io_uring"} {
+		t.Run(engine, func(t *testing.T) {
+			if engine == "io_uring" {
+				testenv.NeedIOURing(t)
+			}
+			b := testnet.Serve(t, "tcp", "", testnet.Echo)
+			s := newService(t, `
+engine: `+engine+`
+workers: 1
+listeners:
+  web: {bind: "127.0.0.1:0"}
+pools:
+  web: {backends: [{address: "`+b.Addr+`", max_connections: 1}], queue: {size: 100, timeout: 5m}}
+`)
+			at := s.address("web")
+			first := testnet.Dial(t, "tcp", at)
+			mustEcho(t, first, "first")
+			const waiting = 5
+			served := make(chan error, waiting)
+			for range waiting {
+				c := testnet.Dial(t, "tcp", at)
+				if _, err := io.WriteString(c, "waiting"); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					defer c.Close()
+					_, err := io.ReadFull(c, make([]byte, 7))
+					served <- err
+				}()
+			}
+			for range 4 {
+				s.upgrade()
+			}
+			mustEcho(t, first, "first again")
+			first.Close()
+			for range waiting {
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // TestSignalsAfterAnUpgrade: the old process waits for a client that it turns away. A signal ends
 // the waiting.
 func TestSignalsAfterAnUpgrade(t *testing.T) {
