@@ -72,14 +72,18 @@ func (v *service) upgrade() {
 	old := v.pid()
 	_ = syscall.Kill(old, syscall.SIGUSR2)
 	if !testnet.Within(testnet.Patience, func() bool { pid := v.pid(); return pid != 0 && pid != old && gone(old) }) {
-		v.t.Fatalf("the upgrade of process %d does not end:\n%s", old, v.tail())
+		last := v.tail()
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", old))
+		_ = syscall.Kill(old, syscall.SIGQUIT)
+		testnet.Within(time.Second, func() bool { return gone(old) })
+		v.t.Fatalf("the upgrade of process %d to %d does not end:\n%s\n%.300s\n%s", old, v.pid(), last, stat, strings.TrimPrefix(v.tail(), last))
 	}
 }
 
 // tail is the end of the log without connections.
 func (v *service) tail() string {
 	lines := slices.DeleteFunc(strings.Split(v.log(), "\n"), func(l string) bool { return strings.Contains(l, `"msg":"connection"`) })
-	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
 
 // end stops the service, and checks that it cleans up.
@@ -115,7 +119,7 @@ func TestFaultUpgrades(t *testing.T) {
 		front, halfFront, queueFront := freeAddress(t, "127.0.0.1"), freeAddress(t, "127.0.0.1"), freeAddress(t, "127.0.0.1")
 		v := serve(t, settings{
 			engine: engine, binds: []string{front}, backends: []string{echo.Addr},
-			top: "log: {connections: false}",
+			top: "log: {level: info}",
 			listener: fmt.Sprintf("  half: {bind: %q, pool: half, timeouts: {half_close: 5m}}\n  queue: {bind: %q, pool: queue}\n",
 				halfFront, queueFront),
 			pool: fmt.Sprintf("  half: {backends: [%q]}\n  queue: {backends: [{address: %q, max_connections: 1}], queue: {size: 100, timeout: 5m}}\n",
@@ -410,5 +414,55 @@ func TestFaultUpgradeOfProcess1(t *testing.T) {
 		if n := strings.Count(p.log(), `"msg":"stopped",`); n != 1 {
 			t.Errorf("%d processes were shut down, want the one that serves:\n%s", n, p.log())
 		}
+	})
+}
+
+// TestFaultUpgradeBetweenVersions upgrades and downgrades between this program and one that speaks a
+// newer version of the hand-over too, and sends what this one does not know. With a program that has
+// no version in common, the upgrade is refused.
+func TestFaultUpgradeBetweenVersions(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		dir := t.TempDir()
+		build := func(formats string) string {
+			path := filepath.Join(dir, "l4proxy-"+formats)
+			out, err := exec.Command("go", "build", "-ldflags", "-X l4proxy/upgrade.testFormats="+formats, "-o", path, "l4proxy/cmd/l4proxy").CombinedOutput()
+			if err != nil {
+				t.Fatalf("go build: %v\n%s", err, out)
+			}
+			return path
+		}
+		now, next, far := binary(t), build("1-2"), build("3-4")
+		link := filepath.Join(dir, "l4proxy")
+		install := func(binary string) {
+			if err := errors.Join(os.Symlink(binary, link+".new"), os.Rename(link+".new", link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		install(now)
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		v := serve(t, settings{engine: engine, backends: []string{b.Addr}}, func(cmd *exec.Cmd) { cmd.Path, cmd.Args[0] = link, link })
+		c := v.dial()
+		mustAsk(t, c, "before")
+		for i, binary := range []string{next, next, now, now} {
+			install(binary)
+			v.upgrade()
+			mustAsk(t, c, fmt.Sprint("after upgrade ", i))
+			running, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", v.pid()))
+			if err != nil || running != binary {
+				t.Errorf("upgrade %d: %s runs, want %s (%v)", i, running, binary, err)
+			}
+		}
+		install(far)
+		serving := v.pid()
+		_ = syscall.Kill(serving, syscall.SIGUSR2)
+		testnet.Eventually(t, "the upgrade is refused", func() bool {
+			return strings.Contains(v.log(), "the old process speaks hand-over format 1 and the new one 3 to 4")
+		})
+		mustAsk(t, c, "after the refused upgrade")
+		if v.pid() != serving || gone(serving) {
+			t.Errorf("process %d serves, want %d", v.pid(), serving)
+		}
+		c.Close()
+		v.end()
 	})
 }

@@ -75,11 +75,14 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 			return failure{err}
 		}
 	}
-	defer pid.remove()
 	go debug.FreeOSMemory() // what reading a large configuration took
 	err = p.serve(signals)
 	result, handedOver := p.upgrades.succeeded()
-	if err == nil && handedOver {
+	if !handedOver {
+		pid.remove()
+		return err
+	}
+	if err == nil { // the pid file belongs to the new process, also if that has not written it yet
 		err = stayAsParent(result, signals)
 	}
 	return err
