@@ -80,6 +80,13 @@ func (v *service) upgrade() {
 	}
 }
 
+// abnormal are the log lines of connections that did not just end.
+func (v *service) abnormal() []string {
+	return slices.DeleteFunc(strings.Split(v.log(), "\n"), func(l string) bool {
+		return !strings.Contains(l, `"msg":"connection"`) || strings.Contains(l, `"reason":"closed"`)
+	})
+}
+
 // tail is the end of the log without connections.
 func (v *service) tail() string {
 	lines := slices.DeleteFunc(strings.Split(v.log(), "\n"), func(l string) bool { return strings.Contains(l, `"msg":"connection"`) })
@@ -156,7 +163,7 @@ func TestFaultUpgrades(t *testing.T) {
 		t.Logf("answers that %d busy connections waited longest for, per upgrade: %s", stallProbes, load.stalls())
 		t.Logf("old process: accepting paused %s; a batch of connections stood still %s", v.figure("accept_pause"), v.figure("longest_batch"))
 		if load.failed.Load()+load.reset.Load() > 0 {
-			t.Errorf("first error: %v", load.first.Load())
+			t.Errorf("first error: %v\n%s", load.first.Load(), strings.Join(v.abnormal(), "\n"))
 		}
 		if n := strings.Count(v.log(), `"msg":"upgraded",`); n != upgradesUnderLoad {
 			t.Errorf("%d upgrades are logged", n)
