@@ -250,29 +250,35 @@ func (l *upgradeLoad) dial(t *testing.T, address string) testnet.Conn {
 
 // transfer sends a stream through an echo server, and checks what comes back.
 func (l *upgradeLoad) transfer(c testnet.Conn, s testnet.Stream) error {
-	const piece = 1 << 18
 	defer c.Close()
+	const piece = 1 << 18
+	var total atomic.Int64 // of all bytes, once that is known
 	sent := make(chan error, 1)
-	total := int64(0)
 	go func() {
-		for !l.ended.Load() {
-			if _, err := c.Write(s.Piece(total, piece)); err != nil {
+		n := int64(0)
+		for ; !l.ended.Load(); n += piece {
+			if _, err := c.Write(s.Piece(n, piece)); err != nil {
 				sent <- err
 				return
 			}
-			total += piece
 		}
-		sent <- c.CloseWrite()
+		total.Store(n + 1) // before the byte after which the reader looks at it
+		_, err := c.Write(s.Piece(n, 1))
+		sent <- err
 	}()
-	got, err := s.Check(c, piece)
-	l.bulk.Add(got)
-	if failed := <-sent; err == nil {
-		err = failed
+	p := make([]byte, piece)
+	for got := int64(0); got == 0 || got != total.Load(); {
+		n, err := c.Read(p)
+		if !bytes.Equal(p[:n], s.Piece(got, n)) {
+			return fmt.Errorf("other bytes came back after %d", got)
+		}
+		got += int64(n)
+		l.bulk.Add(int64(n))
+		if err != nil {
+			return fmt.Errorf("after %d bytes: %w", got, err)
+		}
 	}
-	if err == nil && got != total {
-		err = fmt.Errorf("%d bytes of %d came back", got, total)
-	}
-	return err
+	return <-sent
 }
 
 // probe asks every millisecond, and notes the longest wait for an answer.
