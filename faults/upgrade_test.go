@@ -107,8 +107,8 @@ func (v *service) end() {
 }
 
 // TestFaultUpgrades upgrades 20 times under load: new connections, long ones, bulk transfers,
-// half-closed connections, and clients in a queue. No client may notice more than a short stall, and
-// every byte is checked.
+// half-closed connections, and clients in a queue. No client may notice more than a short stall,
+// and every byte is checked.
 func TestFaultUpgrades(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		echo := testnet.Serve(t, "tcp", "", testnet.Echo)
@@ -430,9 +430,9 @@ func TestFaultUpgradeOfProcess1(t *testing.T) {
 	})
 }
 
-// TestFaultUpgradeBetweenVersions upgrades and downgrades between this program and one that speaks a
-// newer version of the hand-over too, and sends what this one does not know. With a program that has
-// no version in common, the upgrade is refused.
+// TestFaultUpgradeBetweenVersions upgrades and downgrades between this program and one that speaks
+// a newer version of the hand-over too, and sends what this one does not know. With a program that
+// has no version in common, the upgrade is refused.
 func TestFaultUpgradeBetweenVersions(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		dir := t.TempDir()

@@ -52,7 +52,7 @@ func newLink(file *os.File) (*link, error) {
 	return &link{u}, nil
 }
 
-func (l *link) close() { l.conn.Close() }
+func (l *link) close() { _ = l.conn.Close() }
 
 // until sets the deadline of all that follows; the zero value means none.
 func (l *link) until(deadline time.Time) { _ = l.conn.SetDeadline(deadline) }

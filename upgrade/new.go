@@ -26,7 +26,9 @@ func Join(version string) (*Session, error) {
 	if !ok {
 		return nil, nil
 	}
-	os.Unsetenv(Variable)
+	if err := os.Unsetenv(Variable); err != nil {
+		return nil, err
+	}
 	l, err := inheritedLink(value)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%s: %w: only an upgrade sets this variable; unset it", Variable, value, err)
