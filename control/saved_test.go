@@ -23,7 +23,7 @@ func TestLiveStateMovesToAnotherProcess(t *testing.T) {
 	inWorld(t, savedPools, func(t *testing.T, w *world) {
 		w.down("192.0.2.2:1")
 		w.pass(10 * time.Second)
-		b := w.state.Listeners[1].Pool.Members
+		b := w.state.Listeners[1].Pool.Balancer.Members()
 		w.state.Listeners[1].Pool.Balancer.Failed(b[1].Backend, w.live.clock(), w.live.clock())
 		text, err := json.Marshal(w.live.Export())
 		if err != nil {
@@ -50,14 +50,14 @@ pools:
 		saved.Pools = append(saved.Pools, SavedPool{Name: "gone", Backends: []SavedBackend{{Address: "192.0.2.9:1"}}})
 		next.Import(saved)
 		for i, want := range []backend.Health{backend.HealthUnknown, backend.HealthDown, backend.HealthUp} {
-			if m := state.Listeners[0].Pool.Members[i]; m.Health() != want {
+			if m := state.Listeners[0].Pool.Balancer.Members()[i]; m.Health() != want {
 				t.Errorf("%s is %v, want %v", m.Address, m.Health(), want)
 			}
 		}
-		if m := state.Listeners[1].Pool.Members[0]; !m.InBackoff() || m.BackoffUntil() != b[1].BackoffUntil() {
+		if m := state.Listeners[1].Pool.Balancer.Members()[0]; !m.InBackoff() || m.BackoffUntil() != b[1].BackoffUntil() {
 			t.Errorf("%s is in backoff until %d, want %d", m.Address, m.BackoffUntil(), b[1].BackoffUntil())
 		}
-		if m := state.Listeners[2].Pool.Members[0]; m.Health() != backend.HealthUnknown {
+		if m := state.Listeners[2].Pool.Balancer.Members()[0]; m.Health() != backend.HealthUnknown {
 			t.Errorf("%s of another pool is %v", m.Address, m.Health())
 		}
 	})
