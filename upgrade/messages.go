@@ -39,6 +39,8 @@ type socketEntry struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	Bind string `json:"bind,omitempty"`
+	// KeepFile says that the file of a unix socket belongs to another program.
+	KeepFile bool `json:"keep_file,omitempty"`
 }
 
 // State is live state by name, each with a form of its own. A reader ignores names that it does not

@@ -130,7 +130,7 @@ func (s *Session) takeNext(taken *Sockets) (State, error) {
 		return nil, errors.Join(err, s.send(kindAck, ack{Seq: message.Seq, Error: err.Error()}, nil))
 	}
 	for i, e := range message.Sockets {
-		taken.all = append(taken.all, Socket{Kind: e.Kind, Name: e.Name, Bind: e.Bind, FD: f.fds[i]})
+		taken.all = append(taken.all, Socket{Kind: e.Kind, Name: e.Name, Bind: e.Bind, FD: f.fds[i], KeepFile: e.KeepFile})
 	}
 	return nil, s.send(kindAck, ack{Seq: message.Seq}, nil)
 }

@@ -237,7 +237,7 @@ func (u *old) sendSockets(all []Socket) error {
 	message := sockets{Seq: u.seq}
 	var fds []int
 	for _, s := range all {
-		message.Sockets = append(message.Sockets, socketEntry{Kind: s.Kind, Name: s.Name, Bind: s.Bind})
+		message.Sockets = append(message.Sockets, socketEntry{Kind: s.Kind, Name: s.Name, Bind: s.Bind, KeepFile: s.KeepFile})
 		fds = append(fds, s.FD)
 	}
 	if err := u.send(kindSockets, message, nil, fds...); err != nil {

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"net/netip"
+	"strings"
 
 	"l4proxy/listen"
 )
@@ -19,11 +20,14 @@ type Socket struct {
 	Name string
 	Bind string // for messages
 	FD   int
+	// KeepFile says that the file of a unix socket belongs to another program, such as systemd.
+	KeepFile bool
 }
 
 // Sockets are those that the old process has handed over. Each is taken once.
 type Sockets struct {
-	all []Socket
+	all  []Socket
+	keep map[string]bool // by path
 }
 
 // Listener returns the sockets that listen on bind, and which then belong to the caller. The name
@@ -46,6 +50,9 @@ func (s *Sockets) Listener(name string, bind listen.Bind) (fds []int) {
 	})
 }
 
+// KeepFile reports whether the file of a unix socket belongs to another program.
+func (s *Sockets) KeepFile(bind listen.Bind) bool { return s.keep[bind.Path] }
+
 // Named returns the descriptors of a kind and a name, which then belong to the caller.
 func (s *Sockets) Named(kind, name string) []int {
 	return s.take(func(o Socket) bool { return o.Kind == kind && o.Name == name })
@@ -56,6 +63,12 @@ func (s *Sockets) take(wanted func(Socket) bool) (fds []int) {
 	for _, o := range s.all {
 		if wanted(o) {
 			fds = append(fds, o.FD)
+			if path, ok := strings.CutPrefix(o.Bind, "unix:"); ok && o.KeepFile {
+				if s.keep == nil {
+					s.keep = make(map[string]bool)
+				}
+				s.keep[path] = true
+			}
 		} else {
 			kept = append(kept, o)
 		}

@@ -61,6 +61,7 @@ func (t *takeover) prepare(o *proxy.Options) {
 		return err
 	}
 	o.Inherited = func(listener string, bind listen.Bind) []int { return t.sockets.Listener(listener, bind) }
+	o.KeepFile = func(_ string, bind listen.Bind) bool { return t.sockets.KeepFile(bind) }
 }
 
 // load carries on with the live state of the old process. A part that is missing or cannot be read

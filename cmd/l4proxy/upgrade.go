@@ -151,6 +151,10 @@ func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, e
 	}
 	p.upgrades.end(result, err)
 	if err == nil {
+		p.log.Info("upgraded: the new process serves", "pid", result.PID, "version", result.Version,
+			"connections_moved", result.Moved, "connections_left", result.Left,
+			seconds("duration", time.Duration(result.Duration)), seconds("accept_pause", time.Duration(result.Pause)),
+			seconds("longest_batch", time.Duration(result.LongestBatch)))
 		close(p.handedOver)
 	}
 	return result, err
@@ -158,6 +162,7 @@ func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, e
 
 func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Result, err error) {
 	program := p.upgrades.program
+	program.Env = append(os.Environ(), p.systemd.manager.Environ()...)
 	if binary != "" {
 		if program.Binary, err = filepath.Abs(binary); err != nil {
 			return result, err
@@ -185,10 +190,9 @@ func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Re
 	}
 	p.server.ReleaseListening()
 	p.tellParent(result.PID)
-	p.log.Info("upgraded: the new process serves", "pid", result.PID, "version", result.Version,
-		"connections_moved", result.Moved, "connections_left", result.Left,
-		seconds("duration", time.Duration(result.Duration)), seconds("accept_pause", time.Duration(result.Pause)),
-		seconds("longest_batch", time.Duration(result.LongestBatch)))
+	if p.systemd.manager.Notifies() {
+		p.systemd.check(p.systemd.manager.MainPID(result.PID))
+	}
 	return result, nil
 }
 
@@ -219,7 +223,7 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 	}
 	for _, s := range h.sockets {
 		for _, fd := range s.FDs {
-			all = append(all, upgrade.Socket{Kind: upgrade.KindListener, Name: s.Listener, Bind: s.Addr.String(), FD: fd})
+			all = append(all, upgrade.Socket{Kind: upgrade.KindListener, Name: s.Listener, Bind: s.Addr.String(), FD: fd, KeepFile: s.KeepFile})
 		}
 	}
 	all = append(all, h.p.parentSocket()...)
@@ -305,6 +309,9 @@ func (p *process) stopUpgrading(s os.Signal) (handedOver bool) {
 	if s == nil {
 		_, handedOver = p.upgrades.stop(errShuttingDown)
 		return handedOver
+	}
+	if _, before := p.upgrades.succeeded(); before && os.Getpid() != 1 {
+		return true // it came to a process that was about to end
 	}
 	name := unix.SignalName(s.(unix.Signal))
 	result, handedOver := p.upgrades.stop(fmt.Errorf("%s: %w", name, errShuttingDown))

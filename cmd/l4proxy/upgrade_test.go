@@ -306,6 +306,7 @@ pools:
 		t.Fatal(err)
 	}
 	s.signal(unix.SIGUSR2)
+	s.waitFor(`"msg":"upgraded: the new process serves"`)
 	testnet.Eventually(t, "the new process serves", func() bool { return s.pid() != old && s.pid() != 0 })
 	if !ended(old) {
 		_ = unix.Kill(old, unix.SIGTERM)
@@ -372,7 +373,7 @@ func TestNoUpgradeNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := start(t.Context(), cfg, io.Discard, nil)
+	p, err := start(t.Context(), cfg, nil, io.Discard, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
