@@ -20,7 +20,10 @@ func (v adminView) Alive(ctx context.Context) error { return v.p.server.Alive(ct
 
 // NotReady says why new clients should not be sent here.
 func (v adminView) NotReady() string {
+	_, handedOver := v.p.upgrades.succeeded()
 	switch {
+	case handedOver:
+		return "another process has taken over"
 	case !v.p.drainer.ready():
 		return "shutting down"
 	case !v.p.serving.Load():
@@ -48,6 +51,7 @@ func (v adminView) Status() *admin.Status {
 		Listeners:      p.listenerStatus(),
 		Pools:          p.poolStatus(),
 		Drains:         p.drainStatus(),
+		Upgrading:      p.upgrades.running(),
 	}
 }
 

@@ -19,6 +19,7 @@ func (p *process) commands() admin.Commands {
 		Rollback:   func(context.Context) error { return p.reloaded((*control.Reloader).Rollback) },
 		Drain:      p.adminDrain,
 		SetBackend: p.adminSetBackend,
+		Upgrade:    p.adminUpgrade,
 	}
 }
 
@@ -195,4 +196,21 @@ func (p *process) processDrain() *admin.Drain {
 		d.Closed = uint64(s.Left.Connections)
 	}
 	return d
+}
+
+func (p *process) adminUpgrade(ctx context.Context, q admin.UpgradeRequest) (*admin.Upgrade, error) {
+	result, err := p.Upgrade(ctx, q.Binary)
+	switch {
+	case errors.Is(err, errNoProgram):
+		return nil, admin.Unavailable("upgrade itself")
+	case errors.Is(err, errUpgrading), errors.Is(err, errShuttingDown), errors.Is(err, errHandedOver):
+		return nil, admin.Conflict(err.Error(), "")
+	case err != nil:
+		return nil, admin.Refused(err.Error(), "the old process serves on")
+	}
+	return &admin.Upgrade{
+		PID: result.PID, Version: result.Version, Binary: result.Binary, Moved: result.Moved, Left: result.Left,
+		Seconds: time.Duration(result.Duration).Seconds(), AcceptPause: time.Duration(result.Pause).Seconds(),
+		LongestBatch: time.Duration(result.LongestBatch).Seconds(),
+	}, nil
 }

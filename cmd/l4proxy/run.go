@@ -121,8 +121,6 @@ type process struct {
 	pidFile  pidFile
 	from     *takeover // nil if this process was not started by an upgrade
 	upgrades upgrades
-	// otherSockets are those that move to the next process beside the listeners'; nil for none.
-	otherSockets func() []upgrade.Socket
 	parent       atomic.Pointer[upgrade.Parent]
 	// handedOver is closed when another process has taken over.
 	handedOver chan struct{}
@@ -181,7 +179,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		p.closeLog()
 		return nil, err
 	}
-	if err := p.admin.open(plan.Admin); err != nil {
+	if err := p.admin.open(plan.Admin, from.adminSocket(plan.Admin)...); err != nil {
 		p.abandon()
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 const (
 	statePools  = "pools"  // control.SavedPools
 	stateCounts = "counts" // proxy.Totals
+	stateDrains = "drains" // []control.Drain
 	stateStart  = "start"  // when the first process of this service started
 )
 
@@ -64,6 +65,14 @@ func (t *takeover) prepare(o *proxy.Options) {
 	o.KeepFile = func(_ string, bind listen.Bind) bool { return t.sockets.KeepFile(bind) }
 }
 
+// adminSocket is the admin socket of the old process, if it has the same address.
+func (t *takeover) adminSocket(plan *control.AdminPlan) []int {
+	if t == nil || plan == nil {
+		return nil
+	}
+	return t.sockets.Named(upgrade.KindAdmin, plan.Bind.String())
+}
+
 // load carries on with the live state of the old process. A part that is missing or cannot be read
 // starts empty.
 func (t *takeover) load(p *process) {
@@ -73,6 +82,10 @@ func (t *takeover) load(p *process) {
 	var pools control.SavedPools
 	if t.read(statePools, &pools, p.log) {
 		p.live.Import(pools)
+	}
+	var drains []control.Drain
+	if t.read(stateDrains, &drains, p.log) {
+		p.live.RestoreDrains(drains)
 	}
 	var began time.Time
 	if t.read(stateStart, &began, p.log) {

@@ -109,6 +109,13 @@ func (u *upgrades) stop(reason error) (result upgrade.Result, handedOver bool) {
 	return u.result, u.refusal == errHandedOver
 }
 
+// running reports whether an upgrade is in progress.
+func (u *upgrades) running() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.refusal == errUpgrading
+}
+
 // succeeded returns the upgrade after which another process serves.
 func (u *upgrades) succeeded() (result upgrade.Result, ok bool) {
 	u.mu.Lock()
@@ -182,13 +189,14 @@ func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Re
 		}()
 	}
 	p.log.Info("upgrade: starting the new process", "binary", program.Binary, "connections", p.server.Connections())
-	from := &handing{p: p}
+	from := &handing{p: p, admin: -1}
 	defer from.close()
 	result, err = upgrade.Run(ctx, upgrade.Options{Program: program, Version: version, Needs: openFiles(), Log: p.log}, from)
 	if err != nil {
 		return result, err
 	}
 	p.server.ReleaseListening()
+	p.admin.release()
 	p.tellParent(result.PID)
 	if p.systemd.manager.Notifies() {
 		p.systemd.check(p.systemd.manager.MainPID(result.PID))
@@ -210,6 +218,7 @@ func openFiles() int {
 type handing struct {
 	p       *process
 	sockets []proxy.ListeningSocket
+	admin   int // a duplicate of the admin socket; -1 without one
 }
 
 func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error) {
@@ -226,11 +235,15 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 			all = append(all, upgrade.Socket{Kind: upgrade.KindListener, Name: s.Listener, Bind: s.Addr.String(), FD: fd, KeepFile: s.KeepFile})
 		}
 	}
-	all = append(all, h.p.parentSocket()...)
-	if h.p.otherSockets != nil {
-		all = append(all, h.p.otherSockets()...)
+	var name string
+	if h.admin, name, err = h.p.admin.handOver(); err != nil {
+		return nil, nil, err
 	}
-	return all, stateOfService(map[string]any{statePools: h.p.live.Export(), stateStart: h.p.began}), nil
+	if h.admin >= 0 {
+		all = append(all, upgrade.Socket{Kind: upgrade.KindAdmin, Name: name, Bind: name, FD: h.admin})
+	}
+	all = append(all, h.p.parentSocket()...)
+	return all, stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateStart: h.p.began}), nil
 }
 
 // Resume serves on. The new process may have written the pid file.
@@ -256,8 +269,13 @@ func (h *handing) Final() upgrade.State {
 	return stateOfService(map[string]any{stateCounts: h.p.server.Totals()})
 }
 
-// close closes the duplicates of the listening sockets.
-func (h *handing) close() { proxy.CloseSockets(h.sockets) }
+// close closes the duplicates of the sockets.
+func (h *handing) close() {
+	proxy.CloseSockets(h.sockets)
+	if h.admin >= 0 {
+		_ = unix.Close(h.admin)
+	}
+}
 
 // stateOfService is the JSON of values by name.
 func stateOfService(values map[string]any) upgrade.State {
