@@ -121,7 +121,7 @@ type process struct {
 	pidFile  pidFile
 	from     *takeover // nil if this process was not started by an upgrade
 	upgrades upgrades
-	parent       atomic.Pointer[upgrade.Parent]
+	parent   atomic.Pointer[upgrade.Parent]
 	// handedOver is closed when another process has taken over.
 	handedOver chan struct{}
 }
