@@ -154,12 +154,13 @@ func (p *process) receiving(on bool) {
 // receiver is this process as the one that takes over.
 type receiver struct{ p *process }
 
-// Check leaves connections to the old process when this one is shutting down.
-func (r receiver) Check(*proxy.Moved) error {
+// Check leaves connections to the old process that this one cannot serve, and all of them when this
+// one is shutting down.
+func (r receiver) Check(m *proxy.Moved) error {
 	if r.p.upgrades.stopping() {
 		return errors.New("the new process is shutting down")
 	}
-	return nil
+	return m.Check()
 }
 
 func (r receiver) Adopt(moved []proxy.Moved) { r.p.server.Adopt(moved) }

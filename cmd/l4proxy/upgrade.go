@@ -258,7 +258,7 @@ func (h *handing) Move(deliver upgrade.Deliver) (left int, err error) {
 	report, err := h.p.server.HandOver(context.Background(), func(batch []proxy.Moved) error {
 		left, err := deliver(batch)
 		if err == nil && len(left) > 0 {
-			err = &proxy.LeftError{Indexes: left, Err: errors.New("the new process did not take them")}
+			err = &proxy.LeftError{Indexes: left}
 		}
 		return err
 	})
