@@ -46,6 +46,7 @@ func TestPeersAreChanged(t *testing.T) {
 		{reload, "nginx", 2, 2},
 		{reload, "l4proxy epoll", 2, 0},
 		{upgrade, "haproxy", 2, 2},
+		{upgrade, "l4proxy epoll", 2, 0},
 		// It ignores an upgrade while the flows of the first binary live. The old master stays
 		// too.
 		{upgrade, "nginx", 1, 2},
