@@ -55,10 +55,12 @@ func (m *Manager) send(fds []int, lines ...string) error {
 
 // Watch sends the watchdog a sign of life twice per period until ctx is done, as long as alive
 // reports true. alive must return when its context is done. stuck is called when it reports false;
-// if that lasts, systemd ends the process and restarts it.
-func (m *Manager) Watch(ctx context.Context, alive func(context.Context) bool, stuck func()) error {
+// if that lasts, systemd ends the process and restarts it. sent is called after each attempt to
+// send the sign. Watch tries again after a failure: a service manager may be busy for a while, and
+// silence would end a process that is well.
+func (m *Manager) Watch(ctx context.Context, alive func(context.Context) bool, stuck func(), sent func(error)) {
 	if !m.Notifies() || m.watchdog == 0 {
-		return nil
+		return
 	}
 	ticker := time.NewTicker(m.watchdog / 2)
 	defer ticker.Stop()
@@ -67,17 +69,17 @@ func (m *Manager) Watch(ctx context.Context, alive func(context.Context) bool, s
 		ok := alive(look)
 		cancel()
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
-		if !ok {
+		if ok {
+			sent(m.Notify("WATCHDOG=1"))
+		} else {
 			stuck()
-		} else if err := m.Notify("WATCHDOG=1"); err != nil {
-			return err
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }

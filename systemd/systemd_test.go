@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -80,9 +81,7 @@ func TestNoServiceManager(t *testing.T) {
 		if err := m.Notify("READY=1"); err != nil {
 			t.Error(err)
 		}
-		if err := m.Watch(t.Context(), nil, nil); err != nil {
-			t.Error(err)
-		}
+		m.Watch(t.Context(), nil, nil, nil)
 		if _, err := m.Assign(nil); err != nil {
 			t.Error(err)
 		}
@@ -205,9 +204,10 @@ func TestWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	looks := 0
 	stuck := make(chan int, 1)
-	watched := make(chan error, 1)
+	watched := make(chan struct{})
 	go func() {
-		watched <- m.Watch(ctx, func(look context.Context) bool {
+		defer close(watched)
+		m.Watch(ctx, func(look context.Context) bool {
 			if looks++; looks <= 3 {
 				return true
 			}
@@ -218,6 +218,10 @@ func TestWatch(t *testing.T) {
 			case stuck <- looks:
 			default:
 			}
+		}, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
 		})
 	}()
 	for range 3 {
@@ -227,13 +231,47 @@ func TestWatch(t *testing.T) {
 		t.Errorf("stuck after %d looks, want 4", n)
 	}
 	cancel()
-	if err := <-watched; err != nil {
-		t.Error(err)
-	}
+	<-watched
 	_ = s.conn.SetReadDeadline(time.Now())
 	if n, err := s.conn.Read(make([]byte, 64)); err == nil {
 		t.Errorf("another notification of %d bytes", n)
 	}
+}
+
+// A sign of life that could not be sent is followed by others: the watchdog must not end a process
+// because systemd was busy for a moment.
+func TestWatchContinuesAfterAFailure(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "20000")
+	s := newNotifySocket(t)
+	m, err := Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := m.notify
+	if err := os.Rename(path, path+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		defer close(watched)
+		m.Watch(ctx, func(context.Context) bool { return true }, func() { t.Error("stuck") }, func(err error) {
+			select {
+			case failed <- err:
+			default:
+			}
+		})
+	}()
+	if err := <-failed; !errors.Is(err, unix.ENOENT) {
+		t.Errorf("error = %v", err)
+	}
+	if err := os.Rename(path+".gone", path); err != nil {
+		t.Fatal(err)
+	}
+	s.expect("WATCHDOG=1")
+	cancel()
+	<-watched
 }
 
 // passed is a listening socket that the service manager has passed, under a name.

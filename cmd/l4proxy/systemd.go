@@ -54,9 +54,9 @@ func (s *systemdService) run(ctx context.Context, server *proxy.Server) {
 		return
 	}
 	s.ready(server)
-	s.check(s.manager.Watch(ctx, server.Responds, func() {
+	s.manager.Watch(ctx, server.Responds, func() {
 		s.log.Error("an event loop does not respond: systemd restarts l4proxy if this lasts")
-	}))
+	}, s.check)
 }
 
 // ready reports that the State is in service, and stores its listening sockets.
