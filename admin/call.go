@@ -76,7 +76,8 @@ func (c *call) readBody() *Error {
 }
 
 // decode decodes the body, a JSON object with the keys of dst, a pointer to a struct. No body is an
-// empty object. A key that dst does not have is an error, and so is one that is repeated.
+// empty object. A key that dst does not have is an error, and so is one that is repeated, null or an
+// empty text: a script that has lost the name of a listener must not drain the whole process.
 func (c *call) decode(dst any) error {
 	values := make(map[string]json.RawMessage)
 	var err error
@@ -89,9 +90,12 @@ func (c *call) decode(dst any) error {
 		return err
 	}
 	known := keys(dst)
-	for key := range values {
+	for key, value := range values {
 		if !slices.Contains(known, key) {
 			return Invalid("unknown key "+strconv.Quote(shorten(key)), hintKeys(known))
+		}
+		if text := string(value); text == "null" || text == `""` {
+			return Invalid(fmt.Sprintf("%q is %s", key, text), "write a value, or leave the key out")
 		}
 	}
 	text, err := json.Marshal(values)

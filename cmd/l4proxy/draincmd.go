@@ -56,6 +56,12 @@ func newDrainCommand() *cobra.Command {
 	flags.DurationVar(&timeout, "timeout", 0, "close the connections that are left after this time, such as 30s")
 	flags.BoolVar(&wait, "wait", false, "return when no connections are left")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		for _, name := range []string{"listener", "pool", "backend"} {
+			// A script may have lost the value. That must not drain the whole proxy.
+			if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+				return fmt.Errorf("--%s is empty: write a value", name)
+			}
+		}
 		switch {
 		case q.Listener != "" && (q.Pool != "" || q.Backend != ""):
 			return errors.New("--listener and --backend: drain one after the other")
