@@ -42,8 +42,9 @@ type Backend struct {
 	_ [cacheLine - 48]byte
 
 	outlier outlier
+	trouble trouble
 
-	_ [cacheLine - 24]byte
+	_ [cacheLine - 48]byte
 }
 
 // Reset drops the backoff, the ejection and the drain of a backend that has left its pool. The

@@ -70,6 +70,7 @@ func TestReleaseWithoutAcquirePanics(t *testing.T) {
 func TestBackoffDoublesToThirtySeconds(t *testing.T) {
 	b := new(Backend)
 	now := int64(-5 * second) // a monotonic clock may begin anywhere
+	begun := now
 	if !b.Fail(now, now) || !b.InBackoff() {
 		t.Fatal("the first failure did not put it in backoff")
 	}
@@ -90,6 +91,13 @@ func TestBackoffDoublesToThirtySeconds(t *testing.T) {
 		if !b.Fail(now, now) || b.Probing() {
 			t.Fatalf("failed probe %d was not counted", i+1)
 		}
+	}
+	if got := b.BackoffSince(); got != begun {
+		t.Errorf("in backoff since %d, want %d: probes do not begin it anew", got, begun)
+	}
+	b.Recover(now)
+	if again := now + second; !b.Fail(again, again) || b.BackoffSince() != again {
+		t.Errorf("in backoff again since %d, want %d", b.BackoffSince(), again)
 	}
 }
 

@@ -61,6 +61,9 @@ func (b *Backend) Fail(began, now int64) bool {
 	case !b.Probing(), began < until-int64(ProbeLease):
 		return false
 	}
+	if !b.InBackoff() {
+		b.trouble.backoffSince.Store(now)
+	}
 	failures := b.backoff.failures.Add(1)
 	b.backoff.probing.Store(false)
 	b.backoff.until.Store(now + int64(delay(failures)))

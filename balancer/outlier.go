@@ -112,6 +112,7 @@ func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
 		n = m.Ejections() + 1
 	}
 	m.lastEjection = min(int64(o.Eject)*int64(n), max(int64(o.Eject), int64(maxEjection)))
+	m.NoteEjection(now)
 	m.Eject(now+m.lastEjection, n)
 	p.ejected = append(p.ejected, m)
 	p.refresh(m)

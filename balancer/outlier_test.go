@@ -39,6 +39,9 @@ func TestEjection(t *testing.T) {
 	if !b.Ejected() || b.EjectedUntil() != 1+10*second {
 		t.Fatalf("ejected until %d", b.EjectedUntil())
 	}
+	if b.EjectedSince() != 1 {
+		t.Errorf("ejected since %d, want 1", b.EjectedSince())
+	}
 	if n := picks(p, b, 2, 20); n != 0 {
 		t.Errorf("%d clients went to an ejected backend", n)
 	}

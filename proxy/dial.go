@@ -67,6 +67,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	default:
 		c.countAttempt()
 		w.poolCounters(pool).dials[ReasonConnectUnreachable].add(1)
+		b.NoteDialError(errno)
 		pool.Balancer.Failed(b, now, now)
 		w.dialFailed(c, Outcome{SideBackend, ReasonConnectUnreachable, errno})
 		return
@@ -215,6 +216,7 @@ func (w *worker) dialOver(pool *Pool, b *backend.Backend, dialled int64, done *e
 	outcome, peersFault := dialOutcome(done.Err)
 	w.poolCounters(pool).dials[outcome.Reason].add(1)
 	if peersFault {
+		b.NoteDialError(done.Err)
 		pool.Balancer.Failed(b, dialled, w.loop.Now())
 	}
 	w.loop.Close(done.Slot)

@@ -161,6 +161,7 @@ func (h *hedge) win(errno unix.Errno) {
 	// A connect to a unix socket is never slow. If it waits, the queue is full (see queueFull),
 	// which is not a failure.
 	if c.backend.Sockaddr.Family() != unix.AF_UNIX {
+		c.backend.NoteDialError(unix.ETIMEDOUT)
 		h.pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
 	c.search.noteFailed(c.backend, ReasonConnectTimeout)
