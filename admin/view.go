@@ -115,6 +115,27 @@ type PoolStatus struct {
 	// Queued is the number of clients that wait for a slot on a backend.
 	Queued   int             `json:"queued"`
 	Backends []BackendStatus `json:"backends"`
+	// Names are the entries of the pool that are names, and follow DNS.
+	Names []NameStatus `json:"names,omitempty"`
+}
+
+// NameStatus is a name in the list of a pool's backends.
+type NameStatus struct {
+	// Backend is the entry as configured.
+	Backend string `json:"backend"`
+	// Addresses are those of the last good answer, which came at Resolved.
+	Addresses []string   `json:"addresses"`
+	Resolved  *time.Time `json:"resolved,omitempty"`
+	TTL       float64    `json:"ttl_seconds"`
+	// Error is why the last look-up failed; the last good answer stays in use.
+	Error        string     `json:"error,omitempty"`
+	FailingSince *time.Time `json:"failing_since,omitempty"`
+	// HeldBack are backends that are missing in the answer, and stay in use because too many would
+	// be removed at once (endpoints.max_removed). The first answer after HeldUntil without them removes them.
+	HeldBack  []string   `json:"held_back,omitempty"`
+	HeldUntil *time.Time `json:"held_until,omitempty"`
+	// Refused are addresses at which the proxy itself listens.
+	Refused []string `json:"refused,omitempty"`
 }
 
 // BackendStatus is one backend of a pool.
@@ -133,7 +154,7 @@ type BackendStatus struct {
 	FailedDials uint64 `json:"failed_dials"`
 	// RetryIn is how many seconds are left of a backoff or an ejection.
 	RetryIn float64 `json:"retry_in,omitempty"`
-	// Since is when the state began, and Error why, if that is known.
+	// Since is when the state began, and Error why its last check or dial failed, if that is known.
 	Since *time.Time `json:"since,omitempty"`
 	Error string     `json:"error,omitempty"`
 }

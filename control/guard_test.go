@@ -36,6 +36,9 @@ func TestMassRemovalIsHeldBack(t *testing.T) {
 		}
 		w.count(11)
 		w.logged(`level=ERROR msg="removal of backends held back: too many at once" pool=back name=db.test:80 held_back="[10.0.0.3:80`, `max_removed=50% hold=5m0s`)
+		if n := w.live.Names()[0]; len(n.HeldBack) != 7 || !n.HeldUntil.Equal(time.Now().Add(5*time.Minute)) {
+			t.Errorf("held back until %v: %v", n.HeldUntil, n.HeldBack)
+		}
 		for g := range uint64(4) {
 			w.pass(time.Minute)
 			w.update("db.test:80", 2+g, append([]string{"10.0.1.1"}, ten[:2]...)...)
@@ -50,6 +53,9 @@ func TestMassRemovalIsHeldBack(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		w.count(3)
+		if n := w.live.Names()[0]; len(n.HeldBack) != 0 || !n.HeldUntil.IsZero() {
+			t.Errorf("held back until %v: %v", n.HeldUntil, n.HeldBack)
+		}
 		w.logged(`level=WARN msg="removing the backends that were held back"`)
 		w.update("db.test:80", 10, "10.0.0.0", "10.0.0.1") // a third
 		w.count(2)

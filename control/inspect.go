@@ -29,6 +29,16 @@ type BackendInfo struct {
 	// if it is not checked.
 	Since time.Time
 	Err   error
+	// Drained is when an operator drained it or set it down.
+	Drained time.Time
+}
+
+// Clock is a time of the clock of backends as a time of day. 0 is the zero time.
+func (l *Live) Clock(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(at - l.clock()))
 }
 
 // RetryIn is how long a backoff or an ejection still lasts; 0 if it is over.
@@ -45,12 +55,12 @@ func (l *Live) Pools() []PoolInfo {
 	defer l.mu.Unlock()
 	pools := make([]PoolInfo, 0, len(l.pools))
 	for _, name := range slices.SortedFunc(maps.Keys(l.pools), strings.Compare) {
-		pools = append(pools, l.pools[name].describe(name))
+		pools = append(pools, l.pools[name].describe(name, &l.drains))
 	}
 	return pools
 }
 
-func (p *livePool) describe(name string) PoolInfo {
+func (p *livePool) describe(name string, drains *drains) PoolInfo {
 	info := PoolInfo{
 		Name: name, Policy: p.options.Policy, CanServe: p.watch.shownCanServe.Load(),
 		Queued: p.balancer.Stats().Waiting, Backends: make([]BackendInfo, 0, len(p.members)),
@@ -66,6 +76,9 @@ func (p *livePool) describe(name string) PoolInfo {
 			if last, checked := checks.Last(m.Backend); checked {
 				b.Since, b.Err = last.Since, last.Err
 			}
+		}
+		if d := drains.find(name, b.Key); d != nil {
+			b.Drained = d.since
 		}
 		info.Backends = append(info.Backends, b)
 	}

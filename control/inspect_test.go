@@ -57,9 +57,25 @@ pools:
 		if got := w.live.Pools()[0].Backends[0]; got.RetryIn(w.live.Now()) != backend.MinBackoff {
 			t.Errorf("backend in backoff: %+v for %v", got, got.RetryIn(w.live.Now()))
 		}
+		if since := w.live.Clock(b.BackoffSince()); !since.Equal(time.Now()) {
+			t.Errorf("in backoff since %v, want now", since)
+		}
 		w.pass(time.Minute)
 		if got := b.RetryIn(w.live.Now()); got != 0 {
 			t.Errorf("after the backoff: %v", got)
+		}
+
+		if _, err := w.live.SetBackend("open", "10.0.0.3:80", backend.AdminDrain, DrainOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		drained := time.Now()
+		w.pass(time.Minute)
+		pools = w.live.Pools()
+		if got := pools[0].Backends[0].Drained; !got.Equal(drained) {
+			t.Errorf("drained since %v, want %v", got, drained)
+		}
+		if got := pools[1].Backends[0].Drained; !got.IsZero() {
+			t.Errorf("another backend is drained since %v", got)
 		}
 
 		w.apply("listeners: {web: {bind: \"127.0.0.1:80\"}}\npools: {web: {backends: [\"10.0.0.1:80\"]}}")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"l4proxy/discovery"
 )
@@ -77,6 +78,8 @@ type NameStatus struct {
 	discovery.Status
 	// HeldBack are the backends that are no longer in the answer, and that the guard keeps.
 	HeldBack []string `json:"held_back,omitempty"`
+	// HeldUntil is when the next answer removes them, if they are still missing.
+	HeldUntil time.Time `json:"held_until,omitzero"`
 	// Refused are the addresses that are this proxy itself.
 	Refused []string `json:"refused,omitempty"`
 }
@@ -90,12 +93,18 @@ func (l *Live) Names() []NameStatus {
 		pool := l.pools[name]
 		for i := range pool.plan.Entries {
 			e := &pool.plan.Entries[i]
-			if e.Source == nil || l.Directory == nil {
+			if e.Source == nil {
 				continue
 			}
-			s := NameStatus{Pool: name, Backend: e.Address, Status: l.Directory.Status(e.Source.Name)}
+			s := NameStatus{Pool: name, Backend: e.Address}
+			if l.Directory != nil {
+				s.Status = l.Directory.Status(e.Source.Name)
+			}
 			if state := pool.sources[e.Address]; state.generation > 0 {
 				s.HeldBack, s.Refused = e.without(state.wanted), state.refused
+				if state.held {
+					s.HeldUntil = l.Clock(state.since + int64(pool.plan.Guard.Hold))
+				}
 			}
 			all = append(all, s)
 		}

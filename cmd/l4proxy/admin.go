@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"l4proxy/admin"
 	"l4proxy/backend"
 	"l4proxy/control"
@@ -81,18 +83,23 @@ func (p *process) listenerStatus() []admin.ListenerStatus {
 }
 
 func (p *process) poolStatus() []admin.PoolStatus {
+	names := make(map[string][]admin.NameStatus)
+	for _, n := range p.live.Names() {
+		names[n.Pool] = append(names[n.Pool], nameStatus(&n))
+	}
 	now := p.live.Now()
 	all := []admin.PoolStatus{}
 	for _, pool := range p.live.Pools() {
 		status := admin.PoolStatus{
-			Name: pool.Name, Policy: pool.Policy, Serving: pool.CanServe, Queued: pool.Queued, Backends: []admin.BackendStatus{},
+			Name: pool.Name, Policy: pool.Policy, Serving: pool.CanServe, Queued: pool.Queued,
+			Backends: []admin.BackendStatus{}, Names: names[pool.Name],
 		}
 		first := uint8(math.MaxUint8)
 		for i := range pool.Backends {
 			first = min(first, pool.Backends[i].Priority)
 		}
 		for i := range pool.Backends {
-			b := backendStatus(&pool.Backends[i], now)
+			b := p.backendStatus(&pool.Backends[i], now)
 			b.Backup = pool.Backends[i].Priority > first
 			status.Backends = append(status.Backends, b)
 		}
@@ -101,7 +108,23 @@ func (p *process) poolStatus() []admin.PoolStatus {
 	return all
 }
 
-func backendStatus(b *control.BackendInfo, now int64) admin.BackendStatus {
+// nameStatus is a name that follows DNS.
+func nameStatus(n *control.NameStatus) admin.NameStatus {
+	return admin.NameStatus{
+		Backend: n.Backend, Addresses: n.Addresses, Resolved: known(n.Resolved), TTL: n.TTL, Error: n.Error,
+		FailingSince: known(n.FailingSince), HeldBack: n.HeldBack, HeldUntil: known(n.HeldUntil), Refused: n.Refused,
+	}
+}
+
+// known is a time for JSON; nil if it is unknown.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(t.UTC().Truncate(time.Millisecond))
+}
+
+func (p *process) backendStatus(b *control.BackendInfo, now int64) admin.BackendStatus {
 	_, failed := b.Dials()
 	status := admin.BackendStatus{
 		Address: b.Address, State: backendState(b), Connections: b.Active(), Total: b.Total(), Weight: b.Weight,
@@ -110,14 +133,34 @@ func backendStatus(b *control.BackendInfo, now int64) admin.BackendStatus {
 	if resolved := b.Key.Endpoint.TCP; resolved.IsValid() && resolved.String() != b.Address {
 		status.Resolved = resolved.String()
 	}
-	if !b.Since.IsZero() {
-		since := b.Since.UTC().Truncate(time.Millisecond)
-		status.Since = &since
-	}
+	since := b.Since
 	if b.Err != nil {
 		status.Error = b.Err.Error()
 	}
+	switch {
+	case b.Admin() != backend.AdminUp:
+		since = b.Drained
+	case status.State == admin.BackendEjected:
+		since, status.Error = p.live.Clock(b.EjectedSince()), "too many connections in a row failed"
+		if b.InBackoff() {
+			status.Error += "; " + dialError(b.DialError())
+		}
+	case status.State == admin.BackendBackoff:
+		since, status.Error = p.live.Clock(b.BackoffSince()), dialError(b.DialError())
+	}
+	status.Since = known(since)
 	return status
+}
+
+// dialError says why a dial failed; "" if that is unknown.
+func dialError(errno unix.Errno) string {
+	switch errno {
+	case 0:
+		return ""
+	case unix.ECANCELED: // by the timer
+		errno = unix.ETIMEDOUT
+	}
+	return "connect: " + errno.Error()
 }
 
 // backendState is the strongest reason why a backend gets no clients, or its health.

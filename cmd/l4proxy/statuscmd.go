@@ -66,62 +66,6 @@ func printStatus(w io.Writer, s *admin.Status, now time.Time) error {
 	return err
 }
 
-// statusProblems are what an operator should look at.
-func statusProblems(s *admin.Status, now time.Time) (found []string) {
-	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	c := &s.Config
-	if u := c.Unconfirmed; u != nil {
-		what := "rolled back"
-		if u.KeepAfter {
-			what = "kept"
-		}
-		add("the configuration is unconfirmed: it is %s in %s (l4proxy reload --keep or --rollback)", what, ago(u.Until.Sub(now)))
-	}
-	if !c.LastOK && c.LastFailure != nil {
-		add("the last reload, %s ago, was refused: %s", ago(now.Sub(c.LastFailure.At)), c.LastFailure.Error)
-	}
-	for i := range s.Drains {
-		add("%s", describeDrain(&s.Drains[i], now))
-	}
-	for _, l := range s.Listeners {
-		switch l.State {
-		case admin.ListenerFull:
-			add("listener %s has reached its limit of %s: clients wait", l.Name, count(int(l.MaxConnections), "connection"))
-		case admin.ListenerClosed:
-			add("listener %s is closed: no backend of pool %s can serve", l.Name, l.Pool)
-		}
-	}
-	for _, p := range s.Pools {
-		if !p.Serving {
-			add("pool %s: no backend can serve", p.Name)
-		}
-		if p.Queued > 0 {
-			add("pool %s: %s for a backend", p.Name, waiting(p.Queued))
-		}
-		for _, b := range p.Backends {
-			switch b.State {
-			case admin.BackendDown, admin.BackendBackoff, admin.BackendEjected:
-				text := fmt.Sprintf("backend %s of pool %s: %s", backendName(&b), p.Name, b.State)
-				if b.RetryIn > 0 {
-					text += fmt.Sprintf(", tried again in %s", ago(time.Duration(b.RetryIn*float64(time.Second))))
-				}
-				if b.Error != "" {
-					text += ": " + b.Error
-				}
-				add("%s", text)
-			}
-		}
-	}
-	return found
-}
-
-func waiting(n int) string {
-	if n == 1 {
-		return "1 client waits"
-	}
-	return fmt.Sprintf("%d clients wait", n)
-}
-
 func backendName(b *admin.BackendStatus) string {
 	name := b.Address
 	if b.Resolved != "" {
