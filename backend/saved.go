@@ -14,6 +14,9 @@ type Saved struct {
 	BackoffUntil int64  `json:"backoff_until,omitempty"`
 	EjectedUntil int64  `json:"ejected_until,omitempty"`
 	Ejections    int    `json:"ejections,omitempty"`
+	BackoffSince int64  `json:"backoff_since,omitempty"`
+	EjectedSince int64  `json:"ejected_since,omitempty"`
+	DialError    uint32 `json:"dial_error,omitempty"` // an errno
 }
 
 // Save writes the state down. A probe that is under way counts as ended without a result.
@@ -21,6 +24,7 @@ func (b *Backend) Save() Saved {
 	s := Saved{
 		Health: b.Health().String(), Total: b.Total(), Failures: b.Failures(),
 		EjectedUntil: b.EjectedUntil(), Ejections: b.Ejections(),
+		BackoffSince: b.BackoffSince(), EjectedSince: b.EjectedSince(), DialError: uint32(b.DialError()),
 	}
 	s.DialsOK, s.DialsFailed = b.Dials()
 	if !b.Probing() {
@@ -39,6 +43,9 @@ func (b *Backend) Load(s Saved, now, longestEjection int64) {
 	b.total.Add(s.Total)
 	b.dialsOK.Add(s.DialsOK)
 	b.dialsFailed.Add(s.DialsFailed)
+	b.trouble.backoffSince.Store(min(s.BackoffSince, now))
+	b.trouble.ejectedSince.Store(min(s.EjectedSince, now))
+	b.trouble.dialError.Store(s.DialError)
 	if s.Failures > 0 {
 		b.backoff.failures.Store(int32(min(s.Failures, 1<<20)))
 		b.backoff.until.Store(min(s.BackoffUntil, now+int64(MaxBackoff)))

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"l4proxy/backend"
 )
 
@@ -45,6 +47,7 @@ func TestSavedMembersCarryOn(t *testing.T) {
 	old.SetHealth(b[0], backend.HealthDown, second)
 	old.SetHealth(b[1], backend.HealthUp, second)
 	old.Failed(b[2], 2*second, 2*second) // in backoff until 3s
+	b[2].NoteDialError(unix.ECONNREFUSED)
 	for range 2 {
 		old.Silent(b[3], Silence{Asked: 2 * second, Now: 2 * second}) // ejected until 32s
 	}
@@ -63,6 +66,9 @@ func TestSavedMembersCarryOn(t *testing.T) {
 	}
 	if n[3].EjectedUntil() != 32*second || n[3].Ejections() != 1 {
 		t.Errorf("ejected until %d, want 32s", n[3].EjectedUntil())
+	}
+	if n[2].BackoffSince() != 2*second || n[2].DialError() != unix.ECONNREFUSED || n[3].EjectedSince() != 2*second {
+		t.Errorf("in backoff since %d (%v), ejected since %d", n[2].BackoffSince(), n[2].DialError(), n[3].EjectedSince())
 	}
 	if ok, failed := n[1].Dials(); ok != 1 || failed != 0 || n[1].Total() != 1 || n[1].Active() != 0 {
 		t.Errorf("%d dials, %d failed, %d connections, %d of them now", ok, failed, n[1].Total(), n[1].Active())
