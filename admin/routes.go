@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 )
@@ -44,8 +45,21 @@ func (s *Server) handler() http.Handler {
 	for pattern, methods := range byPattern {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, methods) })
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, nil) })
-	return mux
+	unknown := func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, nil) }
+	mux.HandleFunc("/", unknown)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !canonical(r.URL.EscapedPath()) || r.Method == http.MethodConnect {
+			unknown(w, r) // ServeMux would redirect, or answer by itself
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// canonical reports whether a path is one that ServeMux does not change.
+func canonical(p string) bool {
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
 }
 
 // dispatch serves a request to a path that has these routes, none if the path is unknown.

@@ -76,8 +76,10 @@ func New(l net.Listener, o Options) *Server {
 		WriteTimeout:   commandTimeout + answerTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeader,
-		ConnState:      s.conns.changed,
-		ConnContext:    s.conns.context,
+		// It would answer before the checks of guard.
+		DisableGeneralOptionsHandler: true,
+		ConnState:                    s.conns.changed,
+		ConnContext:                  s.conns.context,
 		// What clients do wrong is not worth a line each.
 		ErrorLog: log.New(acceptErrors{s.log}, "", 0),
 	}

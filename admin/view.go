@@ -131,7 +131,8 @@ type NameStatus struct {
 	Error        string     `json:"error,omitempty"`
 	FailingSince *time.Time `json:"failing_since,omitempty"`
 	// HeldBack are backends that are missing in the answer, and stay in use because too many would
-	// be removed at once (endpoints.max_removed). The first answer after HeldUntil without them removes them.
+	// be removed at once (endpoints.max_removed). The first answer after HeldUntil without them
+	// removes them.
 	HeldBack  []string   `json:"held_back,omitempty"`
 	HeldUntil *time.Time `json:"held_until,omitempty"`
 	// Refused are addresses at which the proxy itself listens.
