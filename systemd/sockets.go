@@ -3,7 +3,6 @@ package systemd
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +23,7 @@ type socket struct {
 	bind     listen.Bind
 }
 
-func (s *socket) setName(name string) { s.name, s.stored = strings.CutPrefix(name, storedPrefix) }
+func (s *socket) setName(name string) { s.name, s.stored = storedListener(name) }
 
 func (s *socket) String() string { return fmt.Sprintf("descriptor %d (%s) from systemd", s.fd, s.name) }
 

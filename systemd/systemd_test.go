@@ -193,6 +193,28 @@ func TestStoreManySockets(t *testing.T) {
 	}
 }
 
+// Names of listeners have characters that systemd refuses in the names of descriptors: it takes
+// printable ASCII without colons, and at most 255 bytes (fdname_is_valid).
+func TestStoredNames(t *testing.T) {
+	for _, listener := range []string{"web", "web-1.example_x", "web:80", "wëb", "100%25", "a+b", "\xff", strings.Repeat("ü", 32)} {
+		name := storedName(listener)
+		if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' || r == ':' }) {
+			t.Errorf("%q is stored as %q", listener, name)
+		}
+		var s socket
+		if s.setName(name); !s.stored || s.name != listener {
+			t.Errorf("%q is stored as %q, which is read as %q", listener, name, s.name)
+		}
+	}
+	if storedName("web") != "stored.web" {
+		t.Error("an older l4proxy stores it under another name")
+	}
+	var s socket
+	if s.setName("a%2Bb"); s.stored || s.name != "a%2Bb" {
+		t.Errorf("the name of a socket unit is read as %q", s.name)
+	}
+}
+
 // The watchdog gets signs of life only while all loops answer.
 func TestWatch(t *testing.T) {
 	s := newNotifySocket(t)
