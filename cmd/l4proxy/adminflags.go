@@ -147,6 +147,15 @@ func withoutVariable(env func(string) (string, bool), hidden string) func(string
 
 // token is the token that the flags or the environment give; "" if they give none.
 func (f *adminFlags) token(env func(string) (string, bool)) (string, error) {
+	token, err := f.readToken(env)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("the token in %s contains a space, a line end or a character that is not ASCII: it must be that of admin.token",
+			cmp.Or(f.tokenFile, "L4PROXY_ADMIN_TOKEN"))
+	}
+	return token, err
+}
+
+func (f *adminFlags) readToken(env func(string) (string, bool)) (string, error) {
 	if f.tokenFile == "" {
 		token, _ := env("L4PROXY_ADMIN_TOKEN")
 		return token, nil
