@@ -21,6 +21,10 @@ import (
 const (
 	// connectTimeout bounds the connection to an address that does not answer.
 	connectTimeout = 5 * time.Second
+	// readTimeout bounds a request that changes nothing, changeTimeout one that does. The proxy
+	// gives a command two minutes.
+	readTimeout   = 10 * time.Second
+	changeTimeout = 150 * time.Second
 	// maxAnswer bounds what is read of an answer.
 	maxAnswer = 256 << 20
 )
@@ -29,7 +33,8 @@ const (
 type Client struct {
 	address string
 	token   string
-	base    string // of URLs
+	base    string        // of URLs
+	read    time.Duration // readTimeout, but for tests
 	http    http.Client
 }
 
@@ -61,6 +66,7 @@ func New(address, token string) (*Client, error) {
 	return &Client{
 		address: address,
 		token:   token,
+		read:    readTimeout,
 		base:    "http://" + strings.ReplaceAll(host, "%", "%25"), // a zone, RFC 6874
 		http: http.Client{
 			Transport: &http.Transport{ // without a proxy: the token is for this address only
@@ -127,8 +133,15 @@ func (c *Client) Upgrade(ctx context.Context, request admin.UpgradeRequest) (*ad
 	return do[admin.Upgrade](ctx, c, http.MethodPost, "/api/v1/upgrade", request)
 }
 
-// do sends one request. An answer that is not a success becomes an [*admin.Error].
+// do sends one request. An answer that is not a success becomes an [*admin.Error]. A process that
+// hangs still accepts connections, so there is a limit for the answer too.
 func do[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {
+	limit := changeTimeout
+	if method == http.MethodGet {
+		limit = c.read
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeoutError{limit})
+	defer cancel()
 	var sent io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -153,12 +166,12 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (*
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return nil, &UnreachableError{c.address, err}
+		return nil, c.unreachable(ctx, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, &UnreachableError{c.address, err}
+		return nil, c.unreachable(ctx, err)
 	}
 	if response.StatusCode >= 300 {
 		e := &admin.Error{Status: response.StatusCode}
@@ -172,6 +185,21 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (*
 		return nil, c.foreign("its answer is not JSON")
 	}
 	return answer, nil
+}
+
+// timeoutError is the error of a process that takes a request and does not answer.
+type timeoutError struct{ limit time.Duration }
+
+func (e timeoutError) Error() string { return fmt.Sprintf("it took longer than %s", e.limit) }
+
+// Is reports what it stands for.
+func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if late := new(timeoutError); errors.As(context.Cause(ctx), late) {
+		err = *late
+	}
+	return &UnreachableError{c.address, err}
 }
 
 // foreign is the error of an answer that no l4proxy gives.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -99,6 +101,30 @@ func TestUnreachable(t *testing.T) {
 		if !errors.As(err, &unreachable) || unreachable.Address != address || want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: error %v, want %v", address, err, want)
 		}
+	}
+}
+
+// A process that hangs takes connections and does not answer.
+func TestHangingProxy(t *testing.T) {
+	hangs, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangs.Close()
+	client, err := New(hangs.Addr().String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.read = 10 * time.Millisecond
+	_, err = client.Status(t.Context())
+	var unreachable *UnreachableError
+	if !errors.As(err, &unreachable) || !errors.Is(err, context.DeadlineExceeded) || !strings.HasSuffix(err.Error(), ": it took longer than 10ms") {
+		t.Errorf("error %v", err)
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.Status(canceled); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
 

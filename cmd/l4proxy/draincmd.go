@@ -119,6 +119,8 @@ func awaitDrain(ctx context.Context, c *client.Client, d *admin.Drain) (*admin.D
 		switch {
 		case ctx.Err() != nil:
 			return d, context.Canceled
+		case process && errors.Is(err, context.DeadlineExceeded):
+			continue // it hangs, and has not ended
 		case process && errors.As(err, &unreachable):
 			return d, nil // it has ended
 		case err != nil:
