@@ -189,7 +189,8 @@ func explainAdmin(c *client.Client, err error) error {
 	case !errors.As(err, &refused):
 		return err
 	case refused.Status == http.StatusUnauthorized:
-		return fmt.Errorf("%s: %s: set L4PROXY_ADMIN_TOKEN or --token-file to what admin.token is in the configuration of the proxy", c.Address(), refused.Message)
+		return fmt.Errorf("%s: %s: set L4PROXY_ADMIN_TOKEN or --token-file to what admin.token is in the configuration of the proxy; "+
+			"a new one counts from the next reload on, which SIGHUP starts too", c.Address(), refused.Message)
 	case refused.Status == http.StatusNotFound && strings.HasPrefix(refused.Message, "no such path"):
 		return fmt.Errorf("the l4proxy at %s does not know this command: it is older than this program (l4proxy status shows its version)", c.Address())
 	}

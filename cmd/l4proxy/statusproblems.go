@@ -57,7 +57,7 @@ func configProblems(c *admin.ConfigStatus, now time.Time, add func(string, ...an
 		add("the configuration is unconfirmed: it is %s in %s (l4proxy reload --keep or --rollback)", what, ago(u.Until.Sub(now)))
 	}
 	if r := c.LastRollback; r != nil && r.At.Equal(c.AppliedAt) {
-		add("generation %d was rolled back %s ago: %s", r.From, ago(now.Sub(r.At)), r.Reason)
+		add("generation %d was rolled back %s ago: %s (the next reload, upgrade or restart reads the file again)", r.From, ago(now.Sub(r.At)), r.Reason)
 	}
 	if !c.LastOK && c.LastFailure != nil {
 		add("the last reload, %s ago, was refused: %s", ago(now.Sub(c.LastFailure.At)), c.LastFailure.Error)

@@ -53,7 +53,7 @@ func TestStatusProblems(t *testing.T) {
 		"listener web has reached its limit of 7 connections: clients wait",
 		"listener db is closed: no backend of pool db can serve",
 		"the configuration is unconfirmed: it is rolled back in 30s (l4proxy reload --keep or --rollback)",
-		"generation 4 was rolled back 1h0m ago: not kept in time",
+		"generation 4 was rolled back 1h0m ago: not kept in time (the next reload, upgrade or restart reads the file again)",
 		"the last reload, 1m0s ago, was refused: config.yaml:2:3: bind is missing",
 		"an upgrade is in progress",
 		"backend 10.0.0.1:5432 of pool db: down for 3m0s: connect: connection refused",
