@@ -44,7 +44,14 @@ func (m *Manager) send(fds []int, lines ...string) error {
 			if len(fds) > 0 {
 				rights = unix.UnixRights(fds...)
 			}
-			err = unix.Sendmsg(fd, []byte(strings.Join(lines, "\n")), rights, &unix.SockaddrUnix{Name: m.notify}, unix.MSG_NOSIGNAL)
+			// While systemd is busy, this blocks. After a signal, the kernel does not restart it,
+			// because it has a timeout (signal(7)).
+			for end := time.Now().Add(sendTimeout); ; {
+				err = unix.Sendmsg(fd, []byte(strings.Join(lines, "\n")), rights, &unix.SockaddrUnix{Name: m.notify}, unix.MSG_NOSIGNAL)
+				if err != unix.EINTR || time.Now().After(end) {
+					break
+				}
+			}
 		}
 	}
 	if err != nil {

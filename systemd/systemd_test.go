@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -169,6 +170,54 @@ func TestNotifications(t *testing.T) {
 	s.conn.Close()
 	if err := m.Notify("READY=1"); err == nil || !strings.HasPrefix(err.Error(), "cannot notify systemd of READY=1: ") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// A signal interrupts a notification while the service manager is busy. It is sent again: with a
+// timeout, the kernel does not restart sendmsg(2) by itself (signal(7)).
+func TestInterruptedNotification(t *testing.T) {
+	s := newNotifySocket(t)
+	m, err := Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for err == nil { // until the queue is full
+		err = unix.Sendto(fd, []byte("full"), 0, &unix.SockaddrUnix{Name: m.notify})
+	}
+	sent := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		sent <- m.Notify("READY=1")
+	}()
+	until := time.Now().Add(50 * time.Millisecond)
+	for time.Now().Before(until) {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			tid, _ := strconv.Atoi(thread.Name())
+			_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG) // the thread may have ended
+		}
+	}
+	select {
+	case err := <-sent:
+		t.Fatalf("the notification ended while the queue was full: %v", err)
+	default:
+	}
+	for {
+		if text, _ := s.next(); text == "READY=1" {
+			break
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
 	}
 }
 
