@@ -77,8 +77,10 @@ func (p *livePool) describe(name string, drains *drains) PoolInfo {
 				b.Since, b.Err = last.Since, last.Err
 			}
 		}
-		if d := drains.find(name, b.Key); d != nil {
-			b.Drained = d.since
+		if len(drains.backends[name]) > 0 { // find makes texts of addresses
+			if d := drains.find(name, b.Key); d != nil {
+				b.Drained = d.since
+			}
 		}
 		info.Backends = append(info.Backends, b)
 	}
