@@ -194,5 +194,6 @@ func explainAdmin(c *client.Client, err error) error {
 	case refused.Status == http.StatusNotFound && strings.HasPrefix(refused.Message, "no such path"):
 		return fmt.Errorf("the l4proxy at %s does not know this command: it is older than this program (l4proxy status shows its version)", c.Address())
 	}
-	return err
+	// What answers there may be no l4proxy.
+	return &admin.Error{Status: refused.Status, Message: printable(refused.Message), Hint: printable(refused.Hint)}
 }
