@@ -101,7 +101,7 @@ func nameProblems(n *admin.NameStatus, pool string, now time.Time, add func(stri
 		if n.HeldUntil != nil {
 			when = ", for " + ago(n.HeldUntil.Sub(now)) + " more"
 		}
-		add("name %s of pool %s has lost too many addresses at once: %s held back%s: %s",
+		add("name %s of pool %s has lost too many addresses at once: %s held back%s: %s (a reload with endpoints.max_removed: 100%% carries them out)",
 			n.Backend, pool, count(len(n.HeldBack), "removal"), when, list(n.HeldBack))
 	}
 	if len(n.Refused) > 0 {

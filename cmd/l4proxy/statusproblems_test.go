@@ -61,7 +61,7 @@ func TestStatusProblems(t *testing.T) {
 		"backend 10.0.0.4:80 of pool web: ejected for 10s, tried again in 20s",
 		"name a.test:80 of pool web does not resolve for 50m0s: no such host (the answer of 1h0m ago stays in use)",
 		"name b.test:80 of pool web does not resolve: timed out (no address is known)",
-		"name srv:_c.test of pool web has lost too many addresses at once: 7 removals held back, for 9m0s more: 1, 2, 3, 4, 5 and 2 more",
+		"name srv:_c.test of pool web has lost too many addresses at once: 7 removals held back, for 9m0s more: 1, 2, 3, 4, 5 and 2 more (a reload with endpoints.max_removed: 100% carries them out)",
 		"name d.test:80 of pool web leads back to the proxy itself: 127.0.0.1:80 not used",
 		"backend 10.0.0.2:5432 of pool db was set down: 1 connection of 3 left",
 	}
