@@ -196,7 +196,7 @@ func readable(err error) string {
 	if !errors.As(err, &wrongType) {
 		return err.Error()
 	}
-	want := "a text"
+	want := "a string"
 	if wrongType.Type.Kind() == reflect.Bool {
 		want = "true or false"
 	}

@@ -136,7 +136,7 @@ func (r *DrainRequest) check() error {
 	case r.Timeout != nil && r.Undo:
 		return Invalid("undo has no timeout", "remove one of them")
 	case r.Undo && r.Listener == "" && r.Backend == "":
-		return Invalid("the drain of the whole process cannot be taken back", "name a listener or a backend")
+		return Invalid("the drain of the whole process cannot be undone", "name a listener or a backend")
 	}
 	return checkTimeout(r.Timeout)
 }

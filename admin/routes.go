@@ -96,7 +96,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, methods []*rou
 		c.fail(NotFound("no such path: "+shorten(r.URL.Path), "see /api/v1/status; an older l4proxy has fewer paths"))
 	default:
 		w.Header().Set("Allow", allow(methods))
-		c.fail(&Error{http.StatusMethodNotAllowed, shorten(r.Method) + " is not for this path", "use " + allow(methods)})
+		c.fail(&Error{http.StatusMethodNotAllowed, shorten(r.Method) + " is not allowed on this path", "use " + allow(methods)})
 	}
 	_ = http.NewResponseController(w).Flush() // net/http would do that only after handling has ended
 }

@@ -154,7 +154,7 @@ func (r *Reloader) Rollback() error {
 	if t == nil {
 		return ErrNothingToRollBack
 	}
-	return r.rollBack(t, "asked for")
+	return r.rollBack(t, "requested")
 }
 
 // rollBack ends the trial t by returning to the last confirmed configuration.
@@ -172,7 +172,7 @@ func (r *Reloader) rollBack(t *trial, reason string) error {
 	}
 	if err := r.apply(t.confirmed); err != nil {
 		err = fmt.Errorf("cannot roll back: %w", err)
-		r.log.Error("rollback failed: the unconfirmed configuration stays", "reason", reason, "error", err.Error())
+		r.log.Error("rollback failed: the unconfirmed configuration stays in effect", "reason", reason, "error", err.Error())
 		return err
 	}
 	r.mu.Lock()
@@ -187,7 +187,7 @@ func (r *Reloader) rollBack(t *trial, reason string) error {
 	}
 	r.mu.Unlock()
 	r.watch() // whether files are watched may have changed
-	r.log.Warn("configuration rolled back: the file still has the one that was taken back", "reason", reason,
+	r.log.Warn("configuration rolled back: the file still has the change", "reason", reason,
 		slog.Uint64("from", from), slog.Uint64("to", t.RollsBackTo), slog.Uint64("generation", back.generation))
 	return nil
 }

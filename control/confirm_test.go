@@ -24,7 +24,7 @@ func TestUnconfirmedReloadIsRolledBack(t *testing.T) {
 		r.serves("192.0.2.9:1")
 		r.pass(time.Millisecond)
 		r.serves("192.0.2.1:1", "192.0.2.2:1")
-		r.logged(`level=WARN msg="configuration rolled back: the file still has the one that was taken back" reason="not confirmed in time" from=2 to=1 generation=3`)
+		r.logged(`level=WARN msg="configuration rolled back: the file still has the change" reason="not confirmed in time" from=2 to=1 generation=3`)
 		s := r.Status()
 		if s.Generation != 3 || s.Unconfirmed != nil || s.LastRollback == nil || s.LastRollback.From != 2 || !s.LastOK {
 			t.Errorf("status = %+v", s)
@@ -105,7 +105,7 @@ func TestFailedRollbackIsTriedAgain(t *testing.T) {
 		r.failInstall(errors.New("listener web: address already in use"))
 		r.pass(time.Minute)
 		r.serves("192.0.2.9:1")
-		r.logged(`level=ERROR msg="rollback failed: the unconfirmed configuration stays"`)
+		r.logged(`level=ERROR msg="rollback failed: the unconfirmed configuration stays in effect"`)
 		if r.Status().Unconfirmed == nil {
 			t.Error("confirmed")
 		}

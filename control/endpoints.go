@@ -66,7 +66,7 @@ func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	next.wanted, next.refused = l.usable(u.Pool, entry, u.List)
 	result.Refused = append(result.Refused, next.refused...)
 	if len(next.refused) > 0 && !slices.Equal(next.refused, before.refused) {
-		l.log.Warn("backend addresses ignored: the proxy itself listens there, and leads back to the pool",
+		l.log.Warn("backend addresses ignored: the proxy listens there itself, and would connect to itself",
 			"pool", u.Pool, "name", u.Source, "addresses", next.refused)
 	}
 	if result.Empty = len(next.wanted) == 0; result.Empty {

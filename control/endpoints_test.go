@@ -259,7 +259,7 @@ func TestOwnListenersAreRefused(t *testing.T) {
 			if got := slices.Contains(r.Refused, address); got != refused {
 				t.Errorf("%s: refused %v, want %v", address, got, refused)
 			}
-			if warned := strings.Contains(w.logs(), "addresses ignored: the proxy itself listens there"); warned != refused {
+			if warned := strings.Contains(w.logs(), "addresses ignored: the proxy listens there itself"); warned != refused {
 				t.Errorf("%s: a warning %v, want %v", address, warned, refused)
 			}
 			if used := strings.Contains(w.backends(), address); used == refused {

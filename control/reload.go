@@ -406,9 +406,9 @@ func (r *Reloader) logResult(q Request, result *Result, err error) {
 	source := slog.String("source", q.Source)
 	switch {
 	case errors.Is(err, context.Canceled):
-		r.log.Warn("reload canceled: the running configuration stays", source)
+		r.log.Warn("reload canceled: the running configuration stays in effect", source)
 	case err != nil:
-		r.log.Error("reload refused: the running configuration stays", source, "error", firstLines(err.Error()))
+		r.log.Error("reload refused: the running configuration stays in effect", source, "error", firstLines(err.Error()))
 	case !q.DryRun:
 		for _, w := range result.Warnings {
 			r.log.Warn("configuration: " + w)

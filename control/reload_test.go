@@ -165,7 +165,7 @@ func TestBadFileChangesNothing(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) || result != nil {
 				t.Errorf("error %v, want %s", err, test.want)
 			}
-			log := r.logged(`level=ERROR msg="reload refused: the running configuration stays" source=SIGHUP`)
+			log := r.logged(`level=ERROR msg="reload refused: the running configuration stays in effect" source=SIGHUP`)
 			if s := r.Status(); s.LastOK || s.LastFailure == nil || !strings.Contains(s.LastFailure.Error, test.want) || s.Generation != 1 {
 				t.Errorf("status = %+v\n%s", s, log)
 			}

@@ -33,10 +33,10 @@ var failures = []proxy.Reason{
 
 func (g *ReloadGuard) check() error {
 	if slices.ContainsFunc([]int{g.Failed, g.Unusable}, func(p int) bool { return p < 0 || p > 100 }) {
-		return fmt.Errorf("guard: write margins from 1%% to 100%%")
+		return fmt.Errorf("guard: failed and unusable are percentage points: write 1 to 100")
 	}
 	if g.Least < 0 {
-		return fmt.Errorf("guard: write a number of connections from 1 on")
+		return fmt.Errorf("guard: least is a number of connections: write 1 or more")
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (c *client) ask(ctx context.Context, name string, t uint16) (records, error
 	return records{}, errChain
 }
 
-var errChain = errors.New("the name is an alias of an alias, and so on without an end")
+var errChain = errors.New("the CNAME records of the name form a loop, or a chain that is too long")
 
 // follow returns the name at the end of the CNAMEs that begin at name, and their lowest TTL.
 func follow(answer []dns.RR, name string, t uint16) (end string, ttl uint32, err error) {
@@ -142,9 +142,9 @@ func (c *client) exchangeWith(ctx context.Context, server, name string, t uint16
 	}
 	switch {
 	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
-		return nil, fmt.Errorf("it answers %s", dns.RcodeToString[reply.Rcode])
+		return nil, fmt.Errorf("it answered %s", dns.RcodeToString[reply.Rcode])
 	case reply.Rcode == dns.RcodeSuccess && len(reply.Answer) == 0 && !reply.Authoritative && !reply.RecursionAvailable && len(reply.Ns) > 0:
-		return nil, errors.New("it refers to other servers, and does not ask them itself")
+		return nil, errors.New("it refers to other servers instead of asking them: name a recursive server in resolv.conf")
 	}
 	return reply, nil
 }
@@ -180,7 +180,7 @@ func (c *client) send(ctx context.Context, network, server string, q *dns.Msg) (
 		case err != nil && (network == "tcp" || errors.As(err, &broken)):
 			return nil, plain(ctx, err)
 		case network == "tcp":
-			return nil, errors.New("it answers another question")
+			return nil, errors.New("its answer is to another question")
 		}
 	}
 }

@@ -121,7 +121,7 @@ func TestFailureEndsTheSearch(t *testing.T) {
 		return false
 	})
 	got := lookup(t, s.resolver(t, "search one.example two.example", ""), "db")
-	if want := "name server 127.0.0.1:" + s.port + ": it answers SERVFAIL"; got != want {
+	if want := "name server 127.0.0.1:" + s.port + ": it answered SERVFAIL"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

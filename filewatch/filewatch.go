@@ -91,7 +91,7 @@ func (w *Watcher) Run(ctx context.Context) {
 			}
 		case err, ok := <-s.errors():
 			if ok && !errors.Is(err, fsnotify.ErrEventOverflow) {
-				w.log.Warn("watching files: " + err.Error() + "; looking at all of them")
+				w.log.Warn("file notifications failed, checking all watched files", "error", err.Error())
 				s.close()
 			}
 			s.touch()
@@ -241,7 +241,7 @@ func (s *session) arm() {
 	if err := s.notify(); err != nil {
 		s.partly = true
 		if !failed {
-			s.log.Warn("cannot watch files: looking at them regularly", "every", s.poll.String(), "error", err.Error())
+			s.log.Warn("cannot watch files, checking them regularly", "every", s.poll.String(), "error", err.Error())
 		}
 	}
 	if s.watchedForTest != nil && s.notifier != nil {

@@ -58,7 +58,7 @@ func (s *Server) Adopt(moved []Moved) (n int) {
 		}
 	}
 	if failed > 0 {
-		s.log.Error("connections from the previous process closed", "connections", failed, "error", bad.Error())
+		s.log.Error("connections from the old process closed", "connections", failed, "error", bad.Error())
 	}
 	if orphaned > 0 {
 		s.log.Warn("connections taken over whose listener or backend is not in the configuration: they stay open",

@@ -50,7 +50,7 @@ func (p *Program) check() error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no file: name the new binary", p.Binary)
+		return fmt.Errorf("%s is not a file: name the new binary", p.Binary)
 	case unix.Access(p.Binary, unix.X_OK) != nil:
 		return fmt.Errorf("%s is not executable: chmod +x it, or name another binary", p.Binary)
 	}

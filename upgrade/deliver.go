@@ -183,7 +183,7 @@ func (u *old) acknowledged(seq int) (ack, error) {
 		return a, err
 	}
 	if a.Seq != seq {
-		return a, fmt.Errorf("message %d was acknowledged where %d was due", a.Seq, seq)
+		return a, fmt.Errorf("message %d was acknowledged instead of %d", a.Seq, seq)
 	}
 	return a, nil
 }

@@ -81,7 +81,7 @@ type lengths struct {
 
 func parseHeader(h []byte) (lengths, error) {
 	if len(h) != headerSize || string(h[:4]) != magic {
-		return lengths{}, fmt.Errorf("%q is no header of a hand-over message", h)
+		return lengths{}, fmt.Errorf("%q is not the header of a hand-over message", h)
 	}
 	l := lengths{
 		kind:  kind(binary.BigEndian.Uint16(h[4:])),

@@ -173,7 +173,7 @@ func parseRights(control []byte) (fds []int, err error) {
 // as decodes the JSON of a message of the wanted kind. Another kind is an error.
 func (f *frame) as(want kind, into any) error {
 	if f.kind != want {
-		return fmt.Errorf("%v came where %v was due", f.kind, want)
+		return fmt.Errorf("received %v instead of %v", f.kind, want)
 	}
 	if into == nil {
 		return nil

@@ -45,10 +45,10 @@ func Join(version string) (*Session, error) {
 func inheritedLink(value string) (*link, error) {
 	fd, err := strconv.Atoi(value)
 	if err != nil || fd < firstExtra {
-		return nil, errors.New("no descriptor of an upgrade")
+		return nil, errors.New("not the descriptor of an upgrade")
 	}
 	if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_UNIX {
-		return nil, fmt.Errorf("descriptor %d is no unix socket", fd)
+		return nil, fmt.Errorf("descriptor %d is not a unix socket", fd)
 	}
 	unix.CloseOnExec(fd)
 	return newLink(os.NewFile(uintptr(fd), "upgrade"))
@@ -99,7 +99,7 @@ func (s *Session) Take() (*Sockets, State, error) {
 		state, err := s.takeNext(taken)
 		if err != nil {
 			taken.Close()
-			return nil, nil, fmt.Errorf("upgrade: the old process hands over no sockets: %w", err)
+			return nil, nil, fmt.Errorf("upgrade: the old process handed over no sockets: %w", err)
 		}
 		if state != nil {
 			return taken, state, nil

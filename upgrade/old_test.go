@@ -289,7 +289,7 @@ func TestFailuresChangeNothing(t *testing.T) {
 	}{
 		{"crash", patient, 0, "ended before it said hello: is it l4proxy? (exit status 3)"},
 		{"hang", limits, 0, "did not answer within 300ms, before it said hello: is it l4proxy?"},
-		{"deaf", patient, 0, `"HTTP/1.1 400 Bad" is no header of a hand-over message`},
+		{"deaf", patient, 0, `"HTTP/1.1 400 Bad" is not the header of a hand-over message`},
 		{"crash-hello", patient, 0, "ended while it checked its configuration (exit status 4)"},
 		{"far", patient, 0, "the old process speaks hand-over format 1 and the new one 3 to 4"},
 		{"refuse", patient, 0, `the new process refuses to take over: config.yaml:3:7: unknown key "bakends": did you mean backends?`},
@@ -422,7 +422,7 @@ func TestNoSuchBinary(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none"): "does not exist: install the new binary there, or name another one",
-		dir:                        "is no file: name the new binary",
+		dir:                        "is not a file: name the new binary",
 		plain:                      "is not executable: chmod +x it, or name another binary",
 		garbage:                    "cannot start " + garbage,
 	} {

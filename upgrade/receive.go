@@ -117,7 +117,7 @@ func unpack(message *batch, f *frame) ([]proxy.Moved, error) {
 		m.Client, m.Backend = next(e.HasClient), next(e.HasBackend)
 		for end, n := range e.Pending {
 			if n < 0 || n > len(raw) {
-				return nil, fmt.Errorf("connection %d announces %d bytes, and %d are there", i, n, len(raw))
+				return nil, fmt.Errorf("connection %d announces %d bytes, but only %d arrived", i, n, len(raw))
 			}
 			m.Pending[end], raw = bytes.Clone(raw[:n]), raw[n:] // the message is not kept for the slowest reader
 			pending += n

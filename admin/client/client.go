@@ -51,7 +51,7 @@ func New(address, token string) (*Client, error) {
 	} else {
 		name, port, err := net.SplitHostPort(target)
 		if err != nil || port == "" {
-			return nil, fmt.Errorf("the admin address %q is not one: write host:port or unix:/path", address)
+			return nil, fmt.Errorf("%q is not an admin address: write host:port or unix:/path", address)
 		}
 		if ip, err := netip.ParseAddr(name); name == "" || err == nil && ip.IsUnspecified() {
 			name = "127.0.0.1"
@@ -176,7 +176,7 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (*
 	if response.StatusCode >= 300 {
 		e := &admin.Error{Status: response.StatusCode}
 		if json.Unmarshal(text, e) != nil || e.Message == "" {
-			return nil, c.foreign(fmt.Sprintf("it answers %s", response.Status))
+			return nil, c.foreign(fmt.Sprintf("it answered %s", response.Status))
 		}
 		return nil, e
 	}

@@ -49,8 +49,8 @@ func TestForeignAnswers(t *testing.T) {
 		want  string
 	}{
 		"html":     {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "its answer is not JSON"},
-		"missing":  {http.NotFound, "it answers 404 Not Found"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, "it answers 302 Found"},
+		"missing":  {http.NotFound, "it answered 404 Not Found"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, "it answered 302 Found"},
 		"half": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
 			fmt.Fprint(w, "{")

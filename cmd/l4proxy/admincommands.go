@@ -159,7 +159,7 @@ func (p *process) drainOptions(timeout *admin.Duration) control.DrainOptions {
 
 func drainError(err error) error {
 	if errors.Is(err, control.ErrUnknown) {
-		return admin.NotFound(err.Error(), "l4proxy status lists what there is")
+		return admin.NotFound(err.Error(), "l4proxy status lists the listeners, pools and backends")
 	}
 	return admin.Conflict(err.Error(), "")
 }
@@ -206,7 +206,7 @@ func (p *process) adminUpgrade(ctx context.Context, q admin.UpgradeRequest) (*ad
 	case errors.Is(err, errUpgrading), errors.Is(err, errShuttingDown), errors.Is(err, errHandedOver):
 		return nil, admin.Conflict(err.Error(), "")
 	case err != nil:
-		return nil, admin.Refused(err.Error(), "the old process serves on")
+		return nil, admin.Refused(err.Error(), "the old process keeps serving")
 	}
 	return &admin.Upgrade{
 		PID: result.PID, Version: result.Version, Binary: result.Binary, Moved: result.Moved, Left: result.Left,

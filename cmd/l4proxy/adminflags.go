@@ -118,7 +118,7 @@ func (f *adminFlags) configured(env func(string) (string, bool)) (*config.Admin,
 	case a == nil:
 		return nil, fmt.Errorf("%s has no admin address: add %s, and restart the proxy; or name an address with --admin", file, adminLines(file))
 	case a.Bind.Port == 0 && !a.Bind.IsUnix():
-		return nil, fmt.Errorf("the system chose the port of the admin address %s: name it with --admin; the log has it", a.Bind)
+		return nil, fmt.Errorf("the kernel chose the port of the admin address %s: find it in the log line \"admin address open\", and write --admin ADDRESS", a.Bind)
 	}
 	return a, nil
 }

@@ -19,7 +19,7 @@ import (
 const leftListed = 10
 
 // errDraining is the answer to a request to stop a proxy that is stopping already.
-var errDraining = errors.New("the proxy is draining already")
+var errDraining = errors.New("the proxy is already draining")
 
 // drainState is a word for how far a process is on its way to its end.
 type drainState string
@@ -146,7 +146,7 @@ func (p *process) awaitSecond(ctx context.Context, end func(), signals <-chan os
 			case s != unix.SIGTERM && s != unix.SIGINT:
 			case spared:
 				spared = false
-				p.log.Info("shutting down already: a second signal closes all connections", "signal", signalName(s))
+				p.log.Info("already shutting down: the next signal closes all connections", "signal", signalName(s))
 			default:
 				p.log.Warn("second signal: closing all connections now", "signal", signalName(s))
 				end()

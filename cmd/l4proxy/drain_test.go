@@ -77,7 +77,7 @@ func TestDrainByRequest(t *testing.T) {
 	}
 	for _, line := range []string{
 		`"msg":"shutting down: waiting for connections to end","request":"admin","connections":1,"delay":"0s","timeout":"300ms","spread":"0s"`,
-		`"msg":"shutting down already: a second signal closes all connections","signal":"SIGTERM"`,
+		`"msg":"already shutting down: the next signal closes all connections","signal":"SIGTERM"`,
 		`"msg":"connections were still open at the end of the drain","connections":1,"listeners":"web 1","backends":"web ` + b.Addr + ` 1","oldest":"web `,
 		`"reason":"drain_timeout"`,
 		`"msg":"stopped","ended":0,"closed":1`,

@@ -23,12 +23,13 @@ func newDrainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "Take a backend, a listener or the whole proxy out of service, gently",
-		Long: "Take something of a running proxy out of service without breaking connections:\n" +
+		Long: "Take a part of a running proxy, or all of it, out of service without breaking connections:\n" +
 			"  --listener NAME      close a listener to new clients\n" +
 			"  --backend ADDRESS    send a backend no new clients; --pool if several pools have it\n" +
 			"  neither              shut the whole proxy down, as SIGTERM does\n\n" +
-			"--undo puts a listener or a backend back into service. With --timeout, the connections that are left\n" +
-			"after that time are closed; without it, they may stay, and drain.timeout is for the whole proxy.",
+			"--undo puts a listener or a backend back into service.\n" +
+			"--timeout closes the connections that are left after that time. Without it, connections of a\n" +
+			"listener or a backend stay open until they end; for the whole proxy, drain.timeout applies.",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		if cmd.Flags().Changed("timeout") {
@@ -52,9 +53,9 @@ func newDrainCommand() *cobra.Command {
 	flags.StringVar(&q.Listener, "listener", "", "name of a listener")
 	flags.StringVar(&q.Pool, "pool", "", "name of the pool of --backend")
 	flags.StringVar(&q.Backend, "backend", "", "address of a backend, as in the configuration")
-	flags.BoolVar(&q.Undo, "undo", false, "put it back into service")
+	flags.BoolVar(&q.Undo, "undo", false, "put the listener or backend back into service")
 	flags.DurationVar(&timeout, "timeout", 0, "close the connections that are left after this time, such as 30s")
-	flags.BoolVar(&wait, "wait", false, "return when no connections are left")
+	flags.BoolVar(&wait, "wait", false, "wait until no connections are left")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		for _, name := range []string{"listener", "pool", "backend"} {
 			// A script may have lost the value. That must not drain the whole proxy.
@@ -64,13 +65,13 @@ func newDrainCommand() *cobra.Command {
 		}
 		switch {
 		case q.Listener != "" && (q.Pool != "" || q.Backend != ""):
-			return errors.New("--listener and --backend: drain one after the other")
+			return errors.New("--listener and --backend cannot be combined: drain one after the other")
 		case q.Pool != "" && q.Backend == "":
 			return errors.New("--pool requires --backend")
 		case q.Undo && q.Listener == "" && q.Backend == "":
-			return errors.New("--undo requires --listener or --backend: the drain of the whole proxy cannot be taken back")
+			return errors.New("--undo requires --listener or --backend: the drain of the whole proxy cannot be undone")
 		case q.Undo && (cmd.Flags().Changed("timeout") || wait):
-			return errors.New("--undo goes without --timeout and --wait")
+			return errors.New("--undo cannot be combined with --timeout or --wait")
 		case timeout < 0:
 			return errors.New("--timeout: write a duration such as 30s")
 		}
@@ -131,7 +132,7 @@ func awaitDrain(ctx context.Context, c *client.Client, d *admin.Drain) (*admin.D
 			if process {
 				continue
 			}
-			return d, fmt.Errorf("the drain of %s was taken back", d.What())
+			return d, fmt.Errorf("%s is no longer drained: the drain was undone, or the configuration no longer has it", d.What())
 		}
 		d = next
 	}

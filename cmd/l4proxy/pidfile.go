@@ -13,7 +13,7 @@ import (
 type pidFile string
 
 func addPIDFileFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVar(file, "pid-file", "", "write the process id to this file; it follows upgrades")
+	cmd.Flags().StringVar(file, "pid-file", "", "write the process id to this file, and update it on each upgrade")
 }
 
 // write replaces the file in one step, so that a reader never sees half a number. What a killed

@@ -46,7 +46,7 @@ func rereadable(name string) error {
 	if name == "" || err != nil || info.Mode().IsRegular() {
 		return nil
 	}
-	return fmt.Errorf("cannot read %s again: it is not a regular file", name)
+	return fmt.Errorf("cannot read %s again: it is not a regular file: write the configuration to a file, and restart l4proxy with it", name)
 }
 
 // stageLog is the stage of the log: its level, and whether there is a line for each connection.

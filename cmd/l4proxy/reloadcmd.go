@@ -22,18 +22,18 @@ func newReloadCommand() *cobra.Command {
 	var guard guardFlag
 	cmd := &cobra.Command{
 		Use:   "reload",
-		Short: "Load the configuration of a running proxy again",
-		Long: "Load the configuration of a running proxy again, as SIGHUP does, and print what has changed.\n" +
-			"If it has any problem, it is refused, and the running one stays.\n\n" +
-			"--confirm 60s rolls it back after that time, unless 'l4proxy reload --keep' follows.\n" +
-			"--guard rolls it back as soon as the proxy serves worse than before.",
+		Short: "Reload the configuration of a running proxy",
+		Long: "Reload the configuration of a running proxy, as SIGHUP does, and print what has changed.\n" +
+			"A configuration with a problem is refused, and the running one stays in effect.\n\n" +
+			"--confirm 60s rolls the change back after that time, unless 'l4proxy reload --keep' comes first.\n" +
+			"--guard rolls it back as soon as the proxy serves clients worse than before.",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		switch {
 		case keep:
 			return say(out, c.Keep(ctx), "kept: the running configuration is confirmed")
 		case rollback:
-			return say(out, c.Rollback(ctx), "rolled back: the file still has the configuration that was taken back")
+			return say(out, c.Rollback(ctx), "rolled back: the file still has the change, and the next reload applies it again")
 		}
 		answer, err := c.Reload(ctx, admin.ReloadRequest{DryRun: dryRun, Confirm: admin.Duration(confirm), Guard: guard.Guard})
 		if refused := new(admin.Error); errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
@@ -49,18 +49,18 @@ func newReloadCommand() *cobra.Command {
 	})
 	flags := cmd.Flags()
 	flags.BoolVar(&dryRun, "dry-run", false, "change nothing, and print what would change")
-	flags.DurationVar(&confirm, "confirm", 0, "roll back after this time unless it is kept, such as 60s")
-	flags.Var(&guard, "guard", "roll back if it gets worse; margins such as failed=5,unusable=30,least=20 (percentage points, and connections)")
+	flags.DurationVar(&confirm, "confirm", 0, "roll back after this time, such as 60s, unless --keep comes first")
+	flags.Var(&guard, "guard", "roll back if clients are served worse; margins such as failed=5,unusable=30,least=20 (percentage points; least: connections)")
 	flags.Lookup("guard").NoOptDefVal = "default"
-	flags.BoolVar(&keep, "keep", false, "confirm the last reload")
-	flags.BoolVar(&rollback, "rollback", false, "take the last reload back")
+	flags.BoolVar(&keep, "keep", false, "confirm the running configuration")
+	flags.BoolVar(&rollback, "rollback", false, "return to the last confirmed configuration")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		trial := confirm != 0 || guard.Guard != nil
 		switch {
 		case keep && rollback:
 			return errors.New("--keep and --rollback: choose one")
 		case (keep || rollback) && (dryRun || trial):
-			return errors.New("--keep and --rollback are about the last reload: give them alone")
+			return errors.New("--keep and --rollback cannot be combined with --dry-run, --confirm or --guard")
 		case dryRun && trial:
 			return errors.New("--dry-run changes nothing, so there is nothing to confirm or to guard")
 		case confirm < 0:
@@ -104,9 +104,9 @@ func printReload(w io.Writer, r *admin.Reload) {
 	if u := r.Unconfirmed; u != nil {
 		left := time.Until(u.Until).Round(time.Second)
 		if u.KeepAfter {
-			fmt.Fprintf(w, "the guard watches it for %v, and then keeps it\n", left)
+			fmt.Fprintf(w, "guarded for %v: rolled back if clients are served worse, else kept\n", left)
 		} else {
-			fmt.Fprintf(w, "unconfirmed: it is rolled back in %v unless 'l4proxy reload --keep' follows\n", left)
+			fmt.Fprintf(w, "unconfirmed: rolled back in %v unless you run 'l4proxy reload --keep'\n", left)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestStopDuringReload(t *testing.T) {
 	}
 	close(release)
 	<-loaded
-	for _, want := range []string{`"msg":"reload canceled: the running configuration stays"`, `"msg":"stopped"`} {
+	for _, want := range []string{`"msg":"reload canceled: the running configuration stays in effect"`, `"msg":"stopped"`} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("no %s in the log:\n%s", want, stderr.String())
 		}

@@ -171,7 +171,7 @@ func (s *service) failUpgrade(pattern string) {
 	old, before := s.pid(), s.count(`"msg":"upgrade failed`)
 	s.signal(unix.SIGUSR2)
 	s.waitForMore(`"msg":"upgrade failed`, before)
-	lines := regexp.MustCompile(`.*"msg":"upgrade failed: this process serves on".*`).FindAllString(s.logged(), -1)
+	lines := regexp.MustCompile(`.*"msg":"upgrade failed: this process keeps serving".*`).FindAllString(s.logged(), -1)
 	if last := lines[len(lines)-1]; !regexp.MustCompile(pattern).MatchString(last) {
 		s.t.Errorf("the upgrade failed with %s, want %s", last, pattern)
 	}

@@ -154,7 +154,7 @@ func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, e
 	}
 	result, err := p.upgrade(ctx, binary)
 	if err != nil {
-		p.log.Error("upgrade failed: this process serves on", "error", err.Error())
+		p.log.Error("upgrade failed: this process keeps serving", "error", err.Error())
 	}
 	p.upgrades.end(result, err)
 	if err == nil {

@@ -16,9 +16,10 @@ func newUpgradeCommand() *cobra.Command {
 	var binary string
 	cmd := newAdminCommand(&cobra.Command{
 		Use:   "upgrade",
-		Short: "Replace a running proxy by a new binary, with all its connections",
-		Long: "Replace a running proxy by a new process, as SIGUSR2 does. The new process checks its configuration and\n" +
-			"takes the listening sockets and the live connections over. If anything fails, the old process serves on.",
+		Short: "Upgrade a running proxy to a new binary, keeping all its connections",
+		Long: "Replace a running proxy with a new process, as SIGUSR2 does. The new process checks its\n" +
+			"configuration, then takes over the listening sockets and the live connections. If anything fails,\n" +
+			"the old process keeps serving.",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		q := admin.UpgradeRequest{Binary: binary}
 		if binary != "" {
@@ -32,7 +33,7 @@ func newUpgradeCommand() *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(out, "upgraded: l4proxy %s serves with pid %d; %s moved, %d left\n", printable(answer.Version), answer.PID,
+		fmt.Fprintf(out, "upgraded: l4proxy %s serves with pid %d; %s moved, %d left with the old process\n", printable(answer.Version), answer.PID,
 			count(answer.Moved, "connection"), answer.Left)
 		return answer, nil
 	})
