@@ -49,8 +49,8 @@ func (a *Admin) fields() fields {
 			dst: &a.Token, as: asString, what: "a text", typ: anyText,
 			parse:  func(text string) (Secret, *Fault) { return Secret(text), checkToken(text) },
 			bounds: func(s Secret) *Fault { return checkToken(string(s)) },
-		}}, "What clients have to present. Required unless `bind` is a loopback address or a unix socket; see [the admin address](operations.md#the-admin-address)."},
-		{"mode", mode(&a.Socket.Mode), "The permissions of the unix socket, in octal. Any process that may connect to it may read and change everything. If omitted, `\"0600\"`."},
+		}}, "The secret that clients have to send. Required unless `bind` is a loopback address or a unix socket; see [the admin address](operations.md#the-admin-address)."},
+		{"mode", mode(&a.Socket.Mode), "The permissions of the unix socket, in octal. Any process that may connect can read and change everything. If omitted, `\"0600\"`."},
 		{"owner", owner(&a.Socket.Owner), "The owner of the unix socket, as for a listener."},
 	}
 }

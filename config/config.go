@@ -57,7 +57,7 @@ func (c *Config) fields() fields {
 			"The maximum number of connections at once, of all listeners together. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
 		{"drain", section(&c.Drain), "Limits of a graceful shutdown; see below."},
 		{"reload", section(&c.Reload), "Whether the proxy reloads by itself when a file changes; see below."},
-		{"admin", optional(&c.Admin), "The address at which the running proxy answers and takes commands; see below. Without it, there is none."},
+		{"admin", optional(&c.Admin), "The address for health checks, status and commands; see below. If omitted, there is none."},
 		{"listeners", required(named(&c.Listeners, "listener"), `write listeners: {web: {bind: ":8080", pool: web}}`), "The addresses that clients connect to, by name."},
 		{"pools", required(named(&c.Pools, "pool"), `write pools: {web: {backends: ["127.0.0.1:8081"]}}`), "The backends, in pools by name."},
 	}
@@ -95,7 +95,7 @@ func (d *Drain) fields() fields {
 		{"delay", duration(&d.Delay).def("0s"), "How long to keep accepting connections after the signal to stop."},
 		{"timeout", duration(&d.Timeout).def("30s"), "How long live connections may continue after that. 0 closes them at once."},
 		{"spread", duration(&d.Spread).def("0s"),
-			"If set, connections get their turns evenly over this part of `timeout`, in random order. When its turn has come, a connection is closed as soon as no request is in progress on it; see [Draining](operations.md#draining). 0 means that none is closed before the end of `timeout`."},
+			"If set, connections are closed one after another, in random order, spread over this part of `timeout`. Each is closed as soon as no request is in progress on it; see [Draining](operations.md#draining). 0 closes none before the end of `timeout`."},
 	}
 }
 
@@ -109,7 +109,7 @@ type Reload struct {
 
 func (r *Reload) fields() fields {
 	return fields{
-		{"watch", boolean(&r.Watch, false), "Reload when the content of the configuration file has changed, or that of a file that it names: a list, or `${file:PATH}`. Symbolic links are followed, also those of a directory that is replaced as a whole, as Kubernetes does with a mounted ConfigMap."},
-		{"settle", duration(&r.Settle).positive().def("200ms"), "How long the files must have been left alone before the reload; not 0. Several files can then be changed together."},
+		{"watch", boolean(&r.Watch, false), "Reload when the content of the configuration file changes, or of a file that it names: a list, or `${file:PATH}`. Symbolic links are followed, including links to a directory that is replaced as a whole, as Kubernetes does with a mounted ConfigMap."},
+		{"settle", duration(&r.Settle).positive().def("200ms"), "How long the files must have been left alone before the reload, so that several files can be changed together. Not 0."},
 	}
 }

@@ -72,7 +72,7 @@ func (t *Timeouts) fields() fields {
 		{"half_close", halfClose{duration(&t.HalfClose).def("1m"), &t.CloseOnFIN},
 			"Once one side has finished sending, reset the connection if no byte moves for that long. 0 means never. With `off`, the first FIN ends the whole connection, as soon as the bytes before it have been delivered. Use `off` for protocols in which a side that closes expects no more bytes."},
 		{"lifetime", duration(&t.Lifetime).def("0s"),
-			"End a connection that is that old, or up to 10% younger, at the next moment at which no request is in progress; see [Draining](operations.md#connections-of-a-certain-age). 0 means never."},
+			"End a connection of this age (or up to 10% younger) as soon as no request is in progress; see [Draining](operations.md#connections-of-a-certain-age). 0 means never."},
 		{"handshake", unsupported{}, ""},
 	}
 }

@@ -70,7 +70,7 @@ var table = map[string][]string{
 	"internal/mailbox":  {}, // values from many goroutines to one
 	"internal/rawsys":   {}, // system calls that cannot block, addresses in the kernel's form, the clock
 	"internal/testenv":  {},
-	"internal/testload": {}, // a load that notices every failure
+	"internal/testload": {}, // a load generator that notices every failure
 	"internal/testnet":  {},
 }
 
