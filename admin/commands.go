@@ -16,9 +16,9 @@ import (
 type Commands struct {
 	// Reload loads the configuration again.
 	Reload func(context.Context, ReloadRequest) (*Reload, error)
-	// Keep confirms the last reload, Rollback takes it back.
+	// Keep confirms the running configuration, Rollback returns to the last confirmed one.
 	Keep, Rollback func(context.Context) error
-	// Drain starts a drain, or takes one back, and does not wait for its end. It returns the state
+	// Drain starts a drain, or undoes one, and does not wait for its end. It returns the state
 	// afterwards.
 	Drain func(context.Context, DrainRequest) (*Drain, error)
 	// SetBackend sets the state of a backend.
@@ -31,7 +31,7 @@ type Commands struct {
 type ReloadRequest struct {
 	// DryRun changes nothing.
 	DryRun bool `json:"dry_run,omitempty"`
-	// Confirm rolls the reload back after that time, unless it is kept before; 0 is never.
+	// Confirm rolls the reload back after that time, unless it is kept first; 0 is never.
 	Confirm Duration `json:"confirm,omitzero"`
 	// Guard, if set, rolls back as soon as the proxy serves worse than before. Without Confirm it
 	// watches for a time, and then keeps the reload by itself.
@@ -106,7 +106,7 @@ type DrainRequest struct {
 	// Pool may be left out if only one pool has the backend.
 	Pool    string `json:"pool,omitempty"`
 	Backend string `json:"backend,omitempty"`
-	// Undo takes a drain of a listener or of a backend back.
+	// Undo ends the drain of a listener or of a backend.
 	Undo bool `json:"undo,omitempty"`
 	// Timeout is when the connections that are left are ended. Without it, those of a listener or
 	// of a backend are left alone, and for the process it is drain.timeout.
@@ -163,7 +163,7 @@ func (d *Drain) What() string { return what(d.Listener, d.Pool, d.Backend) }
 
 // States of a drain.
 const (
-	DrainUp      = "up"      // taken back
+	DrainUp      = "up"      // undone
 	DrainWaiting = "waiting" // the process still accepts clients, for drain.delay
 	DrainRunning = "drain"   // no new clients
 	DrainDown    = "down"    // no new clients, and on_down applies to the connections

@@ -44,7 +44,7 @@ func (c *conns) context(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, open)
 }
 
-// makeRoom closes a connection if there are too many. If none can be closed in time, that is the
+// makeRoom closes a connection if there are too many. If none can be closed in time, it closes the
 // new one.
 func (c *conns) makeRoom(conn net.Conn) {
 	late := time.NewTimer(answerTimeout)

@@ -36,7 +36,7 @@ func Refused(message, hint string) *Error {
 	return &Error{http.StatusUnprocessableEntity, message, hint}
 }
 
-// asError is err for the wire. What is no *Error is a failure of this side.
+// asError is err for the wire. An error that is not an *Error is a failure of the proxy.
 func asError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

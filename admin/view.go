@@ -68,10 +68,10 @@ type Failure struct {
 	Error string    `json:"error"`
 }
 
-// RollbackDone is a change that was taken back.
+// RollbackDone is a change that was rolled back.
 type RollbackDone struct {
 	At time.Time `json:"at"`
-	// From is the generation that was taken back.
+	// From is the generation that was rolled back.
 	From   uint64 `json:"from"`
 	Reason string `json:"reason"`
 }

@@ -28,7 +28,8 @@ type EndpointResult struct {
 	Removed []string `json:"removed"`
 	// HeldBack are the backends that stay for now, because too many would be removed at once.
 	HeldBack []string `json:"held_back"`
-	// Refused are the addresses at which this proxy itself listens, and that lead back to the pool.
+	// Refused are the addresses at which this proxy listens itself: connections there would come
+	// back to the pool.
 	Refused []string `json:"refused"`
 	// Stale says that a newer update came first. Nothing has changed.
 	Stale bool `json:"stale"`

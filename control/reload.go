@@ -78,7 +78,7 @@ type configured struct {
 type Request struct {
 	// DryRun only reports what would change.
 	DryRun bool `json:"dry_run,omitempty"`
-	// Confirm rolls the change back after that long, unless Keep comes before; 0 needs no Keep.
+	// Confirm rolls the change back after that time, unless Keep comes first; 0 needs no Keep.
 	Confirm time.Duration `json:"-"`
 	// Guard, if set, rolls the change back as soon as something got worse. Without Confirm it
 	// watches for DefaultConfirm, and then keeps the change by itself.
@@ -164,7 +164,7 @@ func (r *Reloader) Run(ctx context.Context) {
 	}
 }
 
-// Trigger asks for a reload and returns at once. While one waits to begin, it does nothing.
+// Trigger requests a reload and returns at once. While another request waits, it does nothing.
 func (r *Reloader) Trigger(source string) {
 	select {
 	case r.asked <- source:

@@ -23,8 +23,8 @@ type ReloadGuard struct {
 // DefaultReloadGuard has the margins that are used if none are given.
 var DefaultReloadGuard = ReloadGuard{Failed: 5, Unusable: 30, Least: 20}
 
-// failures are the ends of clients that were not served. A reload that denies all clients is worse,
-// too.
+// failures are the reasons of clients that were not served. Denied clients count: a reload that
+// denies all of them is a mistake.
 var failures = []proxy.Reason{
 	proxy.ReasonDenied, proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout,
 	proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,

@@ -266,7 +266,7 @@ pools:
 	})
 }
 
-// A reload that denies all clients is taken back by its guard, from what real clients get.
+// A reload that denies all clients is rolled back by its guard, from what real clients get.
 func TestGuardSeesDeniedClients(t *testing.T) {
 	base := `
 listeners: {web: {bind: "127.0.0.1:0", pool: web, acl: [{allow: 127.0.0.0/8}]}}

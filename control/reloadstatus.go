@@ -31,10 +31,10 @@ type Failure struct {
 	Error string    `json:"error"`
 }
 
-// Rollback is a change that was taken back.
+// Rollback is a change that was rolled back.
 type Rollback struct {
 	At time.Time `json:"at"`
-	// From is the generation that was taken back.
+	// From is the generation that was rolled back.
 	From   uint64 `json:"from"`
 	Reason string `json:"reason"`
 }

@@ -36,7 +36,7 @@ func (q *Request) key() roundKey {
 }
 
 // Reload reads the configuration again and puts it into effect. If it has any problem, the running
-// one stays, and the error has a line for each problem.
+// one stays in effect, and the error has a line for each problem.
 //
 // One reload runs at a time. Equal requests share the next one: however many come while one runs,
 // one more is enough, since it begins after all of them. When ctx is done, Reload returns; a reload

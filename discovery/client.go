@@ -19,8 +19,8 @@ type client struct {
 	timeout  time.Duration
 	attempts int
 	sockets  chan struct{}
-	// answered is the index of the server that has answered last. It is asked first: else each
-	// question would wait for one that is dead.
+	// answered is the index of the server that has answered last. It is asked first: otherwise
+	// each query would first wait for a dead one.
 	answered *atomic.Int32
 }
 

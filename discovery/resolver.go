@@ -60,7 +60,7 @@ var (
 	errNoName    = errors.New("no such host")
 )
 
-// maxTTL is where a TTL cannot be meant: RFC 2181 section 8 gives it 31 bits.
+// maxTTL is the highest valid TTL: RFC 2181 section 8 gives it 31 bits.
 const maxTTL = 1<<31 - 1
 
 // Lookup asks for a name. Without any endpoint, it returns an error.

@@ -10,7 +10,7 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// adoption is the message that a loop gets a connection of another process.
+// adoption is the message that hands a loop a connection of another process.
 type adoption struct {
 	moved    Moved
 	listener *Listener

@@ -37,7 +37,7 @@ func (p *pulse) answer(asking chan struct{}) {
 	close(asking)
 }
 
-// Alive waits until every event loop has answered. If ctx is done before, the error names the loops
+// Alive waits until every event loop has answered. If ctx is done first, the error names the loops
 // that do not answer.
 func (s *Server) Alive(ctx context.Context) error {
 	answers := make([]<-chan struct{}, len(s.workers))

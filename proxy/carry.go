@@ -22,7 +22,7 @@ type ListenerTotals struct {
 	Ended    map[string]map[string]uint64 `json:"ended,omitempty"` // by side and reason
 }
 
-// Totals returns what has been counted, with what was carried on from the process before.
+// Totals returns what has been counted, with what was carried over from the old process.
 func (s *Server) Totals() Totals {
 	counts := s.Counts()
 	t := Totals{
@@ -68,7 +68,7 @@ func (c *ListenerCounts) totals() ListenerTotals {
 	return t
 }
 
-// CarryOn adds the totals of the process before to all counts from now on, in place of those given
+// CarryOn adds the totals of the old process to all counts from now on, in place of those given
 // before. Call it once that process has handed over, and again with its last totals: they only
 // grow.
 func (s *Server) CarryOn(t Totals) { s.carried.Store(&t) }

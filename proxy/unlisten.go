@@ -39,7 +39,7 @@ func (s *Server) DrainListener(name string, on bool) {
 	s.tell(func(w *worker) { w.setShut(name, shutDrain, on) })
 }
 
-// setShut adds a reason for a listener to be closed, or takes it back.
+// setShut adds a reason for a listener to be closed, or removes it.
 func (w *worker) setShut(name string, reason shutReasons, on bool) {
 	if w.shut == nil {
 		w.shut = make(map[string]shutReasons)

@@ -15,8 +15,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// A message holds at most this many connections, so that their descriptors fit and a lost one keeps
-// few connections back, and about this many bytes.
+// A message holds at most this many connections, and about this many bytes: their descriptors have
+// to fit, and a message that is lost should hold up few connections.
 const (
 	batchConnections = 100
 	batchBytes       = 8 << 20
@@ -49,7 +49,7 @@ func (u *old) move() error {
 	return nil
 }
 
-// deliver is the Deliver of an upgrade. Once a message has failed, so does all that follows.
+// deliver is the Deliver of an upgrade. Once a message has failed, so do all that follow.
 func (u *old) deliver(all []proxy.Moved) (left []int, err error) {
 	if u.broken != nil {
 		return nil, u.broken

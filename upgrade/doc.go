@@ -13,7 +13,7 @@
 // Two rules keep the bytes of every connection right:
 //   - A process reads from a connection only while it owns it, and there is one owner at any time.
 //     The new process owns a batch from the moment it has sent its acknowledgement; before that, it
-//     only looks at what came.
-//   - If no acknowledgement comes, the old process first kills the new one, and only then takes the
-//     batch back.
+//     only checks what has arrived.
+//   - If no acknowledgement arrives, the old process first kills the new one, and only then
+//     reclaims the batch.
 package upgrade

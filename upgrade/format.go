@@ -7,7 +7,7 @@ import (
 
 // The versions of the format that this program speaks. A new version is one that an older program
 // would misread; new fields, and messages that may be ignored, need none. Raise minFormat only when
-// no supported release is left that speaks nothing newer.
+// every supported release speaks a newer version.
 const (
 	minFormat = 1
 	maxFormat = 1

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A kind is what a message is for. Numbers are never used again for something else.
+// A kind is what a message is for. Numbers are never reused.
 type kind uint16
 
 const (
@@ -51,7 +51,7 @@ type frame struct {
 //	4  uint16   kind
 //	6  uint16   descriptors, which come with the header
 //	8  uint32   bytes of JSON
-//	12 uint32   bytes beside it
+//	12 uint32   raw bytes
 const (
 	magic      = "L4UP"
 	headerSize = 16

@@ -136,7 +136,7 @@ func (l *link) next() (*frame, error) {
 		closeAll(f.fds)
 		f.fds = nil
 	}
-	// Memory grows with what comes, not with what is announced.
+	// Memory grows with what arrives, not with what is announced.
 	length := announced.json + announced.bytes
 	body, err := io.ReadAll(io.LimitReader(l.conn, int64(length)))
 	if err == nil && len(body) < length {

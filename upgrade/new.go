@@ -72,7 +72,7 @@ func (s *Session) greet(version string) error {
 	if _, err := s.old.common(mine.formats); err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
-	s.until(time.Time{}) // the old process keeps the time
+	s.until(time.Time{}) // the old process sets the deadlines
 	return nil
 }
 

@@ -34,7 +34,7 @@ type Deliver func([]proxy.Moved) (left []int, err error)
 
 // Limits bound the steps of an upgrade. The zero value of each means the default.
 type Limits struct {
-	// Hello is from the start of the new process to its first word.
+	// Hello is from the start of the new process to its first message.
 	Hello time.Duration
 	// Check is from there until it has checked its configuration, with all host names resolved.
 	Check time.Duration
@@ -104,9 +104,9 @@ type old struct {
 	gone   bool  // it has been killed
 }
 
-// Run upgrades this process to another one. If it returns an error, the new process is gone, this
-// one serves on, and nothing has changed; only if the new process died while it already served
-// (which the error says) are its connections lost.
+// Run upgrades this process to a new one. If it returns an error, the new process has ended, this
+// one keeps serving, and nothing has changed. There is one exception, which the error names: if the
+// new process died when it was already serving, its connections are lost.
 func Run(ctx context.Context, o Options, from Old) (Result, error) {
 	began := time.Now()
 	if o.Log == nil {
@@ -266,7 +266,7 @@ func (u *old) expect(want kind, into any) error {
 	if err != nil {
 		return err
 	}
-	closeAll(f.fds) // none is due
+	closeAll(f.fds) // none is expected
 	if f.kind == kindRefused {
 		var r refused
 		if err := f.as(kindRefused, &r); err != nil {

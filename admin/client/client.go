@@ -111,13 +111,13 @@ func (c *Client) Keep(ctx context.Context) error {
 	return err
 }
 
-// Rollback takes the last reload back.
+// Rollback returns to the last confirmed configuration.
 func (c *Client) Rollback(ctx context.Context) error {
 	_, err := do[struct{}](ctx, c, http.MethodPost, "/api/v1/reload/rollback", nil)
 	return err
 }
 
-// Drain starts a drain, or takes it back.
+// Drain starts a drain, or undoes it.
 func (c *Client) Drain(ctx context.Context, request admin.DrainRequest) (*admin.Drain, error) {
 	return do[admin.Drain](ctx, c, http.MethodPost, "/api/v1/drain", request)
 }
@@ -128,7 +128,7 @@ func (c *Client) SetBackend(ctx context.Context, pool, address string, change ad
 	return do[admin.Drain](ctx, c, http.MethodPatch, path, change)
 }
 
-// Upgrade replaces the process by one of another binary.
+// Upgrade replaces the process with one of another binary.
 func (c *Client) Upgrade(ctx context.Context, request admin.UpgradeRequest) (*admin.Upgrade, error) {
 	return do[admin.Upgrade](ctx, c, http.MethodPost, "/api/v1/upgrade", request)
 }

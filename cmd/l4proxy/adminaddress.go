@@ -263,8 +263,8 @@ func (a *adminAddress) again(old *adminSocket, plan *control.AdminPlan) (*adminS
 	return a.serverOn(plan, old.sockets, l), nil
 }
 
-// replace serves s instead of old; each may be nil. The request that asks for it may be one of the
-// old server, so that is not waited for.
+// replace serves s instead of old; each may be nil. The request for the change may be one of the
+// old server, so replace does not wait for it.
 func (a *adminAddress) replace(old, s *adminSocket) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

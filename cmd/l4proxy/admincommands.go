@@ -153,7 +153,7 @@ func (p *process) drainOptions(timeout *admin.Duration) control.DrainOptions {
 	if timeout == nil {
 		return control.DrainOptions{}
 	}
-	// 0 means at once here, and never there.
+	// In a request, 0 means at once; in DrainOptions, it means never.
 	return control.DrainOptions{Timeout: max(time.Duration(*timeout), time.Millisecond), Spread: p.currentConfig().Drain.Spread}
 }
 

@@ -84,7 +84,7 @@ func (d *drainer) ready() bool {
 	return d.current.State == stateServing
 }
 
-// status describes the stop; ok is false if none was asked for.
+// status describes the stop; ok is false if none was requested.
 func (d *drainer) status() (s processDrain, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -165,7 +165,7 @@ func (s *service) upgrade() {
 	}
 }
 
-// failUpgrade upgrades, which must fail with an error that matches. The same process serves on.
+// failUpgrade upgrades, which must fail with an error that matches. The same process keeps serving.
 func (s *service) failUpgrade(pattern string) {
 	s.t.Helper()
 	old, before := s.pid(), s.count(`"msg":"upgrade failed`)

@@ -145,7 +145,7 @@ func (u *upgrades) stopping() bool {
 
 // Upgrade hands this process over to a new one: binary, or the file that this process was started
 // from if that is "". After success, the process ends as soon as the connections that could not
-// move have ended. After an error it serves on; the error is in the log too.
+// move have ended. After an error, it keeps serving; the error is in the log too.
 func (p *process) Upgrade(ctx context.Context, binary string) (upgrade.Result, error) {
 	ctx, err := p.upgrades.begin(ctx)
 	if err != nil {
@@ -246,7 +246,7 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 	return all, stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateStart: h.p.began}), nil
 }
 
-// Resume serves on. The new process may have written the pid file.
+// Resume accepts clients again. The new process may have written the pid file.
 func (h *handing) Resume() {
 	h.p.server.ResumeAccepting()
 	if err := h.p.pidFile.write(); err != nil {

@@ -136,7 +136,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	}
 }
 
-// TestFailedUpgrades: whatever is at the place of the binary, the old process serves on and logs
+// TestFailedUpgrades: whatever is at the path of the binary, the old process keeps serving and logs
 // why, and leaves no process and no descriptor behind. Then an upgrade to l4proxy works.
 func TestFailedUpgrades(t *testing.T) {
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
