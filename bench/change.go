@@ -24,7 +24,7 @@ type change struct {
 	// command is the command line to start with, in place of the peer's usual one.
 	command func(setup) ([]string, error)
 	// apply makes the peer take the configuration that has just been written, or
-	// fails if the peer is not there any more. It does not wait until clients meet
+	// fails if the peer is no longer there. It does not wait until clients meet
 	// the new configuration: the load shows that.
 	apply func(context.Context, *changing) error
 }

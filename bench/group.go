@@ -13,7 +13,7 @@ import (
 	"l4proxy/bench/traffic"
 )
 
-// group is all processes of a peer, also those that outlive the process that
+// group is all processes of a peer, including those that outlive the process that
 // started them. A child inherits the process group, and keeps it when its parent
 // ends; the tree of parents and children does not show such a process any more,
 // and nginx clears the environment, so no variable could mark it.

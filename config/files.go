@@ -24,7 +24,7 @@ func newFile(name string, data []byte, err error) File {
 }
 
 // LoadFiles is [Load]. It also returns the files that it has read or tried to read, the
-// configuration file first and then the lists that it names, in order. They are complete also if
+// configuration file first and then the lists that it names, in order. They are complete even if
 // the configuration has problems: the file that has to change may be any of them.
 func LoadFiles(name string, env func(string) (string, bool)) (*Config, []File, error) {
 	d := newDecoder(name, env)

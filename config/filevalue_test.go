@@ -74,7 +74,7 @@ func TestBadFileValues(t *testing.T) {
 	}
 }
 
-// Each file is read once, and reported with the others, also if it is missing: it may come.
+// Each file is read once, and reported with the others, even if it is missing: it may appear.
 func TestFileValuesAreReported(t *testing.T) {
 	name := fileValues(t, "${file:secret} ${file:missing:-x}")
 	_, files, err := LoadFiles(name, nil)

@@ -2,7 +2,7 @@ package config
 
 import "bytes"
 
-// LoadAdmin reads the admin address alone, so that a command finds the running proxy also if the
+// LoadAdmin reads the admin address alone, so that a command finds the running proxy even if the
 // rest of the file has problems. It returns nil if none is configured. The error is of type
 // [Problems].
 func LoadAdmin(name string, env func(string) (string, bool)) (*Admin, error) {

@@ -46,7 +46,7 @@ var (
 	ErrNothingToRollBack = errors.New("nothing to roll back: the running configuration is confirmed")
 )
 
-// startTrial begins a trial, also if one is under way: that one ends, and the configuration to
+// startTrial begins a trial, even if one is under way: that one ends, and the configuration to
 // return to stays the last one that was kept. r.mu is held.
 func (r *Reloader) startTrial(q Request, confirmed *configured, before sample) {
 	r.endTrial()

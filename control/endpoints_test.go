@@ -385,7 +385,7 @@ func TestConnectionsOfAName(t *testing.T) {
 	})
 }
 
-// A drain of a name is one of all its addresses, also of those that it gets later. An address that
+// A drain of a name covers all its addresses, including those that it gets later. An address that
 // comes from another entry is drained no more.
 func TestDrainOfAName(t *testing.T) {
 	inNamedWorld(t, namedPool, []string{"10.0.0.1"}, func(t *testing.T, w *world) {

@@ -288,7 +288,7 @@ func TestWaitingReloadsAreBounded(t *testing.T) {
 	})
 }
 
-// A reload that no caller waits for any more is canceled while it resolves names.
+// A reload that no caller still waits for is canceled while it resolves names.
 func TestCanceledReloadChangesNothing(t *testing.T) {
 	asked := make(chan struct{})
 	inReload(t, func(t *testing.T, r *reloading) {

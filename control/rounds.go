@@ -11,7 +11,7 @@ import (
 // round is one reload, for all equal requests that came before it began.
 type round struct {
 	request Request
-	ctx     context.Context // done when no caller waits any more
+	ctx     context.Context // done when no caller waits
 	cancel  context.CancelFunc
 	callers int
 	done    chan struct{}
@@ -40,7 +40,7 @@ func (q *Request) key() roundKey {
 //
 // One reload runs at a time. Equal requests share the next one: however many come while one runs,
 // one more is enough, since it begins after all of them. When ctx is done, Reload returns; a reload
-// that no caller waits for any more is canceled, unless it is too late for that.
+// that no caller still waits for is canceled, unless it is too late for that.
 func (r *Reloader) Reload(ctx context.Context, q Request) (*Result, error) {
 	if err := q.check(); err != nil {
 		return nil, err

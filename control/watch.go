@@ -99,7 +99,7 @@ func (w *Watch) observe(e balancer.Event) {
 	}
 }
 
-// Stop makes Run treat all backends as removed, and end once no client waits in the queue any more.
+// Stop makes Run treat all backends as removed, and end once no client waits in the queue.
 // It returns at once.
 func (w *Watch) Stop() { w.settings.Post(nil) }
 

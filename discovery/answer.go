@@ -48,7 +48,7 @@ type Endpoints struct {
 
 // Source gives the endpoints of something that changes.
 type Source interface {
-	// Run calls set with every answer, also when nothing has changed, until ctx is done. Without an
+	// Run calls set with every answer, even when nothing has changed, until ctx is done. Without an
 	// answer, or with an empty one, it does not call set: the last endpoints stay.
 	Run(ctx context.Context, set func(Endpoints)) error
 }

@@ -25,7 +25,7 @@ type client struct {
 }
 
 const (
-	// maxUDP is the size of answers that is asked for by EDNS: it fits into any path without
+	// maxUDP is the size of answers that EDNS announces: it fits into any path without
 	// fragments (DNS flag day 2020).
 	maxUDP = 1232
 	// maxChain bounds the CNAMEs that lead to an answer.
@@ -38,7 +38,7 @@ type records struct {
 	ttl  time.Duration
 }
 
-// ask returns the records of one type. CNAMEs are followed, also across answers: a server need not
+// ask returns the records of one type. CNAMEs are followed, even across answers: a server need not
 // have the other end in its own zones.
 func (c *client) ask(ctx context.Context, name string, t uint16) (records, error) {
 	ttl := uint32(maxTTL)

@@ -95,7 +95,7 @@ func pass(d time.Duration) {
 
 var usual = Bounds{Min: 5 * time.Second, Max: 5 * time.Minute}
 
-// A name is asked for again when its TTL has passed, within the bounds, and a tenth sooner at most.
+// A name is looked up again when its TTL has passed, within the bounds, and at most a tenth sooner.
 func TestTTLWithinBounds(t *testing.T) {
 	for ttl, want := range map[time.Duration]time.Duration{
 		0: 5 * time.Second, time.Second: 5 * time.Second, time.Minute: time.Minute, 24 * time.Hour: 5 * time.Minute, maxTTL * time.Second: 5 * time.Minute,
@@ -219,7 +219,7 @@ func TestRestartedSource(t *testing.T) {
 	})
 }
 
-// A name that is in no configuration any more is forgotten, and asked for when it is back.
+// A name that is no longer in any configuration is forgotten, and asked for when it is back.
 func TestRetain(t *testing.T) {
 	s := &server{answer: answer(time.Minute, "10.0.0.1"), started: time.Now()}
 	d := NewDirectory(s.lookup)

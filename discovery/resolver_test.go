@@ -126,7 +126,7 @@ func TestFailureEndsTheSearch(t *testing.T) {
 	}
 }
 
-// A name that does not exist has no address of either family, also if the server fails for IPv6.
+// A name that does not exist has no address of either family, even if the server fails for IPv6.
 func TestNoNameDespiteAFailure(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", "db.two.example. 60 A 10.0.0.2")
 	s.hook(func(_ dns.ResponseWriter, q, reply *dns.Msg) bool {

@@ -270,7 +270,7 @@ func TestMissingFile(t *testing.T) {
 	w.reported("config.yaml")
 }
 
-// A file that does not exist yet is watched, also in a directory that does not exist yet.
+// A file that does not exist yet is watched, even in a directory that does not exist yet.
 func TestFileThatComes(t *testing.T) {
 	w := watch(t)
 	w.begin("conf/config.yaml")
@@ -312,7 +312,7 @@ func TestChangeBeforeWatching(t *testing.T) {
 	w.once("config.yaml")
 }
 
-// Files that are written all the time are read all the same, now and then.
+// Files that are written all the time are read anyway, now and then.
 func TestBusyFile(t *testing.T) {
 	w := watch(t)
 	w.write("config.yaml", "old")

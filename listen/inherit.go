@@ -13,7 +13,7 @@ import (
 // adopt checks that an inherited descriptor listens on bind, and gives it the options that a new
 // one would have. The process that opened it may have used another engine. A TCP socket that is
 // bound but does not listen is one that refused clients there. It is left so: to listen is for the
-// caller, once nothing can fail any more.
+// caller, once nothing can fail.
 func (o *Opener) adopt(fd int, bind Bind) error {
 	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {

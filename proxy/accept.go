@@ -76,7 +76,7 @@ func (w *worker) startAccepting() {
 			continue
 		}
 		if listens, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens == 0 {
-			s.state = listenShut // by the process before this one; see unlisten.go
+			s.state = listenShut // by the old process; see unlisten.go
 			s.reopen()
 			continue
 		}

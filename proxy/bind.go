@@ -179,7 +179,7 @@ func (c *change) changeAccess(b *bound, access *listen.Access) error {
 }
 
 // forIPv4 is the address 0.0.0.0 that a bind to [::] needs besides b, whose sockets are for IPv6
-// only: when they were opened, another bind had 0.0.0.0. That cannot be changed any more
+// only: when they were opened, another bind had 0.0.0.0. That can no longer be changed
 // (IPV6_V6ONLY, ipv6(7)). If the sockets of 0.0.0.0 are still open, they carry on.
 func (c *change) forIPv4(all []want, w want, b *bound) want {
 	w.old = nil

@@ -30,7 +30,7 @@ func (s *Server) Totals() Totals {
 		Pools:     make(map[string]map[string]uint64),
 		Dropped:   counts.Dropped,
 	}
-	if carried := s.carried.Load(); carried != nil { // also of names that are not in the State any more
+	if carried := s.carried.Load(); carried != nil { // including names that are no longer in the State
 		maps.Copy(t.Listeners, carried.Listeners)
 		maps.Copy(t.Pools, carried.Pools)
 	}

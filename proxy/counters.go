@@ -36,7 +36,7 @@ type poolCounters struct {
 }
 
 // newLedger returns the ledger for a State. It has the counters of the old one, if any, except for
-// those of pools that are gone: nothing shows these any more.
+// those of pools that are gone: nothing shows these.
 func newLedger(state *State, workers int, old *ledger) *ledger {
 	if old == nil {
 		old = new(ledger)

@@ -391,7 +391,7 @@ func socketPair(t *testing.T) (ours, theirs int) {
 	return fds[0], fds[1]
 }
 
-// TestPauseAccepting: clients wait in the kernel while accepting is paused, also if the pause
+// TestPauseAccepting: clients wait in the kernel while accepting is paused, even if the pause
 // begins before the server runs.
 func TestPauseAccepting(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {

@@ -259,7 +259,7 @@ func (w *worker) noteFailures(c *conn, l *leaver) {
 	w.loop.StopTimer(c.index) // broken has set it
 }
 
-// overHere ends a connection that need not move any more: both its streams have ended, or the
+// overHere ends a connection that need not move: both its streams have ended, or the
 // server ends all connections. It reports whether it has.
 func (w *worker) overHere(c *conn, l *leaver) bool {
 	outcome := c.outcome

@@ -19,7 +19,7 @@ const pausePoll = time.Millisecond
 
 // PauseAccepting stops accepting clients on all listening sockets. It closes nothing: clients wait
 // in the kernel until ResumeAccepting, or until another process accepts them. Clients that have
-// been accepted are served. It returns when no accept is in flight any more. If ctx is done before,
+// been accepted are served. It returns when no accept is in flight. If ctx is done first,
 // accepting continues.
 func (s *Server) PauseAccepting(ctx context.Context) error {
 	s.tell((*worker).holdAll)

@@ -7,7 +7,7 @@ import (
 	"l4proxy/proxy"
 )
 
-// Records can be turned off and on while the proxy runs. Connections are counted all the same.
+// Records can be turned off and on while the proxy runs. Connections are counted anyway.
 func TestRecordingCanBeSwitched(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "127.0.0.1:0", testnet.Echo)

@@ -82,11 +82,11 @@ type Server struct {
 	bound    []*bound
 	leaving  []*bound      // removed before Run
 	running  bool          // the workers have their listening sockets
-	unlinked bool          // no State can follow any more
+	unlinked bool          // no State can follow
 	handing  sync.Mutex    // held by HandOver
 	turns    atomic.Uint64 // of clients that wait in queues; see search.turn
 	orphans  orphans
-	carried  atomic.Pointer[Totals] // counts of the process before; nil if there was none
+	carried  atomic.Pointer[Totals] // counts of the old process; nil if there was none
 }
 
 // Listen opens all listening sockets of the state and makes the event loops. If anything fails, it

@@ -21,7 +21,7 @@ type ListeningSocket struct {
 }
 
 // ListeningSockets duplicates all listening sockets. The caller closes the duplicates. While one is
-// open, the address stays in use, and clients can wait in the queue, also after the Server has
+// open, the address stays in use, and clients can wait in the queue, even after the Server has
 // closed its own descriptor. File status flags such as O_NONBLOCK are common to both (dup(2)).
 func (s *Server) ListeningSockets() ([]ListeningSocket, error) {
 	s.mu.Lock() // while it is held, no listening socket is closed

@@ -63,7 +63,7 @@ type Listener struct {
 
 // Assign finds the listener of each socket. A socket whose name is that of a listener belongs to
 // it. Any other one belongs to the listener that binds to its address. A socket of a socket unit
-// without a listener is an error, because its clients would wait for good. A stored one is closed
+// without a listener is an error, because its clients would wait forever. A stored one is closed
 // and removed from the store: the configuration has changed since. Assign returns the names of the
 // listeners of those.
 func (m *Manager) Assign(listeners []Listener) (dropped []string, err error) {

@@ -100,7 +100,7 @@ type old struct {
 	result Result
 	seq    int
 	ready  bool  // the new process accepts clients
-	broken error // no connection can move any more
+	broken error // no connection can move
 	gone   bool  // it has been killed
 }
 

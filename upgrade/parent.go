@@ -132,7 +132,7 @@ func (r *Result) Supervise(signals <-chan os.Signal) (status int) {
 			if next > 0 {
 				serving = next
 			} else {
-				successors = nil // no process that could report has the socket any more
+				successors = nil // no process that could report still has the socket
 			}
 		case s := <-signals:
 			if next, ok := awaitSuccessor(successors, 0); ok {

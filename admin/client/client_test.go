@@ -42,7 +42,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// What is no admin API is an error that says so.
+// An answer that is not from an admin API is an error that says so.
 func TestForeignAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		serve http.HandlerFunc

@@ -82,7 +82,7 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 		pid.remove()
 		return err
 	}
-	if err == nil { // the pid file belongs to the new process, also if that has not written it yet
+	if err == nil { // the pid file belongs to the new process, even if that has not written it yet
 		err = stayAsParent(result, signals)
 	}
 	return err

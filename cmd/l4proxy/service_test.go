@@ -203,7 +203,7 @@ func stat(pid int) [][]byte {
 	return bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 }
 
-// ended reports whether a process does not run any more. A zombie does not: the process that should
+// ended reports whether a process no longer runs. A zombie does not: the process that should
 // wait for it is not of this test.
 func ended(pid int) bool {
 	fields := stat(pid)
@@ -232,7 +232,7 @@ func openFilesOf(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// settled waits until a number does not change any more, and returns it.
+// settled waits until a number stops changing, and returns it.
 func settled(t *testing.T, what string, number func() int) (n int) {
 	t.Helper()
 	n, same := number(), 0

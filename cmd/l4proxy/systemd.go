@@ -29,7 +29,7 @@ type systemdService struct {
 	failed atomic.Bool // the last notification has failed
 }
 
-// newSystemdService takes the listeners whose stored sockets were not needed any more.
+// newSystemdService takes the listeners whose stored sockets were no longer needed.
 func newSystemdService(manager *systemd.Manager, log *slog.Logger, dropped []string) *systemdService {
 	s := &systemdService{manager: manager, log: log, stored: make(map[string]string)}
 	for _, listener := range dropped {

@@ -185,8 +185,8 @@ func TestFailedUpgrades(t *testing.T) {
 	mustEcho(t, testnet.Dial(t, "tcp", at), "a new client")
 }
 
-// TestUpgradeDropsAListener: the new configuration does not have a listener any more. Its
-// connections move all the same.
+// TestUpgradeDropsAListener: the new configuration no longer has a listener. Its
+// connections move anyway.
 func TestUpgradeDropsAListener(t *testing.T) {
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
 	s := newService(t, `

@@ -10,7 +10,7 @@ import (
 )
 
 // halfClosed is the origin's part in a half-closed flow. The origin is in the same process, because
-// a client that has sent its FIN cannot ask for an end any more.
+// a client that has sent its FIN can no longer ask for an end.
 type halfClosed struct {
 	load   *Load
 	flow   *flow
