@@ -249,7 +249,7 @@ func (book *addressBook) loops(cfg *Config) (faults []Fault) {
 			}
 			for _, c := range book.owners(b) {
 				if c.listener == nil {
-					if cfg.Admin.Token == "" { // anyone who reaches the listener would be a local client
+					if cfg.Admin.Token == "" { // any client of the listener would be a local client
 						f := faultf("remove it, or write admin: {token: ${ADMIN_TOKEN}}",
 							"the backend %s is the admin address of the proxy itself, which has no token: every client of the pool %s could use it",
 							b.Address, quote(pool))

@@ -46,7 +46,7 @@ func (a *Admin) fields() fields {
 		{"bind", required(adminAddress(&a.Bind), "write bind: 127.0.0.1:9901"),
 			"`host:port` or `unix:/path`. Every process on this machine can reach a loopback address."},
 		{"token", secretValue{scalar[Secret]{
-			dst: &a.Token, as: asString, what: "a text", typ: anyText,
+			dst: &a.Token, as: asString, what: "a string", typ: anyText,
 			parse:  func(text string) (Secret, *Fault) { return Secret(text), checkToken(text) },
 			bounds: func(s Secret) *Fault { return checkToken(string(s)) },
 		}}, "The secret that clients have to send. Required unless `bind` is a loopback address or a unix socket; see [the admin address](operations.md#the-admin-address)."},
@@ -91,9 +91,9 @@ func (v secretValue) decode(d *decoder, n *node, p *path) {
 	case kindNull:
 		d.fault(n, p, checkToken(""))
 	case kindNumber, kindBool:
-		d.faultf(n, p, "write it in quotes", "expected a text")
+		d.faultf(n, p, "write it in quotes", "expected a string")
 	default:
-		d.faultf(n, p, "write one value", "expected a text")
+		d.faultf(n, p, "write one value", "expected a string")
 	}
 }
 

@@ -33,7 +33,7 @@ func (d *decoder) expandVariable(body string) (string, *Fault) {
 	case errors.Is(err, fs.ErrPermission):
 		return "", faultf("let the user of the proxy read it", "cannot read the file %s: %s", quote(path), reason(err))
 	case err != nil:
-		return "", faultf("a path is relative to the configuration file", "cannot read the file %s: %s", quote(path), reason(err))
+		return "", faultf("check the path: it is relative to the configuration file", "cannot read the file %s: %s", quote(path), reason(err))
 	case len(data) > maxFileValue:
 		return "", faultf("write the value, and nothing else, into it", "the file %s is larger than %d KiB", quote(path), maxFileValue>>10)
 	}

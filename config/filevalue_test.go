@@ -54,10 +54,10 @@ func TestFileValues(t *testing.T) {
 
 func TestBadFileValues(t *testing.T) {
 	for message, want := range map[string]string{
-		"${file:missing}":   `cannot read the file "missing": no such file or directory: a path is relative to the configuration file`,
+		"${file:missing}":   `cannot read the file "missing": no such file or directory: check the path: it is relative to the configuration file`,
 		"${file:}":          "${file:} is not followed by a path: write ${file:PATH}, as in ${file:/run/secrets/token}",
-		"${file:sub}":       `cannot read the file "sub": not a regular file: a path is relative to the configuration file`,
-		"${file:sub:-here}": `cannot read the file "sub": not a regular file: a path is relative to the configuration file`,
+		"${file:sub}":       `cannot read the file "sub": not a regular file: check the path: it is relative to the configuration file`,
+		"${file:sub:-here}": `cannot read the file "sub": not a regular file: check the path: it is relative to the configuration file`,
 		"${file:lines}":     `the file "lines" holds more than one line of text: write one line of UTF-8 text into it`,
 		"${file:binary}":    `the file "binary" holds more than one line of text: write one line of UTF-8 text into it`,
 		"${file:big}":       `the file "big" is larger than 64 KiB: write the value, and nothing else, into it`,

@@ -82,7 +82,7 @@ func (h *Health) fields() fields {
 		{"path", urlPath(&h.Path), "The path to request, with a query if needed. Redirects are not followed. If omitted, `/`. For `http`."},
 		{"host", httpHost(&h.Host), "The Host header of the request: a name or an address, with a port if needed. If omitted, it is the backend's name or IP address as configured, with the port unless that is 80 (443 with `tls: true`). For a unix socket, `localhost`. For `http`."},
 		{"status", listOf(&h.Status, status).orOne(), "The status codes that pass: one, a range, or a list of both, as in `[200, \"300-399\"]`. If omitted, `200-399`. For `http`."},
-		{"body", text(&h.Body, "a text").max(maxBody).full("write what the answer must contain, or remove it"), "A text of up to 1024 bytes that the answer must contain within its first 64 KiB. For `http`."},
+		{"body", text(&h.Body, "a string").max(maxBody).full("write what the answer must contain, or remove it"), "A text of up to 1024 bytes that the answer must contain within its first 64 KiB. For `http`."},
 		{"script", listOf(&h.Script, step).most(maxSteps), "What to send and to receive; see below. For `expect`, which requires it."},
 	}
 }

@@ -117,7 +117,7 @@ const maxStepBytes = 1024
 // payload is the bytes of a step: a text, or "hex:" and bytes in hexadecimal.
 func payload(dst *[]byte) value {
 	return scalar[[]byte]{
-		dst: dst, as: asString, what: `a text or "hex:..."`, typ: anyText,
+		dst: dst, as: asString, what: `a string or "hex:..."`, typ: anyText,
 		show: func(data []byte) string { return strconv.Quote(string(data)) },
 		parse: func(text string) ([]byte, *Fault) {
 			if digits, isHex := strings.CutPrefix(text, "hex:"); isHex {
@@ -137,7 +137,7 @@ func payload(dst *[]byte) value {
 		bounds: func(data []byte) *Fault {
 			switch {
 			case len(data) == 0:
-				return faultf(`write a text or "hex:..."`, "the text is empty")
+				return faultf(`write a string or "hex:..."`, "the string is empty")
 			case len(data) > maxStepBytes:
 				return faultf("split it into several steps", "more than %d bytes in one step", maxStepBytes)
 			}

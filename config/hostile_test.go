@@ -90,7 +90,7 @@ func TestUnreadableListAdvice(t *testing.T) {
 	for name, want := range map[string]string{
 		"large.txt":  "larger than 64 MiB: split it into several files",
 		"/dev/null":  "not a regular file: name a text file with one address per line",
-		"absent.txt": "no such file or directory: a path is relative to the configuration file",
+		"absent.txt": "no such file or directory: check the path: it is relative to the configuration file",
 	} {
 		_, err := Parse(filepath.Join(dir, "a.yaml"), []byte("listeners: {web: {bind: \":80\", acl: [{deny: \"file:"+name+"\"}]}}\npools: {web: {backends: [\"10.0.0.1:80\"]}}"), nil)
 		if err == nil || !strings.HasSuffix(err.Error(), want) {

@@ -177,7 +177,7 @@ type Hash struct {
 
 func (h *Hash) fields() fields {
 	return fields{
-		{"seed", text(&h.Seed, "a text"), "Any text. Proxies with the same seed and the same backends send a client to the same backend. Another seed gives another mapping. Without a seed, proxies agree too, but anyone can compute which backend serves an address, and target one backend."},
+		{"seed", text(&h.Seed, "a string"), "Any text. Proxies with the same seed and the same backends send a client to the same backend. Another seed gives another mapping. Without a seed, proxies agree too, but anyone can compute which backend serves an address, and target one backend."},
 		// With 100%, one backend more or less would move every client.
 		{"max_load", percent(&h.MaxLoad, 101, 1000), "101% to 1000%: a backend that has reached this percentage of its fair share of the connections gets no new ones. Its clients go to their next backend. If omitted, there is no limit. For `source_hash` only."},
 	}

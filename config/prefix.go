@@ -74,7 +74,7 @@ func (d *decoder) list(n *node, p *path, name string) *List {
 	data, err := d.readList(name)
 	d.noteFile(name, data, err)
 	if err != nil {
-		fix := "a path is relative to the configuration file"
+		fix := "check the path: it is relative to the configuration file"
 		switch {
 		case errors.Is(err, errNotRegular):
 			fix = "name a text file with one address per line"

@@ -247,7 +247,7 @@ func (v textValue) full(fix string) textValue {
 	bounds := v.bounds
 	return v.where(func(text string) *Fault {
 		if text == "" {
-			return faultf(fix, "the text is empty")
+			return faultf(fix, "the string is empty")
 		}
 		if bounds == nil {
 			return nil
