@@ -77,7 +77,7 @@ func (c *call) readBody() *Error {
 
 // decode decodes the body, a JSON object with the keys of dst, a pointer to a struct. No body is an
 // empty object. A key that dst does not have is an error. So is one that is repeated, null or an
-// empty text: a script that has lost the name of a listener must not drain the whole process.
+// empty string: a script that has lost the name of a listener must not drain the whole process.
 func (c *call) decode(dst any) error {
 	values := make(map[string]json.RawMessage)
 	var err error

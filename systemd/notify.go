@@ -64,7 +64,7 @@ func (m *Manager) send(fds []int, lines ...string) error {
 // reports true. alive must return when its context is done. stuck is called when it reports false;
 // if that lasts, systemd ends the process and restarts it. sent is called after each attempt to
 // send the sign. Watch tries again after a failure: a service manager may be busy for a while, and
-// silence would end a process that is well.
+// silence would end a healthy process.
 func (m *Manager) Watch(ctx context.Context, alive func(context.Context) bool, stuck func(), sent func(error)) {
 	if !m.Notifies() || m.watchdog == 0 {
 		return

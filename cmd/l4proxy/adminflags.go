@@ -149,7 +149,7 @@ func withoutVariable(env func(string) (string, bool), hidden string) func(string
 func (f *adminFlags) token(env func(string) (string, bool)) (string, error) {
 	token, err := f.readToken(env)
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("the token in %s contains a space, a line end or a character that is not ASCII: it must be that of admin.token",
+		return "", fmt.Errorf("the token in %s contains a space, a line end or a character that is not ASCII: write the value of admin.token",
 			cmp.Or(f.tokenFile, "L4PROXY_ADMIN_TOKEN"))
 	}
 	return token, err
@@ -190,7 +190,7 @@ func explainAdmin(c *client.Client, err error) error {
 		return err
 	case refused.Status == http.StatusUnauthorized:
 		return fmt.Errorf("%s: %s: set L4PROXY_ADMIN_TOKEN or --token-file to what admin.token is in the configuration of the proxy; "+
-			"a new one counts from the next reload on, which SIGHUP starts too", c.Address(), refused.Message)
+			"a changed token takes effect with a reload, and kill -HUP needs no token", c.Address(), refused.Message)
 	case refused.Status == http.StatusNotFound && strings.HasPrefix(refused.Message, "no such path"):
 		return fmt.Errorf("the l4proxy at %s does not know this command: it is older than this program (l4proxy status shows its version)", c.Address())
 	}
