@@ -175,6 +175,7 @@ func (r *Reloader) rollBack(t *trial, reason string) error {
 		r.log.Error("rollback failed: the unconfirmed configuration stays in effect", "reason", reason, "error", err.Error())
 		return err
 	}
+	r.mark = r.measure() // what failed until now says nothing about the configuration that is back
 	r.mu.Lock()
 	back := *t.confirmed
 	back.generation = r.history.generation + 1

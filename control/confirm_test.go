@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"l4proxy/backend"
+	"l4proxy/discovery"
+	"l4proxy/proxy"
 )
 
 const two = `"192.0.2.1:1", "192.0.2.2:1"`
@@ -193,6 +195,49 @@ func TestRequestsAreChecked(t *testing.T) {
 		synctest.Wait()
 		if n := r.loads.Load(); n != 0 {
 			t.Errorf("%d loads", n)
+		}
+	})
+}
+
+// A name that only the confirmed configuration has comes back with the addresses that it had last,
+// not with those of the day when the configuration was read.
+func TestRollbackKnowsTheLatestEndpoints(t *testing.T) {
+	server := names{known: map[string][]string{"db.test": {"10.0.0.1"}}}
+	inReload(t, func(t *testing.T, r *reloading) {
+		named := `"db.test:80"`
+		r.edit(two, named)
+		r.must(Request{})
+		r.serves("10.0.0.1:80")
+		if _, err := r.world.live.SetEndpoints(EndpointUpdate{Pool: "web", Source: "db.test:80",
+			Endpoints: discovery.Endpoints{Generation: 1, List: endpoints("10.0.0.2", "10.0.0.3")}}); err != nil {
+			t.Fatal(err)
+		}
+		r.edit(named, two)
+		r.must(Request{Confirm: time.Minute})
+		r.serves("192.0.2.1:1", "192.0.2.2:1")
+		r.pass(time.Minute)
+		r.serves("10.0.0.2:80", "10.0.0.3:80")
+	}, func(o *ReloadOptions) { o.Lookup = server.lookup })
+}
+
+// Clients that a configuration failed before it was rolled back do not excuse the next one: the time
+// before that one begins with the rollback.
+func TestGuardForgetsWhatWasRolledBack(t *testing.T) {
+	inReload(t, func(t *testing.T, r *reloading) {
+		accepted := func(n uint64) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.counts.Listeners = []proxy.ListenerCounts{{Listener: &proxy.Listener{Name: "web"}, Accepted: n}}
+		}
+		accepted(100)
+		r.must(Request{Confirm: time.Minute})
+		accepted(300)
+		if err := r.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		accepted(350)
+		if n := r.measure().since(r.mark).all; n != 50 {
+			t.Errorf("%d clients came since the last change, want 50", n)
 		}
 	})
 }

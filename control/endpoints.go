@@ -92,6 +92,27 @@ func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	return result, l.replaceMembers(pool, plan, u.Source, result)
 }
 
+// withEndpoints returns a plan that is in effect with the endpoints that are in use now.
+func (l *Live) withEndpoints(p *Plan) *Plan {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := *p
+	next.Pools = slices.Clone(p.Pools)
+	for i := range next.Pools {
+		pool := &next.Pools[i]
+		live := l.pools[pool.Name]
+		if live == nil || len(live.sources) == 0 {
+			continue
+		}
+		pool.Entries = slices.Clone(pool.Entries)
+		for k := range pool.Entries { // live has the same, in the same order
+			pool.Entries[k].Endpoints = live.plan.Entries[k].Endpoints
+		}
+		pool.expand()
+	}
+	return &next
+}
+
 // replaceMembers puts other members of one pool into effect.
 func (l *Live) replaceMembers(pool *livePool, plan PoolPlan, source string, changed EndpointResult) error {
 	same := func(a, b MemberPlan) bool { return a.Key == b.Key && a.Member == b.Member }

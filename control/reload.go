@@ -278,6 +278,7 @@ func (r *Reloader) perform(ctx context.Context, q Request) (*Result, error) {
 	if !q.DryRun {
 		before := r.measure()
 		before.failedBefore = before.since(r.mark).share(0)
+		r.noteEndpoints()
 		if err := r.apply(next); err != nil {
 			return nil, err
 		}
@@ -382,6 +383,14 @@ func call(f func()) {
 	if f != nil {
 		f()
 	}
+}
+
+// noteEndpoints updates the plan of the running configuration, which may be put into effect again
+// much later: the addresses that its names had at first may be long gone. The turn is held.
+func (r *Reloader) noteEndpoints() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running.plan = r.live.withEndpoints(r.running.plan)
 }
 
 // took notes that a configuration is in effect. The turn is held.
