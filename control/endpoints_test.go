@@ -409,3 +409,38 @@ func TestDrainOfAName(t *testing.T) {
 		}
 	})
 }
+
+// An answer may come between the look-up of a reload and its end. A pool that the reload adds gets
+// it at once, not only when its TTL has passed.
+func TestAnswerDuringAReload(t *testing.T) {
+	server := &names{known: map[string][]string{"db.test": {"10.0.0.1"}}}
+	d := directoryOf(server)
+	inWorldWith(t, d.Lookup, d, namedPool, func(t *testing.T, w *world) {
+		next := strings.ReplaceAll(namedPool, "back:", "other:")
+		p := plan(t, parse(t, next), w.lookup)
+		server.set("db.test", "10.0.0.2")
+		w.pass(5 * time.Second)
+		w.has("10.0.0.2:80 192.0.2.99:1")
+		if err := w.live.Apply(p, func(*proxy.State) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(0)
+		if m := w.live.pools["other"].balancer.Members(); m[0].Address != "10.0.0.2:80" {
+			t.Errorf("the new pool has %s", m[0].Address)
+		}
+	})
+}
+
+// A first answer without a usable address holds nothing back.
+func TestEmptyFirstAnswerHoldsNothingBack(t *testing.T) {
+	inNamedWorld(t, namedPool, []string{"10.0.0.1"}, func(t *testing.T, w *world) {
+		if r := w.update("db.test:80", 1); !r.Empty {
+			t.Errorf("%+v", r)
+		}
+		pool := w.live.pools["back"]
+		if held := pool.plan.Entries[0].without(pool.sources["db.test:80"].wanted); held != nil {
+			t.Errorf("held back %v", held)
+		}
+		w.has("10.0.0.1:80 192.0.2.99:1")
+	})
+}

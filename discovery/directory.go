@@ -26,6 +26,7 @@ type entry struct {
 	asked      time.Time // the last time, with or without an answer
 	err        error     // of the last look-up; nil unless it, or a part of it, failed
 	failing    time.Time // since when
+	retained   bool      // it is in use, and a source keeps it up to date
 
 	failureLogged, dropLogged bool
 }
@@ -42,25 +43,30 @@ func (d *Directory) LogTo(log *slog.Logger) {
 	d.log = log
 }
 
-// Lookup returns the last good answer. It asks only if there is none.
+// Lookup returns the last good answer of a name that is in use. It asks for all others: what is
+// known of them, from a reload that was only tried, grows old.
 func (d *Directory) Lookup(ctx context.Context, name Name) ([]Endpoint, error) {
 	d.mu.Lock()
 	e := d.names[name]
 	d.mu.Unlock()
-	if e != nil && e.generation > 0 {
+	if e != nil && e.generation > 0 && e.retained {
 		return e.answer.Endpoints, nil
 	}
 	e, err := d.refresh(ctx, name)
 	return e.answer.Endpoints, err
 }
 
-// Retain forgets all names but these.
+// Retain forgets all names but these, which are in use now.
 func (d *Directory) Retain(names map[Name]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for name := range d.names {
+	for name, e := range d.names {
 		if !names[name] {
 			delete(d.names, name)
+		} else if !e.retained {
+			next := *e
+			next.retained = true
+			d.names[name] = &next
 		}
 	}
 }
@@ -134,7 +140,7 @@ func (d *Directory) refresh(ctx context.Context, name Name) (*entry, error) {
 
 // report logs what has changed, once each.
 func (d *Directory) report(name Name, before, next *entry) {
-	if d.log == nil || next.generation == 0 { // without any answer, it is an error of the start
+	if d.log == nil || next.generation == 0 || !next.retained { // it is an error of the start or the reload
 		return
 	}
 	log := d.log.With("name", name.String())

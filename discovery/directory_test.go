@@ -60,6 +60,7 @@ func followed(t *testing.T, first Answer, bounds Bounds, test func(t *testing.T,
 		if _, err := d.Lookup(t.Context(), db); err != nil {
 			t.Fatal(err)
 		}
+		d.Retain(map[Name]bool{db: true})
 		s.questions()
 		var log bytes.Buffer
 		d.LogTo(slog.New(slog.NewTextHandler(&log, nil)))
@@ -76,13 +77,18 @@ func followed(t *testing.T, first Answer, bounds Bounds, test func(t *testing.T,
 				t.Errorf("Run returns %v", err)
 			}
 		})
-		test(t, s, d, func() []Endpoints {
+		got := func() []Endpoints {
 			mu.Lock()
 			defer mu.Unlock()
 			list := given
 			given = nil
 			return list
-		}, &log)
+		}
+		synctest.Wait()
+		if known := got(); len(known) != 1 || known[0].Generation != 1 {
+			t.Errorf("given %+v at once, want the answer of the start", known)
+		}
+		test(t, s, d, got, &log)
 		cancel()
 		running.Wait()
 	})
@@ -243,5 +249,30 @@ func TestRetain(t *testing.T) {
 	}
 	if st := d.Status(Name{Host: "other.test"}); st.Error != "no such host" || !st.Resolved.IsZero() {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// What is known of a name that is not in use was found by a reload that came to nothing: the next
+// one asks again. A name in use needs no answer.
+func TestLookupAsksForNamesNotInUse(t *testing.T) {
+	s := &server{answer: answer(time.Hour, "10.0.0.1"), started: time.Now()}
+	d := NewDirectory(s.lookup)
+	finds := func(want string) {
+		t.Helper()
+		found, err := d.Lookup(t.Context(), db)
+		if err != nil || len(found) != 1 || found[0].String() != want {
+			t.Errorf("found %v, %v, want %s", found, err, want)
+		}
+	}
+	finds("10.0.0.1")
+	s.gives(answer(time.Hour, "10.0.0.2"), nil)
+	finds("10.0.0.2")
+	d.Retain(map[Name]bool{db: true})
+	s.gives(answer(time.Hour, "10.0.0.3"), nil)
+	finds("10.0.0.2")
+	d.Retain(nil)
+	s.gives(Answer{}, errors.New("SERVFAIL"))
+	if found, err := d.Lookup(t.Context(), db); err == nil {
+		t.Errorf("found %v for a name that was forgotten", found)
 	}
 }

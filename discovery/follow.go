@@ -32,10 +32,14 @@ type follower struct {
 	failures  int
 }
 
-// Run asks for the name when its TTL has passed. The first wait counts from the last answer,
-// which is in use already.
+// Run asks for the name when its TTL has passed. The first wait counts from the last answer. That
+// one is set at once: it may have come after the look-up whose endpoints are in use.
 func (f *follower) Run(ctx context.Context, set func(Endpoints)) error {
-	timer := time.NewTimer(f.first())
+	wait, e := f.first()
+	if e != nil && e.generation > 0 {
+		set(Endpoints{Generation: e.generation, List: e.answer.Endpoints})
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		select {
@@ -60,15 +64,16 @@ func (f *follower) refresh(ctx context.Context) (*entry, error) {
 	return f.directory.refresh(ctx, f.name)
 }
 
-// first is how long until the first look-up. A reload must not postpone it.
-func (f *follower) first() time.Duration {
+// first is how long until the first look-up, and what is known already. A reload must not postpone
+// it.
+func (f *follower) first() (time.Duration, *entry) {
 	f.directory.mu.Lock()
 	e := f.directory.names[f.name]
 	f.directory.mu.Unlock()
 	if e == nil {
-		return 0
+		return 0, nil
 	}
-	return max(0, f.wait(e)-time.Since(e.asked))
+	return max(0, f.wait(e)-time.Since(e.asked)), e
 }
 
 // wait is how long an answer is used. When there was none, the waits double from Min on.
