@@ -57,6 +57,9 @@ func (l *Live) SetEndpoints(u EndpointUpdate) (EndpointResult, error) {
 	}
 	entry := &pool.plan.Entries[i]
 	before := pool.sources[u.Source]
+	if before.generation == 0 {
+		before.wanted = entry.Endpoints
+	}
 	result := EndpointResult{Added: []string{}, Removed: []string{}, HeldBack: []string{}, Refused: []string{}}
 	if u.Generation <= before.generation {
 		result.Stale = true
