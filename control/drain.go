@@ -47,14 +47,32 @@ type drain struct {
 	before   int64
 	closed   *atomic.Uint64
 	over     *atomic.Bool // cancels the ending of connections
-	gone     time.Time    // when its backend left the configuration; zero if it has not
+	gone     time.Time    // when what it drains left the configuration; zero if it has not
 }
 
-// rollbackTime is how long a drain is remembered when its backend has left the configuration: a
-// reload that is rolled back must not put the backend into service.
+// rollbackTime is how long a drain is remembered when its listener or backend has left the
+// configuration: a reload that is rolled back must not put it into service.
 const rollbackTime = 5 * time.Minute
 
-// lapsed reports whether the backend left the configuration too long ago.
+// leave notes that what it drains has left the configuration. on_removed says what happens to its
+// connections now; those of a listener are left alone.
+func (d *drain) leave() {
+	d.over.Store(true)
+	d.gone = time.Now()
+}
+
+// comeBack notes that what it drained is back. The deadline counts again.
+func (d *drain) comeBack() { d.gone, d.over = time.Time{}, new(atomic.Bool) }
+
+// left are the options with the time that is left until the deadline.
+func (d *drain) left() DrainOptions {
+	if d.deadline == nil {
+		return DrainOptions{}
+	}
+	return DrainOptions{Timeout: max(time.Until(*d.deadline), time.Millisecond)}
+}
+
+// lapsed reports whether it left the configuration too long ago.
 func (d *drain) lapsed() bool { return !d.gone.IsZero() && time.Since(d.gone) >= rollbackTime }
 
 func newDrain(admin backend.Admin, before int64, o DrainOptions) *drain {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,6 +284,70 @@ pools: {back: {backends: ["192.0.2.1:1"]}}
 `)
 		if got, want := w.drains(), []listening{{"other", false}}; !slices.Equal(got, want) || w.live.Drains() != nil {
 			t.Errorf("after it was removed: %v, want %v", got, want)
+		}
+	})
+}
+
+// TestDrainEndsWithItsListener: a listener that is removed is open when it comes back, but not if
+// it comes back soon, as by a rollback.
+func TestDrainEndsWithItsListener(t *testing.T) {
+	inWorld(t, drainedPool, func(t *testing.T, w *world) {
+		const without = `
+listeners: {front: {bind: "127.0.0.1:1"}}
+pools: {back: {backends: ["192.0.2.1:1"]}}
+`
+		if _, err := w.live.DrainListener("other", DrainOptions{Timeout: 10 * time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		g := w.endings()
+		w.apply(without)
+		w.drains()
+		if err := w.live.UndrainListener("other"); err == nil || !g[0].Cancelled() {
+			t.Error("it is still drained without being there")
+		}
+		w.pass(rollbackTime - time.Second)
+		w.apply(drainedPool)
+		if got, want := w.drains(), []listening{{"other", true}}; !slices.Equal(got, want) {
+			t.Errorf("after it is back: %v, want %v", got, want)
+		}
+		if all := w.live.Drains(); len(all) != 1 || all[0].Listener != "other" {
+			t.Errorf("drains = %+v", all)
+		}
+		if g := w.endings(); len(g) != 1 || g[0].Listener != "other" || g[0].Timeout != 5*time.Minute+time.Second || g[0].Cancelled() {
+			t.Errorf("endings = %+v", g)
+		}
+		w.apply(without)
+		w.pass(rollbackTime)
+		w.drains()
+		w.apply(drainedPool)
+		if w.drains() != nil || w.live.Drains() != nil || len(w.live.drains.listeners) != 0 {
+			t.Error("it is still drained")
+		}
+	})
+}
+
+// TestDrainDeadlineAfterRollback: the deadline of a drain holds again for a backend that was
+// removed for a while.
+func TestDrainDeadlineAfterRollback(t *testing.T) {
+	inWorld(t, drainedPool, func(t *testing.T, w *world) {
+		b := w.backend(0)
+		b.Acquire()
+		w.set("192.0.2.1:1", backend.AdminDrain, DrainOptions{Timeout: time.Minute})
+		w.endings()
+		w.apply(strings.Replace(drainedPool, "192.0.2.1:1, ", "", 1))
+		w.pass(20 * time.Second)
+		w.apply(drainedPool)
+		g := w.endings()
+		if len(g) != 1 || g[0].Backend != b || g[0].Timeout != 40*time.Second || g[0].Cancelled() {
+			t.Errorf("endings = %+v", g)
+		}
+		w.apply(drainedPool)
+		if g := w.endings(); g != nil {
+			t.Errorf("endings after another reload = %+v", g)
+		}
+		w.set("192.0.2.1:1", backend.AdminUp, DrainOptions{})
+		if len(g) == 1 && !g[0].Cancelled() {
+			t.Error("connections are still ended after it is up again")
 		}
 	})
 }

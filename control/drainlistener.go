@@ -36,20 +36,16 @@ func (l *Live) UndrainListener(name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.drains.listeners[name]
-	if d == nil {
+	if d == nil || !d.gone.IsZero() {
 		return fmt.Errorf("listener %s is not drained", name)
 	}
-	l.undrain(name, d)
-	l.log.Info("listener in service again", "listener", name)
-	return nil
-}
-
-func (l *Live) undrain(name string, d *drain) {
 	d.over.Store(true)
 	delete(l.drains.listeners, name)
 	if l.running != nil {
 		l.running.plane.DrainListener(name, false)
 	}
+	l.log.Info("listener in service again", "listener", name)
+	return nil
 }
 
 func (l *Live) describeListener(name string, d *drain) Drain {

@@ -3,7 +3,6 @@ package control
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"l4proxy/backend"
 )
@@ -14,7 +13,9 @@ func (l *Live) Drains() []Drain {
 	defer l.mu.Unlock()
 	var all []Drain
 	for name, d := range l.drains.listeners {
-		all = append(all, l.describeListener(name, d))
+		if d.gone.IsZero() {
+			all = append(all, l.describeListener(name, d))
+		}
 	}
 	for pool, of := range l.drains.backends {
 		for address, d := range of {
@@ -77,22 +78,15 @@ func (l *Live) RestoreDrains(all []Drain) {
 
 // resumeDrains puts all drains into effect on a data plane that starts.
 func (l *Live) resumeDrains(plane DataPlane) {
-	left := func(d *drain) DrainOptions {
-		if d.deadline == nil {
-			return DrainOptions{}
-		}
-		return DrainOptions{Timeout: max(time.Until(*d.deadline), time.Millisecond)}
-	}
 	for name, d := range l.drains.listeners {
-		plane.DrainListener(name, true)
-		if g, ok := d.ending(left(d)); ok {
-			g.Listener = name
-			plane.EndGently(g)
+		if d.gone.IsZero() {
+			plane.DrainListener(name, true)
+			d.endListener(name, plane)
 		}
 	}
 	for pool, of := range l.drains.backends {
 		for _, d := range of {
-			g, ok := d.ending(left(d))
+			g, ok := d.ending(d.left())
 			if l.pools[pool] == nil {
 				continue // it has left the configuration
 			}
@@ -106,14 +100,39 @@ func (l *Live) resumeDrains(plane DataPlane) {
 	}
 }
 
-// dropDrains forgets the drains of listeners and backends that a new configuration does not have:
-// those of backends only after rollbackTime.
-func (l *Live) dropDrains() {
+// endListener ends the connections of a listener until the deadline, if there is one.
+func (d *drain) endListener(name string, plane DataPlane) {
+	if g, ok := d.ending(d.left()); ok {
+		g.Listener = name
+		plane.EndGently(g)
+	}
+}
+
+// dropListenerDrains ends the drains of listeners that a new configuration does not have. They are
+// forgotten only after rollbackTime.
+func (l *Live) dropListenerDrains() {
 	for name, d := range l.drains.listeners {
-		if l.slots[name] == nil {
-			l.undrain(name, d)
+		stays := l.slots[name] != nil
+		switch {
+		case d.lapsed():
+			delete(l.drains.listeners, name)
+		case stays && !d.gone.IsZero():
+			d.comeBack()
+			if l.running != nil {
+				l.running.plane.DrainListener(name, true)
+				d.endListener(name, l.running.plane)
+			}
+		case !stays && d.gone.IsZero():
+			d.leave()
+			if l.running != nil {
+				l.running.plane.DrainListener(name, false)
+			}
 		}
 	}
+}
+
+// dropBackendDrains does the same for backends.
+func (l *Live) dropBackendDrains() {
 	for pool, of := range l.drains.backends {
 		live := l.pools[pool]
 		for address, d := range of {
@@ -126,11 +145,10 @@ func (l *Live) dropDrains() {
 			switch {
 			case d.lapsed():
 				delete(of, address)
-			case stays:
-				d.gone = time.Time{}
-			case d.gone.IsZero():
-				d.over.Store(true) // on_removed says what happens to its connections
-				d.gone = time.Now()
+			case stays && !d.gone.IsZero():
+				d.comeBack()
+			case !stays && d.gone.IsZero():
+				d.leave()
 			}
 		}
 		if len(of) == 0 {
@@ -147,4 +165,13 @@ func (l *Live) followDrains(pool *livePool) {
 			pool.balancer.SetAdmin(b, want, l.clock())
 		}
 	}
+	for key, b := range pool.returned {
+		if d := l.drains.find(pool.plan.Name, key); d != nil && l.running != nil {
+			if g, ok := d.ending(d.left()); ok {
+				g.Backend = b
+				l.running.plane.EndGently(g)
+			}
+		}
+	}
+	pool.returned = nil
 }

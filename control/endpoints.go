@@ -129,7 +129,7 @@ func (l *Live) replaceMembers(pool *livePool, plan PoolPlan, source string, chan
 	}
 	next.watch.settings.Post(next.settings())
 	l.pools[plan.Name] = next
-	l.dropDrains()
+	l.dropBackendDrains()
 	l.followDrains(next)
 	l.log.Info("backends changed", "pool", plan.Name, "name", source, "added", changed.Added, "removed", changed.Removed,
 		"backends", len(plan.Members))

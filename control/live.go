@@ -61,6 +61,7 @@ type livePool struct {
 	options  balancer.Options
 	backends map[BackendKey]*backend.Backend
 	departed map[BackendKey]*backend.Backend // have left, and have connections
+	returned map[BackendKey]*backend.Backend // were departed until now
 	hedges   *proxy.HedgeBudget
 	watch    *Watch
 	// listeners are closed while no backend can serve.
@@ -141,7 +142,8 @@ func (l *Live) commit(p *Plan, next *prepared) {
 	}
 	l.departed = l.departures(next.slots)
 	l.pools, l.slots, l.state, l.binds = next.pools, next.slots, next.state, ownBinds(p.Listeners)
-	l.dropDrains()
+	l.dropListenerDrains()
+	l.dropBackendDrains()
 	for _, pool := range l.pools {
 		l.followDrains(pool)
 	}

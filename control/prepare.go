@@ -81,12 +81,16 @@ func (p *livePool) with(plan PoolPlan, d *drains) *livePool {
 	next.options.Seed = p.options.Seed
 	next.members = make([]balancer.Member, len(plan.Members))
 	next.backends = make(map[BackendKey]*backend.Backend, len(plan.Members))
+	next.returned = make(map[BackendKey]*backend.Backend)
 	find := p.finder()
 	for i := range plan.Members {
 		m := &plan.Members[i]
 		b, known := find(m)
 		if !known { // to the balancer
 			b.SetAdmin(d.of(plan.Name, m.Key))
+			if b.Active() > 0 {
+				next.returned[m.Key] = b
+			}
 		}
 		next.backends[m.Key] = b
 		next.members[i] = m.Member
