@@ -220,8 +220,8 @@ func TestRollbackKnowsTheLatestEndpoints(t *testing.T) {
 	}, func(o *ReloadOptions) { o.Lookup = server.lookup })
 }
 
-// Clients that a configuration failed before it was rolled back do not excuse the next one: the time
-// before that one begins with the rollback.
+// Clients that a configuration failed before it was rolled back do not excuse the next one: the
+// time before that one begins with the rollback.
 func TestGuardForgetsWhatWasRolledBack(t *testing.T) {
 	inReload(t, func(t *testing.T, r *reloading) {
 		accepted := func(n uint64) {
