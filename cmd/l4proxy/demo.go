@@ -84,7 +84,9 @@ func runDemo(listen, admin string, traffic bool, stdout, stderr io.Writer) error
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	defer signal.Stop(signals)
-	p, err := startUnlessStopped(cfg, nil, stderr, nil)
+	starting, started := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer started()
+	p, err := startUnlessStopped(starting, cfg, nil, stderr, nil)
 	if err != nil {
 		return failure{explainDemo(listen, admin, err)}
 	}

@@ -49,6 +49,8 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Stop(signals)
+	starting, started := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer started()
 	from, err := joinUpgrade()
 	if err != nil {
 		return failure{err}
@@ -57,14 +59,15 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 	if err != nil {
 		return from.failed(err)
 	}
-	cfg, files, err := load(file)()
+	cfg, files, err := loadUnlessStopped(starting, file)
 	if err != nil {
 		return from.failed(err)
 	}
-	p, err := startUnlessStopped(cfg, manager, cmd.ErrOrStderr(), from)
+	p, err := startUnlessStopped(starting, cfg, manager, cmd.ErrOrStderr(), from)
 	if err != nil {
 		return from.failed(err)
 	}
+	started()
 	p.upgrades.program, p.pidFile = program, pid
 	p.allowReload(load(file), files)
 	if from != nil {
@@ -88,14 +91,32 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 	return err
 }
 
-// startUnlessStopped is start, but SIGTERM or SIGINT cancels it: waiting for a name server that
-// does not answer takes seconds.
-func startUnlessStopped(cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover) (*process, error) {
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer cancel()
-	p, err := start(ctx, cfg, manager, stderr, from)
-	if err != nil && ctx.Err() != nil {
-		return nil, errors.New("interrupted by a signal during startup")
+// loadUnlessStopped reads the configuration. SIGTERM or SIGINT cancels it, as it cancels start: to
+// wait for a pipe, a network file system or a name server that does not answer takes long.
+func loadUnlessStopped(starting context.Context, file string) (*config.Config, []config.File, error) {
+	var cfg *config.Config
+	var files []config.File
+	var err error
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		cfg, files, err = load(file)()
+	}()
+	select {
+	case <-loaded:
+		return cfg, files, err
+	case <-starting.Done():
+		return nil, nil, errInterrupted
+	}
+}
+
+var errInterrupted = errors.New("interrupted by a signal during startup")
+
+// startUnlessStopped is start, and says so if a signal has canceled it.
+func startUnlessStopped(starting context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover) (*process, error) {
+	p, err := start(starting, cfg, manager, stderr, from)
+	if err != nil && starting.Err() != nil {
+		return nil, errInterrupted
 	}
 	return p, err
 }
