@@ -184,6 +184,16 @@ func (s *Sockets) Close() {
 	}
 }
 
+// Lost reports whether no client can reach a unix socket any more, because its file was removed or
+// replaced.
+func (s *Sockets) Lost() bool {
+	if s.file == nil {
+		return false
+	}
+	now, err := os.Lstat(s.Bind.Path)
+	return errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(s.file, now)
+}
+
 // Unlink removes a unix socket from the file system, unless another process has replaced the file.
 // Call it while the socket is open, so that no other file can have its inode number.
 func (s *Sockets) Unlink() {

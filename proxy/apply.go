@@ -13,9 +13,11 @@ var errStopping = errors.New("the proxy is stopping")
 // returns an error, nothing has changed. Otherwise all clients that are accepted from now on get
 // the new State. Connections keep the listener and the pool that they began with.
 //
-// An address that stays keeps its listening sockets and the clients in their queues, even if it
-// moves to another listener. New addresses are opened before others are closed. A removed one is
-// closed when the clients in its queue have been accepted; they still belong to its old listener.
+// An address that stays keeps its listening sockets and the clients in their queues, also if it
+// moves to another listener. A unix socket whose file was removed or replaced is opened again. New
+// addresses are opened before others are closed. A removed one is closed when the clients in its
+// queue have been accepted, which may be after Apply has returned; they still belong to its old
+// listener.
 //
 // Counts of listeners and pools carry on under their names. A listener that SetListening or
 // DrainListener has closed stays closed. state may be one that was applied before.

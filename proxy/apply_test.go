@@ -283,6 +283,43 @@ func TestApplyChangesAccess(t *testing.T) {
 	})
 }
 
+// TestApplyOpensLostSockets: a unix socket whose file was removed, or replaced by one on which no
+// process listens, can be reached again. If another process listens there, Apply fails.
+func TestApplyOpensLostSockets(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		path := filepath.Join(t.TempDir(), "socket")
+		r := start(t, engine, addresses(greets(t, "o")), func(s *setup) { s.listener.Binds = []listen.Bind{{Path: path}} })
+		r.removes = true
+		kept := testnet.Dial(t, "unix", path)
+		greeting(t, kept)
+		replace := func() net.Listener {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.(*net.UnixListener).SetUnlinkOnClose(false)
+			return l
+		}
+		other := replace()
+		defer other.Close()
+		if err := r.server.Apply(&proxy.State{Listeners: []*proxy.Listener{r.again()}}, 0); err == nil ||
+			!strings.Contains(err.Error(), "another program listens there") {
+			t.Errorf("error = %v", err)
+		}
+		other.Close()
+		for _, lose := range []func(){func() {}, func() { _ = os.Remove(path) }, func() { replace().Close() }} {
+			lose()
+			r.apply(0, r.again())
+			r.removed()
+			greeting(t, testnet.Dial(t, "unix", path))
+		}
+		mustAsk(t, kept, "still here")
+	})
+}
+
 // TestApplySwaps: two listeners exchange their addresses, and one is renamed. The clients in the
 // queues are served by the listener that has the address now.
 func TestApplySwaps(t *testing.T) {

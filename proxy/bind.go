@@ -105,7 +105,7 @@ func (c *change) prepare(state *State, inherited func(string, listen.Bind) []int
 	}()
 	s := c.server
 	c.keep = make(map[*bound]want)
-	all := wants(state, s.bound)
+	all := wants(state, slices.DeleteFunc(slices.Clone(s.bound), (*bound).lost))
 	opener := listen.Opener{Shards: len(s.workers), Flags: s.workers[0].loop.SocketFlags(), Prepare: s.prepare}
 	var binds []listen.Bind
 	for _, w := range all {
@@ -165,6 +165,10 @@ func (c *change) open(opener *listen.Opener, w want, inherited func(string, list
 	}
 	return b, nil
 }
+
+// lost reports whether an address has to be opened again: a unix socket without its file. The file
+// of another program is left to that program.
+func (b *bound) lost() bool { return !b.keepFile && b.Lost() }
 
 func (c *change) changeAccess(b *bound, access *listen.Access) error {
 	old := b.listener.Access
