@@ -35,6 +35,9 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	if bind.IsUnix() {
 		return nil
 	}
+	// A process that was about to close the socket may have left a filter that drops SYNs. It is
+	// one of the socket, not of a descriptor. ENOENT if there is none.
+	rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 	if errno := rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); errno != 0 { // others join it
 		return errno
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -191,4 +192,32 @@ func TestNotToBeInherited(t *testing.T) {
 			t.Errorf("%s: error %v, want %q", c.bind, err, want)
 		}
 	}
+}
+
+// TestInheritedSocketTakesNewClients: the process before was about to close the socket, and has
+// made the kernel drop SYNs.
+func TestInheritedSocketTakesNewClients(t *testing.T) {
+	old, err := (&Opener{Shards: 1}).Open(tcp("127.0.0.1:0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	dropAll := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	if err := unix.SetsockoptSockFprog(old.FDs()[0], unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &dropAll}); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.FcntlInt(uintptr(old.FDs()[0]), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := (&Opener{Shards: 1}).Open(old.Bind, nil, fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	c, err := net.DialTimeout("tcp", next.Bind.Addr.String(), time.Second/2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
