@@ -231,6 +231,7 @@ func (s *listenSocket) startClosing() {
 // close accepts the clients that already wait in the socket's accept queue, because closing the
 // socket would reset them. Then it closes the socket.
 func (s *listenSocket) close() {
+	s.endQueue()
 	s.state = listenClosing
 	switch s.takeQueued() {
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
@@ -247,12 +248,10 @@ func (s *listenSocket) close() {
 	s.expire()
 }
 
-// takeQueued accepts the clients in the socket's accept queue, to which no new ones come. It
-// returns the error that ended this: EAGAIN when the queue is empty. Afterwards, the socket is
-// non-blocking.
+// takeQueued accepts the clients in the socket's accept queue. It returns the error that ended
+// this: EAGAIN when the queue is empty. Afterwards, the socket is non-blocking.
 func (s *listenSocket) takeQueued() unix.Errno {
 	w := s.worker
-	s.dropSYNs()
 	// A security profile may forbid this. Then accept would block, so it is not called.
 	if errno := rawsys.SetNonblock(s.fd, true); errno != 0 {
 		return errno

@@ -146,7 +146,7 @@ func (w *worker) apply(c *change) (inUse []string) {
 		}
 	}
 	for _, s := range gone {
-		s.dropSYNs()
+		s.endQueue()
 		s.lingers = true
 		s.startClosing()
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 	"weak"
 
+	"golang.org/x/sys/unix"
+
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 	"l4proxy/proxy"
@@ -279,6 +281,58 @@ func TestApplyChangesAccess(t *testing.T) {
 				t.Errorf("mode = %v, want %v", got, want)
 			}
 			greeting(t, testnet.Dial(t, "unix", path))
+		}
+	})
+}
+
+// TestSharedSocketOutlivesTheServer: another program keeps a listening socket open, as systemd does
+// with that of a socket unit. When the server has closed its own descriptor, new clients wait in
+// the queue, also if the listener was drained.
+func TestSharedSocketOutlivesTheServer(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		for _, drained := range []bool{false, true} {
+			var config net.ListenConfig
+			config.SetMultipathTCP(false)
+			free, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			free.Close() // shutdown(2) gives a port back that the kernel has chosen
+			l, err := config.Listen(t.Context(), "tcp", free.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			file, err := l.(*net.TCPListener).File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			addr := l.Addr().String()
+			r := start(t, engine, addresses(greets(t, "o")), func(s *setup) {
+				s.listener.Binds = []listen.Bind{tcpBind(addr)}
+				s.options.KeepFile = func(string, listen.Bind) bool { return true }
+				s.options.Inherited = func(string, listen.Bind) []int {
+					fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return []int{fd}
+				}
+			})
+			greeting(t, testnet.Dial(t, "tcp", addr))
+			if drained {
+				r.server.DrainListener("front", true)
+				testnet.Eventually(t, "it refuses clients", func() bool { return listeningSockets(t, addr) == 0 })
+			}
+			r.server.StopAccepting()
+			testnet.Eventually(t, "the sockets are closed", func() bool { return r.server.OpenListeningSockets() == 0 })
+			c, err := net.DialTimeout("tcp", addr, time.Second/2)
+			if err != nil {
+				t.Errorf("drained %v: %v", drained, err)
+				continue
+			}
+			c.Close()
 		}
 	})
 }

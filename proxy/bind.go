@@ -16,7 +16,7 @@ type bound struct {
 	listener  *Listener
 	bind      listen.Bind // as configured
 	inherited bool
-	keepFile  bool // of a unix socket: another program removes it
+	keepFile  bool // another program keeps the sockets open, and the file of a unix socket
 	*listen.Sockets
 }
 

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/rawsys"
+	"l4proxy/listen"
 )
 
 // A client that completes its handshake after the last accept, and before the socket is closed or
@@ -38,6 +39,21 @@ func (s *listenSocket) dropSYNs() {
 	if !rawsys.IsUnix(s.fd) {
 		program := unix.SockFprog{Len: uint16(len(onlyOld)), Filter: &onlyOld[0]}
 		_ = unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
+	}
+}
+
+// endQueue keeps new clients from the queue of a socket that is about to be closed. If another
+// program keeps the socket open, they may come: it is for the next process to serve them. What this
+// process has done to the socket would last, because both have the same one.
+func (s *listenSocket) endQueue() {
+	if !s.bound.keepFile {
+		s.dropSYNs()
+		return
+	}
+	s.takeSYNs()
+	if s.state == listenShut || s.state == listenReopening {
+		rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		_ = rawsys.Listen(s.fd, listen.Backlog)
 	}
 }
 

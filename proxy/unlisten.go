@@ -98,6 +98,7 @@ func (s *listenSocket) startShutting() {
 // reset. Then it makes the kernel refuse new ones. If clients in the queue lack a descriptor, shut
 // waits for one when the listener is drained. When no backend can serve them, they are reset.
 func (s *listenSocket) shut() {
+	s.dropSYNs()
 	switch s.takeQueued() {
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		if s.worker.shut[s.listener.Name]&shutUnlisten == 0 {
