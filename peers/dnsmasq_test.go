@@ -13,6 +13,7 @@ import (
 
 	"l4proxy/discovery"
 	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
 )
 
 // TestPeerDnsmasq asks Debian's name server, as most small networks have it.
@@ -21,7 +22,7 @@ func TestPeerDnsmasq(t *testing.T) {
 	dir := tempDir(t)
 	hosts := filepath.Join(dir, "moving")
 	writeFile(t, hosts, []byte("10.1.0.1 moving.test\n"), 0o644)
-	port := strconv.Itoa(freePort(t))
+	port := strconv.Itoa(testnet.FreePort(t))
 	argv := []string{
 		testenv.NeedTool(t, "dnsmasq"), "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
 		"--listen-address=127.0.0.1", "--bind-interfaces", "--port=" + port, "--pid-file=", "--user=", "--local=/test/", "--local-ttl=1",

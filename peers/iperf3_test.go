@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
 )
 
 // iperf3Result is the part of iperf3's JSON that the test uses.
@@ -27,7 +28,7 @@ type iperf3Sum struct {
 func TestPeerIperf3(t *testing.T) {
 	testenv.NeedSuite(t, "peers")
 	iperf3 := testenv.NeedTool(t, "iperf3")
-	port := freePort(t)
+	port := testnet.FreePort(t)
 	server := command{argv: []string{iperf3, "-s", "-B", "127.0.0.1", "-p", strconv.Itoa(port), "--forceflush"}}.start(t)
 	server.says(t, &server.stdout, "Server listening on "+strconv.Itoa(port))
 

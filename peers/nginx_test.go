@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
 )
 
 const (
@@ -78,7 +79,7 @@ http {
 
 func startNginx(t testing.TB, large, small []byte) nginx {
 	t.Helper()
-	n := nginx{dir: tempDir(t), http: freePort(t), https: freePort(t), bare: freePort(t)}
+	n := nginx{dir: tempDir(t), http: testnet.FreePort(t), https: testnet.FreePort(t), bare: testnet.FreePort(t)}
 	n.certs = filepath.Join(n.dir, "cert.pem")
 	if err := os.MkdirAll(filepath.Join(n.dir, "files", "upload"), 0o777); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"l4proxy/internal/testnet"
 )
 
 // postgresTools are the paths of PostgreSQL's programs.
@@ -56,7 +58,7 @@ func startPostgres(t testing.TB, tools postgresTools, template string, owner *sy
 	dir := postgresDir(t, owner)
 	data := filepath.Join(dir, "data")
 	command{argv: []string{"cp", "-a", template, data}, user: owner}.run(t)
-	port := strconv.Itoa(freePort(t))
+	port := strconv.Itoa(testnet.FreePort(t))
 	p := command{
 		argv: []string{
 			tools.postgres, "-D", data, "-c", "port=" + port, "-c", "listen_addresses=127.0.0.1",

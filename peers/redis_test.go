@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
 )
 
 // redis is a running redis-server.
@@ -20,7 +21,7 @@ type redis struct{ port int }
 
 func startRedis(t testing.TB) redis {
 	t.Helper()
-	port := freePort(t)
+	port := testnet.FreePort(t)
 	p := command{argv: []string{
 		testenv.NeedTool(t, "redis-server"), "--port", strconv.Itoa(port), "--bind", "127.0.0.1",
 		"--dir", tempDir(t), "--save", "", "--appendonly", "no",

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
 )
 
 // sshIdle is how long the interactive session is silent: longer than the second after which an idle
@@ -67,7 +68,7 @@ func startSSHD(t testing.TB) (port int, clientConfig string) {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, "known_hosts"), append([]byte("proxied "), host...), 0o644)
-	port = freePort(t)
+	port = testnet.FreePort(t)
 	server, client := filepath.Join(dir, "sshd_config"), filepath.Join(dir, "ssh_config")
 	writeFile(t, server, fmt.Appendf(nil, sshdConfig, dir, port), 0o644)
 	writeFile(t, client, fmt.Appendf(nil, sshClientConfig, dir), 0o644)

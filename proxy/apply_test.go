@@ -465,13 +465,14 @@ func TestApplyOverlapping(t *testing.T) {
 			c.Close()
 		}
 		pools := [2]*proxy.Pool{poolOf(t, "a", greets(t, "a")), poolOf(t, "b", greets(t, "b"))}
+		// No client of another program may use the port: the wildcards could not be bound then.
+		port := testnet.FreePort(t)
 		r := start(t, engine, nil, func(s *setup) {
 			s.backends = []string{testnet.Refusing(t)}
-			s.listener.Binds = []listen.Bind{tcpBind("[::]:0")}
+			s.listener.Binds = []listen.Bind{tcpBind(fmt.Sprintf("[::]:%d", port))}
 			s.listener.Name, s.listener.Pool = "a", pools[0]
 		})
 		r.removes = true
-		port := r.server.Addrs()[0].Bind.Addr.Port()
 		alive := testnet.Dial(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		greeting(t, alive)
 		for i, step := range steps {
@@ -683,9 +684,12 @@ func TestApplyUnderLoad(t *testing.T) {
 func TestApplyMovesClients(t *testing.T) {
 	const clients = 4
 	engines(t, func(t *testing.T, engine string) {
-		r := start(t, engine, addresses(testnet.Serve(t, "tcp", "", testnet.Echo)))
+		// No client of another program may use the port: 0.0.0.0 could not be bound then.
+		port := testnet.FreePort(t)
+		r := start(t, engine, addresses(testnet.Serve(t, "tcp", "", testnet.Echo)), func(s *setup) {
+			s.listener.Binds = []listen.Bind{tcpBind(fmt.Sprint("127.0.0.1:", port))}
+		})
 		r.removes = true
-		port := r.server.Addrs()[0].Bind.Addr.Port()
 		var over atomic.Bool
 		var all sync.WaitGroup
 		for range clients {
