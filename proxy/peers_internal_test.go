@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -80,6 +81,64 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 				testnet.Eventually(t, "a reader that has stopped is cut off", look)
 				in.pass(flushMost + clockStep) // unread bytes are waited for that long
 				in.ended(1, SideProxy, ReasonIdleTimeout)
+			})
+		}
+	})
+}
+
+// TestUnreadEndIsComplete: an end has sent its last bytes and its FIN after the FIN of the other one,
+// which reads nothing. Then the kernel has closed the connection to this end, and the bytes and the
+// FIN still wait in the proxy's socket. A look at the peers must not take that for a reset.
+func TestUnreadEndIsComplete(t *testing.T) {
+	const piece = 16 << 10
+	insideEngines(t, func(t *testing.T, engine string) {
+		for end := range 2 {
+			t.Run(sideOf(end).String(), func(t *testing.T) {
+				b := testnet.Listen(t, "tcp", "")
+				in := startInside(t, engine, b, func(*Listener, *Options) {})
+				ends := [2]testnet.Conn{testnet.Dial(t, "tcp", in.addr), b.Accept(t)}
+				reader, writer := ends[1-end], ends[end]
+				w := in.server.workers[0]
+				c := in.relaying(w)
+				fd := w.loop.FD(c.slot(end))
+				if err := reader.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				if rest, err := io.ReadAll(writer); len(rest) > 0 || err != nil {
+					t.Fatalf("read %q, %v", rest, err)
+				}
+				stream, sent := testnet.Stream(1), int64(0)
+				testnet.Eventually(t, "bytes wait in the proxy's socket", func() (unread bool) {
+					if _, err := writer.Write(stream.Piece(sent, piece)); err != nil {
+						t.Fatal(err)
+					}
+					sent += piece
+					in.eventually(w, "the bytes have come", func() bool { return testnet.Unacknowledged(t, writer) == 0 })
+					in.on(w, func() {
+						unread = w.loop.Writing(c.slot(1-end)) != eventloop.OpNone && rawsys.Unread(fd) > 0
+					})
+					return unread
+				})
+				if err := writer.Close(); err != nil {
+					t.Fatal(err)
+				}
+				in.eventually(w, "the kernel has closed the connection", func() bool {
+					var info unix.TCPInfo
+					return rawsys.TCPInfo(fd, &info) == 0 && info.State == tcpClosed
+				})
+				in.pass(keepAliveAfter + clockStep) // old enough for a look
+				in.on(w, func() {
+					if c.flags&flagResetOut != 0 {
+						t.Errorf("the look takes a complete stream for a broken one: %+v", c.outcome)
+					}
+				})
+				if t.Failed() {
+					return
+				}
+				if err := stream.CheckExactly(reader, sent, piece); err != nil {
+					t.Error(err)
+				}
+				in.ended(1, sideOf(1-end), ReasonClosed)
 			})
 		}
 	})
