@@ -111,7 +111,10 @@ func (v *service) end() {
 // and every byte is checked.
 func TestFaultUpgrades(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		echo := testnet.Serve(t, "tcp", "", testnet.Echo)
+		echo := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
+			_ = c.SetDeadline(time.Now().Add(2 * time.Minute)) // long connections live as long as the test
+			testnet.Echo(c)
+		})
 		released := make(chan struct{})
 		release := sync.OnceFunc(func() { close(released) })
 		half := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { // answers after the end of the upgrades
@@ -250,35 +253,29 @@ func (l *upgradeLoad) dial(t *testing.T, address string) testnet.Conn {
 
 // transfer sends a stream through an echo server, and checks what comes back.
 func (l *upgradeLoad) transfer(c testnet.Conn, s testnet.Stream) error {
-	defer c.Close()
 	const piece = 1 << 18
-	var total atomic.Int64 // of all bytes, once that is known
+	defer c.Close()
 	sent := make(chan error, 1)
+	total := int64(0)
 	go func() {
-		n := int64(0)
-		for ; !l.ended.Load(); n += piece {
-			if _, err := c.Write(s.Piece(n, piece)); err != nil {
+		for !l.ended.Load() {
+			if _, err := c.Write(s.Piece(total, piece)); err != nil {
 				sent <- err
 				return
 			}
+			total += piece
 		}
-		total.Store(n + 1) // before the byte after which the reader looks at it
-		_, err := c.Write(s.Piece(n, 1))
-		sent <- err
+		sent <- c.CloseWrite()
 	}()
-	p := make([]byte, piece)
-	for got := int64(0); got == 0 || got != total.Load(); {
-		n, err := c.Read(p)
-		if !bytes.Equal(p[:n], s.Piece(got, n)) {
-			return fmt.Errorf("other bytes came back after %d", got)
-		}
-		got += int64(n)
-		l.bulk.Add(int64(n))
-		if err != nil {
-			return fmt.Errorf("after %d bytes: %w", got, err)
-		}
+	got, err := s.Check(c, piece)
+	l.bulk.Add(got)
+	if failed := <-sent; err == nil {
+		err = failed
 	}
-	return <-sent
+	if err == nil && got != total {
+		err = fmt.Errorf("%d bytes of %d came back", got, total)
+	}
+	return err
 }
 
 // probe asks every millisecond, and notes the longest wait for an answer.
