@@ -23,17 +23,18 @@ const pausePoll = time.Millisecond
 // accepting continues.
 func (s *Server) PauseAccepting(ctx context.Context) error {
 	s.tell((*worker).holdAll)
-	for {
+	for why := "an event loop does not answer"; ; {
 		busy, ok := askUntil(ctx, s, (*worker).accepting)
 		switch {
 		case !ok && ctx.Err() == nil:
 			return errStopped
 		case !ok:
 			s.ResumeAccepting()
-			return fmt.Errorf("pause accepting: %w", context.Cause(ctx))
+			return fmt.Errorf("pause accepting: %s: %w", why, context.Cause(ctx))
 		case sum(busy) == 0:
 			return nil
 		}
+		why = fmt.Sprintf("%d accepts are in flight", sum(busy))
 		time.Sleep(pausePoll)
 	}
 }

@@ -38,7 +38,7 @@ type Limits struct {
 	Hello time.Duration
 	// Check is from there until it has checked its configuration, with all host names resolved.
 	Check time.Duration
-	// Ready is from the pause of accepting until the new process accepts.
+	// Ready is from when accepting has paused until the new process accepts.
 	Ready time.Duration
 	// Ack is for one batch.
 	Ack time.Duration
@@ -207,11 +207,11 @@ func (u *old) awaitChecked() error {
 
 // handSockets pauses accepting, and returns when the new process accepts.
 func (u *old) handSockets() error {
-	u.step(u.Limits.Ready)
-	all, state, err := u.from.Pause()
+	all, state, err := u.from.Pause() // has a limit of its own
 	if err != nil {
 		return err
 	}
+	u.step(u.Limits.Ready)
 	for len(all) > 0 && err == nil {
 		n := min(len(all), maxDescriptors)
 		err = u.sendSockets(all[:n])

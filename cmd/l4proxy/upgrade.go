@@ -18,8 +18,9 @@ import (
 	"l4proxy/upgrade"
 )
 
-// pausePatience is how long accepts may be in flight after accepting was paused.
-const pausePatience = 2 * time.Second
+// pausePatience is how long the loops may take to stop accepting. They need a few milliseconds, but
+// on a machine with far too much to do, a loop may not get a CPU for seconds.
+const pausePatience = 5 * time.Second
 
 // thisProgram is how this process was started, so that an upgrade can start the next one the same
 // way. It is found out at the start: a package manager replaces the file later, and then
