@@ -21,6 +21,7 @@ var connectBehaviours = slices.Concat(
 		{"connect/no such unix socket", connectNoSuchSocket},
 		{"connect/full queue of a unix socket", connectFullQueue},
 		{"connect/cancelled", connectCancelled},
+		{"connect/cancelled too late", connectCancelledLate},
 		{"connect/receive waits from the start", connectThenReceive},
 	},
 )
@@ -146,6 +147,29 @@ func connectCancelled(t *testing.T, d *driver) {
 	d.do(func() {})
 	d.cancelWrite(s, OpConnect).expect(t, 0, unix.ECANCELED)
 	d.close(s)
+}
+
+// connectCancelledLate: on the loopback interface, the handshake is complete before the cancel, and
+// the engine has not seen that. The peer has the connection, so the connect must not look cancelled.
+func connectCancelledLate(t *testing.T, d *driver) {
+	listener, addr := listen(t, "tcp", 64)
+	defer unix.Close(listener)
+	to := sockaddr(t, addr)
+	for range 30 {
+		s := d.socketTo(to)
+		d.do(func() {
+			d.loop.Connect(s, to)
+			d.loop.CancelWrite(s)
+		})
+		d.await(s, OpConnect).expect(t, 0, 0)
+		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.send(s, []byte("ping")).expect(t, 4, 0)
+		unix.Close(fd)
+		d.close(s)
+	}
 }
 
 // connectThenReceive: an operation on either half may be started before the connection stands.

@@ -161,10 +161,11 @@ func (e *epoll) cancelRead(s Slot) {
 
 func (e *epoll) cancelWrite(s Slot) {
 	so := e.table.at(s)
+	errno := unix.ECANCELED
 	if so.out.op == OpConnect {
-		_ = refuseItself(so) // it may have ended since the last look
+		errno = cancelledConnect(so)
 	}
-	e.endWrite(s, so, unix.ECANCELED)
+	e.endWrite(s, so, errno)
 }
 
 func (e *epoll) release(b Buffer) { e.buffers.giveBack(b) }

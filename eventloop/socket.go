@@ -191,6 +191,26 @@ func (c *common) clearWrite(so *socket) {
 	so.out = writing{}
 }
 
+// cancelledConnect is how a connect that was cancelled has ended. The kernel may have completed the
+// handshake before, and the engine has not seen that yet. The peer has the connection then, so it
+// must not look like one that was never made.
+func cancelledConnect(so *socket) unix.Errno {
+	const established, closed, closeWait = 1, 7, 8 // include/net/tcp_states.h
+	var info unix.TCPInfo
+	if rawsys.TCPInfo(int(so.fd), &info) != 0 {
+		return unix.ECANCELED // a unix socket, or a security profile that forbids the call
+	}
+	switch info.State {
+	case established, closeWait:
+		return refuseItself(so)
+	case closed:
+		if errno := rawsys.SocketError(int(so.fd)); errno != 0 {
+			return errno
+		}
+	}
+	return unix.ECANCELED
+}
+
 // refuseItself returns ECONNREFUSED for a socket that is connected to itself, as the connect would
 // have failed with any other source port, and makes closing the socket send a reset.
 func refuseItself(so *socket) unix.Errno {

@@ -154,6 +154,9 @@ func (u *uring) writeDone(s Slot, e *cqe) int {
 	if so.out.cancelled && inconclusive(errno) {
 		errno = unix.ECANCELED
 	}
+	if so.out.op == OpConnect && errno == unix.ECANCELED {
+		errno = cancelledConnect(so)
+	}
 	if errno == unix.EPIPE {
 		errno = u.brokenPipe(so)
 	}
