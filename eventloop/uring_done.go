@@ -9,6 +9,10 @@ import (
 // completed handles one completion of the kernel and returns how many it passed to the handler.
 func (u *uring) completed(e *cqe) int {
 	s := Slot(e.userData)
+	if e.userData&cancelBit != 0 {
+		u.cancelDone(e)
+		return 0
+	}
 	switch e.userData >> 56 {
 	case forStream:
 		return u.streamDone(s, e)

@@ -133,37 +133,6 @@ func (u *uring) poll(fd int32, events uint32, data uint64) *submission {
 	return e
 }
 
-func (u *uring) cancelRead(s Slot) {
-	so := u.table.at(s)
-	switch {
-	case so.flags&flagStarved != 0:
-		so.flags &^= flagStarved
-		u.starved = slices.DeleteFunc(u.starved, func(waiting Slot) bool { return waiting == s })
-		u.endRead(s, so, Completion{Err: unix.ECANCELED})
-	case so.in.polling:
-		u.cancel(userData(forReadPoll, s))
-	case so.flags&flagStreaming != 0:
-		u.stopStream(s, so)
-	default:
-		u.cancel(userData(forRead, s))
-	}
-}
-
-func (u *uring) cancelWrite(s Slot) {
-	if u.table.at(s).out.polling {
-		u.cancel(userData(forWritePoll, s))
-	} else {
-		u.cancel(userData(forWrite, s))
-	}
-}
-
-// cancel asks the kernel to end the operation with this user data. If it has ended meanwhile, its
-// own completion has the result.
-func (u *uring) cancel(data uint64) {
-	e := u.submission()
-	e.opcode, e.fd, e.addr, e.userData = opAsyncCancel, -1, data, userData(forIgnored, 0)
-}
-
 // spliced switches O_NONBLOCK, which splice(2) on a socket obeys instead of its own flag.
 func (u *uring) spliced(s Slot, on bool) {
 	so := u.table.at(s)

@@ -49,7 +49,7 @@ func (u *uring) reap(results []int32) (_ []int32, over bool) {
 	head, tail := *u.cqHead, atomic.LoadUint32(u.cqTail)
 	for ; head != tail; head++ {
 		e := &u.cqes[head&u.cqMask]
-		if e.userData&0xffffffff == 0 { // from the cancel request
+		if e.userData&cancelBit != 0 {
 			continue
 		}
 		u.recycle(e)
