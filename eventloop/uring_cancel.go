@@ -12,7 +12,7 @@ const (
 	cancelBit      = 1 << 63
 	cancelTry      = 1 << 48
 	cancelTries    = 0xff * cancelTry
-	cancelTriesOld = 4// for a stream whose socket is closed
+	cancelTriesOld = 4 // for a stream whose socket is closed
 )
 
 func (u *uring) cancelRead(s Slot) {
