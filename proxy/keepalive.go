@@ -131,8 +131,8 @@ func (w *worker) endedUnseen(c *conn, end int) bool {
 	case c.flow[end].ended == flowOpen && c.flags&flagResetOut == 0:
 		errno := rawsys.SocketError(w.loop.FD(slot))
 		if errno == 0 {
-			// After a FIN each way, the state is the same (TIME_WAIT is kept outside the socket). The
-			// bytes and the FIN of this end are still to be read: its stream is complete.
+			// After a FIN each way, the state is the same (TIME_WAIT is kept outside the socket).
+			// The bytes and the FIN of this end are still to be read: its stream is complete.
 			if c.flow[1-end].ended == flowFIN || c.flags&flagDiscarding != 0 {
 				return false
 			}

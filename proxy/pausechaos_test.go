@@ -54,8 +54,8 @@ func TestPauseAcceptingChaos(t *testing.T) {
 						continue // the listener is closed to new clients
 					}
 					if _, err := c.Write([]byte("hello")); err == nil {
-						// A client that waits for longer than its deadline is a fault. A drained listener turns
-						// clients away, and one that is being closed may reset them.
+						// A client that waits for longer than its deadline is a fault. A drained
+						// listener turns clients away, and one that is being closed may reset them.
 						if _, err := c.Read(make([]byte, 5)); errors.Is(err, os.ErrDeadlineExceeded) {
 							t.Errorf("a client of %s was left waiting", network)
 						}

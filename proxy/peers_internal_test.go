@@ -86,9 +86,9 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 	})
 }
 
-// TestUnreadEndIsComplete: an end has sent its last bytes and its FIN after the FIN of the other one,
-// which reads nothing. Then the kernel has closed the connection to this end, and the bytes and the
-// FIN still wait in the proxy's socket. A look at the peers must not take that for a reset.
+// TestUnreadEndIsComplete: an end has sent its last bytes and its FIN after the FIN of the other
+// one, which reads nothing. Then the kernel has closed the connection to this end, and the bytes
+// and the FIN still wait in the proxy's socket. A look at the peers must not take that for a reset.
 func TestUnreadEndIsComplete(t *testing.T) {
 	const piece = 16 << 10
 	insideEngines(t, func(t *testing.T, engine string) {
