@@ -80,8 +80,8 @@ func (u *uring) awaitsCancel(data, tries uint64) bool {
 		return writes && out.polling && out.cancelled
 	case forStream:
 		if uint16(data>>32) != so.generation {
-			// The socket is closed here, and stays open in the kernel as long as its stream. Whether
-			// that has ended is not known any more.
+			// The socket is closed here, and stays open in the kernel as long as its stream.
+			// Whether that has ended is not known any more.
 			return tries < cancelTriesOld*cancelTry
 		}
 		return so.flags&(flagStreaming|flagStopping) == flagStreaming|flagStopping
