@@ -150,7 +150,8 @@ func connectCancelled(t *testing.T, d *driver) {
 }
 
 // connectCancelledLate: on the loopback interface, the handshake is complete before the cancel, and
-// the engine has not seen that. The peer has the connection, so the connect must not look cancelled.
+// the engine has not seen that. The peer has the connection, so the connect must not look
+// cancelled.
 func connectCancelledLate(t *testing.T, d *driver) {
 	listener, addr := listen(t, "tcp", 64)
 	defer unix.Close(listener)

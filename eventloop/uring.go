@@ -22,8 +22,8 @@ const (
 	forStream    // a stream of receives; see uring_stream.go
 )
 
-// userData has the purpose in its upper 8 bits and the slot in its lower 32. That of a cancel request
-// is that of the operation, with a bit more; see uring_cancel.go.
+// userData has the purpose in its upper 8 bits and the slot in its lower 32. That of a cancel
+// request is that of the operation, with a bit more; see uring_cancel.go.
 func userData(purpose uint64, s Slot) uint64 { return purpose<<56 | uint64(s) }
 
 // uring is the engine on io_uring. Its sockets are blocking, so that an operation waits inside the
