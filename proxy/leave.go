@@ -91,8 +91,8 @@ func (w *worker) startLeaving(c *conn, g *leaving) {
 }
 
 // forgetDial closes the socket of a dial without a result. The process that takes the client dials
-// again: nothing was sent to the backend yet. If the backend answers just now, a reset tells it
-// that there is no client; a FIN would look like a client that sends nothing.
+// again: nothing was sent to the backend yet. It gets a reset if it answers just now: a FIN would
+// look like a client that sends nothing.
 func (w *worker) forgetDial(c *conn) {
 	w.loop.Reset(c.slot(backendEnd))
 	c.flags &^= flagBackend
