@@ -206,6 +206,10 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	}
 	p.server.SetRecording(cfg.Log.Connections)
 	from.load(p)
+	if err := from.ready(p); err != nil { // before the log: clients wait for it
+		p.abandon()
+		return nil, err
+	}
 	for _, w := range cfg.Warnings {
 		p.log.Warn("configuration: " + w.Error())
 	}
@@ -213,10 +217,6 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		"max_connections", connections)
 	for _, a := range p.server.Addrs() {
 		p.log.Info("listening", "listener", a.Listener, "address", a.Bind.String())
-	}
-	if err := from.ready(p); err != nil {
-		p.abandon()
-		return nil, err
 	}
 	return p, nil
 }
