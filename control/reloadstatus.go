@@ -86,3 +86,33 @@ func (r *Reloader) Status() ReloadStatus {
 	}
 	return s
 }
+
+// SavedReloads is the history of the configuration on its way to another process (docs/handover.md):
+// fields are added, never renamed.
+type SavedReloads struct {
+	Generation   uint64     `json:"generation"`
+	Failed       bool       `json:"failed,omitempty"` // the last reload
+	LastSuccess  *time.Time `json:"last_success,omitempty"`
+	LastFailure  *Failure   `json:"last_failure,omitempty"`
+	LastRollback *Rollback  `json:"last_rollback,omitempty"`
+}
+
+// Export writes down what has happened to the configuration.
+func (r *Reloader) Export() SavedReloads {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := &r.history
+	return SavedReloads{h.generation, h.failed, h.lastSuccess, h.lastFailure, h.lastRollback}
+}
+
+// Import carries on from another process, before Run. The configuration that this process has read
+// is the next one.
+func (r *Reloader) Import(saved SavedReloads) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running.generation = saved.Generation + 1
+	r.history = history{
+		generation: r.running.generation, at: r.history.at, failed: saved.Failed,
+		lastSuccess: saved.LastSuccess, lastFailure: saved.LastFailure, lastRollback: saved.LastRollback,
+	}
+}

@@ -3,8 +3,11 @@ package control
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"l4proxy/balancer"
+	"l4proxy/config"
+	"l4proxy/proxy"
 )
 
 // SavedPools is the live state of all pools on its way to another process. Its JSON form is part of
@@ -77,4 +80,40 @@ func (k BackendKey) resolved() string {
 		return ""
 	}
 	return k.Endpoint.TCP.String()
+}
+
+// CloseListeners closes the listeners that another process has closed: those that are drained, and
+// those whose pool cannot serve. It is called after Import and RestoreDrains and before the data
+// plane accepts clients. Run would do it too, but only after the first clients.
+func (l *Live) CloseListeners(plane DataPlane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name := range l.drains.listeners {
+		plane.DrainListener(name, true)
+	}
+	for _, pool := range l.pools {
+		if pool.balancer.CanServe() {
+			continue
+		}
+		pool.watch.canServe = false // its Watch does not run yet, and reopens them
+		pool.watch.shownCanServe.Store(false)
+		for _, listener := range pool.listeners {
+			plane.SetListening(listener, false)
+		}
+	}
+}
+
+// EndOrphans does what on_removed says with the connections of another process whose backends are
+// not in the configuration. For a pool that does not exist any more, that is the default: drain.
+func (l *Live) EndOrphans(all []proxy.Orphan, drain time.Duration, plane DataPlane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range all {
+		rules := Rules{OnRemoved: config.LiveDrain, Drain: drain}
+		if pool := l.pools[o.Pool]; pool != nil {
+			rules = pool.plan.Rules
+		}
+		w := Watch{log: l.log.With("pool", o.Pool), plane: plane, settled: settings{rules: rules}}
+		w.evict(o.Backend, rules.OnRemoved, proxy.ReasonBackendRemoved, nil)
+	}
 }

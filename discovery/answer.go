@@ -23,12 +23,13 @@ func (n Name) String() string {
 
 // Endpoint is the address of one server.
 type Endpoint struct {
-	IP netip.Addr
+	IP netip.Addr `json:"ip"`
 	// Host, Port, Priority and Weight come from an SRV record (RFC 2782). Without one, they are
 	// empty.
-	Host             string
-	Port             uint16
-	Priority, Weight uint16
+	Host     string `json:"host,omitempty"`
+	Port     uint16 `json:"port,omitempty"`
+	Priority uint16 `json:"priority,omitempty"`
+	Weight   uint16 `json:"weight,omitempty"`
 }
 
 // String returns the address, with the port if there is one.

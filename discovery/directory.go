@@ -56,6 +56,17 @@ func (d *Directory) Lookup(ctx context.Context, name Name) ([]Endpoint, error) {
 	return e.answer.Endpoints, err
 }
 
+// Preload gives a name the answer of another Directory, from the time at which that had it, unless
+// there is one already.
+func (d *Directory) Preload(name Name, a Answer, at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.names[name] == nil && len(a.Endpoints) > 0 {
+		d.generation++
+		d.names[name] = &entry{answer: a.tidy(), generation: d.generation, at: at, asked: at}
+	}
+}
+
 // Retain forgets all names but these, which are in use now.
 func (d *Directory) Retain(names map[Name]bool) {
 	d.mu.Lock()

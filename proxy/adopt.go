@@ -61,7 +61,7 @@ func (s *Server) Adopt(moved []Moved) (n int) {
 		s.log.Error("connections from the old process closed", "connections", failed, "error", bad.Error())
 	}
 	if orphaned > 0 {
-		s.log.Warn("connections taken over whose listener or backend is not in the configuration: they stay open",
+		s.log.Warn("connections taken over whose listener or backend is not in the configuration",
 			"connections", orphaned)
 	}
 	if waiting != nil && s.isRunning() {
