@@ -14,6 +14,8 @@ type hello struct {
 	formats
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
+	// Early is state that the new process needs to check its configuration.
+	Early State `json:"early,omitempty"`
 	// Next is there in tests only.
 	Next string `json:"next,omitempty"`
 }

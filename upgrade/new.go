@@ -80,6 +80,9 @@ func (s *Session) greet(version string) error {
 func (s *Session) OldPID() int        { return s.old.PID }
 func (s *Session) OldVersion() string { return s.old.Version }
 
+// Early is state of the old process for the check of the configuration.
+func (s *Session) Early() State { return s.old.Early }
+
 // Refuse says why this process does not take over, and ends the session. The old process logs it.
 func (s *Session) Refuse(why error) {
 	_ = s.send(kindRefused, refused{Reason: why.Error()}, nil) // the old process may have ended

@@ -88,6 +88,8 @@ type Options struct {
 	// Needs is how many files the new process must be able to open to take over all connections; 0
 	// is not checked.
 	Needs int
+	// Early is live state that the new process needs to check its configuration.
+	Early State
 	Log   *slog.Logger // nil means slog.Default
 }
 
@@ -177,7 +179,7 @@ func (u *old) end() {
 // greet exchanges what both processes speak.
 func (u *old) greet() error {
 	u.step(u.Limits.Hello)
-	mine := hello{formats: spoken(), Version: u.Version, PID: os.Getpid(), Next: testFormats}
+	mine := hello{formats: spoken(), Version: u.Version, PID: os.Getpid(), Early: u.Early, Next: testFormats}
 	err := u.send(kindHello, mine, nil)
 	var theirs hello
 	if err == nil {

@@ -105,7 +105,24 @@ func (p *process) currentConfig() *config.Config {
 	return p.reloader.Config()
 }
 
-func (p *process) adminDrain(_ context.Context, q admin.DrainRequest) (*admin.Drain, error) {
+// adminDrain changes what is drained, unless an upgrade is just handing that over: the change would
+// be lost.
+func (p *process) adminDrain(_ context.Context, q admin.DrainRequest) (drain *admin.Drain, err error) {
+	return p.change(func() (*admin.Drain, error) { return p.startDrain(q) })
+}
+
+func (p *process) change(make func() (*admin.Drain, error)) (drain *admin.Drain, err error) {
+	err = p.upgrades.change(func() error {
+		drain, err = make()
+		return err
+	})
+	if errors.Is(err, errUpgrading) || errors.Is(err, errHandedOver) {
+		return nil, admin.Conflict(err.Error(), "try again in a second")
+	}
+	return drain, err
+}
+
+func (p *process) startDrain(q admin.DrainRequest) (*admin.Drain, error) {
 	switch {
 	case q.Backend != "":
 		state := admin.BackendDrain
@@ -132,7 +149,7 @@ func (p *process) adminDrain(_ context.Context, q admin.DrainRequest) (*admin.Dr
 }
 
 func (p *process) adminSetBackend(_ context.Context, pool, address string, change admin.BackendChange) (*admin.Drain, error) {
-	return p.setBackend(pool, address, change.State, change.Timeout)
+	return p.change(func() (*admin.Drain, error) { return p.setBackend(pool, address, change.State, change.Timeout) })
 }
 
 func (p *process) setBackend(pool, address, state string, timeout *admin.Duration) (*admin.Drain, error) {

@@ -70,6 +70,7 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 	started()
 	p.upgrades.program, p.pidFile = program, pid
 	p.allowReload(load(file), files)
+	from.loadReloads(p)
 	if from != nil {
 		p.receiving(true)
 	} else {
@@ -155,6 +156,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		return nil, err
 	}
 	names := newDirectory()
+	from.loadNames(names, slog.Default())
 	plan, err := control.Build(cfg, control.Gather(ctx, cfg, names.Lookup))
 	if err != nil {
 		return nil, err

@@ -39,6 +39,14 @@ func newSystemdService(manager *systemd.Manager, log *slog.Logger, dropped []str
 	return s
 }
 
+// outdated makes store replace or remove the stored sockets of a listener: the process before has
+// stored some that this one does not have.
+func (s *systemdService) outdated(listener string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[listener] = ""
+}
+
 // listenersOf is what systemd's sockets are matched with.
 func listenersOf(plan *control.Plan) (all []systemd.Listener) {
 	for _, l := range plan.Listeners {

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
 	"l4proxy/control"
+	"l4proxy/discovery"
 	"l4proxy/listen"
 	"l4proxy/proxy"
 	"l4proxy/upgrade"
@@ -20,6 +22,8 @@ const (
 	stateCounts = "counts" // proxy.Totals
 	stateDrains = "drains" // []control.Drain
 	stateStart  = "start"  // when the first process of this service started
+	stateReload = "reload" // control.SavedReloads
+	stateNames  = "names"  // []control.SavedName, sent before all others
 )
 
 // takeover is the start of a process that an upgrade has started: it takes over from an old one. A
@@ -29,6 +33,7 @@ type takeover struct {
 	sockets *upgrade.Sockets
 	state   upgrade.State
 	parent  *upgrade.Parent // process 1 in a container; nil for most
+	unused  []upgrade.Socket
 }
 
 // joinUpgrade returns the takeover of this process, nil without one.
@@ -47,6 +52,19 @@ func (t *takeover) failed(err error) error {
 	}
 	t.session.Refuse(errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))) // a line of the log
 	return errReported
+}
+
+// loadNames carries on with the addresses of host names, so that the start does not depend on a name
+// server.
+func (t *takeover) loadNames(names *discovery.Directory, log *slog.Logger) {
+	if t == nil {
+		return
+	}
+	var saved []control.SavedName
+	t.state = t.session.Early()
+	if t.read(stateNames, &saved, log) {
+		control.ImportNames(names, saved)
+	}
 }
 
 // prepare makes the server take over its listening sockets. Everything that is slow happens before:
@@ -87,9 +105,21 @@ func (t *takeover) load(p *process) {
 	if t.read(stateDrains, &drains, p.log) {
 		p.live.RestoreDrains(drains)
 	}
+	p.live.CloseListeners(p.server)
 	var began time.Time
 	if t.read(stateStart, &began, p.log) {
 		p.began = began
+	}
+}
+
+// loadReloads carries on with the history of the configuration.
+func (t *takeover) loadReloads(p *process) {
+	if t == nil {
+		return
+	}
+	var saved control.SavedReloads
+	if t.read(stateReload, &saved, p.log) {
+		p.reloader.Import(saved)
 	}
 }
 
@@ -111,10 +141,35 @@ func (t *takeover) ready(p *process) error {
 	if t == nil {
 		return nil
 	}
-	for _, s := range t.sockets.Close() {
-		p.log.Warn("upgrade: socket of the old process not used", "kind", s.Kind, "name", s.Name, "address", s.Bind)
+	t.unused = t.sockets.Close()
+	if err := t.session.Ready(); err != nil {
+		return err
 	}
-	return t.session.Ready()
+	for _, s := range t.unused {
+		p.log.Warn("upgrade: socket of the old process not used", "kind", s.Kind, "name", s.Name, "address", s.Bind)
+		if s.Kind == upgrade.KindListener && !s.KeepFile {
+			p.systemd.outdated(s.Name)
+		}
+	}
+	return nil
+}
+
+// unlink removes the files of unix sockets that are not used any more. The old process leaves them
+// to this one. Until it has handed over, it may have to serve on, and needs them.
+func (t *takeover) unlink(p *process) {
+	own := map[string]bool{p.admin.address(): true}
+	for _, a := range p.server.Addrs() {
+		own[a.Bind.String()] = true
+	}
+	for _, s := range t.unused {
+		path, ok := strings.CutPrefix(s.Bind, "unix:")
+		if !ok || s.KeepFile || own[s.Bind] {
+			continue
+		}
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // receive takes over the connections of the old process.
@@ -134,6 +189,8 @@ func (t *takeover) receive(p *process) {
 	if t.read(stateCounts, &counts, p.log) {
 		p.server.CarryOn(counts)
 	}
+	p.live.EndOrphans(p.server.Orphans(), p.cfg.Drain.Timeout, p.server)
+	t.unlink(p)
 	p.receiving(false)
 	// Last: from now on, signals come here.
 	if err := p.pidFile.write(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,7 @@ type upgrades struct {
 	ended   chan struct{}           // closed when that has ended
 	stopped bool
 	result  upgrade.Result // of the one that succeeded
+	frozen  bool           // live state has been handed over, and must not change here
 }
 
 var (
@@ -108,6 +110,23 @@ func (u *upgrades) stop(reason error) (result upgrade.Result, handedOver bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.result, u.refusal == errHandedOver
+}
+
+// freeze keeps operators from changing live state that the next process has already, or ends that.
+func (u *upgrades) freeze(on bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.frozen = on
+}
+
+// change makes a change of live state, unless it would be lost: then it returns why.
+func (u *upgrades) change(make func() error) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.frozen {
+		return u.refusal
+	}
+	return make()
 }
 
 // running reports whether an upgrade is in progress.
@@ -192,7 +211,8 @@ func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Re
 	p.log.Info("upgrade: starting the new process", "binary", program.Binary, "connections", p.server.Connections())
 	from := &handing{p: p, admin: -1}
 	defer from.close()
-	result, err = upgrade.Run(ctx, upgrade.Options{Program: program, Version: version, Needs: openFiles(), Log: p.log}, from)
+	result, err = upgrade.Run(ctx, upgrade.Options{Program: program, Version: version, Needs: openFiles(),
+		Early: stateOfService(map[string]any{stateNames: p.live.ExportNames()}), Log: p.log}, from)
 	if err != nil {
 		return result, err
 	}
@@ -223,6 +243,7 @@ type handing struct {
 }
 
 func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error) {
+	h.p.upgrades.freeze(true)
 	ctx, cancel := context.WithTimeout(context.Background(), pausePatience)
 	defer cancel()
 	if err := h.p.server.PauseAccepting(ctx); err != nil {
@@ -244,12 +265,17 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 		all = append(all, upgrade.Socket{Kind: upgrade.KindAdmin, Name: name, Bind: name, FD: h.admin})
 	}
 	all = append(all, h.p.parentSocket()...)
-	return all, stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateStart: h.p.began}), nil
+	state = stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateStart: h.p.began})
+	if h.p.reloader != nil {
+		maps.Copy(state, stateOfService(map[string]any{stateReload: h.p.reloader.Export()}))
+	}
+	return all, state, nil
 }
 
 // Resume accepts clients again. The new process may have written the pid file.
 func (h *handing) Resume() {
 	h.p.server.ResumeAccepting()
+	h.p.upgrades.freeze(false)
 	if err := h.p.pidFile.write(); err != nil {
 		h.p.log.Error("pid file not written", "error", err.Error())
 	}
