@@ -87,8 +87,8 @@ func (r *Reloader) Status() ReloadStatus {
 	return s
 }
 
-// SavedReloads is the history of the configuration on its way to another process (docs/handover.md):
-// fields are added, never renamed.
+// SavedReloads is the history of the configuration on its way to another process
+// (docs/handover.md): fields are added, never renamed.
 type SavedReloads struct {
 	Generation   uint64     `json:"generation"`
 	Failed       bool       `json:"failed,omitempty"` // the last reload

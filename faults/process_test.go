@@ -105,7 +105,7 @@ func run(t *testing.T, s settings, change ...func(*exec.Cmd)) *process {
 	for _, f := range change {
 		f(cmd)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := testenv.Start(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

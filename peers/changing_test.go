@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
 )
 
@@ -45,8 +46,7 @@ func startChanging(t *testing.T, engine, config string) *changing {
 	defer log.Close()
 	cmd := exec.Command(binary, "run", "-c", p.file)
 	cmd.Stderr = log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := testenv.Start(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	p.group = cmd.Process.Pid

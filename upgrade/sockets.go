@@ -44,7 +44,7 @@ type place struct {
 	port uint16
 }
 
-// placeOf is the place of a socket; the zero value if it has none.
+// placeOf is the place of a socket; the zero value for other sockets.
 func placeOf(fd int) place {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {

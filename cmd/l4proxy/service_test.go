@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
 )
 
@@ -55,7 +56,7 @@ func (s *service) start(options ...func(*exec.Cmd)) {
 	for _, o := range options {
 		o(s.first)
 	}
-	if err := s.first.Start(); err != nil {
+	if err := testenv.Start(s.t, s.first); err != nil {
 		s.t.Fatal(err)
 	}
 	done := make(chan struct{})

@@ -69,7 +69,7 @@ func (u *unit) run(variables ...string) *exec.Cmd {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
 	cmd.Stderr = new(bytes.Buffer)
-	if err := cmd.Start(); err != nil {
+	if err := testenv.Start(u.t, cmd); err != nil {
 		u.t.Fatal(err)
 	}
 	u.t.Cleanup(func() {

@@ -54,8 +54,8 @@ func (t *takeover) failed(err error) error {
 	return errReported
 }
 
-// loadNames carries on with the addresses of host names, so that the start does not depend on a name
-// server.
+// loadNames carries on with the addresses of host names, so that the start does not depend on a
+// name server.
 func (t *takeover) loadNames(names *discovery.Directory, log *slog.Logger) {
 	if t == nil {
 		return

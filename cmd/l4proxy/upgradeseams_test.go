@@ -33,8 +33,8 @@ func (s *service) client() *client.Client {
 	return c
 }
 
-// TestUpgradeKeepsListenersClosed: a drained listener, and one whose pool is down, refuse clients in
-// the new process from its first moment.
+// TestUpgradeKeepsListenersClosed: a drained listener, and one whose pool is down, refuse clients
+// in the new process from its first moment.
 func TestUpgradeKeepsListenersClosed(t *testing.T) {
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
 	s := newService(t, `
@@ -185,8 +185,8 @@ pools:
 	})
 }
 
-// TestUpgradeMovesFiles: the new configuration has other paths for its unix sockets. The files of the
-// old ones do not stay behind.
+// TestUpgradeMovesFiles: the new configuration has other paths for its unix sockets. The files of
+// the old ones do not stay behind.
 func TestUpgradeMovesFiles(t *testing.T) {
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
 	config := func(admin, front string) string {
