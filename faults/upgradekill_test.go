@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -83,6 +84,8 @@ func TestFaultKilledInUpgrades(t *testing.T) {
 			}
 			sig := []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGKILL, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR2}[r.IntN(7)]
 			what := fmt.Sprintf("round %d: %v to the %s process", round, sig, map[bool]string{true: "old", false: "new"}[victim == old])
+			const stopping = `"msg":"shutting down: waiting`
+			stops := strings.Count(v.log(), stopping)
 			_ = syscall.Kill(victim, sig)
 			if sig == syscall.SIGTERM { // usually the end of the service, once it has drained
 				time.Sleep(killDrain + 200*time.Millisecond)
@@ -90,7 +93,7 @@ func TestFaultKilledInUpgrades(t *testing.T) {
 			var left []int
 			if !testnet.Within(testnet.Patience, func() bool {
 				left = groupOf(v.cmd.Process.Pid)
-				return len(left) == 0 || len(left) == 1 && v.pid() == left[0]
+				return len(left) == 0 || len(left) == 1 && v.pid() == left[0] && strings.Count(v.log(), stopping) == stops
 			}) {
 				t.Fatalf("%s: the processes %v are left, and the pid file has %d\n%s", what, left, v.pid(), v.tail())
 			}
@@ -118,7 +121,14 @@ func TestFaultKilledInUpgrades(t *testing.T) {
 				v = serve(t, s)
 				continue
 			}
-			mustAsk(t, testnet.Dial(t, "unix", v.socket), "a new client after "+what)
+			c, err := testnet.TryDial("unix", v.socket)
+			if err == nil {
+				err = ask(c, "a new client")
+				c.Close()
+			}
+			if err != nil {
+				t.Fatalf("%s: a new client: %v\n%s", what, err, v.tail())
+			}
 			v.upgrade()
 			mustAsk(t, testnet.Dial(t, "tcp", front), "a new client after an upgrade")
 		}
