@@ -120,7 +120,7 @@ func (s *systemdService) store(sockets []proxy.ListeningSocket) error {
 		}
 	}
 	for _, listener := range slices.Sorted(maps.Keys(s.stored)) {
-		if s.stored[listener] == addresses[listener] {
+		if now := addresses[listener]; now != "" && now == s.stored[listener] {
 			continue
 		}
 		if err := s.manager.Unstore(listener); err != nil {
