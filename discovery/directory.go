@@ -63,7 +63,7 @@ func (d *Directory) Preload(name Name, a Answer, at time.Time) {
 	defer d.mu.Unlock()
 	if d.names[name] == nil && len(a.Endpoints) > 0 {
 		d.generation++
-		d.names[name] = &entry{answer: a.tidy(), generation: d.generation, at: at, asked: at}
+		d.names[name] = &entry{answer: a.tidy(), generation: d.generation, at: at, asked: at, retained: true}
 	}
 }
 
