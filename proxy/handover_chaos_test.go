@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 	"l4proxy/proxy"
@@ -26,11 +27,12 @@ import (
 // chaosEnv is the number of hand-overs of each chaos test, if it is set.
 const chaosEnv = "L4PROXY_HANDOVERS"
 
-func chaosRounds() int {
+// chaosRounds is the number of hand-overs of each chaos test.
+func chaosRounds(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv(chaosEnv)); err == nil {
 		return n
 	}
-	return 20
+	return usual
 }
 
 // flowPlan is what happens on one connection. The client sends it ahead of its stream.
@@ -53,12 +55,15 @@ const (
 	endings
 )
 
-const (
-	planSize = 9 * 8
-	slowMost = 200_000 // bytes to a slow reader
-)
+const planSize = 9 * 8
 
-func randomPlan(r *rand.Rand, canReset bool) flowPlan {
+// chaosSize is how much a chaos test does.
+type chaosSize struct {
+	rounds int    // hand-overs
+	slow   uint64 // the most bytes to a slow reader, whose small window costs time
+}
+
+func (size chaosSize) randomPlan(r *rand.Rand, canReset bool) flowPlan {
 	sizes := []uint64{0, 1, 100, 5_000, 20_000, 300_000, 3_000_000}
 	pieces := []uint64{1, 60, 1_000, 16 << 10, 100_000, 500_000}
 	pick := func(from []uint64) uint64 { return from[r.IntN(len(from))] }
@@ -72,9 +77,9 @@ func randomPlan(r *rand.Rand, canReset bool) flowPlan {
 	// With a small window, a long stream would take longer than the test.
 	switch p.Slow {
 	case 1:
-		p.Up = min(p.Up, slowMost)
+		p.Up = min(p.Up, size.slow)
 	case 2:
-		p.Down = min(p.Down, slowMost)
+		p.Down = min(p.Down, size.slow)
 	}
 	if canReset && r.IntN(3) == 0 {
 		p.Ending = uint64(1 + r.IntN(endings-1))
@@ -262,15 +267,23 @@ func serve(c testnet.Conn) error {
 
 // TestHandOverChaos moves random flows from server to server and back, many times, while clients
 // come and go. Each byte and each end is as on a direct connection.
-func TestHandOverChaos(t *testing.T) {
+func TestHandOverChaos(t *testing.T) { handOversOfChaos(t, chaosSize{chaosRounds(10), 30_000}) }
+
+// TestFaultHandOverChaos is the same for longer.
+func TestFaultHandOverChaos(t *testing.T) {
+	testenv.NeedSuite(t, "faults")
+	handOversOfChaos(t, chaosSize{chaosRounds(20), 200_000})
+}
+
+func handOversOfChaos(t *testing.T, size chaosSize) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run("backends on "+network, func(t *testing.T) {
-			enginePairs(t, func(t *testing.T, from, to string) { handOverChaos(t, network, from, to) })
+			enginePairs(t, func(t *testing.T, from, to string) { handOverChaos(t, network, from, to, size) })
 		})
 	}
 }
 
-func handOverChaos(t *testing.T, network, from, to string) {
+func handOverChaos(t *testing.T, network, from, to string, size chaosSize) {
 	dir := t.TempDir()
 	address := ""
 	if network == "unix" {
@@ -304,7 +317,7 @@ func handOverChaos(t *testing.T, network, from, to string) {
 				if bind.IsUnix() {
 					front = "unix"
 				}
-				p := randomPlan(random, front == "tcp" && network == "tcp")
+				p := size.randomPlan(random, front == "tcp" && network == "tcp")
 				if err := p.client(front, addressOf(bind)); err != nil {
 					t.Errorf("client on %s, plan %+v: %v", front, p, err)
 				}
@@ -313,7 +326,7 @@ func handOverChaos(t *testing.T, network, from, to string) {
 		})
 	}
 	var total proxy.HandOverReport
-	for i := range chaosRounds() {
+	for i := range size.rounds {
 		report := servers[i%2].handOver(servers[1-i%2])
 		total.Moved += report.Moved
 		total.Bytes += report.Bytes

@@ -106,7 +106,7 @@ func TestHandOverDialsOnce(t *testing.T) {
 				}
 			})
 		}
-		for i := range max(4, chaosRounds()/5) {
+		for i := range chaosRounds(3) {
 			servers[i%2].handOver(servers[1-i%2])
 			time.Sleep(time.Duration(i%3) * 10 * time.Millisecond)
 		}
