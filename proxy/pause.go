@@ -71,27 +71,6 @@ func (w *worker) forgetReleased() {
 	}
 }
 
-// askUntil is ask for a server that may not run yet.
-func askUntil[T any](ctx context.Context, s *Server, f func(*worker) T) (answers []T, ok bool) {
-	answered := make(chan T, len(s.workers))
-	for _, w := range s.workers {
-		if !w.loop.Post(func(w *worker) { answered <- f(w) }) {
-			return nil, false
-		}
-	}
-	for range s.workers {
-		select {
-		case answer := <-answered:
-			answers = append(answers, answer)
-		case <-s.stop:
-			return nil, false
-		case <-ctx.Done():
-			return nil, false
-		}
-	}
-	return answers, true
-}
-
 // accepting is the number of sockets on which an accept is in flight.
 func (w *worker) accepting() (n int) {
 	for _, s := range w.sockets {

@@ -316,6 +316,11 @@ func (s *Server) tell(f func(*worker)) {
 
 // ask runs f on each loop and returns the answers. ok is false if a loop has ended.
 func ask[T any](s *Server, f func(*worker) T) (answers []T, ok bool) {
+	return askUntil(context.Background(), s, f)
+}
+
+// askUntil is ask, but ok is false also if ctx is done first.
+func askUntil[T any](ctx context.Context, s *Server, f func(*worker) T) (answers []T, ok bool) {
 	answered := make(chan T, len(s.workers))
 	for _, w := range s.workers {
 		if !w.loop.Post(func(w *worker) { answered <- f(w) }) {
@@ -328,28 +333,11 @@ func ask[T any](s *Server, f func(*worker) T) (answers []T, ok bool) {
 			answers = append(answers, answer)
 		case <-s.stop:
 			return nil, false
+		case <-ctx.Done():
+			return nil, false
 		}
 	}
 	return answers, true
-}
-
-// Responds reports whether every loop handles a message before ctx is done. A loop that does not is
-// stuck, or has ended.
-func (s *Server) Responds(ctx context.Context) bool {
-	answered := make(chan struct{}, len(s.workers))
-	for _, w := range s.workers {
-		if !w.loop.Post(func(*worker) { answered <- struct{}{} }) {
-			return false
-		}
-	}
-	for range s.workers {
-		select {
-		case <-answered:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
 }
 
 // wait reports whether all listeners are closed and all connections have ended before limit is over

@@ -58,11 +58,12 @@ func listenersOf(plan *control.Plan) (all []systemd.Listener) {
 // run reports that the proxy serves, and feeds the watchdog until ctx is done. A loop that is stuck
 // gets the process restarted.
 func (s *systemdService) run(ctx context.Context, server *proxy.Server) {
-	if !s.manager.Notifies() || !server.Responds(ctx) {
+	alive := func(ctx context.Context) bool { return server.Alive(ctx) == nil }
+	if !s.manager.Notifies() || !alive(ctx) {
 		return
 	}
 	s.ready(server)
-	s.manager.Watch(ctx, server.Responds, func() {
+	s.manager.Watch(ctx, alive, func() {
 		s.log.Error("an event loop does not respond: systemd restarts l4proxy if this lasts")
 	}, s.check)
 }
