@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,11 +142,16 @@ func socketLeaves(t *testing.T, d *driver, network string) {
 	d.forget(s)
 	d.do(func() { d.loop.Detach(s) })
 	f := os.NewFile(uintptr(fd), "socket")
-	defer f.Close()
 	if err := unix.SetNonblock(fd, false); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = f.Write(rest) }()
+	var writing sync.WaitGroup
+	writing.Go(func() { _, _ = f.Write(rest) })
+	defer func() { // during a write, Close would return before the descriptor is closed
+		_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+		writing.Wait()
+		f.Close()
+	}()
 	readString(t, peer, string(out))
 	left := make([]byte, len(in)-len(got))
 	if _, err := io.ReadFull(f, left); err != nil || !bytes.Equal(append(got, left...), in) {
