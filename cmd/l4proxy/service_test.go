@@ -138,11 +138,12 @@ func (s *service) waitForMore(pattern string, before int) {
 	}
 }
 
-// address is the address of a TCP listener.
+// address waits until a TCP listener listens, and returns its address.
 func (s *service) address(listener string) string {
 	s.t.Helper()
-	m := regexp.MustCompile(`"listener":"` + listener + `","address":"([0-9][^"]+)"`).FindStringSubmatch(s.logged())
-	if m == nil {
+	line := regexp.MustCompile(`"listener":"` + listener + `","address":"([0-9][^"]+)"`)
+	var m []string
+	if !testnet.Within(testnet.Patience, func() bool { m = line.FindStringSubmatch(s.logged()); return m != nil }) {
 		s.t.Fatalf("%s does not listen:\n%s", listener, s.logged())
 	}
 	return m[1]
