@@ -20,7 +20,7 @@ import (
 )
 
 // decided says for each field of a type, and for each flag, what becomes of it when a connection
-// moves to another process. Whoever adds one has to decide that.
+// moves to another process. A new one needs such a decision.
 var decided = map[string]map[string]string{
 	"conn": {
 		"index":      "new",

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"l4proxy/upgrade"
+)
+
+// upgrades are the upgrades of a process: one at a time, and at most one that succeeds.
+type upgrades struct {
+	program upgrade.Program // without a Binary, there are none
+
+	mu      sync.Mutex
+	refusal error                   // why no upgrade can begin
+	cancel  context.CancelCauseFunc // of the one under way
+	ended   chan struct{}           // closed when that has ended
+	stopped bool
+	result  upgrade.Result // of the one that succeeded
+	frozen  bool           // live state has been handed over, and must not change here
+}
+
+var (
+	errUpgrading    = errors.New("an upgrade is under way")
+	errShuttingDown = errors.New("the process is shutting down")
+	errHandedOver   = errors.New("the process has handed over to another one")
+	errNoProgram    = errors.New("only run can be upgraded")
+)
+
+// begin reserves the upgrade for its caller, who calls end.
+func (u *upgrades) begin(ctx context.Context) (context.Context, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.program.Binary == "" {
+		return nil, errNoProgram
+	}
+	if u.refusal != nil {
+		return nil, u.refusal
+	}
+	u.refusal = errUpgrading
+	ctx, u.cancel = context.WithCancelCause(ctx)
+	u.ended = make(chan struct{})
+	return ctx, nil
+}
+
+func (u *upgrades) end(result upgrade.Result, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cancel(nil)
+	close(u.ended)
+	switch {
+	case err == nil:
+		u.result, u.refusal = result, errHandedOver
+	case u.stopped:
+		u.refusal = errShuttingDown
+	default:
+		u.refusal = nil
+	}
+}
+
+// stop refuses further upgrades because the process stops for a reason, and ends the one under way.
+// handedOver reports that it was too late for that: the new process serves.
+func (u *upgrades) stop(reason error) (result upgrade.Result, handedOver bool) {
+	u.mu.Lock()
+	u.stopped = true
+	ended := u.ended
+	if u.refusal == nil {
+		u.refusal = errShuttingDown
+	} else if u.cancel != nil {
+		u.cancel(reason)
+	}
+	u.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.result, u.refusal == errHandedOver
+}
+
+// freeze keeps operators from changing live state that the next process has already, or ends that.
+func (u *upgrades) freeze(on bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.frozen = on
+}
+
+// change makes a change of live state, unless it would be lost: then it returns why.
+func (u *upgrades) change(make func() error) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.frozen {
+		return u.refusal
+	}
+	return make()
+}
+
+// running reports whether an upgrade is in progress.
+func (u *upgrades) running() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.refusal == errUpgrading
+}
+
+// succeeded returns the upgrade after which another process serves.
+func (u *upgrades) succeeded() (result upgrade.Result, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.result, u.refusal == errHandedOver
+}
+
+// block refuses upgrades while this process takes over from another one.
+func (u *upgrades) block(on bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.stopped:
+	case on:
+		u.refusal = errUpgrading
+	default:
+		u.refusal = nil
+	}
+}
+
+// stopping reports whether the process is shutting down.
+func (u *upgrades) stopping() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stopped
+}
