@@ -21,7 +21,9 @@ const (
 var block = sync.OnceValue(func() []byte {
 	p := make([]byte, period+longest)
 	rand.NewChaCha8([32]byte{'l', '4'}).Read(p[:period])
-	copy(p[period:], p)
+	for i := period; i < len(p); i += period { // the longest piece is longer than a period
+		copy(p[i:], p[:period])
+	}
 	return p
 })
 
