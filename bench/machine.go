@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -61,9 +62,9 @@ func kernelVersion(release string) string {
 	return version
 }
 
-// short describes the machine in the subtitle of a picture.
-func (m machine) short() string {
-	return fmt.Sprintf("%d × %s, Linux %s, %s, %s.", m.CPUs, m.CPU, m.Kernel, m.Network, m.Date)
+// short describes the machine in the subtitle of a picture, with the day of the measurement.
+func (m machine) short(date string) string {
+	return fmt.Sprintf("%d × %s, Linux %s, %s, %s.", m.CPUs, m.CPU, m.Kernel, m.Network, cmp.Or(date, m.Date))
 }
 
 func (m machine) lines() []string {

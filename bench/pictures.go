@@ -16,7 +16,9 @@ func (r report) pictures() map[string]chart.Picture {
 	for name, curve := range curvesOf {
 		if series := r.curves(curve); len(series) > 0 {
 			all[name] = chart.Lines{
-				Title: curve.title, Subtitle: r.Machine.short(), X: curve.x, Panels: []chart.Panel{{Y: curve.y, Series: series}},
+				Title: curve.title, X: curve.x,
+				Subtitle: r.Machine.short(r.newest(func(of result) bool { return of.family == curve.family })),
+				Panels:   []chart.Panel{{Y: curve.y, Series: series}},
 			}
 		}
 	}
@@ -25,7 +27,7 @@ func (r report) pictures() map[string]chart.Picture {
 			if series := result.percentiles(); len(series) > 0 {
 				all[result.Scenario+".svg"] = chart.Lines{
 					Title:    fmt.Sprintf("Latency at %.0f requests per second", result.Rate),
-					Subtitle: r.Machine.short(), X: chart.Axis{Label: "Percentile", Scale: chart.Percentile},
+					Subtitle: r.Machine.short(result.Date), X: chart.Axis{Label: "Percentile", Scale: chart.Percentile},
 					Panels: []chart.Panel{{Y: chart.Axis{Label: "Latency", Unit: "ms", Scale: chart.Log}, Series: series}},
 				}
 			}
@@ -33,29 +35,39 @@ func (r report) pictures() map[string]chart.Picture {
 		if panels := result.courses(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Lines{
 				Title:    result.title,
-				Subtitle: "By the time at which clients came. " + r.Machine.short(), X: chart.Axis{Label: "Time since the fault", Unit: "s"}, Panels: panels,
+				Subtitle: "By the time at which clients came. " + r.Machine.short(result.Date), X: chart.Axis{Label: "Time since the fault", Unit: "s"}, Panels: panels,
 			}
 		}
 		if panels := result.changes(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Lines{
 				Title:    result.title,
-				Subtitle: r.Machine.short(), X: chart.Axis{Label: "Time since the first change", Unit: "s"}, Panels: panels,
+				Subtitle: r.Machine.short(result.Date), X: chart.Axis{Label: "Time since the first change", Unit: "s"}, Panels: panels,
 			}
 		} else if panels := result.panels(); len(panels) > 0 {
 			all[result.Scenario+".svg"] = chart.Lines{
 				Title:    fmt.Sprintf("Steady load: %.0f requests per second", result.Rate),
-				Subtitle: r.Machine.short(), X: chart.Axis{Label: "Time", Unit: "s"}, Panels: panels,
+				Subtitle: r.Machine.short(result.Date), X: chart.Axis{Label: "Time", Unit: "s"}, Panels: panels,
 			}
 		}
 	}
 	if groups := r.costs(); len(groups) > 0 {
 		all["costs.svg"] = chart.Bars{
 			Title:    "Cost of the same work: less is better",
-			Subtitle: "Ratio to the better of HAProxy and nginx. " + r.Machine.short(),
+			Subtitle: "Ratio to the better of HAProxy and nginx. " + r.Machine.short(r.newest(func(of result) bool { return len(of.changes()) == 0 })),
 			Label:    "Cost, relative", Groups: groups, Reference: 1, ReferenceLabel: "the better of HAProxy and nginx",
 		}
 	}
 	return all
+}
+
+// newest is the last day on which one of the results that include accepts was measured.
+func (r report) newest(include func(result) bool) (date string) {
+	for _, of := range r.Results {
+		if include(of) {
+			date = max(date, of.Date)
+		}
+	}
+	return date
 }
 
 // draw writes the pictures into dir.
