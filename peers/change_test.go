@@ -3,7 +3,6 @@ package peers
 import (
 	"bytes"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -77,16 +76,7 @@ func eachChange(t *testing.T, engine, config string, port int, clients func(p *c
 // the same ones all the time.
 func TestPeerChangesUnderPgbench(t *testing.T) {
 	testenv.NeedSuite(t, "peers")
-	tools := postgresTools{
-		testenv.NeedTool(t, "initdb"), testenv.NeedTool(t, "postgres"),
-		testenv.NeedTool(t, "pgbench"), testenv.NeedTool(t, "psql"),
-	}
-	owner := postgresUser(t)
-	template := filepath.Join(postgresDir(t, owner), "data")
-	command{
-		argv: []string{tools.initdb, "-D", template, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"},
-		dir:  filepath.Dir(template), user: owner,
-	}.run(t)
+	tools, template, owner := preparePostgres(t)
 
 	eachEngine(t, func(t *testing.T, engine string) {
 		server := startPostgres(t, tools, template, owner)

@@ -12,11 +12,29 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
 )
 
 // postgresTools are the paths of PostgreSQL's programs.
 type postgresTools struct{ initdb, postgres, pgbench, psql string }
+
+// preparePostgres finds the programs, and makes a data directory for servers to copy. It belongs to
+// owner, because PostgreSQL refuses to run as root.
+func preparePostgres(t *testing.T) (tools postgresTools, template string, owner *syscall.Credential) {
+	t.Helper()
+	tools = postgresTools{
+		testenv.NeedTool(t, "initdb"), testenv.NeedTool(t, "postgres"),
+		testenv.NeedTool(t, "pgbench"), testenv.NeedTool(t, "psql"),
+	}
+	owner = postgresUser(t)
+	template = filepath.Join(postgresDir(t, owner), "data")
+	command{
+		argv: []string{tools.initdb, "-D", template, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"},
+		dir:  filepath.Dir(template), user: owner,
+	}.run(t)
+	return tools, template, owner
+}
 
 // postgres is a running server with its own data directory.
 type postgres struct {

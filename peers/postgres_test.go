@@ -3,7 +3,6 @@ package peers
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,16 +21,7 @@ var goodbye = []string{"closed client", "closed backend"}
 
 func TestPeerPostgreSQL(t *testing.T) {
 	testenv.NeedSuite(t, "peers")
-	tools := postgresTools{
-		testenv.NeedTool(t, "initdb"), testenv.NeedTool(t, "postgres"),
-		testenv.NeedTool(t, "pgbench"), testenv.NeedTool(t, "psql"),
-	}
-	owner := postgresUser(t)
-	template := filepath.Join(postgresDir(t, owner), "data")
-	command{
-		argv: []string{tools.initdb, "-D", template, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"},
-		dir:  filepath.Dir(template), user: owner,
-	}.run(t)
+	tools, template, owner := preparePostgres(t)
 
 	eachEngine(t, func(t *testing.T, engine string) {
 		first := startPostgres(t, tools, template, owner)
