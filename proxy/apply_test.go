@@ -84,6 +84,20 @@ func (r *running) removed() {
 	testnet.Eventually(r.t, "the removed sockets are closed", func() bool { return r.server.OpenListeningSockets() == n })
 }
 
+// visit makes a connection, which must echo. It reports false if there is none.
+func (r *running) visit() bool {
+	c, err := testnet.TryDial("tcp", r.addr)
+	if err != nil {
+		r.t.Error(err)
+		return false
+	}
+	defer c.Close()
+	if got, err := ask(c, "hello"); err != nil || got != "hello" {
+		r.t.Errorf("echo = %q, %v", got, err)
+	}
+	return true
+}
+
 // again is the first listener, as another State has it. It shares what is live.
 func (r *running) again() *proxy.Listener {
 	l := *r.state.Listeners[0]
@@ -641,15 +655,9 @@ func TestApplyUnderLoad(t *testing.T) {
 		for range clients {
 			all.Go(func() {
 				for !over.Load() {
-					c, err := testnet.TryDial("tcp", r.addr)
-					if err != nil {
-						t.Error(err)
+					if !r.visit() {
 						return
 					}
-					if got, err := ask(c, "hello"); err != nil || got != "hello" {
-						t.Errorf("echo = %q, %v", got, err)
-					}
-					c.Close()
 					visits.Add(1)
 				}
 			})
@@ -695,15 +703,9 @@ func TestApplyMovesClients(t *testing.T) {
 		for range clients {
 			all.Go(func() {
 				for !over.Load() {
-					c, err := testnet.TryDial("tcp", r.addr)
-					if err != nil {
-						t.Error(err)
+					if !r.visit() {
 						return
 					}
-					if got, err := ask(c, "hello"); err != nil || got != "hello" {
-						t.Errorf("echo = %q, %v", got, err)
-					}
-					c.Close()
 				}
 			})
 		}
