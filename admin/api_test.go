@@ -144,7 +144,7 @@ func TestWrongRequests(t *testing.T) {
 		{"PATCH", "/api/v1/pools/a/backends/b", "", 400, `unknown state \"\"`},
 		{"PATCH", "/api/v1/pools/a/backends/b", `{"state":"asleep"}`, 400, "write up, drain or down"},
 		{"PATCH", "/api/v1/pools/a/backends/b", `{"state":"up","weight":2}`, 400, `unknown key \"weight\"`},
-		{"POST", "/api/v1/reload", `{"dry-run":true}`, 400, "this path takes dry_run, confirm, guard"},
+		{"POST", "/api/v1/reload", `{"dry-run":true}`, 400, "this path takes confirm, dry_run, guard"},
 		{"POST", "/api/v1/reload", `{"DRY_RUN":true}`, 400, `unknown key \"DRY_RUN\"`},
 		{"POST", "/api/v1/reload", `{"dry_run":true,"dry_run":false}`, 400, `\"dry_run\" is repeated`},
 		{"POST", "/api/v1/reload", `{"dry_run":"yes"}`, 400, `expected true or false for \"dry_run\", got a string`},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -86,12 +87,12 @@ func (c *call) decode(dst any) error {
 			return err
 		}
 	}
-	if err := c.addQuery(values); err != nil {
+	known := keys(dst)
+	if err := c.addQuery(values, known); err != nil {
 		return err
 	}
-	known := keys(dst)
 	for key, value := range values {
-		if !slices.Contains(known, key) {
+		if _, ok := known[key]; !ok {
 			return Invalid("unknown key "+strconv.Quote(shorten(key)), hintKeys(known))
 		}
 		if text := string(value); text == "null" || text == `""` {
@@ -109,7 +110,7 @@ func (c *call) decode(dst any) error {
 }
 
 // addQuery adds the parameters of the query to the values of the body.
-func (c *call) addQuery(values map[string]json.RawMessage) error {
+func (c *call) addQuery(values map[string]json.RawMessage, known map[string]reflect.Kind) error {
 	query, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
 		return Invalid("the query cannot be read: "+err.Error(), "")
@@ -123,7 +124,7 @@ func (c *call) addQuery(values map[string]json.RawMessage) error {
 			return Invalid(strconv.Quote(shorten(key))+" is repeated", "write it once")
 		}
 		value := all[0]
-		if value == "true" || value == "false" {
+		if value == "true" || value == "false" || known[key] == reflect.Int && json.Valid([]byte(value)) {
 			values[key] = json.RawMessage(value)
 			continue
 		}
@@ -174,20 +175,21 @@ func object(text []byte) (map[string]json.RawMessage, error) {
 }
 
 // keys are the names in JSON of the fields of the struct that dst points to.
-func keys(dst any) (names []string) {
-	t := reflect.TypeOf(dst).Elem()
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
+func keys(dst any) map[string]reflect.Kind {
+	names := make(map[string]reflect.Kind)
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(dst).Elem()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names[name] = f.Type.Kind()
+		}
 	}
 	return names
 }
 
-func hintKeys(known []string) string {
+func hintKeys(known map[string]reflect.Kind) string {
 	if len(known) == 0 {
 		return "send no body"
 	}
-	return "this path takes " + strings.Join(known, ", ")
+	return "this path takes " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }
 
 // readable is an error of encoding/json without its words about Go.

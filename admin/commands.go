@@ -21,8 +21,14 @@ type Commands struct {
 	// Drain starts a drain, or undoes one, and does not wait for its end. It returns the state
 	// afterwards.
 	Drain func(context.Context, DrainRequest) (*Drain, error)
-	// SetBackend sets the state of a backend.
+	// SetBackend sets the state or the weight of a backend.
 	SetBackend func(ctx context.Context, pool, address string, change BackendChange) (*Drain, error)
+	// Kill ends connections.
+	Kill func(context.Context, KillRequest) (*Kill, error)
+	// Debug changes what is logged, and returns the state afterwards.
+	Debug func(context.Context, DebugRequest) (*Debug, error)
+	// Fault breaks a backend of the demo, or repairs it.
+	Fault func(ctx context.Context, backend string, request FaultRequest) (*DemoBackend, error)
 	// Upgrade returns when the new process serves.
 	Upgrade func(context.Context, UpgradeRequest) (*Upgrade, error)
 }

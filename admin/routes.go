@@ -17,6 +17,8 @@ type route struct {
 	// query says that the values of the body may stand in the query instead.
 	query bool
 	serve func(*Server, *call) (answer any, err error)
+	// stream serves a request whose answer is not one JSON value, in place of serve.
+	stream func(*Server, *call) error
 }
 
 // changes reports whether the request changes state. GET never does.
@@ -32,6 +34,17 @@ var routes = []route{
 	{method: "POST", pattern: "/api/v1/reload/rollback", serve: (*Server).rollback},
 	{method: "POST", pattern: "/api/v1/drain", serve: (*Server).drain},
 	{method: "POST", pattern: "/api/v1/upgrade", serve: (*Server).upgrade},
+	{method: "GET", pattern: "/metrics", stream: (*Server).metrics},
+	{method: "GET", pattern: "/api/v1/listeners", serve: (*Server).listeners},
+	{method: "GET", pattern: "/api/v1/pools", serve: (*Server).pools},
+	{method: "GET", pattern: "/api/v1/connections", query: true, serve: (*Server).connections},
+	{method: "DELETE", pattern: "/api/v1/connections", query: true, serve: (*Server).kill},
+	{method: "GET", pattern: "/api/v1/explain", query: true, serve: (*Server).explain},
+	{method: "GET", pattern: "/api/v1/config", serve: (*Server).config},
+	{method: "GET", pattern: "/api/v1/debug", serve: (*Server).debug},
+	{method: "POST", pattern: "/api/v1/debug", serve: (*Server).setDebug},
+	{method: "GET", pattern: "/api/v1/demo", serve: (*Server).demo},
+	{method: "POST", pattern: "/api/v1/demo/{backend}", serve: (*Server).fault},
 	{method: "PATCH", pattern: "/api/v1/pools/{pool}/backends/{address}", serve: (*Server).setBackend},
 }
 

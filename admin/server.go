@@ -33,6 +33,11 @@ type Options struct {
 	Address  Address
 	View     View
 	Commands Commands
+	Queries  Queries
+	// Events are for GET /api/v1/events; nil is answered with 501.
+	Events EventSource
+	// Metrics serves GET /metrics; nil is answered with 501.
+	Metrics http.Handler
 	// Log receives the commands and the requests that were refused; nil means slog.Default.
 	Log *slog.Logger
 }
@@ -41,6 +46,9 @@ type Options struct {
 type Server struct {
 	view     View
 	commands Commands
+	queries  Queries
+	events   EventSource
+	scrape   http.Handler
 	log      *slog.Logger
 	guard    *guard
 	refusals refusals
@@ -64,6 +72,9 @@ func New(l net.Listener, o Options) *Server {
 		conns:    newConns(),
 		view:     o.View,
 		commands: o.Commands,
+		queries:  o.Queries,
+		events:   o.Events,
+		scrape:   o.Metrics,
 		log:      cmp.Or(o.Log, slog.Default()),
 		guard:    newGuard(o.Address),
 	}
@@ -149,6 +160,12 @@ func (s *Server) answer(c *call, route *route) {
 	ctx, cancel := context.WithTimeout(s.base, commandTimeout)
 	defer cancel()
 	c.ctx, c.query = ctx, route.query
+	if route.stream != nil {
+		if err := route.stream(s, c); err != nil {
+			c.fail(asError(err))
+		}
+		return
+	}
 	answer, err := route.serve(s, c)
 	code := cmp.Or(c.code, http.StatusOK)
 	var failed *Error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"reflect"
 	"sync"
@@ -27,6 +28,9 @@ const adminGrace = 2 * time.Second
 type adminAddress struct {
 	view     admin.View
 	commands admin.Commands
+	queries  admin.Queries
+	events   admin.EventSource
+	metrics  http.Handler
 	lookup   control.Lookup // for a host name in admin.bind
 	log      *slog.Logger
 
@@ -95,7 +99,7 @@ func (a *adminAddress) serverOn(p *control.AdminPlan, sockets *listen.Sockets, l
 	address.Port = sockets.Bind.Addr.Port()
 	return &adminSocket{
 		plan: p, sockets: sockets, listener: l,
-		server: admin.New(l, admin.Options{Address: address, View: a.view, Commands: a.commands, Log: a.log}),
+		server: admin.New(l, admin.Options{Address: address, View: a.view, Commands: a.commands, Queries: a.queries, Events: a.events, Metrics: a.metrics, Log: a.log}),
 	}
 }
 

@@ -185,7 +185,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)
-	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), lookup: names.Lookup, log: p.log}
+	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), queries: p.queries(), lookup: names.Lookup, log: p.log}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
 		Inherited: manager.Inherited, KeepFile: manager.FromUnit}
 	lines := connectionLog{p.log}
