@@ -3,6 +3,7 @@ package eventloop
 import (
 	"bytes"
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -15,10 +16,44 @@ var loopBehaviours = []behaviour{
 	{"loop/what came in a pause before timers", loopPauses},
 	{"loop/messages from many goroutines", loopMessages},
 	{"loop/message while it waits long", loopWakes},
+	{"loop/message in a long batch", loopMessageInBatch},
 	{"loop/Post after the end", loopEnds},
 	{"loop/panic", loopPanics},
 	{"loop/Detach with an operation in flight", loopDetachBusy},
 	{"loop/pipes are bounded", loopPipes},
+}
+
+// A message does not wait until all events of a batch have been handled.
+func loopMessageInBatch(t *testing.T, d *driver) {
+	const sockets, most = 200, 64
+	var peers []net.Conn
+	handled, waited := 0, -1
+	for range sockets {
+		s, peer := d.pair("unix")
+		peers = append(peers, peer)
+		d.do(func() {
+			d.hooks[s] = func(c *Completion) {
+				d.loop.Release(c.Buffer)
+				if handled++; handled == 1 {
+					d.loop.Post(func() { waited = handled - 1 })
+				}
+			}
+			d.loop.Recv(s)
+		})
+	}
+	d.do(func() { // on the loop's thread: it finds all of them with the next look
+		for _, peer := range peers {
+			if _, err := peer.Write([]byte{1}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for done := false; !done; {
+		d.do(func() { done = handled == sockets && waited >= 0 })
+	}
+	if waited > most {
+		t.Errorf("the message came after %d more events, want at most %d", waited, most)
+	}
 }
 
 func loopTimers(t *testing.T, d *driver) {

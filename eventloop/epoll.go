@@ -29,7 +29,7 @@ const (
 	idGone   = -2 // the socket was detached after the event had been fetched
 )
 
-// eventsAtATime bounds a batch, and with it how long timers and messages wait.
+// eventsAtATime bounds a batch, and with it how long timers wait.
 const eventsAtATime = 256
 
 // epoll is the engine on epoll(7). It tries an operation at once when the socket's flags say that
@@ -172,6 +172,8 @@ func (e *epoll) wait(timeout time.Duration, raw bool) (n int, all bool, err erro
 		// Deliver at once: a finished send frees its buffer for the next event, so the loop touches
 		// few buffers.
 		n += e.dispatch(&e.events[e.next]) + e.deliver()
+		// The events of a batch may move 100 MB. A message must not wait for all of them.
+		e.loop.takeMessages()
 	}
 	e.count = 0
 	n += e.deliver()

@@ -132,7 +132,7 @@ func (l *Loop) run(cpu int) (err error) {
 	l.tick()
 	l.lastActive, l.looks.upTo = l.now, l.now
 	for !l.quit {
-		l.mailbox.TakeAll(l.message)
+		l.takeMessages()
 		l.timers.expire(l.looks.upTo, l.expire)
 		l.handler.BatchEnd()
 		if l.quit {
@@ -148,6 +148,9 @@ func (l *Loop) run(cpu int) (err error) {
 	}
 	return nil
 }
+
+// takeMessages passes on what was posted. An engine calls it within a long batch too.
+func (l *Loop) takeMessages() { l.mailbox.TakeAll(l.message) }
 
 // wait waits as suits how busy the loop has been.
 func (l *Loop) wait() (int, error) {
