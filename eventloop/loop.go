@@ -131,7 +131,7 @@ func (l *Loop) run(cpu int) (err error) {
 	}()
 	l.tick()
 	l.lastActive, l.looks.upTo = l.now, l.now
-	for !l.quit {
+	for {
 		l.takeMessages()
 		l.timers.expire(l.looks.upTo, l.expire)
 		l.handler.BatchEnd()
