@@ -23,6 +23,7 @@ import (
 const (
 	demoListen   = "127.0.0.1:8080"
 	demoAdmin    = "127.0.0.1:9901"
+	demoFree     = "127.0.0.1:0" // the kernel chooses a port
 	demoBackends = 3
 )
 
@@ -33,37 +34,47 @@ var (
 	demoTraffic = netip.MustParseAddr("127.0.0.20")
 )
 
+// demoOptions are what the flags of the demo say.
+type demoOptions struct {
+	listen, admin string
+	traffic       bool
+	// notes are printed first.
+	notes []string
+}
+
 func newDemoCommand() *cobra.Command {
-	var listen, admin string
-	var traffic bool
+	var o demoOptions
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the proxy at work with built-in backends; needs no setup",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("admin") && !free(admin) {
-				admin = "" // of another l4proxy: the demo can do without
+			if !cmd.Flags().Changed("listen") {
+				o.instead(&o.listen, "--listen")
 			}
-			return runDemo(listen, admin, traffic, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if !cmd.Flags().Changed("admin") {
+				o.instead(&o.admin, "--admin")
+			}
+			return runDemo(o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().StringVar(&admin, "admin", demoAdmin, "admin address, host:port or unix:/path; by default, none if that one is taken")
-	cmd.Flags().StringVar(&listen, "listen", demoListen, "address to listen on, host:port")
-	cmd.Flags().BoolVar(&traffic, "traffic", false, fmt.Sprintf("add a light load of %d connections per second", demo.Rate))
+	cmd.Flags().StringVar(&o.admin, "admin", demoAdmin, "address of the dashboard and the API, host:port or unix:/path; if the default is taken, a free port")
+	cmd.Flags().StringVar(&o.listen, "listen", demoListen, "address to listen on, host:port; if the default is taken, a free port")
+	cmd.Flags().BoolVar(&o.traffic, "traffic", false, fmt.Sprintf("add a light load of %d connections per second", demo.Rate))
 	return cmd
 }
 
-// free reports whether no program listens on a TCP address.
-func free(address string) bool {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return false
+// instead replaces a default address that another program has taken.
+func (o *demoOptions) instead(address *string, flag string) {
+	if l, err := net.Listen("tcp", *address); err == nil {
+		_ = l.Close()
+		return
 	}
-	_ = l.Close()
-	return true
+	o.notes = append(o.notes, fmt.Sprintf("%s is taken by another program, using a free port instead (%s sets another address).", *address, flag))
+	*address = demoFree
 }
 
-func runDemo(listen, admin string, traffic bool, stdout, stderr io.Writer) error {
+func runDemo(o demoOptions, stdout, stderr io.Writer) error {
 	backends, err := demo.Listen(demoBackends)
 	if err != nil {
 		return failure{err}
@@ -75,7 +86,7 @@ func runDemo(listen, admin string, traffic bool, stdout, stderr io.Writer) error
 	for _, b := range backends {
 		running.Go(func() { b.Run(ctx) })
 	}
-	cfg, err := demoConfig(listen, admin, backends)
+	cfg, err := demoConfig(o.listen, o.admin, backends)
 	if err != nil {
 		return err
 	}
@@ -88,12 +99,13 @@ func runDemo(listen, admin string, traffic bool, stdout, stderr io.Writer) error
 	defer started()
 	p, err := startUnlessStopped(starting, cfg, nil, stderr, nil)
 	if err != nil {
-		return failure{explainDemo(listen, admin, err)}
+		return failure{explainDemo(o.listen, o.admin, err)}
 	}
+	p.admin.offer(demoFaults(backends))
 	addr := p.server.Addrs()[0].Bind.Addr.String()
-	fmt.Fprint(stdout, demoWelcome(addr, p.admin.address(), backends, traffic))
-	load := demo.NewTraffic(reachable(addr), demoTraffic)
-	if traffic {
+	fmt.Fprint(stdout, demoWelcome(&o, addr, p.admin.address(), backends))
+	load := demo.NewTraffic(reachable(addr), demoTraffic, demoDenied)
+	if o.traffic {
 		// It ends with the signal. drain.delay keeps the proxy accepting for longer than that
 		// takes.
 		ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
@@ -101,13 +113,14 @@ func runDemo(listen, admin string, traffic bool, stdout, stderr io.Writer) error
 		running.Go(func() { load.Run(ctx) })
 	}
 	err = p.serve(signals)
-	if sent, failed := load.Counts(); traffic {
+	if sent, failed := load.Counts(); o.traffic {
 		fmt.Fprintf(stdout, "traffic: %d requests, %d failed\n", sent, failed)
 	}
 	return err
 }
 
-// demoConfig is a configuration as a user could have written it.
+// demoConfig is a configuration as a user could have written it: one that notices within seconds
+// when a backend is stopped or hangs.
 func demoConfig(listen, admin string, backends []*demo.Backend) (*config.Config, error) {
 	if host, port, err := net.SplitHostPort(listen); err != nil || strings.Contains(port, "-") || host == "unix" {
 		return nil, fmt.Errorf("--listen %q: write host:port, such as %s", listen, demoListen)
@@ -124,7 +137,16 @@ func demoConfig(listen, admin string, backends []*demo.Backend) (*config.Config,
 			"bind": listen,
 			"acl":  []object{{"deny": demoDenied.String()}},
 		}},
-		"pools": object{"demo": object{"backends": addresses}},
+		"pools": object{"demo": object{
+			"backends": addresses,
+			"policy":   "least_conn",
+			"connect":  object{"timeout": "1s"},
+			// A backend that is slow passes: demo.Delay is less than timeout and first_byte.
+			"health":  object{"type": "http", "path": demo.HealthPath, "interval": "1s", "timeout": "1500ms", "rise": 2, "fall": 2},
+			"outlier": object{"failures": 2, "eject": "10s", "first_byte": "2s"},
+			"on_down": "reset",
+			"spread":  "1s",
+		}},
 	}
 	if admin != "" {
 		all["admin"] = object{"bind": admin}
@@ -166,28 +188,4 @@ func reachable(addr string) string {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
 	}
 	return addr
-}
-
-func demoWelcome(addr, admin string, backends []*demo.Backend, traffic bool) string {
-	var b strings.Builder
-	var served []string
-	for _, backend := range backends {
-		served = append(served, fmt.Sprintf("%s (%s)", backend.Name(), backend.Addr()))
-	}
-	url := reachable(addr)
-	fmt.Fprintf(&b, "l4proxy listens on %s, in front of %s.\n\n", addr, strings.Join(served, ", "))
-	fmt.Fprintf(&b, "Try these in another terminal, each several times, and watch the log below:\n")
-	fmt.Fprintf(&b, "  curl %-24s the backends take turns\n", url)
-	fmt.Fprintf(&b, "  curl %-24s the backend that answers refuses connections for %v; the others take over\n", url+"/stop", demo.Pause)
-	if strings.HasPrefix(url, "127.") {
-		fmt.Fprintf(&b, "  curl --http0.9 --interface %s %s\n%31s a client that the access control list denies\n", demoDenied, url, "")
-	}
-	if admin != "" {
-		fmt.Fprintf(&b, "  l4proxy status --admin %s\n%31s how the proxy and its backends are doing\n", admin, "")
-	}
-	if !traffic {
-		fmt.Fprintf(&b, "\n--traffic adds a light load.\n")
-	}
-	fmt.Fprintf(&b, "\nFor your own backends, write config.json as in README.md, and run l4proxy. Ctrl-C ends the demo.\n\n")
-	return b.String()
 }

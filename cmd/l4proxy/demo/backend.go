@@ -15,9 +15,6 @@ const (
 	// firstPort is the port of the first backend. The backends use the ports of the simple
 	// configuration in the documentation. If one is taken, the kernel chooses another.
 	firstPort = 8081
-	// Pause is how long a backend refuses connections after /stop, unless ?for= says otherwise.
-	Pause    = 15 * time.Second
-	maxPause = time.Minute
 	// listenRetry is the time between attempts to listen again, in case the port was taken
 	// meanwhile.
 	listenRetry = 100 * time.Millisecond
@@ -28,17 +25,26 @@ const (
 type Backend struct {
 	name   string
 	addr   string
-	server *http.Server
 	served atomic.Uint64
+	// repair repairs all backends of the demo.
+	repair func()
 
 	mu       sync.Mutex
-	listener net.Listener  // nil during a pause
-	pause    time.Duration // the one that has begun
+	fault    Fault
+	changed  chan struct{} // closed when fault is set again
+	expiry   *time.Timer   // ends the fault; nil if it has no end
+	listener net.Listener  // nil while the backend is stopped
+	server   *http.Server  // on listener
 }
 
 // Listen opens count backends. When it returns an error, none is open.
 func Listen(count int) ([]*Backend, error) {
 	var backends []*Backend
+	repair := func() {
+		for _, b := range backends {
+			b.SetFault(None, 0)
+		}
+	}
 	for i := range count {
 		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+i)))
 		if err != nil {
@@ -46,22 +52,18 @@ func Listen(count int) ([]*Backend, error) {
 		}
 		if err != nil {
 			for _, b := range backends {
-				b.close(0)
+				b.close()
 			}
 			return nil, fmt.Errorf("built-in backend: %w", err)
 		}
-		backends = append(backends, newBackend(fmt.Sprintf("backend-%d", i+1), l))
+		backends = append(backends, newBackend(fmt.Sprintf("backend-%d", i+1), l, repair))
 	}
 	return backends, nil
 }
 
-func newBackend(name string, l net.Listener) *Backend {
-	b := &Backend{name: name, addr: l.Addr().String(), listener: l}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", b.hello)
-	mux.HandleFunc("/stop", b.stop)
-	b.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	b.server.SetKeepAlivesEnabled(false)
+func newBackend(name string, l net.Listener, repair func()) *Backend {
+	b := &Backend{name: name, addr: l.Addr().String(), repair: repair, fault: None, changed: make(chan struct{})}
+	b.use(l)
 	return b
 }
 
@@ -76,74 +78,72 @@ func (b *Backend) Run(ctx context.Context) {
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
-		_ = b.server.Close()
+		b.close()
 	})
-	l := b.listener
-	for l != nil {
-		// It returns when the listener is closed, by stop or by ctx; connections that were accepted
-		// live on.
-		_ = b.server.Serve(l)
-		b.mu.Lock()
-		pause := b.pause
-		b.mu.Unlock()
-		sleep(ctx, pause)
-		l = b.listenAgain(ctx)
+	for {
+		l, server := b.open(ctx)
+		if l == nil {
+			break
+		}
+		_ = server.Serve(l) // until it is shut
 	}
 	if !stop() {
 		<-closed
 	}
 }
 
-// listenAgain opens the same port once more; it returns nil when ctx is done.
-func (b *Backend) listenAgain(ctx context.Context) net.Listener {
-	for ctx.Err() == nil {
-		l, err := net.Listen("tcp4", b.addr)
-		if err == nil {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.listener = l
-			return l
+// open waits until the backend is to serve, and listens on its port again if need be. It returns
+// nil when ctx is done.
+func (b *Backend) open(ctx context.Context) (net.Listener, *http.Server) {
+	for {
+		l, server, changed := b.current(ctx)
+		if l != nil {
+			return l, server
 		}
-		sleep(ctx, listenRetry)
+		retry := time.NewTimer(listenRetry)
+		select {
+		case <-changed:
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return nil, nil
+		}
+		retry.Stop()
 	}
-	return nil
 }
 
-// close makes the backend refuse connections for d. It returns false if the backend already does.
-func (b *Backend) close(d time.Duration) bool {
+// current returns the listener and its server, and opens it if the backend is not stopped.
+func (b *Backend) current(ctx context.Context) (net.Listener, *http.Server, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.listener == nil && b.fault != Stop && ctx.Err() == nil {
+		if l, err := net.Listen("tcp4", b.addr); err == nil {
+			b.use(l)
+		}
+	}
+	return b.listener, b.server, b.changed
+}
+
+func (b *Backend) use(l net.Listener) {
+	b.listener = l
+	b.server = &http.Server{Handler: b.handler(), ReadHeaderTimeout: 10 * time.Second}
+	b.server.SetKeepAlivesEnabled(false)
+}
+
+// shut closes the listener, and cut all connections. It is called with mu held.
+func (b *Backend) shut() (cut func()) {
 	if b.listener == nil {
-		return false
+		return func() {}
 	}
 	_ = b.listener.Close()
-	b.listener, b.pause = nil, d
-	return true
+	server := b.server
+	b.listener, b.server = nil, nil
+	return func() { _ = server.Close() }
 }
 
-func (b *Backend) hello(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintf(w, "%s says hello; you came through %s; connections served: %d\n", b.name, r.RemoteAddr, b.served.Add(1))
-}
+func (b *Backend) close() { b.SetFault(Stop, 0) }
 
-// stop makes the backend refuse connections for a while.
-func (b *Backend) stop(w http.ResponseWriter, r *http.Request) {
-	pause := Pause
-	if text := r.URL.Query().Get("for"); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 || d > maxPause {
-			http.Error(w, fmt.Sprintf("for=%s: write a time up to %v, such as 5s", text, maxPause), http.StatusBadRequest)
-			return
-		}
-		pause = d
-	}
-	b.served.Add(1)
-	if !b.close(pause) {
-		fmt.Fprintf(w, "%s already refuses connections\n", b.name)
-		return
-	}
-	fmt.Fprintf(w, "%s refuses connections for %v from now on: the others take its clients\n", b.name, pause)
-}
-
+// sleep returns early if ctx is done.
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
