@@ -110,6 +110,7 @@ func newRoot() *cobra.Command {
 		newReloadCommand(),
 		newDrainCommand(),
 		newUpgradeCommand(),
+		newDoctorCommand(),
 		newDemoCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),

@@ -53,6 +53,9 @@ var table = map[string][]string{
 	// Carries connections and sockets to the next process.
 	"upgrade": {"internal/rawsys", "listen", "proxy"},
 
+	// Looks at a machine and a configuration, and reads what a running proxy says of itself.
+	"doctor": {"admin", "config", "control", "discovery", "eventloop", "proxy"},
+
 	"cmd": anything,
 
 	// Drives the program from outside, and its peers.
