@@ -11,7 +11,7 @@ import (
 const (
 	// fewConnections is a limit that a busy service reaches.
 	fewConnections = 4000
-	// plentyFiles is a limit of open files for those who have not chosen max_connections.
+	// plentyFiles is a limit of open files that leaves max_connections: auto enough room.
 	plentyFiles = 1 << 20
 )
 
