@@ -86,7 +86,12 @@ func sysctlFile(name string) string { return "proc/sys/" + strings.ReplaceAll(na
 
 // setSysctl is how to change a setting of the kernel.
 func setSysctl(name string, value any) string {
-	return fmt.Sprintf("sysctl -w %s=%v, and the line %[1]s = %[2]v in /etc/sysctl.d/l4proxy.conf", name, value)
+	text := fmt.Sprint(value)
+	quoted := text
+	if strings.Contains(text, " ") {
+		quoted = strconv.Quote(text)
+	}
+	return fmt.Sprintf("sysctl -w %s=%s; to keep it, add %[1]s = %[3]s to /etc/sysctl.d/l4proxy.conf", name, quoted, text)
 }
 
 // unlimited is a limit that is none.

@@ -59,7 +59,7 @@ func tcpMemory(f *Facts) []Finding {
 	if err != nil {
 		return nil
 	}
-	do := setSysctl("net.ipv4.tcp_mem", fmt.Sprintf(`"%d %d %d"`, 2*limits[0], 2*limits[1], 2*limits[2])) +
+	do := setSysctl("net.ipv4.tcp_mem", fmt.Sprintf("%d %d %d", 2*limits[0], 2*limits[1], 2*limits[2])) +
 		"\nor find the slow readers that hold the bytes: ss -tm"
 	switch {
 	case pages >= limits[2]:

@@ -55,7 +55,7 @@ func sourcePorts(f *Facts) []Finding {
 		return nil
 	}
 	const why = "Each connection to the same backend address takes a source port; when they run out, dials fail with the reason no_port."
-	widen := setSysctl("net.ipv4.ip_local_port_range", `"`+widePorts+`"`)
+	widen := setSysctl("net.ipv4.ip_local_port_range", widePorts)
 	pool, most := f.busiest()
 	switch {
 	case free < fewPorts:
