@@ -19,6 +19,7 @@ type conn struct {
 	state    connState
 	attempts uint8
 	flags    connFlags
+	serial   uint32 // distinguishes it from other connections at this index; see connKey
 	outcome  Outcome
 	listener *Listener
 	pool     *Pool // set by route

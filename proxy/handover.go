@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"l4proxy/backend"
@@ -34,6 +35,25 @@ type HandOverReport struct {
 	// How long connections stood still: from the first cancelled operation of their batch until the
 	// batch was delivered. Half of them no longer than Median, 99 % no longer than P99.
 	Median, P99, Longest time.Duration
+}
+
+// handOverPhase is how far the hand-over of a Server is. Kills wait for its end.
+type handOverPhase struct{ n atomic.Uint32 }
+
+const (
+	handOverNone    = iota // none is under way; a failed one counts as none
+	handOverRunning        // connections are on their way
+	handOverDone           // the other process has the connections
+)
+
+func (p *handOverPhase) begin() { p.n.Store(handOverRunning) }
+
+func (p *handOverPhase) end(moved bool) {
+	if moved {
+		p.n.Store(handOverDone)
+	} else {
+		p.n.Store(handOverNone)
+	}
 }
 
 // LeftError is returned by the function given to HandOver if the other process has taken a batch
@@ -91,8 +111,10 @@ func (s *Server) HandOver(ctx context.Context, deliver func([]Moved) error) (Han
 		return HandOverReport{}, errors.New("a hand-over is under way")
 	}
 	defer s.handing.Unlock()
+	s.phase.begin()
 	h := &handOver{server: s, ctx: ctx, deliver: deliver}
 	err := h.run()
+	defer func() { s.phase.end(err == nil) }()
 	_, _ = ask(s, func(w *worker) bool { w.releaseOwed(); return true })
 	h.report.Left = s.Connections()
 	h.report.Median, h.report.P99, h.report.Longest = quantiles(h.stood)

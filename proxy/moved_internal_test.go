@@ -27,6 +27,7 @@ var decided = map[string]map[string]string{
 		"state":      "new: relaying, or looking for a backend",
 		"attempts":   "Attempts",
 		"flags":      "Flags; see connFlags",
+		"serial":     "new: a connection gets another name in each process",
 		"outcome":    "Outcome",
 		"listener":   "Listener, or Idle, HalfClose and CloseOnFIN for an orphan",
 		"pool":       "Pool",

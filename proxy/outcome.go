@@ -53,6 +53,7 @@ const (
 	ReasonRebalanced                // the backend had more than its share of long connections
 	ReasonDrained                   // the proxy, the listener or the backend was drained, and the connection was quiet
 	ReasonDrainTimeout              // the same, and the connection was still open when the time for that was over
+	ReasonKilled                    // an operator ended the connection; see Server.Kill
 	ReasonStopped                   // the proxy was stopped at once
 	ReasonError                     // an error without a reason of its own
 	reasons
@@ -63,7 +64,7 @@ var reasonNames = [reasons]string{
 	"queue_timeout", "connect_refused", "connect_timeout",
 	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout",
 	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drained", "drain_timeout",
-	"stopped", "error",
+	"killed", "stopped", "error",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -84,6 +85,9 @@ type Server struct {
 	running  bool          // the workers have their listening sockets
 	unlinked bool          // no State can follow
 	handing  sync.Mutex    // held by HandOver
+	phase    handOverPhase
+	inspect  inspector
+	kills    kills
 	turns    atomic.Uint64 // of clients that wait in queues; see search.turn
 	orphans  orphans
 	carried  atomic.Pointer[Totals] // counts of the old process; nil if there was none
@@ -103,6 +107,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		kept:      cmp.Or(o.recordsKept, recordsKept),
 		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
+		inspect:   newInspector(),
 	}
 	s.slots.divide(int64(o.MaxConnections), state.Listeners, nil)
 	s.recording.Store(o.Finished != nil)
@@ -154,7 +159,7 @@ func (s *Server) makeLoops(engine string, n int) error {
 // makeLoopsOn makes n event loops. If it fails, it leaves no loop open.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
-		w := &worker{server: s, number: i, records: recordRing{kept: s.kept}}
+		w := &worker{server: s, number: i, serial: rand.Uint32(), records: recordRing{kept: s.kept}}
 		loop, err := eventloop.New(engine, s.clock, w)
 		if err != nil {
 			for _, w := range s.workers {
@@ -260,6 +265,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// A hand-over ends soon now, and gives back what it has.
 	s.handing.Lock()
 	s.handing.Unlock() //nolint:staticcheck // only waits
+	s.kills.wait()
 	s.tell(func(w *worker) { w.loop.Quit() })
 	loops.Wait()
 	s.mu.Lock() // ListeningSockets may be duplicating sockets

@@ -17,6 +17,7 @@ type worker struct {
 	conns     []*[connChunk]conn
 	tasks     map[uint32]task // by index
 	free      []uint32        // indices not in use, the last one first
+	serial    uint32          // of the last index that was taken; begins at random
 	sockets   []*listenSocket
 	lingering int     // connections in stateTurnedAway
 	closing   int     // connections in stateClosing and stateFlushing; each will still write a record
@@ -93,6 +94,8 @@ func (w *worker) takeIndex() uint32 {
 	}
 	index := w.free[len(w.free)-1]
 	w.free = w.free[:len(w.free)-1]
+	w.serial++
+	w.conn(index).serial = w.serial
 	return index
 }
 
