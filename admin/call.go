@@ -124,7 +124,7 @@ func (c *call) addQuery(values map[string]json.RawMessage, known map[string]refl
 			return Invalid(strconv.Quote(shorten(key))+" is repeated", "write it once")
 		}
 		value := all[0]
-		if value == "true" || value == "false" || known[key] == reflect.Int && json.Valid([]byte(value)) {
+		if known[key] != reflect.String && (value == "true" || value == "false") || known[key] == reflect.Int && json.Valid([]byte(value)) {
 			values[key] = json.RawMessage(value)
 			continue
 		}
@@ -199,8 +199,11 @@ func readable(err error) string {
 		return err.Error()
 	}
 	want := "a string"
-	if wrongType.Type.Kind() == reflect.Bool {
+	switch wrongType.Type.Kind() {
+	case reflect.Bool:
 		want = "true or false"
+	case reflect.Int:
+		want = "a whole number"
 	}
 	return fmt.Sprintf("expected %s for %q, got a %s", want, wrongType.Field, wrongType.Value)
 }

@@ -1,9 +1,6 @@
 package admin
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // ConnectionFilter selects live connections. A zero field selects all.
 type ConnectionFilter struct {
@@ -12,7 +9,7 @@ type ConnectionFilter struct {
 	// Backend is an address as configured, or the one it resolved to.
 	Backend string `json:"backend,omitempty"`
 	// From is the prefix that the client's address is in; a single address is one too.
-	From netip.Prefix `json:"from,omitzero"`
+	From Prefix `json:"from,omitzero"`
 	// OlderThan is a least age, Idle the least time in which no byte has moved.
 	OlderThan Duration `json:"older_than,omitzero"`
 	Idle      Duration `json:"idle,omitzero"`

@@ -23,6 +23,9 @@ func (s *Server) connections(c *call) (any, error) {
 	if err := c.decode(&query); err != nil {
 		return nil, err
 	}
+	if err := query.check(); err != nil {
+		return nil, err
+	}
 	if s.queries.Connections == nil {
 		return nil, Unavailable("list connections")
 	}
@@ -32,6 +35,9 @@ func (s *Server) connections(c *call) (any, error) {
 func (s *Server) kill(c *call) (any, error) {
 	var request KillRequest
 	if err := c.decode(&request); err != nil {
+		return nil, err
+	}
+	if err := request.check(); err != nil {
 		return nil, err
 	}
 	if s.commands.Kill == nil {

@@ -175,7 +175,9 @@ func (l *lists) keep(q *ConnQuery, keys []connKey, used int) string {
 	return listText(q.Sort, l.last, used)
 }
 
-func listText(sort ConnSort, id uint64, used int) string { return fmt.Sprintf("%s-%d-%d", sort, id, used) }
+func listText(sort ConnSort, id uint64, used int) string {
+	return fmt.Sprintf("%s-%d-%d", sort, id, used)
+}
 
 // resume returns the rest of a list that is kept.
 func (l *lists) resume(q *ConnQuery) (*foundConns, error) {

@@ -81,10 +81,10 @@ type Server struct {
 
 	mu       sync.Mutex // held while the State or the phase changes
 	bound    []*bound
-	leaving  []*bound      // removed before Run
-	running  bool          // the workers have their listening sockets
-	unlinked bool          // no State can follow
-	handing  sync.Mutex    // held by HandOver
+	leaving  []*bound   // removed before Run
+	running  bool       // the workers have their listening sockets
+	unlinked bool       // no State can follow
+	handing  sync.Mutex // held by HandOver
 	phase    handOverPhase
 	inspect  inspector
 	kills    kills

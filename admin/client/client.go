@@ -128,6 +128,20 @@ func (c *Client) SetBackend(ctx context.Context, pool, address string, change ad
 	return do[admin.Drain](ctx, c, http.MethodPatch, path, change)
 }
 
+// Connections asks for a page of live connections.
+func (c *Client) Connections(ctx context.Context, q admin.ConnectionQuery) (*admin.ConnectionPage, error) {
+	query, err := encode(q)
+	if err != nil {
+		return nil, err
+	}
+	return do[admin.ConnectionPage](ctx, c, http.MethodGet, "/api/v1/connections"+query, nil)
+}
+
+// Kill ends connections.
+func (c *Client) Kill(ctx context.Context, request admin.KillRequest) (*admin.Kill, error) {
+	return do[admin.Kill](ctx, c, http.MethodDelete, "/api/v1/connections", request)
+}
+
 // Upgrade replaces the process with one of another binary.
 func (c *Client) Upgrade(ctx context.Context, request admin.UpgradeRequest) (*admin.Upgrade, error) {
 	return do[admin.Upgrade](ctx, c, http.MethodPost, "/api/v1/upgrade", request)

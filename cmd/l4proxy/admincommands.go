@@ -19,6 +19,7 @@ func (p *process) commands() admin.Commands {
 		Rollback:   func(context.Context) error { return p.reloaded((*control.Reloader).Rollback) },
 		Drain:      p.adminDrain,
 		SetBackend: p.adminSetBackend,
+		Kill:       p.adminKill,
 		Upgrade:    p.adminUpgrade,
 	}
 }

@@ -107,6 +107,8 @@ func newRoot() *cobra.Command {
 		newRunCommand(&file, &pid),
 		newCheckCommand(&file),
 		newStatusCommand(),
+		newConnsCommand(),
+		newKillCommand(),
 		newReloadCommand(),
 		newDrainCommand(),
 		newUpgradeCommand(),
