@@ -45,6 +45,8 @@ type ConnQuery struct {
 	Limit int
 	// After is ConnPage.Next of the page before; "" asks for the first page.
 	After string
+	// Hurry leaves rates at 0 that are not known yet, instead of waiting for them.
+	Hurry bool
 }
 
 // ConnPage is a page of connections.
@@ -114,7 +116,7 @@ func newInspector() inspector { return inspector{walking: make(chan struct{}, 1)
 // of them is held up, and connections may come and go meanwhile. Following the pages by
 // ConnPage.Next shows no connection twice, and misses none that lives all the while.
 //
-// If the rate of a connection is not known yet, it waits a quarter of a second.
+// If the rate of a connection is not known yet, it waits for a quarter of a second, without Hurry.
 func (s *Server) ListConnections(ctx context.Context, q ConnQuery) (*ConnPage, error) {
 	if q.Sort == "" {
 		q.Sort = SortAge
@@ -154,7 +156,7 @@ func (s *Server) describe(ctx context.Context, q *ConnQuery, keys []connKey) (in
 			}
 		}
 	}
-	return infos, used, s.addRates(ctx, shown, infos)
+	return infos, used, s.addRates(ctx, q, shown, infos)
 }
 
 // stateOf is the state of a connection for people.

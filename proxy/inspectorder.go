@@ -44,7 +44,7 @@ func (s *Server) find(ctx context.Context, q *ConnQuery) (*foundConns, error) {
 		return nil, err
 	}
 	rates := s.inspect.rates.note(rows)
-	if q.Sort == SortRate && slices.ContainsFunc(rates, unknownRate) {
+	if q.Sort == SortRate && !q.Hurry && slices.ContainsFunc(rates, unknownRate) {
 		if rows, rates = nil, nil; s.pause(ctx, rateLeast) != nil { // the rows would fill memory meanwhile
 			return nil, context.Cause(ctx)
 		}

@@ -102,8 +102,8 @@ func (s *rateSample) note(row *connRow) connRate {
 
 // addRates sets the rates of the connections of a page. If one is not known, it takes a second look
 // a moment later.
-func (s *Server) addRates(ctx context.Context, keys []connKey, infos []ConnInfo) error {
-	for again := true; ; again = false {
+func (s *Server) addRates(ctx context.Context, q *ConnQuery, keys []connKey, infos []ConnInfo) error {
+	for again := !q.Hurry; ; again = false {
 		rows, err := s.rows(ctx, &ConnFilter{}, keys)
 		if err != nil {
 			return err
