@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,10 +18,12 @@ func FuzzRequest(f *testing.F) {
 	for _, body := range []string{
 		"", "{}", `{"dry_run":true}`, `{"confirm":"60s","guard":{"failed":5,"unusable":30,"least":20}}`, `{"guard":true}`,
 		`{"state":"drain"}`, `{"listener":"web","timeout":"5s"}`, `{"pool":"pg","backend":"10.0.0.5:5432","undo":true}`,
+		`{"from":"10.1.2.3","older_than":"1m","rate":"50/s"}`, `{"all":true}`, `{"id":"0-1-2","dry_run":true}`,
 		`{"binary":"/usr/bin/l4proxy"}`, `{"a":{"b":[1,2,{"c":null}]}}`, "[]", "null", `"x"`, "{\"dry_run\":true}{}", "\xff\xfe", `{"dry_run":1e999}`,
 	} {
 		for i := range routes {
 			f.Add(routes[i].method, routes[i].pattern, "dry_run=true", body)
+			f.Add(routes[i].method, routes[i].pattern, "from=::1&sort=rate&limit=7&idle=5s", body)
 		}
 	}
 	f.Fuzz(func(t *testing.T, method, path, query, body string) {
@@ -34,7 +37,21 @@ func FuzzRequest(f *testing.F) {
 			Address: Address{Loopback: true, Port: 1},
 			View:    fuzzView{},
 			Log:     slog.New(slog.DiscardHandler),
+			Queries: Queries{
+				Connections: func(_ context.Context, q ConnectionQuery) (*ConnectionPage, error) {
+					if q.Limit < 1 || q.Limit > MaxLimit || !slices.Contains(Sorts, q.Sort) || q.Idle < 0 || q.OlderThan < 0 {
+						fail("connections %+v", q)
+					}
+					return &ConnectionPage{}, nil
+				},
+			},
 			Commands: Commands{
+				Kill: func(_ context.Context, r KillRequest) (*Kill, error) {
+					if _, err := ParseRate(r.Rate); err != nil || !r.All && r.ID == "" && !r.Selects() || r.Idle < 0 || r.OlderThan < 0 {
+						fail("kill %+v", r)
+					}
+					return &Kill{}, nil
+				},
 				Reload: func(_ context.Context, r ReloadRequest) (*Reload, error) {
 					if r.Confirm < 0 || r.DryRun && r.Guard != nil {
 						fail("reload %+v", r)

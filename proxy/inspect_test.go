@@ -148,7 +148,8 @@ func TestListDescribes(t *testing.T) {
 	})
 }
 
-// TestListStates: a connection that is dialled, one that waits, one that relays, and a half-closed one.
+// TestListStates: a connection that is dialled, one that waits, one that relays, and one that is
+// half-closed.
 func TestListStates(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		state := func(r *running, want proxy.ConnState) {

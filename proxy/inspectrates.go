@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// A rate is over the time since an earlier look at the connection: rateWindow if somebody looks
-	// often enough, never less than rateLeast and never more than rateMost.
+	// A rate is over the time since an earlier look at the connection: rateWindow if there are
+	// looks often enough, never less than rateLeast and never more than rateMost.
 	rateWindow = time.Second
 	rateLeast  = 250 * time.Millisecond
 	rateMost   = 5 * time.Second

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// walkSlice is how many connections a loop looks at in one go, and detailSlice how many it
-	// describes, which takes up to four system calls each.
+	// In one go, a loop looks at no more than walkSlice connections, or describes no more than
+	// detailSlice of them, which takes up to four system calls each.
 	walkSlice   = connChunk
 	detailSlice = 32
 )
