@@ -38,7 +38,9 @@ func TestKillByFilter(t *testing.T) {
 			{"from", func(*running, []string) proxy.ConnFilter {
 				return proxy.ConnFilter{From: netip.MustParsePrefix("127.0.0.2/32")}
 			}, 1},
-			{"id", func(r *running, _ []string) proxy.ConnFilter { return proxy.ConnFilter{ID: r.list(proxy.ConnQuery{Hurry: true})[0].ID} }, 1},
+			{"id", func(r *running, _ []string) proxy.ConnFilter {
+				return proxy.ConnFilter{ID: r.list(proxy.ConnQuery{Hurry: true})[0].ID}
+			}, 1},
 			{"old and idle", func(r *running, _ []string) proxy.ConnFilter {
 				f := proxy.ConnFilter{OlderThan: time.Millisecond, Idle: time.Millisecond}
 				r.listed(4, f)
