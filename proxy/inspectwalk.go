@@ -10,7 +10,7 @@ const (
 	// In one go, a loop looks at no more than walkSlice connections, or describes no more than
 	// detailSlice of them, which takes up to four system calls each.
 	walkSlice   = connChunk
-	detailSlice = 32
+	detailSlice = 16
 )
 
 // A connRow is what is needed of every connection that matches, to order them.

@@ -14,6 +14,7 @@ const (
 	// killEvery is the least pause of a kill with a rate, killSlice the most connections that are
 	// ended in one go.
 	killEvery = 50 * time.Millisecond
+	restMost  = 200 * time.Millisecond // between two looks for a hand-over
 	killSlice = 32
 )
 
@@ -26,8 +27,10 @@ type Kill struct {
 	DryRun bool
 	// Sample is the most connections in KillResult.Sample.
 	Sample int
-	// Done, if set, is called when the kill is over, unless it is a dry run or nothing has matched.
-	Done func(KillReport)
+	// Begin, if set, is called before the first connection is ended, and Done when the kill is over.
+	// Neither is called for a dry run, or if no connection matches.
+	Begin func(matched int)
+	Done  func(KillReport)
 }
 
 // KillResult is what Server.Kill has done when it returns.
@@ -86,6 +89,9 @@ func (s *Server) Kill(ctx context.Context, k Kill) (*KillResult, error) {
 	}
 	if err := s.kills.start(); err != nil {
 		return result, err
+	}
+	if k.Begin != nil {
+		k.Begin(result.Matched)
 	}
 	if k.Rate > 0 {
 		go job.run(context.Background())
@@ -147,8 +153,8 @@ func (j *killJob) run(ctx context.Context) KillReport {
 		killed, report.Err = j.endSome(ctx, pace.now(time.Now()))
 		report.Killed += killed
 		pause := pace.ended(killed)
-		if pause > 0 && len(j.targets) > 0 && report.Err == nil {
-			report.Err = j.server.pause(ctx, pause)
+		if len(j.targets) > 0 && report.Err == nil {
+			report.Err = j.rest(ctx, pause)
 		}
 	}
 	report.Spared = max(0, report.Matched-report.Killed-len(j.targets))
@@ -187,6 +193,16 @@ func (p *killPace) ended(n int) time.Duration {
 		return 0
 	}
 	return max(killEvery, time.Duration((1-p.due)/p.rate*float64(time.Second)))
+}
+
+// rest waits until the next connection is due. A hand-over ends the wait.
+func (j *killJob) rest(ctx context.Context, d time.Duration) (err error) {
+	for ; d > 0 && err == nil; d -= restMost {
+		if err = j.server.pause(ctx, min(d, restMost)); j.server.phase.n.Load() == handOverDone {
+			return ErrHandedOver // the server has stopped, too, if that came later
+		}
+	}
+	return err
 }
 
 // awaitHandOver waits while connections are on their way to another process: if that fails, they

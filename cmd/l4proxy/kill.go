@@ -34,6 +34,11 @@ func (p *process) adminKill(ctx context.Context, q admin.KillRequest) (*admin.Ki
 	log := p.log.With(killAttributes(&q)...)
 	result, err := p.server.Kill(ctx, proxy.Kill{
 		ConnFilter: filter, Rate: rate, DryRun: q.DryRun, Sample: killSample,
+		Begin: func(matched int) {
+			if rate > 0 { // otherwise, the other line follows at once
+				log.Info("killing connections", "connections", matched, "rate", q.Rate)
+			}
+		},
 		Done: func(r proxy.KillReport) { logKilled(log, &r) },
 	})
 	switch {
@@ -52,8 +57,6 @@ func (p *process) adminKill(ctx context.Context, q admin.KillRequest) (*admin.Ki
 		if err := p.unknownName(&q.ConnectionFilter); err != nil {
 			return nil, err
 		}
-	case rate > 0 && !q.DryRun:
-		log.Info("killing connections", "connections", result.Matched, "rate", q.Rate)
 	}
 	return &admin.Kill{
 		DryRun: q.DryRun, Matched: result.Matched, Killed: result.Killed, Seconds: admin.Seconds(result.Left),
