@@ -27,8 +27,8 @@ type Kill struct {
 	DryRun bool
 	// Sample is the most connections in KillResult.Sample.
 	Sample int
-	// Begin, if set, is called before the first connection is ended, and Done when the kill is over.
-	// Neither is called for a dry run, or if no connection matches.
+	// Begin, if set, is called before the first connection is ended, and Done when the kill is
+	// over. Neither is called for a dry run, or if no connection matches.
 	Begin func(matched int)
 	Done  func(KillReport)
 }
