@@ -45,8 +45,9 @@ func (s *Server) find(ctx context.Context, q *ConnQuery) (*foundConns, error) {
 	}
 	rates := s.inspect.rates.note(rows)
 	if q.Sort == SortRate && !q.Hurry && slices.ContainsFunc(rates, unknownRate) {
-		if rows, rates = nil, nil; s.pause(ctx, rateLeast) != nil { // the rows would fill memory meanwhile
-			return nil, context.Cause(ctx)
+		// Nothing refers to the rows while this waits, so they may be freed.
+		if err := s.pause(ctx, rateLeast); err != nil {
+			return nil, err
 		}
 		if rows, err = s.walk(ctx, &q.ConnFilter); err != nil {
 			return nil, err
