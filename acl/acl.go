@@ -5,7 +5,10 @@
 // by its size.
 package acl
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Action is what happens to a client that is denied.
 type Action uint8
@@ -56,6 +59,8 @@ type Decision struct {
 	Action Action
 	// Name is that of the rule that decided, or DefaultName.
 	Name string
+	// Rule is the index of the decision in List.Decisions: 0 is the default.
+	Rule int32
 }
 
 // List is an access control list. It is immutable and safe for concurrent use. A nil *List allows
@@ -80,8 +85,8 @@ type matcher interface {
 func Build(rules []Rule, defaultAllow bool) *List {
 	decisions := make([]Decision, 0, len(rules)+1)
 	decisions = append(decisions, Decision{Allow: defaultAllow, Name: DefaultName})
-	for _, r := range rules {
-		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Name: r.Name})
+	for i, r := range rules {
+		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Name: r.Name, Rule: int32(i + 1)})
 	}
 	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), decisions: decisions}
 }
@@ -97,6 +102,14 @@ func (l *List) Decide(addr netip.Addr) Decision {
 		return Decision{Allow: true, Name: DefaultName}
 	}
 	return l.decisions[l.find(addr)+1]
+}
+
+// Decisions are all that the list can decide: the default, and then that of each rule, in order.
+func (l *List) Decisions() []Decision {
+	if l == nil {
+		return []Decision{{Allow: true, Name: DefaultName}}
+	}
+	return slices.Clone(l.decisions)
 }
 
 // find returns the index of the rule that decides, or noRule.

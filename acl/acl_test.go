@@ -89,7 +89,7 @@ func TestDecisionNamesTheRule(t *testing.T) {
 	reset := rule(false, "192.0.2.0/24")
 	reset.Action = Reset
 	eachSize(t, []Rule{reset}, true, func(t *testing.T, l *List) {
-		want := Decision{Allow: false, Action: Reset, Name: "[192.0.2.0/24]"}
+		want := Decision{Allow: false, Action: Reset, Name: "[192.0.2.0/24]", Rule: 1}
 		if diff := cmp.Diff(want, l.Decide(netip.MustParseAddr("192.0.2.1"))); diff != "" {
 			t.Error(diff)
 		}
@@ -98,6 +98,23 @@ func TestDecisionNamesTheRule(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+}
+
+// TestDecisionsAreIndexed: a Decision is the element of Decisions that its index says.
+func TestDecisionsAreIndexed(t *testing.T) {
+	eachSize(t, []Rule{rule(false, "192.0.2.0/25"), rule(true, "192.0.2.0/24")}, false, func(t *testing.T, l *List) {
+		all := l.Decisions()
+		for _, addr := range []string{"192.0.2.1", "192.0.2.200", "192.0.3.1"} {
+			d := l.Decide(netip.MustParseAddr(addr))
+			if diff := cmp.Diff(all[d.Rule], d); diff != "" {
+				t.Errorf("%s: %s", addr, diff)
+			}
+		}
+	})
+	var none *List
+	if diff := cmp.Diff(none.Decisions(), []Decision{none.Decide(netip.Addr{})}); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestMappedPrefixes(t *testing.T) {

@@ -30,8 +30,9 @@ type Backend struct {
 
 	health atomic.Uint32 // a Health
 	admin  atomic.Uint32 // an Admin
+	failed atomic.Pointer[failedDials]
 
-	_ [cacheLine - 32]byte
+	_ [cacheLine - 40]byte
 
 	active      atomic.Int64
 	total       atomic.Uint64

@@ -17,6 +17,8 @@ type Saved struct {
 	BackoffSince int64  `json:"backoff_since,omitempty"`
 	EjectedSince int64  `json:"ejected_since,omitempty"`
 	DialError    uint32 `json:"dial_error,omitempty"` // an errno
+	// Failed are the dials that failed, by the words of DialFailure.
+	Failed map[string]uint64 `json:"failed,omitempty"`
 }
 
 // Save writes the state down. A probe that is under way counts as ended without a result.
@@ -27,6 +29,7 @@ func (b *Backend) Save() Saved {
 		BackoffSince: b.BackoffSince(), EjectedSince: b.EjectedSince(), DialError: uint32(b.DialError()),
 	}
 	s.DialsOK, s.DialsFailed = b.Dials()
+	s.Failed = b.saveFailed()
 	if !b.Probing() {
 		s.BackoffUntil = b.BackoffUntil()
 	}
@@ -43,6 +46,7 @@ func (b *Backend) Load(s Saved, now, longestEjection int64) {
 	b.total.Add(s.Total)
 	b.dialsOK.Add(s.DialsOK)
 	b.dialsFailed.Add(s.DialsFailed)
+	b.loadFailed(s.Failed)
 	b.trouble.backoffSince.Store(min(s.BackoffSince, now))
 	b.trouble.ejectedSince.Store(min(s.EjectedSince, now))
 	b.trouble.dialError.Store(s.DialError)

@@ -101,6 +101,8 @@ type Stats struct {
 	Waiting int
 	// Panicking says that so few are usable that all are used.
 	Panicking bool
+	// Ejections and Backoffs are how many there were so far. A backoff that lasts counts once.
+	Ejections, Backoffs uint64
 }
 
 // Stats returns the present state.
@@ -113,6 +115,8 @@ func (p *Balancer) Stats() Stats {
 		Usable:    p.inService() - p.standing.unusable,
 		Waiting:   p.queue.len(),
 		Panicking: p.standing.panicking,
+		Ejections: p.ejections,
+		Backoffs:  p.backoffs,
 	}
 }
 

@@ -115,6 +115,7 @@ func (p *Balancer) suspect(m *member, asked, now int64, once time.Duration) {
 	m.NoteEjection(now)
 	m.Eject(now+m.lastEjection, n)
 	p.ejected = append(p.ejected, m)
+	p.ejections++
 	p.refresh(m)
 	p.reschedule(m)
 	p.judge()

@@ -33,6 +33,8 @@ type Balancer struct {
 	nowhere  uint64 // stands for the hash of a client without an address
 	observer func(Event)
 	scratch  []int // of indexes
+	// ejections and backoffs count those so far.
+	ejections, backoffs uint64
 
 	// What is delivered after the lock is released.
 	grants []grant

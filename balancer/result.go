@@ -83,6 +83,7 @@ func (p *Balancer) backOff(m *member, began, now int64) {
 	p.refresh(m)
 	p.reschedule(m)
 	if m.Failures() == 1 {
+		p.backoffs++
 		p.report(Event{Kind: BackedOff, Backend: m.Backend, Now: now, Until: m.BackoffUntil(), Count: 1})
 	}
 }

@@ -39,9 +39,10 @@ type Loop struct {
 	trimmed    bool // quiet was called since the last activity
 	quit       bool
 
-	begin chan int      // what Run passes to the loop's thread; closed by Discard
-	over  chan struct{} // closed when the thread has released everything
-	err   error         // what Run returns, after over
+	thread int           // number of the loop's thread (gettid(2))
+	begin  chan int      // what Run passes to the loop's thread; closed by Discard
+	over   chan struct{} // closed when the thread has released everything
+	err    error         // what Run returns, after over
 
 	// ending guards the engine's wake-up descriptor. Once ended is set, the descriptor is closed,
 	// and its number may belong to another file.
@@ -76,6 +77,7 @@ func New(engineName string, clock func() int64, handler Handler) (*Loop, error) 
 func (l *Loop) live(engineName string, ready chan<- error) {
 	defer close(l.over)
 	runtime.LockOSThread() // never unlocked: with its affinity changed, the thread must end with the goroutine
+	l.thread = unix.Gettid()
 	var err error
 	switch engineName {
 	case IOUring:

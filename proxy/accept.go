@@ -107,6 +107,7 @@ func (s *listenSocket) accept() {
 	// While a dial waits for a descriptor, the reason is logged there; see waitForResources.
 	if s.state != listenFull && w.server.retrying.Load() == 0 {
 		w.server.limitReached(s.listener)
+		w.listenerCounters(s.listener).pauses[PauseSlots].add(1)
 	}
 	s.state = listenFull
 	w.crowded = true
@@ -134,9 +135,11 @@ func (s *listenSocket) complete(done *eventloop.Completion) {
 	case unix.ECANCELED:
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		w.server.acceptFailed(s.listener, done.Err)
+		w.listenerCounters(s.listener).pauses[PauseResources].add(1)
 		failed = true
 	default:
 		// An error of the listening socket, which may last: the loop handles errors of one client.
+		w.listenerCounters(s.listener).pauses[PauseError].add(1)
 		failed = true
 	}
 	if done.More {

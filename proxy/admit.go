@@ -14,8 +14,10 @@ import (
 // A listener that needs bytes from the client before the ACL or the route can decide (PROXY
 // protocol, SNI) would read them first. No listener does so yet.
 func (w *worker) arrive(s *listenSocket, a arrival) {
-	w.listenerCounters(a.listener).accepted.add(1)
+	counts := w.listenerCounters(a.listener)
+	counts.accepted.add(1)
 	if decision := a.listener.ACL.Decide(a.peer.Addr()); !decision.Allow {
+		counts.deny(a.listener.ACL, decision)
 		w.deny(a, decision)
 		return
 	}
@@ -59,8 +61,15 @@ func (w *worker) refuse(a arrival, message []byte, o Outcome, rule string) {
 
 // endArrival records and closes a client that never became a connection. It holds no slot.
 func (w *worker) endArrival(a arrival, o Outcome, rule string) {
-	w.record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: o, rule: rule}, a.fd)
+	w.record(w.neverServed(a, o, rule), a.fd)
 	rawsys.Close(a.fd)
+}
+
+// neverServed is an arrival in the form of a connection, for its record.
+func (w *worker) neverServed(a arrival, o Outcome, rule string) *conn {
+	return &conn{
+		listener: a.listener, counts: w.listenerCounters(a.listener), peer: a.peer, accepted: a.at, outcome: o, rule: rule,
+	}
 }
 
 // place passes a client that has a slot to the loop with the most room: this one, or another.
@@ -95,6 +104,7 @@ func (w *worker) admit(a arrival) {
 func (w *worker) newConn(a arrival) *conn {
 	c := w.conn(w.takeIndex())
 	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
+	c.counts = w.listenerCounters(a.listener)
 	c.flags = flagClient
 	w.loop.Attach(c.slot(clientEnd), a.fd)
 	if !a.peer.IsValid() { // a unix socket inherits nothing from its listening socket

@@ -205,14 +205,15 @@ func (w *worker) await() {
 // adopt continues a connection of another process.
 func (w *worker) adopt(a *adoption) {
 	m := &a.moved
-	w.listenerCounters(a.listener).adopted.add(1)
+	counts := w.listenerCounters(a.listener)
+	counts.adopted.add(1)
 	if m.Parked && m.Backend < 0 {
 		w.adoptParked(arrival{fd: m.Client, peer: m.Peer, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now())})
 		return
 	}
 	c := w.conn(w.takeIndex())
 	c.unpack(m, w.loop.Now())
-	c.listener, c.pool, c.backend = a.listener, a.pool, a.backend
+	c.listener, c.counts, c.pool, c.backend = a.listener, counts, a.pool, a.backend
 	c.flags |= flagSlot | flagClient
 	if m.Backend >= 0 {
 		c.flags |= flagBackend

@@ -3,23 +3,45 @@ package proxy
 import (
 	"maps"
 	"slices"
+
+	"l4proxy/internal/histogram"
 )
 
 // Totals are the counts of a Server by name, for the process that takes over its connections: what
-// has been counted carries on there.
+// has been counted carries on there. Their JSON form is part of the hand-over format
+// (docs/handover.md): fields are added, never renamed.
 type Totals struct {
 	Listeners map[string]ListenerTotals    `json:"listeners,omitempty"`
 	Pools     map[string]map[string]uint64 `json:"pools,omitempty"` // dials by result
+	More      map[string]PoolTotals        `json:"more,omitempty"`  // of pools
 	Dropped   uint64                       `json:"dropped,omitempty"`
 }
 
 // ListenerTotals are the sums of one listener. Connections that have moved are among Accepted, and
-// end elsewhere.
+// end elsewhere; their bytes up to then are among these.
 type ListenerTotals struct {
-	Accepted uint64                       `json:"accepted"`
-	BytesIn  uint64                       `json:"bytes_in"`
-	BytesOut uint64                       `json:"bytes_out"`
-	Ended    map[string]map[string]uint64 `json:"ended,omitempty"` // by side and reason
+	Accepted  uint64                       `json:"accepted"`
+	BytesIn   uint64                       `json:"bytes_in"`
+	BytesOut  uint64                       `json:"bytes_out"`
+	Ended     map[string]map[string]uint64 `json:"ended,omitempty"`  // by side and reason
+	Denied    map[string]uint64            `json:"denied,omitempty"` // by rule
+	Paused    map[string]uint64            `json:"paused,omitempty"` // by cause
+	Durations *histogram.Snapshot          `json:"durations,omitempty"`
+}
+
+// PoolTotals are the sums of one pool, besides its dials.
+type PoolTotals struct {
+	Retries       uint64              `json:"retries,omitempty"`
+	Hedges        uint64              `json:"hedges,omitempty"`
+	HedgesWon     uint64              `json:"hedges_won,omitempty"`
+	Pauses        uint64              `json:"pauses,omitempty"`
+	Queued        uint64              `json:"queued,omitempty"`
+	QueueTimeouts uint64              `json:"queue_timeouts,omitempty"`
+	QueueRejected uint64              `json:"queue_rejected,omitempty"`
+	Ejections     uint64              `json:"ejections,omitempty"`
+	Backoffs      uint64              `json:"backoffs,omitempty"`
+	DialTimes     *histogram.Snapshot `json:"dial_times,omitempty"`
+	Waits         *histogram.Snapshot `json:"waits,omitempty"`
 }
 
 // Totals returns what has been counted, with what was carried over from the old process.
@@ -28,24 +50,27 @@ func (s *Server) Totals() Totals {
 	t := Totals{
 		Listeners: make(map[string]ListenerTotals),
 		Pools:     make(map[string]map[string]uint64),
+		More:      make(map[string]PoolTotals),
 		Dropped:   counts.Dropped,
 	}
 	if carried := s.carried.Load(); carried != nil { // including names that are no longer in the State
 		maps.Copy(t.Listeners, carried.Listeners)
 		maps.Copy(t.Pools, carried.Pools)
+		maps.Copy(t.More, carried.More)
 	}
 	for i := range counts.Listeners {
 		l := &counts.Listeners[i]
 		t.Listeners[l.Listener.Name] = l.totals()
 	}
-	for _, p := range counts.Pools {
+	for i := range counts.Pools {
+		p := &counts.Pools[i]
 		dials := make(map[string]uint64)
 		for reason, n := range p.dials {
 			if n > 0 {
 				dials[reasonNames[reason]] = n
 			}
 		}
-		t.Pools[p.Pool.Name] = dials
+		t.Pools[p.Pool.Name], t.More[p.Pool.Name] = dials, p.totals()
 	}
 	return t
 }
@@ -53,27 +78,42 @@ func (s *Server) Totals() Totals {
 func (c *ListenerCounts) totals() ListenerTotals {
 	t := ListenerTotals{
 		Accepted: c.Accepted, BytesIn: c.BytesIn, BytesOut: c.BytesOut, Ended: make(map[string]map[string]uint64),
+		Denied: make(map[string]uint64), Paused: make(map[string]uint64), Durations: &c.Durations,
 	}
-	for side := range c.ended {
-		for reason, n := range c.ended[side] {
-			if n == 0 {
-				continue
-			}
-			if t.Ended[sideNames[side]] == nil {
-				t.Ended[sideNames[side]] = make(map[string]uint64)
-			}
-			t.Ended[sideNames[side]][reasonNames[reason]] = n
+	c.EachEnded(func(side Side, reason Reason, n uint64) {
+		if t.Ended[side.String()] == nil {
+			t.Ended[side.String()] = make(map[string]uint64)
+		}
+		t.Ended[side.String()][reason.String()] = n
+	})
+	for _, r := range c.Denied {
+		if r.Denied > 0 {
+			t.Denied[r.Rule] = r.Denied
 		}
 	}
+	c.EachPause(func(cause PauseCause, n uint64) {
+		if n > 0 {
+			t.Paused[cause.String()] = n
+		}
+	})
 	return t
 }
 
+func (c *PoolCounts) totals() PoolTotals {
+	return PoolTotals{
+		Retries: c.Retries, Hedges: c.Hedges, HedgesWon: c.HedgesWon, Pauses: c.Pauses,
+		Queued: c.Queued, QueueTimeouts: c.QueueTimeouts, QueueRejected: c.QueueRejected,
+		Ejections: c.Ejections, Backoffs: c.Backoffs, DialTimes: &c.DialTimes, Waits: &c.Waits,
+	}
+}
+
 // CarryOn adds the totals of the old process to all counts from now on, in place of those given
-// before. Call it once that process has handed over, and again with its last totals: they only
-// grow.
+// before. Call it with its totals before this process serves, and again with its last totals once
+// it has handed over: they only grow, and so does each sum.
 func (s *Server) CarryOn(t Totals) { s.carried.Store(&t) }
 
-// carry adds what was carried on to the counts of a listener.
+// carry adds what was carried on to the counts of a listener. Rules that the list no longer has are
+// left out.
 func (t *Totals) carry(c *ListenerCounts, name string) {
 	if t == nil {
 		return
@@ -90,10 +130,17 @@ func (t *Totals) carry(c *ListenerCounts, name string) {
 			}
 		}
 	}
+	for i := range c.Denied {
+		c.Denied[i].Denied += of.Denied[c.Denied[i].Rule]
+	}
+	for cause := range c.paused {
+		c.paused[cause] += of.Paused[pauseNames[cause]]
+	}
+	c.Durations.Add(of.Durations)
 }
 
-// carryDials adds what was carried on to the counts of a pool.
-func (t *Totals) carryDials(c *PoolCounts, name string) {
+// carryPool adds what was carried on to the counts of a pool.
+func (t *Totals) carryPool(c *PoolCounts, name string) {
 	if t == nil {
 		return
 	}
@@ -104,4 +151,16 @@ func (t *Totals) carryDials(c *PoolCounts, name string) {
 		}
 		c.dials[reasonNamed(result)] += n
 	}
+	more := t.More[name]
+	c.Retries += more.Retries
+	c.Hedges += more.Hedges
+	c.HedgesWon += more.HedgesWon
+	c.Pauses += more.Pauses
+	c.Queued += more.Queued
+	c.QueueTimeouts += more.QueueTimeouts
+	c.QueueRejected += more.QueueRejected
+	c.Ejections += more.Ejections
+	c.Backoffs += more.Backoffs
+	c.DialTimes.Add(more.DialTimes)
+	c.Waits.Add(more.Waits)
 }

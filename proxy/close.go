@@ -78,7 +78,7 @@ func (w *worker) cutsShort(c *conn) bool {
 func (w *worker) closeDone(c *conn, done *eventloop.Completion) {
 	switch done.Op {
 	case eventloop.OpSend, eventloop.OpDrain:
-		c.flow[1-int(done.Slot)%2].bytes += uint64(done.N)
+		c.passed(1-int(done.Slot)%2, done.N)
 	case eventloop.OpRecv, eventloop.OpFill:
 		if done.N > 0 && c.outcome.Side == SideProxy { // see cutsShort
 			c.flags |= flagResetOut
@@ -183,7 +183,7 @@ func (w *worker) abandon() {
 		}
 	})
 	abandoned := func(a arrival) {
-		record(&conn{listener: a.listener, peer: a.peer, accepted: a.at, outcome: stopped}, a.fd)
+		record(w.neverServed(a, stopped, ""), a.fd)
 		rawsys.Close(a.fd)
 	}
 	for _, s := range w.sockets {
@@ -235,7 +235,7 @@ func (w *worker) letGo(c *conn, end int) {
 
 // record counts a client that has ended, and writes its record. fd is the client's socket.
 func (w *worker) record(c *conn, fd int) {
-	w.connEnded(c)
+	w.connEnded(c, w.loop.Now())
 	if !w.server.recording.Load() {
 		return
 	}

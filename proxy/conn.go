@@ -22,7 +22,8 @@ type conn struct {
 	serial   uint32 // distinguishes it from other connections at this index; see connKey
 	outcome  Outcome
 	listener *Listener
-	pool     *Pool // set by route
+	counts   *listenerCounters // of the listener, on this worker
+	pool     *Pool             // set by route
 	backend  *backend.Backend
 	search   *search // while looking for a backend; later the failed dials; nil for most connections
 	peer     netip.AddrPort
@@ -91,6 +92,14 @@ const (
 	flowReset         // its source was reset or failed
 	flowDead          // its destination was reset or failed: further bytes are discarded
 )
+
+// passed counts bytes from an end that the other end's socket has accepted.
+func (c *conn) passed(from int, n int) {
+	if n > 0 {
+		c.flow[from].bytes += uint64(n)
+		c.counts.bytes[from].add(uint64(n))
+	}
+}
 
 // slot is the loop's slot of one end.
 func (c *conn) slot(end int) eventloop.Slot { return slotOf(c.index, end) }

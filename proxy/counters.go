@@ -1,89 +1,125 @@
 package proxy
 
 import (
-	"maps"
-	"slices"
 	"sync/atomic"
+	"time"
+
+	"l4proxy/acl"
+	"l4proxy/backend"
+	"l4proxy/internal/histogram"
 )
 
-// A counter has one writer, so that counting needs no locked instruction. Any goroutine may read
-// it.
+// A counter has one writer. Any goroutine may read it.
 type counter struct{ n atomic.Uint64 }
 
 func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
 func (c *counter) get() uint64  { return c.n.Load() }
 
-// A ledger has the counters of all workers, by name: the counts of a listener or pool that a new
-// State keeps carry on. It does not change; Apply replaces it.
-type ledger struct {
-	state     *State
-	listeners map[string][]*listenerCounters // by worker
-	pools     map[string][]*poolCounters     // by worker
-	// removed are listeners that the State no longer has, and whose connections may still be open.
-	removed []string
-}
-
+// listenerCounters are those of one listener on one worker.
 type listenerCounters struct {
-	accepted counter
-	adopted  counter // see Server.Adopt
-	moved    counter // see Server.HandOver
-	ended    [sides][reasons]counter
-	bytes    [2]counter // by the end that sent them, of connections that have ended
+	accepted  counter
+	adopted   counter // see Server.Adopt
+	moved     counter // see Server.HandOver
+	ended     [sides][reasons]counter
+	bytes     [2]counter // by the end that sent them, in this process
+	pauses    [pauses]counter
+	rules     atomic.Pointer[ruleCounters] // nil until the ledger has the listener
+	durations histogram.Histogram
 }
 
+// poolCounters are those of one pool on one worker.
 type poolCounters struct {
-	dials [reasons]counter // ReasonNone: answered
+	dials         [reasons]counter // ReasonNone: answered
+	retries       counter
+	hedges        counter
+	hedgesWon     counter
+	pauses        counter // dials that waited for a descriptor
+	queued        counter
+	queueTimeouts counter
+	rejected      counter // by a full queue
+	dialTimes     histogram.Histogram
+	waits         histogram.Histogram // in the queue
 }
 
-// newLedger returns the ledger for a State. It has the counters of the old one, if any, except for
-// those of pools that are gone: nothing shows these.
-func newLedger(state *State, workers int, old *ledger) *ledger {
-	if old == nil {
-		old = new(ledger)
-	}
-	l := &ledger{
-		state:     state,
-		listeners: make(map[string][]*listenerCounters),
-		pools:     make(map[string][]*poolCounters),
-	}
-	for _, listener := range state.Listeners {
-		keepOrMake(l.listeners, old.listeners, listener.Name, workers)
-		keepOrMake(l.pools, old.pools, listener.Pool.Name, workers)
-	}
-	for name, of := range old.listeners {
-		if l.listeners[name] == nil {
-			l.listeners[name] = of
-			l.removed = append(l.removed, name)
+// A PauseCause is why a listening socket stopped accepting clients for a while.
+type PauseCause uint8
+
+// The causes.
+const (
+	PauseSlots     PauseCause = iota // a limit of connections was reached
+	PauseResources                   // descriptors or memory ran out
+	PauseError                       // another error of the listening socket
+	pauses
+)
+
+var pauseNames = [pauses]string{"slots", "resources", "error"}
+
+func (p PauseCause) String() string { return pauseNames[p] }
+
+// The bounds of the classic buckets, in seconds.
+var (
+	durationBounds = histogram.Bounds{0.001, 0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
+	dialBounds     = histogram.Bounds{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
+	waitBounds     = histogram.Bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
+)
+
+// ruleCounters count the clients that each rule of an access control list has denied. They belong to
+// one list: another list has its own, which share the counters of rules with the same name.
+type ruleCounters struct {
+	list  *acl.List
+	names []string   // by the index of the decision
+	of    []*counter // the same; nil for one that allows
+}
+
+// countersPerLine fill a cache line: those of another worker must not share it.
+const countersPerLine = 8
+
+// newRuleCounters returns the counters for a list. old is nil for none.
+func newRuleCounters(list *acl.List, old *ruleCounters) *ruleCounters {
+	decisions := list.Decisions()
+	r := &ruleCounters{list: list, names: make([]string, len(decisions)), of: make([]*counter, len(decisions))}
+	known := make(map[string]*counter)
+	if old != nil {
+		for i, of := range old.of {
+			if of != nil {
+				known[old.names[i]] = of
+			}
 		}
 	}
-	slices.Sort(l.removed)
-	return l
-}
-
-func keepOrMake[T any](all, old map[string][]*T, name string, workers int) {
-	if all[name] != nil {
-		return
-	}
-	if all[name] = old[name]; all[name] == nil {
-		for range workers {
-			all[name] = append(all[name], new(T))
-		}
-	}
-}
-
-// without returns a ledger without the removed listeners that have neither a connection nor one of
-// the sockets inUse.
-func (l *ledger) without(inUse map[string]bool) *ledger {
-	next := *l
-	next.listeners, next.removed = maps.Clone(l.listeners), nil
-	for _, name := range l.removed {
-		if of := l.sum(name); inUse[name] || of.open() {
-			next.removed = append(next.removed, name)
+	var fresh []counter
+	for i, d := range decisions {
+		if r.names[i] = d.Name; d.Allow {
 			continue
 		}
-		delete(next.listeners, name)
+		if r.of[i] = known[d.Name]; r.of[i] != nil {
+			delete(known, d.Name)
+			continue
+		}
+		if len(fresh) == 0 {
+			fresh = make([]counter, countersPerLine)
+		}
+		r.of[i], fresh = &fresh[0], fresh[1:]
 	}
-	return &next
+	return r
+}
+
+// deny counts a client that a list has denied. The list may be that of the State before: then the
+// rule is found by its name, if it still exists.
+func (l *listenerCounters) deny(list *acl.List, d acl.Decision) {
+	r := l.rules.Load()
+	if r == nil {
+		return
+	}
+	if r.list == list {
+		r.of[d.Rule].add(1)
+		return
+	}
+	for i, name := range r.names {
+		if name == d.Name && r.of[i] != nil {
+			r.of[i].add(1)
+			return
+		}
+	}
 }
 
 // listenerCounters are those of this worker.
@@ -104,126 +140,26 @@ func (w *worker) poolCounters(p *Pool) *poolCounters {
 }
 
 // connEnded counts a connection or an arrival that has ended.
-func (w *worker) connEnded(conn *conn) {
-	l := w.listenerCounters(conn.listener)
-	l.ended[conn.outcome.Side][conn.outcome.Reason].add(1)
-	for end := range l.bytes {
-		l.bytes[end].add(conn.flow[end].bytes)
+func (w *worker) connEnded(c *conn, now int64) {
+	c.counts.ended[c.outcome.Side][c.outcome.Reason].add(1)
+	if c.outcome.Reason != ReasonDenied {
+		c.counts.durations.Observe(durationBounds, time.Duration(now-c.accepted))
 	}
 }
 
-// Counts are sums over all event loops since the start, with those of earlier processes after an
-// upgrade.
-type Counts struct {
-	// Listeners are in the order of the State. Those that Apply has removed follow, with only a
-	// name, until their last connection has ended.
-	Listeners []ListenerCounts
-	Pools     []PoolCounts // in the order in which listeners use them
-	// Orphans are connections that were taken over from another process, and whose listener no
-	// State had.
-	Orphans ListenerCounts
-	Dropped uint64 // records that were lost because Options.Finished was slow
+// dialFailures are the reasons as the backend counts them.
+var dialFailures = map[Reason]backend.DialFailure{
+	ReasonConnectRefused: backend.DialRefused, ReasonConnectTimeout: backend.DialTimeout,
+	ReasonConnectUnreachable: backend.DialUnreachable, ReasonLocalPorts: backend.DialLocalPorts,
+	ReasonLocalResources: backend.DialLocalResources, ReasonError: backend.DialError,
 }
 
-// ListenerCounts are the sums of one listener.
-type ListenerCounts struct {
-	Listener *Listener
-	Accepted uint64 // with Adopted, never less than AllEnded and Moved
-	Adopted  uint64 // taken over from another process, which has accepted them
-	Moved    uint64 // handed over to another process
-	BytesIn  uint64 // client to backend, of connections that have ended
-	BytesOut uint64 // backend to client
-	ended    [sides][reasons]uint64
-}
-
-// Ended is the number of connections that a side has ended for a reason.
-func (c *ListenerCounts) Ended(side Side, reason Reason) uint64 { return c.ended[side][reason] }
-
-// AllEnded is the number of connections that have ended.
-func (c *ListenerCounts) AllEnded() uint64 {
-	n := uint64(0)
-	for _, reasons := range c.ended {
-		for _, ended := range reasons {
-			n += ended
-		}
+// countFailed counts a dial that has failed, for the pool and for the backend.
+func (w *worker) countFailed(p *Pool, b *backend.Backend, result Reason) {
+	w.poolCounters(p).dials[result].add(1)
+	failure, known := dialFailures[result]
+	if !known {
+		failure = backend.DialError
 	}
-	return n
-}
-
-// open reports whether connections are left.
-func (c *ListenerCounts) open() bool { return c.Accepted+c.Adopted > c.AllEnded()+c.Moved }
-
-// PoolCounts are the sums of one pool.
-type PoolCounts struct {
-	Pool  *Pool
-	dials [reasons]uint64
-}
-
-// Dials is the number of dials with a result; [ReasonNone] counts those that were answered.
-func (c *PoolCounts) Dials(result Reason) uint64 { return c.dials[result] }
-
-// Counts sums up what the workers have counted.
-func (s *Server) Counts() Counts {
-	counts := Counts{Dropped: s.Dropped()}
-	ledger, carried := s.ledger.Load(), s.carried.Load()
-	if carried != nil {
-		counts.Dropped += carried.Dropped
-	}
-	pools := make(map[string]bool)
-	for _, l := range ledger.state.Listeners {
-		of := ledger.sum(l.Name)
-		of.Listener = l
-		carried.carry(&of, l.Name)
-		counts.Listeners = append(counts.Listeners, of)
-		if !pools[l.Pool.Name] {
-			pools[l.Pool.Name] = true
-			dials := ledger.poolCounts(l.Pool)
-			carried.carryDials(&dials, l.Pool.Name)
-			counts.Pools = append(counts.Pools, dials)
-		}
-	}
-	for _, name := range ledger.removed {
-		if of := ledger.sum(name); of.open() {
-			of.Listener = &Listener{Name: name}
-			carried.carry(&of, name)
-			counts.Listeners = append(counts.Listeners, of)
-		}
-	}
-	var orphans []*listenerCounters
-	for _, w := range s.workers {
-		orphans = append(orphans, &w.uncounted.listener)
-	}
-	counts.Orphans = sumUp(orphans)
-	return counts
-}
-
-// sum sums up the counters of a listener.
-func (l *ledger) sum(name string) ListenerCounts { return sumUp(l.listeners[name]) }
-
-func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
-	for _, of := range workers {
-		sum.Moved += of.moved.get()
-		sum.BytesIn += of.bytes[clientEnd].get()
-		sum.BytesOut += of.bytes[backendEnd].get()
-		for side := range of.ended {
-			for reason := range of.ended[side] {
-				sum.ended[side][reason] += of.ended[side][reason].get()
-			}
-		}
-	}
-	for _, of := range workers { // after the ends: each client that has ended is then counted here
-		sum.Accepted += of.accepted.get()
-		sum.Adopted += of.adopted.get()
-	}
-	return sum
-}
-
-func (l *ledger) poolCounts(p *Pool) PoolCounts {
-	sum := PoolCounts{Pool: p}
-	for _, of := range l.pools[p.Name] {
-		for result := range of.dials {
-			sum.dials[result] += of.dials[result].get()
-		}
-	}
-	return sum
+	b.CountFailed(failure)
 }

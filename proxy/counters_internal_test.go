@@ -12,7 +12,7 @@ import (
 // accepted.
 func TestCountsUnderWay(t *testing.T) {
 	const clients = 3_000_000
-	l := &Listener{Pool: new(Pool)}
+	l := &Listener{Pool: insidePool(t, balancer.Options{Policy: "first"})}
 	s := new(Server)
 	s.ledger.Store(newLedger(&State{Listeners: []*Listener{l}}, 2, nil))
 	for i := range 2 {
@@ -20,10 +20,10 @@ func TestCountsUnderWay(t *testing.T) {
 	}
 	var loops sync.WaitGroup
 	loops.Go(func() { // the second loop ends what the first accepts
-		c := &conn{listener: l, outcome: Outcome{Side: SideClient, Reason: ReasonClosed}}
+		c := &conn{listener: l, counts: s.workers[1].listenerCounters(l), outcome: Outcome{Side: SideClient, Reason: ReasonClosed}}
 		for range clients {
 			s.workers[0].listenerCounters(l).accepted.add(1)
-			s.workers[1].connEnded(c)
+			s.workers[1].connEnded(c, 0)
 		}
 	})
 	for over := false; !over; {

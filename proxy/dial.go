@@ -44,6 +44,7 @@ func (w *worker) pick(c *conn, r balancer.Request) {
 	case balancer.Waiting:
 		w.wait(c)
 	case balancer.QueueFull:
+		w.poolCounters(pool).rejected.add(1)
 		w.turnAwayUnserved(c, Outcome{Side: SideProxy, Reason: ReasonQueueFull})
 	case balancer.NoBackend:
 		if c.outcome.Reason == ReasonNone {
@@ -66,7 +67,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	// will reach this backend from here.
 	default:
 		c.countAttempt()
-		w.poolCounters(pool).dials[ReasonConnectUnreachable].add(1)
+		w.countFailed(pool, b, ReasonConnectUnreachable)
 		b.NoteDialError(errno)
 		pool.Balancer.Failed(b, now, now)
 		w.dialFailed(c, Outcome{SideBackend, ReasonConnectUnreachable, errno})
@@ -77,7 +78,9 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	c.state = stateDialling
 	c.flags |= flagBackend
 	c.dialled = now
-	c.countAttempt()
+	if c.countAttempt(); c.attempts > 1 {
+		w.poolCounters(pool).retries.add(1)
+	}
 	pool.Hedges.earn()
 	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts {
 		c.flags |= flagMayHedge
@@ -163,14 +166,14 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 	switch {
 	case h != nil && h.won:
 		if done.Err == unix.ECANCELED { // it was the slower one, and counts as in the log
-			w.poolCounters(c.pool).dials[ReasonConnectTimeout].add(1)
+			w.countFailed(c.pool, c.backend, ReasonConnectTimeout)
 		}
 		w.dialLost(c.pool, c.backend, c.dialled, done)
 		c.flags &^= flagBackend | flagMayHedge
 		w.uncount(c)
 		h.takeOver()
 	case done.Err == 0 || answered(done.Err):
-		w.dialOK(c.pool, c.backend)
+		w.dialOK(c.pool, c.backend, c.dialled)
 		w.withdrawHedge(c)
 		w.connected(c, done.Err)
 	case w.queueFull(c.pool, c.backend, c.dialled, done):
@@ -204,17 +207,19 @@ func (w *worker) connected(c *conn, errno unix.Errno) {
 	}
 }
 
-// dialOK reports an answered dial to the balancer.
-func (w *worker) dialOK(pool *Pool, b *backend.Backend) {
-	w.poolCounters(pool).dials[ReasonNone].add(1)
-	pool.Balancer.OK(b, w.loop.Now())
+// dialOK counts an answered dial, and reports it to the balancer.
+func (w *worker) dialOK(pool *Pool, b *backend.Backend, dialled int64) {
+	counts, now := w.poolCounters(pool), w.loop.Now()
+	counts.dials[ReasonNone].add(1)
+	counts.dialTimes.Observe(dialBounds, time.Duration(now-dialled))
+	pool.Balancer.OK(b, now)
 }
 
 // dialOver closes the socket of a dial that has failed. It reports the failure to the balancer if
 // the backend caused it.
 func (w *worker) dialOver(pool *Pool, b *backend.Backend, dialled int64, done *eventloop.Completion) Outcome {
 	outcome, peersFault := dialOutcome(done.Err)
-	w.poolCounters(pool).dials[outcome.Reason].add(1)
+	w.countFailed(pool, b, outcome.Reason)
 	if peersFault {
 		b.NoteDialError(done.Err)
 		pool.Balancer.Failed(b, dialled, w.loop.Now())
@@ -230,7 +235,7 @@ func (w *worker) dialLost(pool *Pool, b *backend.Backend, dialled int64, done *e
 	case done.Err == unix.ECANCELED:
 		w.loop.Close(done.Slot)
 	case done.Err == 0 || answered(done.Err):
-		w.dialOK(pool, b)
+		w.dialOK(pool, b, dialled)
 		w.loop.Close(done.Slot)
 	default:
 		w.dialOver(pool, b, dialled, done)
@@ -283,6 +288,7 @@ func (w *worker) waitForResources(c *conn) {
 		c.lastActive = now
 		w.server.retrying.Add(1)
 		w.server.dialShort(c.listener)
+		w.poolCounters(c.pool).pauses.add(1)
 		w.watchClient(c)
 	} else if w.loop.Looked()-c.lastActive > int64(c.pool.ConnectTimeout) {
 		// At once, without a message: its own descriptor is needed too.

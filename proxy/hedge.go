@@ -99,6 +99,7 @@ func (w *worker) startHedge(c *conn) {
 	}
 	c.searching().hedge = h
 	c.countAttempt()
+	w.poolCounters(pool).hedges.add(1)
 	h.setTimer()
 }
 
@@ -136,7 +137,7 @@ func (h *hedge) complete(done *eventloop.Completion) {
 		w.dialLost(h.pool, h.backend, h.dialled, done)
 		h.free()
 	case done.Err == 0 || answered(done.Err):
-		w.dialOK(h.pool, h.backend)
+		w.dialOK(h.pool, h.backend, h.dialled)
 		h.win(done.Err)
 	case w.queueFull(h.pool, h.backend, h.dialled, done):
 		h.setTimer()
@@ -150,6 +151,7 @@ func (h *hedge) complete(done *eventloop.Completion) {
 func (h *hedge) win(errno unix.Errno) {
 	w, c := h.worker, h.conn
 	h.won, h.err = true, errno
+	w.poolCounters(h.pool).hedgesWon.add(1)
 	w.loop.StopTimer(h.index)
 	if c.flags&flagBackend == 0 {
 		h.takeOver()

@@ -148,7 +148,7 @@ func (l *leaver) received(end int, done *eventloop.Completion) {
 func (l *leaver) sent(from int, done *eventloop.Completion) {
 	w, c := l.worker, l.conn
 	f := &c.flow[from]
-	f.bytes += uint64(done.N)
+	c.passed(from, done.N)
 	if done.N > 0 {
 		c.lastActive = w.loop.Now()
 	}
@@ -173,7 +173,7 @@ func (l *leaver) keep(from int, data []byte) {
 func (w *worker) leavingDialDone(c *conn, l *leaver, done *eventloop.Completion) {
 	switch {
 	case done.Err == 0 || answered(done.Err):
-		w.dialOK(c.pool, c.backend)
+		w.dialOK(c.pool, c.backend, c.dialled)
 		c.outcome = Outcome{}
 		c.searchOver()
 		c.connected, c.lastActive = w.loop.Now(), w.loop.Now()
@@ -303,7 +303,7 @@ func (w *worker) gone(l *leaver) {
 		debt.pool, debt.backend = c.pool, c.backend
 	}
 	w.owed = append(w.owed, debt)
-	w.listenerCounters(c.listener).moved.add(1)
+	c.counts.moved.add(1)
 	w.load.Add(-1)
 	w.freeConn(c)
 }

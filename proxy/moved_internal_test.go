@@ -30,6 +30,7 @@ var decided = map[string]map[string]string{
 		"serial":     "new: a connection gets another name in each process",
 		"outcome":    "Outcome",
 		"listener":   "Listener, or Idle, HalfClose and CloseOnFIN for an orphan",
+		"counts":     "new: those of the listener in this process",
 		"pool":       "Pool",
 		"backend":    "Server",
 		"search":     "see search",

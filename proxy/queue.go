@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/internal/rawsys"
@@ -39,6 +41,7 @@ func (w *worker) wait(c *conn) {
 	c.backend = nil
 	c.state = stateQueued
 	c.flags |= flagQueued
+	w.poolCounters(c.pool).queued.add(1)
 	w.watchClient(c)
 	w.loop.SetTimer(c.index, s.waitUntil)
 }
@@ -59,12 +62,19 @@ func (w *worker) granted(g granted) {
 		return
 	}
 	c.search.ticket = nil
+	waited := w.loop.Now() - (c.search.waitUntil - int64(c.pool.QueueTimeout))
+	w.poolCounters(c.pool).waits.Observe(waitBounds, time.Duration(waited))
 	w.connect(c, g.backend)
 }
 
 // queueExpired turns away a client that has waited too long.
 func (w *worker) queueExpired(c *conn) {
 	w.leaveQueue(c)
+	w.queueTimedOut(c)
+}
+
+func (w *worker) queueTimedOut(c *conn) {
+	w.poolCounters(c.pool).queueTimeouts.add(1)
 	w.turnAwayUnserved(c, Outcome{Side: SideProxy, Reason: ReasonQueueTimeout})
 }
 
@@ -87,7 +97,7 @@ func (w *worker) unserved(c *conn) {
 	// A backend whose failed dials are not its fault (a unix socket that stays busy) may be picked
 	// again and again.
 	if w.boundWait(c); w.loop.Now() >= c.search.waitUntil {
-		w.turnAwayUnserved(c, Outcome{Side: SideProxy, Reason: ReasonQueueTimeout})
+		w.queueTimedOut(c)
 		return
 	}
 	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), OnlyAvailable: true})

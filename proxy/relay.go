@@ -192,7 +192,7 @@ func (w *worker) readDone(c *conn, end int, done *eventloop.Completion) {
 // writeDone starts the next read of the flow from end after the other end has taken its bytes.
 func (w *worker) writeDone(c *conn, end int, done *eventloop.Completion) {
 	f := &c.flow[end]
-	f.bytes += uint64(done.N)
+	c.passed(end, done.N)
 	c.lastActive = w.loop.Now()
 	w.drop(f) // all sent, or never will be
 	if done.Err != 0 {

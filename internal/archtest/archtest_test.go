@@ -19,7 +19,7 @@ var modules = []string{"../..", "../../bench"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
-	"acl", "backend", "balancer", "eventloop", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
+	"acl", "backend", "balancer", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
 }
 
 // anything marks a package that may import all others.
@@ -38,6 +38,7 @@ var table = map[string][]string{
 	"filewatch": {},
 	"listen":    {"internal/rawsys"},
 	"logs":      {},
+	"metrics":   {"internal/histogram"}, // declares what it shows; cmd adapts
 	"systemd":   {"internal/rawsys", "listen"},
 
 	// Choosing backends, and checking them.
@@ -67,14 +68,15 @@ var table = map[string][]string{
 	// not offer.
 	"faults": anything,
 
-	"internal/archtest": {},
-	"internal/doctest":  {},
-	"internal/iheap":    {}, // the heap in which items can be found and moved
-	"internal/mailbox":  {}, // values from many goroutines to one
-	"internal/rawsys":   {}, // system calls that cannot block, addresses in the kernel's form, the clock
-	"internal/testenv":  {},
-	"internal/testload": {}, // a load generator that notices every failure
-	"internal/testnet":  {},
+	"internal/archtest":  {},
+	"internal/doctest":   {},
+	"internal/histogram": {}, // counts durations in classic and native buckets
+	"internal/iheap":     {}, // the heap in which items can be found and moved
+	"internal/mailbox":   {}, // values from many goroutines to one
+	"internal/rawsys":    {}, // system calls that cannot block, addresses in the kernel's form, the clock
+	"internal/testenv":   {},
+	"internal/testload":  {}, // a load generator that notices every failure
+	"internal/testnet":   {},
 }
 
 // testHelpers are imported by tests, and by each other, only.
