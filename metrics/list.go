@@ -12,9 +12,9 @@ type desc struct {
 }
 
 const (
-	counter   = dto.MetricType_COUNTER
-	gauge     = dto.MetricType_GAUGE
-	histogram = dto.MetricType_HISTOGRAM
+	counter = dto.MetricType_COUNTER
+	gauge   = dto.MetricType_GAUGE
+	buckets = dto.MetricType_HISTOGRAM
 )
 
 // Labels. Their values are names of the configuration or words of a closed list, never a client's
@@ -32,7 +32,7 @@ var (
 	connectionsActive   = desc{"l4proxy_connections_active", gauge, perListener, "Connections open now. Clients that are being turned away hold no slot and do not count."}
 	connectionsClosed   = desc{"l4proxy_connections_closed_total", counter, []string{"listener", "reason", "side"}, "Connections and clients that have ended, by the side that ended them first and the reason, as in the log."}
 	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list denied, by the rule that decided."}
-	connectionsDuration = desc{"l4proxy_connection_duration_seconds", histogram, perListener, "Time from accept to close."}
+	connectionsDuration = desc{"l4proxy_connection_duration_seconds", buckets, perListener, "Time from accept to close."}
 	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections live."}
 	acceptPauses        = desc{"l4proxy_accept_pauses_total", counter, []string{"cause", "listener"}, "Times that an event loop stopped accepting: slots (max_connections), resources (descriptors or memory), error."}
 	listenerOpen        = desc{"l4proxy_listener_open", gauge, perListener, "1 if the listener accepts clients; 0 while it is drained, or closed because its pool cannot serve."}
@@ -42,7 +42,7 @@ var (
 	backendDials  = desc{"l4proxy_backend_dials_total", counter, []string{"backend", "pool", "result"}, "Dials that have ended, by result: ok, or the reason of the failure."}
 	backendUp     = desc{"l4proxy_backend_up", gauge, perBackend, "1 if clients may be sent to the backend; 0 if its checks fail, in backoff, while ejected, and when an operator has drained it or set it down."}
 	backendDrain  = desc{"l4proxy_backend_drained", gauge, perBackend, "1 if an operator has drained the backend or set it down."}
-	dialDuration  = desc{"l4proxy_backend_dial_duration_seconds", histogram, perPool, "Time that dials took that were answered."}
+	dialDuration  = desc{"l4proxy_backend_dial_duration_seconds", buckets, perPool, "Time that dials took that were answered."}
 
 	poolServing   = desc{"l4proxy_pool_serving", gauge, perPool, "1 if any backend of the pool can serve, by its checks and the operator."}
 	poolPanicking = desc{"l4proxy_pool_panicking", gauge, perPool, "1 if so few backends are usable that health and ejections are ignored (panic_threshold)."}
@@ -58,7 +58,7 @@ var (
 	queueEntered  = desc{"l4proxy_queue_entered_total", counter, perPool, "Clients that had to wait in the queue, counted each time."}
 	queueTimeouts = desc{"l4proxy_queue_timeouts_total", counter, perPool, "Clients whose wait in the queue timed out (queue.timeout)."}
 	queueRejected = desc{"l4proxy_queue_rejected_total", counter, perPool, "Clients that found the queue full."}
-	queueWait     = desc{"l4proxy_queue_wait_seconds", histogram, perPool, "Time that clients waited in the queue until they got a backend."}
+	queueWait     = desc{"l4proxy_queue_wait_seconds", buckets, perPool, "Time that clients waited in the queue until they got a backend."}
 
 	loopBusy        = desc{"l4proxy_loop_busy_seconds_total", counter, perLoop, "CPU time of the event loop. Its rate is the share of the time that the loop works: near 1, it is saturated."}
 	loopDelay       = desc{"l4proxy_loop_run_delay_seconds_total", counter, perLoop, "Time that the event loop had work and waited for a CPU. Absent where the kernel does not report it."}
@@ -86,3 +86,18 @@ var (
 	dnsLookups       = desc{"l4proxy_dns_lookups_total", counter, nil, "Look-ups of host names of backends."}
 	dnsFailing       = desc{"l4proxy_dns_names_failing", gauge, nil, "Host names of backends whose last look-up failed. Their last addresses stay in use."}
 )
+
+// list is all of them, in the order of the documentation.
+var list = []*desc{
+	&connectionsTotal, &connectionsActive, &connectionsClosed, &connectionsDenied, &connectionsDuration,
+	&bytesTotal, &acceptPauses, &listenerOpen, &listenerLimit,
+	&backendActive, &backendDials, &backendUp, &backendDrain, &dialDuration,
+	&poolServing, &poolPanicking, &poolBackends, &poolRetries, &poolHedges, &poolHedgesWon, &poolEjections,
+	&poolBackoffs, &poolPauses,
+	&queueWaiting, &queueEntered, &queueTimeouts, &queueRejected, &queueWait,
+	&loopBusy, &loopDelay, &loopConnections,
+	&buildInfo, &engineInfo, &startTime, &ready, &openConnections, &maxConnections, &orphans, &linesDropped,
+	&recordsDropped,
+	&reloadOK, &reloadTime, &configGeneration, &reloads, &rollbacks, &unconfirmed, &upgrades, &drains,
+	&dnsFailures, &dnsLookups, &dnsFailing,
+}
