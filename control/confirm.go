@@ -182,7 +182,7 @@ func (r *Reloader) rollBack(t *trial, reason string) error {
 	r.running = &back
 	now := time.Now()
 	r.history.applied(back.generation, now)
-	r.history.lastRollback = &Rollback{At: now, From: from, Reason: reason}
+	r.history.rolledBack(Rollback{At: now, From: from, Reason: reason})
 	if r.trial == t {
 		r.endTrial()
 	}

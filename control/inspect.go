@@ -87,6 +87,27 @@ func (p *livePool) describe(name string, drains *drains) PoolInfo {
 	return info
 }
 
+// PoolView is a pool at a moment, with less than PoolInfo has: making it takes little time, even
+// with thousands of backends.
+type PoolView struct {
+	Name     string
+	CanServe bool
+	Balancer *balancer.Balancer
+	Members  []balancer.Member // not to be changed
+}
+
+// PoolViews are all pools, by name.
+func (l *Live) PoolViews() []PoolView {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	views := make([]PoolView, 0, len(l.pools))
+	for _, name := range slices.SortedFunc(maps.Keys(l.pools), strings.Compare) {
+		p := l.pools[name]
+		views = append(views, PoolView{name, p.watch.shownCanServe.Load(), p.balancer, p.members})
+	}
+	return views
+}
+
 // ListenerInfo describes a listener at a moment.
 type ListenerInfo struct {
 	*proxy.Listener

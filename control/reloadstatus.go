@@ -20,9 +20,19 @@ type ReloadStatus struct {
 	// Unconfirmed is set if the configuration is rolled back unless it is kept.
 	Unconfirmed  *Unconfirmed `json:"unconfirmed,omitempty"`
 	LastRollback *Rollback    `json:"last_rollback,omitempty"`
+	// Counts are those of the service so far.
+	Counts ReloadCounts `json:"counts"`
 	// Watching says that a change of Files leads to a reload.
 	Watching bool     `json:"watching"`
 	Files    []string `json:"files"`
+}
+
+// ReloadCounts are how many reloads succeeded and failed, and how many configurations were rolled
+// back. A dry run is no reload.
+type ReloadCounts struct {
+	Succeeded uint64 `json:"succeeded"`
+	Failed    uint64 `json:"failed"`
+	Rollbacks uint64 `json:"rollbacks"`
 }
 
 // Failure is a reload that was refused.
@@ -47,16 +57,24 @@ type history struct {
 	lastSuccess  *time.Time
 	lastFailure  *Failure
 	lastRollback *Rollback
+	counts       ReloadCounts
 }
 
 func (h *history) applied(generation uint64, now time.Time) { h.generation, h.at = generation, now }
+
+func (h *history) rolledBack(r Rollback) {
+	h.lastRollback = &r
+	h.counts.Rollbacks++
+}
 
 func (h *history) attempted(err error, now time.Time) {
 	h.failed = err != nil
 	if h.failed {
 		h.lastFailure = &Failure{now, firstLines(err.Error())}
+		h.counts.Failed++
 	} else {
 		h.lastSuccess = &now
+		h.counts.Succeeded++
 	}
 }
 
@@ -74,6 +92,7 @@ func (r *Reloader) Status() ReloadStatus {
 		Reloading:    r.busy,
 		Blocked:      r.blocked,
 		LastRollback: r.history.lastRollback,
+		Counts:       r.history.counts,
 		Watching:     r.running.cfg.Reload.Watch,
 		Files:        []string{},
 	}
@@ -90,11 +109,12 @@ func (r *Reloader) Status() ReloadStatus {
 // SavedReloads is the history of the configuration on its way to another process
 // (docs/handover.md): fields are added, never renamed.
 type SavedReloads struct {
-	Generation   uint64     `json:"generation"`
-	Failed       bool       `json:"failed,omitempty"` // the last reload
-	LastSuccess  *time.Time `json:"last_success,omitempty"`
-	LastFailure  *Failure   `json:"last_failure,omitempty"`
-	LastRollback *Rollback  `json:"last_rollback,omitempty"`
+	Generation   uint64       `json:"generation"`
+	Failed       bool         `json:"failed,omitempty"` // the last reload
+	LastSuccess  *time.Time   `json:"last_success,omitempty"`
+	LastFailure  *Failure     `json:"last_failure,omitempty"`
+	LastRollback *Rollback    `json:"last_rollback,omitempty"`
+	Counts       ReloadCounts `json:"counts,omitzero"`
 }
 
 // Export writes down what has happened to the configuration.
@@ -102,7 +122,7 @@ func (r *Reloader) Export() SavedReloads {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := &r.history
-	return SavedReloads{h.generation, h.failed, h.lastSuccess, h.lastFailure, h.lastRollback}
+	return SavedReloads{h.generation, h.failed, h.lastSuccess, h.lastFailure, h.lastRollback, h.counts}
 }
 
 // Import carries on from another process, before Run. The configuration that this process has read
@@ -113,6 +133,6 @@ func (r *Reloader) Import(saved SavedReloads) {
 	r.running.generation = saved.Generation + 1
 	r.history = history{
 		generation: r.running.generation, at: r.history.at, failed: saved.Failed,
-		lastSuccess: saved.LastSuccess, lastFailure: saved.LastFailure, lastRollback: saved.LastRollback,
+		lastSuccess: saved.LastSuccess, lastFailure: saved.LastFailure, lastRollback: saved.LastRollback, counts: saved.Counts,
 	}
 }

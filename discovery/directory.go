@@ -16,6 +16,7 @@ type Directory struct {
 	log        *slog.Logger // nil until LogTo
 	generation uint64
 	names      map[Name]*entry
+	counts     Counts
 }
 
 // entry is what is known of one name.
@@ -114,12 +115,35 @@ func (d *Directory) Status(name Name) Status {
 	return s
 }
 
+// Counts are sums over all names.
+type Counts struct {
+	// Lookups are all look-ups, and Failed those that failed, or a part of which did. A look-up may
+	// take several queries.
+	Lookups, Failed uint64
+	// Failing are the names in use whose last look-up failed.
+	Failing int
+}
+
+// Counts returns what has been counted since NewDirectory.
+func (d *Directory) Counts() Counts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	counts := d.counts
+	for _, e := range d.names {
+		if e.err != nil && e.retained {
+			counts.Failing++
+		}
+	}
+	return counts
+}
+
 // refresh asks for a name, and keeps what is found. Entries are replaced and never changed.
 func (d *Directory) refresh(ctx context.Context, name Name) (*entry, error) {
 	a, err := d.lookup(ctx, name)
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.counts.Lookups++
 	before := d.names[name]
 	if before == nil {
 		before = new(entry)
@@ -133,13 +157,17 @@ func (d *Directory) refresh(ctx context.Context, name Name) (*entry, error) {
 		err = a.Err
 	}
 	next.err = err
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return &next, ctx.Err() // the end of the process is no failure of a server
+	}
+	switch {
 	case err == nil:
 		next.failing = time.Time{}
 	case before.err == nil:
 		next.failing = now
+	}
+	if err != nil {
+		d.counts.Failed++
 	}
 	d.report(name, before, &next)
 	d.names[name] = &next

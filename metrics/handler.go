@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -57,6 +58,7 @@ func (l errorLog) Println(what ...any) {
 type bounded struct {
 	next            http.Handler
 	answers, making chan struct{}
+	size            atomic.Int64 // of the last answer: the next one is about as large
 }
 
 // ServeHTTP implements [http.Handler].
@@ -91,7 +93,9 @@ func (b *bounded) make(r *http.Request) *answer {
 		return nil
 	}
 	a := &answer{header: make(http.Header)}
+	a.body.Grow(int(b.size.Load()) * 9 / 8)
 	b.next.ServeHTTP(a, r)
+	b.size.Store(int64(a.body.Len()))
 	return a
 }
 

@@ -22,6 +22,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/testenv"
 )
@@ -272,22 +273,32 @@ func TestStuckClients(t *testing.T) {
 	scrape(t, h, plain)
 }
 
-// TestManyBackends holds the time for 10,000 backends. The limit of 200 ms is that of a scrape on a
-// machine with nothing else to do; tests run beside others.
+// TestManyBackends: an answer with 10,000 backends takes less than 200 ms of CPU time. That is what
+// it takes at most on a machine with nothing else to do; tests run beside others.
 func TestManyBackends(t *testing.T) {
 	h := handler(sample(10_000))
-	fastest := time.Hour
+	least := time.Hour
 	for range 5 {
-		began := time.Now()
+		before := cpuTime(t)
 		if n := scrape(t, h, plain).Body.Len(); n < 1<<20 {
 			t.Fatalf("%d bytes", n)
 		}
-		fastest = min(fastest, time.Since(began))
+		least = min(least, cpuTime(t)-before)
 	}
-	t.Logf("the fastest scrape took %v", fastest)
-	if fastest > 200*time.Millisecond && !underRace {
-		t.Errorf("the fastest scrape took %v", fastest)
+	t.Logf("%v of CPU time", least)
+	if least > 200*time.Millisecond && !underRace {
+		t.Errorf("an answer took %v of CPU time", least)
 	}
+}
+
+// cpuTime is that of this process.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Nano())
 }
 
 func BenchmarkManyBackends(b *testing.B) {

@@ -127,7 +127,7 @@ func known(t time.Time) *time.Time {
 func (p *process) backendStatus(b *control.BackendInfo, now int64) admin.BackendStatus {
 	_, failed := b.Dials()
 	status := admin.BackendStatus{
-		Address: b.Address, State: backendState(b), Connections: b.Active(), Total: b.Total(), Weight: b.Weight,
+		Address: b.Address, State: backendState(b.Backend), Connections: b.Active(), Total: b.Total(), Weight: b.Weight,
 		MaxConnections: int(b.MaxConnections), FailedDials: failed, RetryIn: b.RetryIn(now).Round(time.Millisecond).Seconds(),
 	}
 	if resolved := b.Key.Endpoint.TCP; resolved.IsValid() && resolved.String() != b.Address {
@@ -164,7 +164,7 @@ func dialError(errno unix.Errno) string {
 }
 
 // backendState is the strongest reason why a backend gets no clients, or its health.
-func backendState(b *control.BackendInfo) string {
+func backendState(b *backend.Backend) string {
 	switch {
 	case b.Admin() == backend.AdminDown:
 		return admin.BackendDown

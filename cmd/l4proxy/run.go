@@ -19,6 +19,7 @@ import (
 	"l4proxy/control"
 	"l4proxy/eventloop"
 	"l4proxy/logs"
+	"l4proxy/metrics"
 	"l4proxy/proxy"
 	"l4proxy/systemd"
 	"l4proxy/upgrade"
@@ -138,6 +139,7 @@ type process struct {
 	systemd   *systemdService
 	serving   atomic.Bool // clients are accepted
 	admin     *adminAddress
+	sampled   statsMemory
 
 	began    time.Time // start of the service, which outlives upgrades
 	pidFile  pidFile
@@ -185,7 +187,8 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)
-	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), queries: p.queries(), lookup: names.Lookup, log: p.log}
+	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), queries: p.queries(), metrics: metrics.Handler(metricsSource{p}, p.log),
+		lookup: names.Lookup, log: p.log}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
 		Inherited: manager.Inherited, KeepFile: manager.FromUnit}
 	lines := connectionLog{p.log}

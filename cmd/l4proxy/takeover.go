@@ -18,12 +18,13 @@ import (
 
 // The names under which live state moves to the next process (docs/handover.md).
 const (
-	statePools  = "pools"  // control.SavedPools
-	stateCounts = "counts" // proxy.Totals
-	stateDrains = "drains" // []control.Drain
-	stateStart  = "start"  // when the first process of this service started
-	stateReload = "reload" // control.SavedReloads
-	stateNames  = "names"  // []control.SavedName, sent before all others
+	statePools    = "pools"    // control.SavedPools
+	stateCounts   = "counts"   // proxy.Totals, again at the end
+	stateDrains   = "drains"   // []control.Drain
+	stateStart    = "start"    // when the first process of this service started
+	stateReload   = "reload"   // control.SavedReloads
+	stateUpgrades = "upgrades" // upgradeCounts
+	stateNames    = "names"    // []control.SavedName, sent before all others
 )
 
 // takeover is the start of a process that an upgrade has started: it takes over from an old one. A
@@ -106,6 +107,16 @@ func (t *takeover) load(p *process) {
 		p.live.RestoreDrains(drains)
 	}
 	p.live.CloseListeners(p.server)
+	// What the old process counts from now on follows at the end; see receive. Until then, the sums
+	// are a little too low, but never go back.
+	var counts proxy.Totals
+	if t.read(stateCounts, &counts, p.log) {
+		p.server.CarryOn(counts)
+	}
+	var before upgradeCounts
+	if t.read(stateUpgrades, &before, p.log) {
+		p.upgrades.carryOn(before)
+	}
 	var began time.Time
 	if t.read(stateStart, &began, p.log) {
 		p.began = began

@@ -18,7 +18,8 @@ type upgrades struct {
 	ended   chan struct{}           // closed when that has ended
 	stopped bool
 	result  upgrade.Result // of the one that succeeded
-	frozen  bool           // live state has been handed over, and must not change here
+	counts  upgradeCounts
+	frozen  bool // live state has been handed over, and must not change here
 }
 
 var (
@@ -49,6 +50,9 @@ func (u *upgrades) end(result upgrade.Result, err error) {
 	defer u.mu.Unlock()
 	u.cancel(nil)
 	close(u.ended)
+	if err != nil {
+		u.counts.Failed++
+	}
 	switch {
 	case err == nil:
 		u.result, u.refusal = result, errHandedOver
@@ -77,6 +81,32 @@ func (u *upgrades) stop(reason error) (result upgrade.Result, handedOver bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.result, u.refusal == errHandedOver
+}
+
+// upgradeCounts are the upgrades of the service so far.
+type upgradeCounts struct {
+	Succeeded uint64 `json:"succeeded"`
+	Failed    uint64 `json:"failed"`
+}
+
+// counted returns the counts.
+func (u *upgrades) counted() upgradeCounts {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.counts
+}
+
+// next are the counts of the process after this one.
+func (c upgradeCounts) next() upgradeCounts {
+	c.Succeeded++
+	return c
+}
+
+// carryOn takes the counts of the process before this one.
+func (u *upgrades) carryOn(c upgradeCounts) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.counts = c
 }
 
 // freeze keeps operators from changing live state that the next process has already, or ends that.
