@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"l4proxy/admin"
+	"l4proxy/eventloop"
+	"l4proxy/internal/testenv"
+	"l4proxy/internal/testnet"
+)
+
+// series are values by name and labels, as in l4proxy_connections_total{listener="web"}.
+type series map[string]float64
+
+// scrape reads the metrics of a service.
+func (s *service) scrape() (series, error) {
+	text, err := s.scrapeText()
+	if err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	all := make(series)
+	for name, f := range families {
+		for _, m := range f.Metric {
+			all.add(name, m)
+		}
+	}
+	return all, nil
+}
+
+func (s series) add(name string, m *dto.Metric) {
+	var labels []string
+	for _, l := range m.Label {
+		labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+	}
+	at := "{" + strings.Join(labels, ",") + "}"
+	if h := m.Histogram; h != nil {
+		s[name+"_count"+at], s[name+"_sum"+at] = float64(h.GetSampleCount()), h.GetSampleSum()
+		return
+	}
+	s[name+at] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+}
+
+func (s *service) scrapeText() ([]byte, error) {
+	h := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "admin"))
+		},
+	}}
+	answer, err := h.Get("http://localhost/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %s", answer.Status)
+	}
+	return io.ReadAll(answer.Body)
+}
+
+// shows waits until the metrics have these values.
+func (s *service) shows(want series) series {
+	s.t.Helper()
+	var got series
+	if !testnet.Within(testnet.Patience, func() bool {
+		var err error
+		if got, err = s.scrape(); err != nil {
+			s.t.Fatal(err)
+		}
+		for name, value := range want {
+			if now, ok := got[name]; !ok || now != value {
+				return false
+			}
+		}
+		return true
+	}) {
+		for name, value := range want {
+			if now, ok := got[name]; !ok || now != value {
+				s.t.Errorf("%s = %v (shown: %v), want %v", name, now, ok, value)
+			}
+		}
+		s.t.FailNow()
+	}
+	return got
+}
+
+// metricsConfig has a backend that refuses before one that serves.
+func metricsConfig(engine, refusing, serving string) string {
+	return fmt.Sprintf(`
+engine: %s
+workers: 2
+admin: {bind: "unix:$DIR/admin"}
+listeners:
+  web:
+    bind: 127.0.0.1:0
+    pool: back
+    acl: [{deny: [127.0.0.2]}, {deny: [127.0.0.3], with: reset}, {allow: [127.0.0.0/8]}]
+  other: {bind: 127.0.0.1:0, pool: second}
+pools:
+  back: {policy: first, backends: [%q, %q]}
+  second:
+    backends: [{address: %q, max_connections: 1}]
+    queue: {timeout: 30s}
+`, engine, refusing, serving, serving)
+}
+
+// TestMetrics follows mixed traffic with each engine, a reload, and an upgrade.
+func TestMetrics(t *testing.T) {
+	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
+		t.Run(engine, func(t *testing.T) {
+			if engine == eventloop.IOUring {
+				testenv.NeedIOURing(t)
+			}
+			testMetrics(t, engine)
+		})
+	}
+}
+
+func testMetrics(t *testing.T, engine string) {
+	serving, refusing := testnet.Serve(t, "tcp", "", testnet.Echo), testnet.Refusing(t)
+	s := newService(t, metricsConfig(engine, refusing, serving.Addr))
+	web, other := s.address("web"), s.address("other")
+	s.shows(series{
+		`l4proxy_connections_total{listener="web"}`:                       0,
+		`l4proxy_connections_denied_total{listener="web",rule="deny[0]"}`: 0,
+		`l4proxy_engine_info{engine="` + engine + `"}`:                    1,
+		`l4proxy_config_last_reload_success{}`:                            1,
+		`l4proxy_ready{}`:                                                 1,
+	})
+
+	// Bytes count while the connection lives, small ones and bulk.
+	c := testnet.Dial(t, "tcp", web)
+	const up = testnet.Stream(1)
+	const small, bulk = 1000, 8 << 20
+	both := func(n int64) {
+		t.Helper()
+		sent := make(chan error, 1)
+		go func() { sent <- up.Send(c, n, 65536) }()
+		if err := up.CheckExactly(io.LimitReader(c, n), n, 65536); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	}
+	both(small)
+	s.shows(series{
+		`l4proxy_bytes_total{direction="in",listener="web"}`:  small,
+		`l4proxy_bytes_total{direction="out",listener="web"}`: small,
+		`l4proxy_connections_active{listener="web"}`:          1,
+	})
+	both(bulk)
+	s.shows(series{
+		`l4proxy_bytes_total{direction="in",listener="web"}`:                                           small + bulk,
+		`l4proxy_bytes_total{direction="out",listener="web"}`:                                          small + bulk,
+		`l4proxy_backend_dials_total{backend="` + refusing + `",pool="back",result="connect_refused"}`: 1,
+		`l4proxy_backend_dials_total{backend="` + serving.Addr + `",pool="back",result="ok"}`:          1,
+		`l4proxy_backend_connections_active{backend="` + serving.Addr + `",pool="back"}`:               1,
+		`l4proxy_pool_retries_total{pool="back"}`:                                                      1,
+		`l4proxy_pool_backoffs_total{pool="back"}`:                                                     1,
+		`l4proxy_backend_dial_duration_seconds_count{pool="back"}`:                                     1,
+	})
+
+	// Denied clients, by rule. What they send does not count as bytes.
+	for i := range 5 {
+		from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%2))}
+		denied, err := (&net.Dialer{LocalAddr: from}).Dial("tcp", web)
+		if err != nil {
+			continue // it was reset at once
+		}
+		_, _ = denied.Write([]byte("hello"))
+		_, _ = io.Copy(io.Discard, denied)
+		denied.Close()
+	}
+	// Clients of a full backend wait.
+	first := testnet.Dial(t, "tcp", other)
+	mustEcho(t, first, "first")
+	waiting := testnet.Dial(t, "tcp", other)
+	s.shows(series{`l4proxy_queue_waiting{pool="second"}`: 1, `l4proxy_queue_entered_total{pool="second"}`: 1})
+	first.Close()
+	mustEcho(t, waiting, "second")
+	waiting.Close()
+	s.shows(series{
+		`l4proxy_connections_total{listener="web"}`:                                             6,
+		`l4proxy_connections_denied_total{listener="web",rule="deny[0]"}`:                       3,
+		`l4proxy_connections_denied_total{listener="web",rule="deny[1]"}`:                       2,
+		`l4proxy_connections_closed_total{listener="web",reason="denied",side="proxy"}`:         5,
+		`l4proxy_connections_closed_total{listener="other",reason="closed",side="client"}`:      2,
+		`l4proxy_connection_duration_seconds_count{listener="web"}`:                             0,
+		`l4proxy_connection_duration_seconds_count{listener="other"}`:                           2,
+		`l4proxy_bytes_total{direction="in",listener="web"}`:                                    small + bulk,
+		`l4proxy_bytes_total{direction="in",listener="other"}`:                                  11,
+		`l4proxy_queue_waiting{pool="second"}`:                                                  0,
+		`l4proxy_queue_wait_seconds_count{pool="second"}`:                                       1,
+		`l4proxy_backend_connections_active{backend="` + serving.Addr + `",pool="second"}`:      0,
+		`l4proxy_backend_dials_total{backend="` + serving.Addr + `",pool="second",result="ok"}`: 2,
+		`l4proxy_pool_backends{pool="second",state="unknown"}`:                                  1,
+		`l4proxy_open_connections{}`:                                                            1,
+		`l4proxy_log_lines_dropped_total{}`:                                                     0,
+	})
+	checkMetrics(t, s)
+
+	// A reload that fails, and one that removes a listener and its pool.
+	s.configure("nonsense")
+	if _, err := s.client().Reload(t.Context(), admin.ReloadRequest{}); err == nil {
+		t.Fatal("nonsense was loaded")
+	}
+	s.shows(series{`l4proxy_config_last_reload_success{}`: 0, `l4proxy_config_reloads_total{result="failure"}`: 1})
+	config := metricsConfig(engine, refusing, serving.Addr)
+	config, _, _ = strings.Cut(config, "  second:")
+	config = strings.Replace(config, "  other: {bind: 127.0.0.1:0, pool: second}\n", "", 1)
+	s.configure(config)
+	if _, err := s.client().Reload(t.Context(), admin.ReloadRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	before := s.shows(series{`l4proxy_config_last_reload_success{}`: 1, `l4proxy_config_generation{}`: 2})
+	for name := range before {
+		if strings.Contains(name, `="other"`) || strings.Contains(name, `="second"`) {
+			t.Errorf("%s is left", name)
+		}
+	}
+	testMetricsUpgrade(t, s, before, func() { both(small) })
+	c.Close()
+	s.shows(series{
+		`l4proxy_connections_closed_total{listener="web",reason="closed",side="client"}`: 1,
+		`l4proxy_connection_duration_seconds_count{listener="web"}`:                      1,
+		`l4proxy_connections_active{listener="web"}`:                                     0,
+		`l4proxy_bytes_total{direction="out",listener="web"}`:                            2*small + bulk,
+	})
+}
+
+// testMetricsUpgrade upgrades while one connection is open, on which traffic sends 1000 bytes each
+// way. No count of the service goes back at any time.
+func testMetricsUpgrade(t *testing.T, s *service, before series, traffic func()) {
+	t.Helper()
+	stop, last := make(chan struct{}), before
+	var scraping sync.WaitGroup
+	scraping.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			now, err := s.scrape()
+			if err != nil {
+				continue // between two processes, a connection may be cut
+			}
+			for name, value := range last {
+				if ofService(name) && now[name] < value {
+					t.Errorf("scrape %d: %s went from %v to %v", n, name, value, now[name])
+				}
+			}
+			last = now
+		}
+	})
+	s.upgrade()
+	traffic()
+	close(stop)
+	scraping.Wait()
+	after := s.shows(series{
+		`l4proxy_connections_active{listener="web"}`:         1,
+		`l4proxy_upgrades_total{result="success"}`:           1,
+		`l4proxy_config_reloads_total{result="failure"}`:     1,
+		`l4proxy_bytes_total{direction="in",listener="web"}`: before[`l4proxy_bytes_total{direction="in",listener="web"}`] + 1000,
+	})
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		moved := strings.HasPrefix(name, "l4proxy_bytes") || strings.HasPrefix(name, "l4proxy_upgrades")
+		if ofService(name) && !moved && after[name] != before[name] {
+			t.Errorf("%s was %v before the upgrade, and is %v", name, before[name], after[name])
+		}
+	}
+}
+
+// ofService reports whether a count is one of the service, which upgrades carry on, and not one of
+// a process.
+func ofService(name string) bool {
+	if !strings.HasPrefix(name, "l4proxy_") {
+		return false
+	}
+	for _, process := range []string{"l4proxy_loop", "l4proxy_log_lines", "l4proxy_dns"} {
+		if strings.HasPrefix(name, process) {
+			return false
+		}
+	}
+	base, _, _ := strings.Cut(name, "{")
+	return strings.HasSuffix(base, "_total") || strings.HasSuffix(base, "_count") || strings.HasSuffix(base, "_sum")
+}
+
+// checkMetrics has promtool check what a service shows, if it is installed.
+func checkMetrics(t *testing.T, s *service) {
+	t.Helper()
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		return // package metrics has a test that is skipped for it
+	}
+	text, err := s.scrapeText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := exec.Command(promtool, "check", "metrics")
+	check.Stdin = bytes.NewReader(text)
+	if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+}
