@@ -238,6 +238,9 @@ func TestMaxEjected(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%d of %d were ejected with max_ejected %d%%, want %d", got, test.n, test.percent, test.want)
 		}
+		if n := p.Stats().Ejections; n != uint64(got) {
+			t.Errorf("%d ejections are counted, and there were %d", n, got)
+		}
 		if p.Pick(0, nil) == nil {
 			t.Errorf("nothing is picked when %d of %d are ejected", got, test.n)
 		}

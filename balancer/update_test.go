@@ -323,6 +323,9 @@ func TestObserve(t *testing.T) {
 	if want := []EventKind{BackedOff, Recovered}; !slices.Equal(got, want) {
 		t.Errorf("observed %v, want %v", got, want)
 	}
+	if n := p.Stats().Backoffs; n != 3 {
+		t.Errorf("%d backoffs are counted, want 3: those that nothing observes count too", n)
+	}
 }
 
 // TestUpdateAcrossLoops updates a pool while loops pick, wait and end: no limit is exceeded, no

@@ -158,10 +158,17 @@ func TestFailuresKeepTheLastAnswer(t *testing.T) {
 		if st.Error != "SERVFAIL" || len(st.Addresses) != 2 || time.Since(st.FailingSince) < 9*time.Minute || st.TTL != 10 {
 			t.Errorf("status %+v", st)
 		}
+		failed := uint64(len(asked))
+		if c := d.Counts(); c.Failed != failed || c.Lookups < failed || c.Failing != 1 {
+			t.Errorf("%d look-ups failed, counted %+v", failed, c)
+		}
 		s.gives(answer(time.Minute, "10.0.0.3"), nil)
 		pass(30 * time.Second)
 		if g := got(); len(g) != 1 || !slices.Equal(g[0].List, ips("10.0.0.3")) {
 			t.Errorf("given %v", g)
+		}
+		if c := d.Counts(); c.Failed < failed || c.Lookups <= c.Failed || c.Failing != 0 {
+			t.Errorf("counted %+v", c)
 		}
 		if st := d.Status(db); st.Error != "" || !st.FailingSince.IsZero() || !slices.Equal(st.Addresses, []string{"10.0.0.3"}) {
 			t.Errorf("status %+v", st)

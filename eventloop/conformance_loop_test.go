@@ -19,6 +19,7 @@ var loopBehaviours = []behaviour{
 	{"loop/message in a long batch", loopMessageInBatch},
 	{"loop/Post after the end", loopEnds},
 	{"loop/panic", loopPanics},
+	{"loop/CPU time", loopCPUTime},
 	{"loop/Detach with an operation in flight", loopDetachBusy},
 	{"loop/pipes are bounded", loopPipes},
 }

@@ -9,7 +9,8 @@ import (
 	"l4proxy/internal/histogram"
 )
 
-// A counter has one writer. Any goroutine may read it.
+// A counter has one writer, which needs no read-modify-write instruction and no loop. Any goroutine
+// may read it.
 type counter struct{ n atomic.Uint64 }
 
 func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }

@@ -1,9 +1,14 @@
 package proxy
 
 import (
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"l4proxy/acl"
 	"l4proxy/balancer"
 	"l4proxy/internal/testnet"
 )
@@ -61,4 +66,44 @@ func TestDialsWithdrawn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRulesCarryOn: the counts of a rule carry on under its name, whatever its position in the next
+// list. A client of the list before is counted too.
+func TestRulesCarryOn(t *testing.T) {
+	deny := func(name, prefix string) acl.Rule {
+		return acl.Rule{Name: name, Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}}
+	}
+	old := acl.Build([]acl.Rule{deny("a", "192.0.2.1/32"), deny("b", "192.0.2.2/32")}, false)
+	next := acl.Build([]acl.Rule{deny("new", "192.0.2.3/32"), {Name: "allow", Allow: true}, deny("b", "192.0.2.2/32")}, false)
+	of := new(listenerCounters)
+	of.rules.Store(newRuleCounters(old, nil))
+	denied := func(list *acl.List, last byte) {
+		of.deny(list, list.Decide(netip.AddrFrom4([4]byte{192, 0, 2, last})))
+	}
+	for last := byte(1); last <= 4; last++ {
+		denied(old, last)
+	}
+	of.rules.Store(newRuleCounters(next, of.rules.Load()))
+	denied(old, 1) // its rule is gone
+	denied(old, 2)
+	denied(next, 2)
+	denied(next, 3)
+	want := []RuleCount{{"default", 2}, {"new", 1}, {"b", 3}}
+	if got := sumUp([]*listenerCounters{of}).Denied; !slices.Equal(got, want) {
+		t.Errorf("denied by rule: %v, want %v", got, want)
+	}
+	if got := sumUp([]*listenerCounters{of, of}).Denied; got[2].Denied != 6 {
+		t.Errorf("denied on two loops: %v", got)
+	}
+}
+
+// TestDialFailuresAreReasons: the words that a backend counts by are those of the log.
+func TestDialFailuresAreReasons(t *testing.T) {
+	for errno := unix.Errno(1); errno < 140; errno++ {
+		o, _ := dialOutcome(errno)
+		if failure, ok := dialFailures[o.Reason]; !ok || failure.String() != o.Reason.String() {
+			t.Errorf("%v: counted as %v, in the log as %v", errno, failure, o.Reason)
+		}
+	}
 }

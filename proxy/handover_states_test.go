@@ -472,6 +472,9 @@ func TestTotalsCarryOn(t *testing.T) {
 		if n := p.Dials(proxy.ReasonNone); n != 2 {
 			t.Errorf("%d answered dials", n)
 		}
+		if l.Durations.Count() != 2 || p.DialTimes.Count() != 2 {
+			t.Errorf("%d durations, %d times of dials", l.Durations.Count(), p.DialTimes.Count())
+		}
 		for _, r := range []*running{two, three} {
 			r.server.CarryOn(proxy.Totals{}) // for the check at the end
 		}

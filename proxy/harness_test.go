@@ -145,6 +145,33 @@ func (r *running) accountedFor() {
 	if records := uint64(len(r.records.all())); accepted != ended || ended != records+counts.Dropped {
 		r.t.Errorf("%d clients accepted, %d counted as ended, %d records and %d dropped", accepted, ended, records, counts.Dropped)
 	}
+	r.countedAlike(&counts)
+}
+
+// countedAlike checks that what is counted while connections live is what their records say in the
+// end.
+func (r *running) countedAlike(counts *proxy.Counts) {
+	moves, in, out := counts.Dropped > 0, uint64(0), uint64(0)
+	for _, l := range append(counts.Listeners, counts.Orphans) {
+		moves = moves || l.Moved+l.Adopted > 0
+		in, out = in+l.BytesIn, out+l.BytesOut
+		denied, byRule := l.Ended(proxy.SideProxy, proxy.ReasonDenied), uint64(0)
+		for _, rule := range l.Denied {
+			byRule += rule.Denied
+		}
+		if n := l.Durations.Count(); n != l.AllEnded()-denied {
+			r.t.Errorf("%d durations of %d clients that were not denied", n, l.AllEnded()-denied)
+		}
+		if byRule < denied { // more, if the server was stopped before a client got its message
+			r.t.Errorf("%d clients were denied, by rule %v", denied, l.Denied)
+		}
+	}
+	for _, record := range r.records.all() {
+		in, out = in-record.BytesIn, out-record.BytesOut
+	}
+	if !moves && (in != 0 || out != 0) { // the record of a connection that moves is in another server
+		r.t.Errorf("the records lack %d bytes in and %d bytes out", int64(in), int64(out))
+	}
 }
 
 // pool makes the pool of a setup.

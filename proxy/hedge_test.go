@@ -48,6 +48,15 @@ func TestHedgedDial(t *testing.T) {
 		if _, failed := silent.Dials(); failed != 1 {
 			t.Errorf("%d failed dials of the silent backend, want 1", failed)
 		}
+		p := r.server.Counts().Pools[0]
+		if p.Hedges != 1 || p.HedgesWon != 1 || p.Retries != 0 || p.DialTimes.Count() != 1 || p.Dials(proxy.ReasonConnectTimeout) != 1 {
+			t.Errorf("counted %+v", p)
+		}
+		silent.FailedDials(func(why backend.DialFailure, n uint64) {
+			if why != backend.DialTimeout || n != 1 {
+				t.Errorf("%d dials of the silent backend failed with %v", n, why)
+			}
+		})
 		// No client waits for it now.
 		began = time.Now()
 		mustAsk(t, r.dial(), "next")

@@ -90,6 +90,9 @@ func TestQueueBounds(t *testing.T) {
 			t.Errorf("waited only %v", d)
 		}
 		r.waiting(0)
+		if p := r.server.Counts().Pools[0]; p.Queued != 1 || p.QueueTimeouts != 1 || p.QueueRejected != 1 || p.Waits.Count() != 0 {
+			t.Errorf("counted %+v", p)
+		}
 	})
 }
 

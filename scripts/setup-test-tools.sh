@@ -35,6 +35,7 @@ nft|/usr/sbin/nft                                 nftables
 prlimit                                           util-linux
 systemd-socket-activate                           systemd
 systemd-analyze                                   systemd
+promtool                                          prometheus
 '
 
 missing() {
