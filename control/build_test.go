@@ -159,12 +159,12 @@ func TestBuildACL(t *testing.T) {
 		want  map[string]acl.Decision
 	}{
 		"none":         {"", map[string]acl.Decision{"10.0.0.1": {Allow: true, Name: "default"}}},
-		"an allow":     {"acl: [{allow: 10.0.0.1}]", map[string]acl.Decision{"10.0.0.1": {Allow: true, Name: "allow[0]"}, "10.0.0.2": {Name: "default"}}},
-		"only denials": {"acl: [{deny: 10.0.0.1}]", map[string]acl.Decision{"10.0.0.1": {Name: "deny[0]"}, "10.0.0.2": {Allow: true, Name: "default"}}},
+		"an allow":     {"acl: [{allow: 10.0.0.1}]", map[string]acl.Decision{"10.0.0.1": {Allow: true, Name: "allow[0]", Rule: 1}, "10.0.0.2": {Name: "default"}}},
+		"only denials": {"acl: [{deny: 10.0.0.1}]", map[string]acl.Decision{"10.0.0.1": {Name: "deny[0]", Rule: 1}, "10.0.0.2": {Allow: true, Name: "default"}}},
 		"actions": {"acl: [{deny: 10.0.0.1, with: close}, {deny: 10.0.0.2, with: reset}, {deny: 10.0.0.3, with: message}]", map[string]acl.Decision{
-			"10.0.0.1":        {Action: acl.Close, Name: "deny[0]"},
-			"::ffff:10.0.0.2": {Action: acl.Reset, Name: "deny[1]"},
-			"10.0.0.3":        {Action: acl.Message, Name: "deny[2]"},
+			"10.0.0.1":        {Action: acl.Close, Name: "deny[0]", Rule: 1},
+			"::ffff:10.0.0.2": {Action: acl.Reset, Name: "deny[1]", Rule: 2},
+			"10.0.0.3":        {Action: acl.Message, Name: "deny[2]", Rule: 3},
 		}},
 	} {
 		cfg := parse(t, "listeners: {web: {bind: \":80\", "+tt.rules+"}}\npools: {web: {backends: [\"10.0.0.1:1\"]}}\n")

@@ -10,10 +10,11 @@ import (
 
 // How busy a loop is, the kernel knows best: it counts the CPU time of the loop's thread. The loop
 // itself would have to read the clock once more per wait, and could not tell with io_uring how much
-// of a wait was work: sends and receives are made there too. So these methods cost the loop nothing.
+// of a wait was work: sends and receives are made there too. So these methods cost the loop
+// nothing.
 
-// CPUTime returns the CPU time that the loop's thread has used, in its own code and in the kernel; ok
-// is false once the loop has ended. Any goroutine may call it.
+// CPUTime returns the CPU time that the loop's thread has used, in its own code and in the kernel;
+// ok is false once the loop has ended. Any goroutine may call it.
 func (l *Loop) CPUTime() (busy time.Duration, ok bool) {
 	l.ending.Lock() // until then, the thread's number belongs to no other
 	defer l.ending.Unlock()
@@ -34,9 +35,9 @@ func threadClock(thread int) int32 {
 	return int32(^thread)<<3 | perThread | cpuTime
 }
 
-// RunDelay returns how long the loop's thread was ready to run and waited for a CPU; ok is false once
-// the loop has ended, or if the kernel does not count that (CONFIG_SCHED_INFO). Any goroutine may
-// call it.
+// RunDelay returns how long the loop's thread was ready to run and waited for a CPU; ok is false
+// once the loop has ended, or if the kernel does not count that (CONFIG_SCHED_INFO). Any goroutine
+// may call it.
 func (l *Loop) RunDelay() (delay time.Duration, ok bool) {
 	l.ending.Lock()
 	defer l.ending.Unlock()

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// answersMost bounds the answers that are in memory, which a slow client may read for as long as
-	// the admin address lets it. Further clients get 503.
+	// answersMost bounds the answers that are in memory, which a slow client may read for as long
+	// as the admin address lets it. Further clients get 503.
 	answersMost = 16
 	// makingMost of them are made at a time: with 10,000 backends, each takes a CPU for a while.
 	makingMost = 2

@@ -64,8 +64,8 @@ var (
 	waitBounds     = histogram.Bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 )
 
-// ruleCounters count the clients that each rule of an access control list has denied. They belong to
-// one list: another list has its own, which share the counters of rules with the same name.
+// ruleCounters count the clients that each rule of an access control list has denied. They belong
+// to one list: another list has its own, which share the counters of rules with the same name.
 type ruleCounters struct {
 	list  *acl.List
 	names []string   // by the index of the decision

@@ -28,7 +28,8 @@ type ListenerCounts struct {
 	Open     uint64 // clients of this process that have not ended
 	BytesIn  uint64 // client to backend, with those of live connections
 	BytesOut uint64 // backend to client
-	// Denied are the clients that each rule has denied, in the order of the list, the default first.
+	// Denied are the clients that each rule has denied, in the order of the list, the default
+	// first.
 	Denied []RuleCount
 	// Durations are from accept to close, of clients that were not denied.
 	Durations histogram.Snapshot

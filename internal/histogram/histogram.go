@@ -45,8 +45,8 @@ type Histogram struct {
 
 type octave [perOctave]atomic.Uint64
 
-// Bounds are the upper bounds of the classic buckets, in seconds, in ascending order. All Histograms
-// that are added up have the same.
+// Bounds are the upper bounds of the classic buckets, in seconds, in ascending order. All
+// Histograms that are added up have the same.
 type Bounds []float64
 
 func add(n *atomic.Uint64, delta uint64) { n.Store(n.Load() + delta) }

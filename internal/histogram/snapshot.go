@@ -10,11 +10,11 @@ import (
 type Snapshot struct {
 	Sum  uint64 `json:"sum"` // ns
 	Zero uint64 `json:"zero,omitempty"`
-	// Buckets are the exponential buckets that are not empty, by index in ascending order. The upper
-	// bound of index i is 2^(i/8) s.
+	// Buckets are the exponential buckets that are not empty, by index in ascending order. The
+	// upper bound of index i is 2^(i/8) s.
 	Buckets []Bucket `json:"buckets,omitempty"`
-	// Bounds are those of Classic, which are counts of single buckets, not cumulative. What is above
-	// the last bound is only in Buckets.
+	// Bounds are those of Classic, which are counts of single buckets, not cumulative. What is
+	// above the last bound is only in Buckets.
 	Bounds  Bounds   `json:"bounds,omitempty"`
 	Classic []uint64 `json:"classic,omitempty"`
 }
@@ -136,8 +136,8 @@ func less(a, b uint64) uint64 {
 	return a - b
 }
 
-// Quantile returns an estimate of the quantile q, from 0 to 1, in seconds: at most 9 % more than the
-// true one. It is 0 if nothing was counted.
+// Quantile returns an estimate of the quantile q, from 0 to 1, in seconds: at most 9 % more than
+// the true one. It is 0 if nothing was counted.
 func (s *Snapshot) Quantile(q float64) float64 {
 	rank := uint64(math.Ceil(q * float64(s.Count())))
 	seen := s.Zero
