@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net/http"
 	"runtime"
 	"strings"
+	"time"
 
 	"l4proxy/admin"
 	"l4proxy/backend"
@@ -10,6 +12,24 @@ import (
 	"l4proxy/metrics"
 	"l4proxy/proxy"
 )
+
+// scrapePatience is how long a scrape waits for the end of an upgrade, which usually takes less than
+// a second. Prometheus waits for 10s.
+const scrapePatience = 5 * time.Second
+
+// metricsHandler serves the metrics, except between two processes: no count may go back, which
+// Prometheus would take for a restart and add once more.
+func (p *process) metricsHandler() http.Handler {
+	next := metrics.Handler(metricsSource{p}, p.log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !p.upgrades.settled(r.Context(), scrapePatience) {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "an upgrade is under way, or another process serves now: try again", http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // metricsSource is a process as the metrics show it. What it reads, loops write as plain integers;
 // it asks no loop, and takes no lock that a loop would wait for.

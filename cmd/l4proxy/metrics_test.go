@@ -9,11 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"l4proxy/admin"
 	"l4proxy/eventloop"
 	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
+	"l4proxy/upgrade"
 )
 
 // metricsConfig has a backend that refuses before one that serves.
@@ -217,4 +219,30 @@ func ofService(name string) bool {
 	}
 	base, _, _ := strings.Cut(name, "{")
 	return strings.HasSuffix(base, "_total") || strings.HasSuffix(base, "_count") || strings.HasSuffix(base, "_sum")
+}
+
+// TestScrapesWaitForUpgrades: while two processes count, a scrape waits, and the process that has
+// handed over answers none.
+func TestScrapesWaitForUpgrades(t *testing.T) {
+	var u upgrades
+	u.program.Binary = "l4proxy"
+	if _, err := u.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u.freeze(true)
+	if u.settled(t.Context(), time.Millisecond) {
+		t.Error("a scrape does not wait")
+	}
+	waiting := make(chan bool)
+	go func() { waiting <- u.settled(t.Context(), testnet.Patience) }()
+	u.freeze(false)
+	if !<-waiting {
+		t.Error("a scrape fails although the upgrade was undone")
+	}
+	u.freeze(true)
+	go func() { waiting <- u.settled(t.Context(), testnet.Patience) }()
+	u.end(upgrade.Result{}, nil)
+	if <-waiting || u.settled(t.Context(), testnet.Patience) {
+		t.Error("the old process is scraped after an upgrade")
+	}
 }

@@ -19,7 +19,6 @@ import (
 	"l4proxy/control"
 	"l4proxy/eventloop"
 	"l4proxy/logs"
-	"l4proxy/metrics"
 	"l4proxy/proxy"
 	"l4proxy/systemd"
 	"l4proxy/upgrade"
@@ -187,7 +186,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)
-	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), queries: p.queries(), metrics: metrics.Handler(metricsSource{p}, p.log),
+	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), queries: p.queries(), metrics: p.metricsHandler(),
 		lookup: names.Lookup, log: p.log}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
 		Inherited: manager.Inherited, KeepFile: manager.FromUnit}

@@ -107,8 +107,7 @@ func (t *takeover) load(p *process) {
 		p.live.RestoreDrains(drains)
 	}
 	p.live.CloseListeners(p.server)
-	// What the old process counts from now on follows at the end; see receive. Until then, the sums
-	// are a little too low, but never go back.
+	// What the old process counts from now on follows at the end; see receive.
 	var counts proxy.Totals
 	if t.read(stateCounts, &counts, p.log) {
 		p.server.CarryOn(counts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"l4proxy/upgrade"
 )
@@ -19,6 +20,8 @@ type upgrades struct {
 	stopped bool
 	result  upgrade.Result // of the one that succeeded
 	counts  upgradeCounts
+	// divided is open while two processes count; nil if one does. See settled.
+	divided chan struct{}
 	frozen  bool // live state has been handed over, and must not change here
 }
 
@@ -50,6 +53,7 @@ func (u *upgrades) end(result upgrade.Result, err error) {
 	defer u.mu.Unlock()
 	u.cancel(nil)
 	close(u.ended)
+	u.divide(false)
 	if err != nil {
 		u.counts.Failed++
 	}
@@ -109,11 +113,47 @@ func (u *upgrades) carryOn(c upgradeCounts) {
 	u.counts = c
 }
 
+// divide notes that two processes count for the service, or that one does again.
+func (u *upgrades) divide(on bool) {
+	if on == (u.divided != nil) {
+		return
+	}
+	if on {
+		u.divided = make(chan struct{})
+		return
+	}
+	close(u.divided)
+	u.divided = nil
+}
+
+// settled waits until the counts of this process are those of the service. It reports false if that
+// takes longer than patience, or if they are those of another process now.
+//
+// While connections move, the old process has counted what the new one does not know yet, and the
+// other way round; and both may get requests to the admin address.
+func (u *upgrades) settled(ctx context.Context, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	u.mu.Lock()
+	divided := u.divided
+	u.mu.Unlock()
+	if divided != nil {
+		select {
+		case <-divided:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	_, handedOver := u.succeeded()
+	return !handedOver
+}
+
 // freeze keeps operators from changing live state that the next process has already, or ends that.
 func (u *upgrades) freeze(on bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.frozen = on
+	u.divide(on)
 }
 
 // change makes a change of live state, unless it would be lost: then it returns why.
@@ -144,6 +184,7 @@ func (u *upgrades) succeeded() (result upgrade.Result, ok bool) {
 func (u *upgrades) block(on bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.divide(on)
 	switch {
 	case u.stopped:
 	case on:
