@@ -13,8 +13,8 @@ import (
 	"l4proxy/proxy"
 )
 
-// scrapePatience is how long a scrape waits for the end of an upgrade, which usually takes less than
-// a second. Prometheus waits for 10s.
+// scrapePatience is how long a scrape waits for the end of an upgrade, which usually takes less
+// than a second. Prometheus waits for 10s.
 const scrapePatience = 5 * time.Second
 
 // metricsHandler serves the metrics, except between two processes: no count may go back, which
