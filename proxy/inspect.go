@@ -185,7 +185,7 @@ func (w *worker) stateOf(c *conn) ConnState {
 
 // info describes a connection, without its rates.
 func (w *worker) info(c *conn) ConnInfo {
-	now, passed := w.loop.Now(), c.passed()
+	now, passed := w.loop.Now(), c.bytesPassed()
 	info := ConnInfo{
 		ID:       w.keyOf(c).String(),
 		Listener: c.listener.Name,
@@ -206,9 +206,9 @@ func (w *worker) info(c *conn) ConnInfo {
 	return info
 }
 
-// passed are the bytes that were passed on, by the end that sent them. Those of a client that is
-// turned away are discarded.
-func (c *conn) passed() (bytes [2]uint64) {
+// bytesPassed are the bytes that were passed on, by the end that sent them. Those of a client that
+// is turned away are discarded.
+func (c *conn) bytesPassed() (bytes [2]uint64) {
 	if c.state == stateTurnedAway {
 		return bytes
 	}

@@ -96,7 +96,7 @@ func (w *worker) walkSlice(m *matcher, rows []connRow, from uint32) (_ []connRow
 func (w *worker) row(c *conn, now int64) connRow {
 	return connRow{
 		connKey: w.keyOf(c), seen: now, accepted: c.accepted, lastActive: c.lastActive,
-		bytes: c.passed(), ending: c.ending(),
+		bytes: c.bytesPassed(), ending: c.ending(),
 	}
 }
 
