@@ -165,15 +165,3 @@ func describeACL(a *config.ACL) string {
 	}
 	return fmt.Sprintf("acl: %s, %s, default %s", count(len(a.Rules), "rule"), count(prefixes, "prefix"), verb)
 }
-
-// count writes a number with its noun.
-func count(n int, noun string) string {
-	switch {
-	case n == 1:
-	case noun[len(noun)-1] == 'x':
-		noun += "es"
-	default:
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"l4proxy/admin"
 	"l4proxy/admin/client"
+	"l4proxy/internal/term"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -30,9 +30,10 @@ func newStatusCommand() *cobra.Command {
 // printStatus writes a status for people.
 func printStatus(w io.Writer, s *admin.Status, now time.Time) error {
 	var b strings.Builder
-	state := "ready"
+	screen := screenOf(w)
+	state := screen.Paint(term.Good, "ready")
 	if !s.Ready {
-		state = "not ready: " + s.NotReady
+		state = screen.Paint(term.Bad, "not ready: "+printable(s.NotReady))
 	}
 	fmt.Fprintf(&b, "l4proxy %s, pid %d, up %s, %s\n", s.Version, s.PID, ago(now.Sub(s.Started)), state)
 	fmt.Fprintf(&b, "%s on %s, %s of at most %d\n", s.Engine, count(s.Workers, "event loop"), count(s.Connections, "connection"), s.MaxConnections)
@@ -40,30 +41,38 @@ func printStatus(w io.Writer, s *admin.Status, now time.Time) error {
 	if found := statusProblems(s, now); len(found) > 0 {
 		fmt.Fprintf(&b, "\n")
 		for _, p := range found {
-			fmt.Fprintf(&b, "! %s\n", printable(p))
+			fmt.Fprintf(&b, "%s %s\n", screen.Paint(term.Bad, "!"), printable(p))
 		}
 	}
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "\nLISTENER\tADDRESS\tPOOL\tSTATE\tCONNECTIONS\tLIMIT\n")
-	for _, l := range s.Listeners {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", printable(l.Name), printable(firstAddress(l.Addresses)), printable(l.Pool), l.State, l.Connections, limitText(l.MaxConnections))
-	}
-	_ = table.Flush() // into memory
-	table = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "\nPOOL\tBACKEND\tSTATE\tFOR\tCONNECTIONS\tLIMIT\tWEIGHT\tTOTAL\tFAILED\n")
-	for _, p := range s.Pools {
-		for _, backend := range p.Backends {
-			since := "-"
-			if backend.Since != nil {
-				since = ago(now.Sub(*backend.Since))
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%d\t%d\n", printable(p.Name), printable(backendName(&backend)), backend.State, since,
-				backend.Connections, limitText(int64(backend.MaxConnections)), backend.Weight, backend.Total, backend.FailedDials)
-		}
-	}
-	_ = table.Flush()
+	b.WriteString("\n" + listenerTable(s).Render(screen))
+	b.WriteString("\n" + poolTable(s, now).Render(screen))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func listenerTable(s *admin.Status) *term.Table {
+	table := term.NewTable(term.Text("LISTENER").Short(12), term.Text("ADDRESS").Short(12), term.Text("POOL").Short(12), term.Text("STATE"),
+		term.Number("CONNECTIONS"), term.Number("LIMIT"))
+	for _, l := range s.Listeners {
+		table.Row(l.Name, firstAddress(l.Addresses), l.Pool, term.State(l.State), l.Connections, limitText(l.MaxConnections))
+	}
+	return table
+}
+
+func poolTable(s *admin.Status, now time.Time) *term.Table {
+	table := term.NewTable(term.Text("POOL").Short(12), term.Text("BACKEND").Short(12), term.Text("STATE"), term.Number("FOR"),
+		term.Number("CONNECTIONS"), term.Number("LIMIT"), term.Number("WEIGHT"), term.Number("TOTAL"), term.Number("FAILED"))
+	for _, p := range s.Pools {
+		for i := range p.Backends {
+			b := &p.Backends[i]
+			since := "-"
+			if b.Since != nil {
+				since = ago(now.Sub(*b.Since))
+			}
+			table.Row(p.Name, backendName(b), term.State(b.State), since, b.Connections, limitText(int64(b.MaxConnections)), b.Weight, b.Total, b.FailedDials)
+		}
+	}
+	return table
 }
 
 func backendName(b *admin.BackendStatus) string {
@@ -99,31 +108,4 @@ func limitText(n int64) string {
 		return "-"
 	}
 	return fmt.Sprint(n)
-}
-
-// ago is a period as people say it: two units at most.
-func ago(d time.Duration) string {
-	d = max(d, 0)
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < day:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
-}
-
-// printable replaces what could control a terminal: errors may repeat what a server has sent.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, text)
 }
