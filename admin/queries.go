@@ -6,8 +6,10 @@ import "context"
 // with 404 if it is about a demo. An error that is an [*Error] says with which status.
 type Queries struct {
 	Connections func(context.Context, ConnectionQuery) (*ConnectionPage, error)
-	Explain     func(context.Context, ExplainQuery) (*Explain, error)
-	Config      func(context.Context) (*RunningConfig, error)
-	Debug       func(context.Context) (*Debug, error)
-	Demo        func(context.Context) ([]DemoBackend, error)
+	// Stats are the counts at this moment, of all listeners and pools.
+	Stats   func(context.Context) (*Stats, error)
+	Explain func(context.Context, ExplainQuery) (*Explain, error)
+	Config  func(context.Context) (*RunningConfig, error)
+	Debug   func(context.Context) (*Debug, error)
+	Demo    func(context.Context) ([]DemoBackend, error)
 }

@@ -18,6 +18,13 @@ func (s *Server) listeners(*call) (any, error) { return s.view.Status().Listener
 
 func (s *Server) pools(*call) (any, error) { return s.view.Status().Pools, nil }
 
+func (s *Server) stats(c *call) (any, error) {
+	if s.queries.Stats == nil {
+		return nil, Unavailable("count what it does")
+	}
+	return s.queries.Stats(c.ctx)
+}
+
 func (s *Server) connections(c *call) (any, error) {
 	var query ConnectionQuery
 	if err := c.decode(&query); err != nil {

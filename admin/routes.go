@@ -29,6 +29,7 @@ var routes = []route{
 	{method: "GET", pattern: "/healthz", open: true, serve: (*Server).healthz},
 	{method: "GET", pattern: "/readyz", open: true, serve: (*Server).readyz},
 	{method: "GET", pattern: "/api/v1/status", serve: (*Server).status},
+	{method: "GET", pattern: "/api/v1/stats", serve: (*Server).stats},
 	{method: "POST", pattern: "/api/v1/reload", query: true, serve: (*Server).reload},
 	{method: "POST", pattern: "/api/v1/reload/keep", serve: (*Server).keep},
 	{method: "POST", pattern: "/api/v1/reload/rollback", serve: (*Server).rollback},

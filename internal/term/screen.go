@@ -63,7 +63,7 @@ func (s Screen) Paint(tone Tone, text string) string {
 // states are the states of listeners, backends, drains and connections that have a tone.
 var states = map[string]Tone{
 	"up": Good, "open": Good, "ready": Good,
-	"backoff": Warn, "ejected": Warn, "drain": Warn, "draining": Warn, "full": Warn, "waiting": Warn, "queued": Warn,
+	"degraded": Warn, "backoff": Warn, "ejected": Warn, "drain": Warn, "draining": Warn, "full": Warn, "waiting": Warn, "queued": Warn,
 	"down": Bad, "closed": Bad,
 	"unknown": Faint,
 }

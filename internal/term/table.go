@@ -95,15 +95,16 @@ func (t *Table) Render(s Screen) string {
 	for i, c := range t.columns {
 		header[i] = Cell{c.Head, Strong}
 	}
-	line(&b, s, t.columns, widths, header)
+	b.WriteString(s.Row(t.columns, widths, header) + "\n")
 	for _, row := range t.rows {
-		line(&b, s, t.columns, widths, row)
+		b.WriteString(s.Row(t.columns, widths, row) + "\n")
 	}
 	return b.String()
 }
 
-// line writes one row. The space after the last text is left out.
-func line(b *strings.Builder, s Screen, columns []Column, widths []int, row []Cell) {
+// Row lays one row out, without the space after its last text. widths come from [Fit].
+func (s Screen) Row(columns []Column, widths []int, row []Cell) string {
+	var b strings.Builder
 	space := 0
 	for i, cell := range row {
 		if widths[i] < 0 {
@@ -124,7 +125,7 @@ func line(b *strings.Builder, s Screen, columns []Column, widths []int, row []Ce
 		}
 		space += gap
 	}
-	b.WriteByte('\n')
+	return b.String()
 }
 
 // Fit returns the widths of columns on a screen of that width, -1 for a column that is left out.

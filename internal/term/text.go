@@ -33,7 +33,14 @@ func controls(r rune) bool {
 }
 
 // Width is the number of columns that text takes.
-func Width(text string) int { return ansi.StringWidth(text) }
+func Width(text string) int {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return ansi.StringWidth(text)
+		}
+	}
+	return len(text)
+}
 
 const ellipsis = "…"
 
