@@ -54,7 +54,7 @@ func Show(ctx context.Context, source Source, o Options, in io.Reader, out io.Wr
 		profile = colorprofile.ANSI
 	}
 	program := tea.NewProgram(newModel(ctx, source, o), tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out),
-		tea.WithColorProfile(profile), tea.WithEnvironment(os.Environ()))
+		tea.WithColorProfile(profile), tea.WithEnvironment(os.Environ()), tea.WithoutSignalHandler())
 	_, err := program.Run()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
 		return nil

@@ -107,6 +107,7 @@ func newRoot() *cobra.Command {
 		newRunCommand(&file, &pid),
 		newCheckCommand(&file),
 		newStatusCommand(),
+		newTopCommand(),
 		newConnsCommand(),
 		newKillCommand(),
 		newReloadCommand(),

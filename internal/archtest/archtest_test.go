@@ -56,6 +56,8 @@ var table = map[string][]string{
 
 	// Looks at a machine and a configuration, and reads what a running proxy says of itself.
 	"doctor": {"admin", "config", "control", "discovery", "eventloop", "proxy"},
+	// The live view of a running proxy.
+	"top": {"admin", "internal/term"},
 
 	"cmd": anything,
 
