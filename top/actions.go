@@ -59,8 +59,12 @@ func stay(connections int64) string {
 // askKill asks whether to end the selected connection.
 func (m *model) askKill() {
 	c := m.connections.current()
-	if m.tab != tabConnections || c == nil {
+	switch {
+	case m.tab != tabConnections:
 		m.say("to end a connection, select it (4)", true)
+		return
+	case c == nil:
+		m.say("no connection is listed", true)
 		return
 	}
 	ctx, source, id, client := m.ctx, m.source, c.ID, c.Client
