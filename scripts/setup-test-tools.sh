@@ -30,6 +30,7 @@ psql|/usr/lib/postgresql/*/bin/psql               postgresql-client
 sshd|/usr/sbin/sshd                               openssh-server
 ssh                                               openssh-client
 ssh-keygen                                        openssh-client
+mandoc                                            mandoc
 ip|/usr/sbin/ip                                   iproute2
 nft|/usr/sbin/nft                                 nftables
 prlimit                                           util-linux

@@ -28,7 +28,10 @@ func newCheckCommand(file *string) *cobra.Command {
 		Use:   "check",
 		Short: "Validate the configuration and print every problem with its position",
 		Long: "Validate the configuration without starting anything: it opens no port and resolves no name.\n" +
-			"Every problem is one line on standard output: FILE:LINE:COL: what is wrong: what to write instead.",
+			"Every problem is one line on standard output: FILE:LINE:COL: what is wrong: what to write instead.\n" +
+			"A configuration without problems is summarized, with the effective default of each access control list.",
+		Example: "  l4proxy check -c config.yaml\n" +
+			"  l4proxy check --json",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name := configFile(*file, os.LookupEnv)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"regexp"
 	"sync"
@@ -18,6 +19,8 @@ const deadline = 10 * time.Second
 type child struct {
 	cmd            *exec.Cmd
 	stdout, stderr output
+	screen         output   // of a child on a terminal: what it shows now
+	keyboard       *os.File // nil without a terminal
 	exited         chan struct{}
 }
 
@@ -37,6 +40,16 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// set replaces what was written so far.
+func (o *output) set(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Reset()
+	o.text.WriteString(text)
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
 func (o *output) read() (text string, changed <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -49,39 +62,57 @@ func startChild(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME PROGRAM [ARGUMENT...]")
 	}
-	path, err := exec.LookPath(args[1])
-	ts.Check(err)
-	c := &child{cmd: exec.Command(path, args[2:]...), exited: make(chan struct{})}
-	c.stdout.changed, c.stderr.changed = make(chan struct{}), make(chan struct{})
+	c := newChild(ts, args[1:])
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
+	ts.Check(c.cmd.Start())
+	c.wait(ts, args[0], func() {})
+}
+
+// newChild prepares a child, without its standard streams.
+func newChild(ts *testscript.TestScript, command []string) *child {
+	path, err := exec.LookPath(command[0])
+	ts.Check(err)
+	c := &child{cmd: exec.Command(path, command[1:]...), exited: make(chan struct{})}
+	for _, o := range []*output{&c.stdout, &c.stderr, &c.screen} {
+		o.changed = make(chan struct{})
+	}
 	c.cmd.Dir = ts.MkAbs(".")
 	c.cmd.Env = []string{"PATH=" + ts.Getenv("PATH")}
 	s := stateOf(ts)
 	for name := range s.variables {
 		c.cmd.Env = append(c.cmd.Env, name+"="+ts.Getenv(name))
 	}
-	ts.Check(c.cmd.Start())
+	return c
+}
+
+// wait makes a child that has started known to the script, which ends it. end is called when it has
+// ended.
+func (c *child) wait(ts *testscript.TestScript, name string, end func()) {
 	go func() {
 		defer close(c.exited)
 		_ = c.cmd.Wait() // the code is looked at
+		end()
 	}()
 	ts.Defer(func() {
 		_ = c.cmd.Process.Kill()
 		<-c.exited
 	})
-	s.children[args[0]] = c
+	stateOf(ts).children[name] = c
 }
 
-// waitfor is the command waitfor NAME stdout|stderr REGEXP [VARIABLE]. The variable gets what the
+// waitfor is the command waitfor NAME stdout|stderr|screen REGEXP [VARIABLE]. The variable gets what the
 // first group matched.
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args) > 4 {
-		ts.Fatalf("usage: waitfor NAME stdout|stderr REGEXP [VARIABLE]")
+		ts.Fatalf("usage: waitfor NAME stdout|stderr|screen REGEXP [VARIABLE]")
 	}
 	c := childOf(ts, args[0])
 	out := &c.stderr
-	if args[1] == "stdout" {
+	switch args[1] {
+	case "stdout":
 		out = &c.stdout
+	case "screen":
+		out = &c.screen
 	}
 	pattern, err := regexp.Compile("(?m)" + args[2])
 	ts.Check(err)

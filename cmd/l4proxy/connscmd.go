@@ -26,6 +26,9 @@ func newConnsCommand() *cobra.Command {
 		Long: "List the live connections of a running proxy, as far as the filters select them.\n\n" +
 			"IN is from the client to the backend. The rates are per second. RTT and RETR (segments sent\n" +
 			"again) are of the client's side and of the backend's side.",
+		Example: "  l4proxy conns --sort rate\n" +
+			"  l4proxy conns --from 10.1.2.0/24 --older-than 1h\n" +
+			"  l4proxy conns --backend 10.0.0.5:5432 --all --json",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		page, err := connPages(ctx, c, query, limit, all)

@@ -47,7 +47,11 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the proxy at work with built-in backends; needs no setup",
-		Args:  noArguments,
+		Long: "Run the proxy with built-in backends, and print what to try. Nothing has to be set up, and\n" +
+			"nothing is left when it ends.",
+		Example: "  l4proxy demo\n" +
+			"  l4proxy demo --traffic",
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("listen") {
 				o.instead(&o.listen, "--listen")

@@ -30,6 +30,9 @@ func newDrainCommand() *cobra.Command {
 			"--undo puts a listener or a backend back into service.\n" +
 			"--timeout closes the connections that are left after that time. Without it, connections of a\n" +
 			"listener or a backend stay open until they end; for the whole proxy, drain.timeout applies.",
+		Example: "  l4proxy drain --backend 10.0.0.5:5432 --wait\n" +
+			"  l4proxy drain --backend 10.0.0.5:5432 --undo\n" +
+			"  l4proxy drain --listener web --timeout 30s",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		if cmd.Flags().Changed("timeout") {

@@ -27,6 +27,9 @@ func newReloadCommand() *cobra.Command {
 			"A configuration with a problem is refused, and the running one stays in effect.\n\n" +
 			"--confirm 60s rolls the change back after that time, unless 'l4proxy reload --keep' comes first.\n" +
 			"--guard rolls it back as soon as the proxy serves clients worse than before.",
+		Example: "  l4proxy reload --dry-run\n" +
+			"  l4proxy reload --confirm 60s && l4proxy reload --keep\n" +
+			"  l4proxy reload --guard=failed=5,unusable=30",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		switch {

@@ -91,7 +91,12 @@ func newRoot() *cobra.Command {
 		Short: "A Layer 4 TCP proxy and load balancer",
 		Long: "l4proxy listens, checks each client's address against an access control list, picks a backend\n" +
 			"and forwards bytes both ways.\n\n" +
-			"Without a command, it runs the proxy with ./config.json. 'l4proxy demo' shows it at work.",
+			"Without a command, it runs the proxy with ./config.json. 'l4proxy demo' shows it at work.\n\n" +
+			"Commands that talk to a running proxy find it at --admin, else $L4PROXY_ADMIN, else at the admin\n" +
+			"address in the configuration. With --json they print what the API answers, for programs.\n\n" +
+			"Exit codes: 0 done, 1 bad configuration or a failed command, 2 wrong usage.",
+		Example: "  l4proxy check -c config.yaml && l4proxy run -c config.yaml\n" +
+			"  l4proxy top",
 		Args:                       noArguments,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
@@ -118,7 +123,11 @@ func newRoot() *cobra.Command {
 		newSchemaCommand(),
 		newVersionCommand(),
 		newCompletionCommand(root),
+		newManCommand(root),
 	)
+	addGroups(root)
+	nameValues(root)
+	addCompletions(root)
 	return root
 }
 
@@ -159,6 +168,17 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",
 		Short: "Help about a command",
+		Long:  "Print what a command does, with its flags; without a command, list all commands.",
+		Example: "  l4proxy help\n" +
+			"  l4proxy help drain",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
+			for _, cmd := range root.Commands() {
+				if len(args) == 0 && cmd.IsAvailableCommand() {
+					all = append(all, cobra.CompletionWithDesc(cmd.Name(), cmd.Short))
+				}
+			}
+			return all, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			about, rest, err := root.Find(args)
 			if err != nil {
@@ -168,37 +188,6 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 				return err
 			}
 			return failed(about.Help())
-		},
-	}
-}
-
-func newCompletionCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
-		Short: "Print the completion script of a shell",
-		Long: "Print the completion script of a shell. To load it:\n\n" +
-			"  bash: source <(l4proxy completion bash)\n" +
-			"  zsh:  source <(l4proxy completion zsh)\n" +
-			"  fish: l4proxy completion fish | source",
-		ValidArgs:             []string{"bash", "zsh", "fish"},
-		DisableFlagsInUseLine: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("name one shell: bash, zsh or fish")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			out := cmd.OutOrStdout()
-			switch args[0] {
-			case "bash":
-				return failed(root.GenBashCompletionV2(out, true))
-			case "zsh":
-				return failed(root.GenZshCompletion(out))
-			case "fish":
-				return failed(root.GenFishCompletion(out, true))
-			}
-			return fmt.Errorf("no completion for %q: name bash, zsh or fish", args[0])
 		},
 	}
 }

@@ -28,8 +28,14 @@ func newRunCommand(file, pid *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the proxy (the default command)",
-		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, *file, pidFile(*pid)) },
+		Long: "Run the proxy until SIGTERM or SIGINT, which shut it down gracefully. SIGHUP reloads the\n" +
+			"configuration, SIGUSR2 upgrades to the binary on disk. The log goes to standard error.\n\n" +
+			"Without a file, LISTENER_PORT, BACKEND_PORTS and ACCESS_CONTROL_LIST in the environment are a\n" +
+			"whole configuration.",
+		Example: "  l4proxy run -c /etc/l4proxy/config.yaml\n" +
+			"  LISTENER_PORT=:8080 BACKEND_PORTS=127.0.0.1:8081 ACCESS_CONTROL_LIST=0.0.0.0/0 l4proxy",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, *file, pidFile(*pid)) },
 	}
 	addConfigFlag(cmd, file)
 	addPIDFileFlag(cmd, pid)

@@ -18,6 +18,11 @@ func newStatusCommand() *cobra.Command {
 	return newAdminCommand(&cobra.Command{
 		Use:   "status",
 		Short: "Show how a running proxy is doing, problems first",
+		Long: "Show how a running proxy is doing: first what needs attention, then its listeners and its\n" +
+			"backends with their states. 'l4proxy top' shows the same live.",
+		Example: "  l4proxy status\n" +
+			"  l4proxy status --admin unix:/run/l4proxy/admin.sock\n" +
+			"  l4proxy status --json | jq '.pools[].backends[] | select(.state != \"up\")'",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		status, err := c.Status(ctx)
 		if err != nil {

@@ -20,6 +20,8 @@ func newUpgradeCommand() *cobra.Command {
 		Long: "Replace a running proxy with a new process, as SIGUSR2 does. The new process checks its\n" +
 			"configuration, then takes over the listening sockets and the live connections. If anything fails,\n" +
 			"the old process keeps serving.",
+		Example: "  l4proxy upgrade\n" +
+			"  l4proxy upgrade --binary /usr/local/bin/l4proxy.new",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		q := admin.UpgradeRequest{Binary: binary}
 		if binary != "" {
