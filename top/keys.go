@@ -15,6 +15,7 @@ const maxFilter = 100
 // key does what a key stands for.
 func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 	name := k.String()
+	m.note = note{} // it was read
 	switch {
 	case name == "ctrl+c":
 		return tea.Quit
