@@ -17,7 +17,7 @@ const busiest = 200
 type sample struct {
 	at     time.Time
 	status *admin.Status
-	stats  *admin.Stats // nil: the proxy has none
+	stats  *admin.Stats // nil: the proxy does not count
 }
 
 // take asks the source for a sample.

@@ -21,8 +21,8 @@ import (
 var update = flag.Bool("update", false, "write the expected files in testdata/script from what the program says")
 
 // The scripts in testdata/script run l4proxy as a user does. Beside testscript's own commands they
-// have those of child_test.go, json_test.go, names_test.go and terminal_test.go, and these: backend,
-// refuses, ask, hold, release, subst.
+// have those of child_test.go, json_test.go, names_test.go and terminal_test.go, and these:
+// backend, refuses, ask, hold, release, subst.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
