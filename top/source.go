@@ -17,8 +17,8 @@ import (
 // Source is the proxy that is shown.
 type Source interface {
 	Status(context.Context) (*admin.Status, error)
-	// Stats has the counters that rates come from. A proxy that does not count returns an error, and
-	// its rates are not shown.
+	// Stats has the counters that rates come from. A proxy that does not count returns an error,
+	// and its rates are not shown.
 	Stats(context.Context) (*admin.Stats, error)
 	Connections(context.Context, admin.ConnectionQuery) (*admin.ConnectionPage, error)
 	Drain(context.Context, admin.DrainRequest) (*admin.Drain, error)

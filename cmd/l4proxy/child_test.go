@@ -100,8 +100,8 @@ func (c *child) wait(ts *testscript.TestScript, name string, end func()) {
 	stateOf(ts).children[name] = c
 }
 
-// waitfor is the command waitfor NAME stdout|stderr|screen REGEXP [VARIABLE]. The variable gets what
-// the first group matched.
+// waitfor is the command waitfor NAME stdout|stderr|screen REGEXP [VARIABLE]. The variable gets
+// what the first group matched.
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args) > 4 {
 		ts.Fatalf("usage: waitfor NAME stdout|stderr|screen REGEXP [VARIABLE]")

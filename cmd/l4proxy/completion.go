@@ -38,8 +38,8 @@ var completers = map[string]completer{
 	"state": words(admin.BackendUp, admin.BackendDrain, admin.BackendDown),
 }
 
-// addCompletions gives the flags and arguments of all commands their completions. Without one, a shell
-// offers files, and few of our commands take a file.
+// addCompletions gives the flags and arguments of all commands their completions. Without one, a
+// shell offers files, and few of our commands take a file.
 func addCompletions(root *cobra.Command) {
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
