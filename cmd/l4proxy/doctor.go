@@ -37,6 +37,8 @@ func newDoctorCommand() *cobra.Command {
 			"security profiles. Each finding says what to do. Problems come first, and make the exit status 1.\n\n" +
 			"Without a configuration, it checks the machine alone. If the proxy is running and has an admin\n" +
 			"address, it looks at the limits of that process: a service may have others than your shell.",
+		Example: "  l4proxy doctor\n" +
+			"  l4proxy doctor -c /etc/l4proxy/config.yaml --all",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)

@@ -24,6 +24,7 @@ import (
 // same file (the command jsonfields).
 var answers = map[string][]any{
 	"check":   {report{}},
+	"doctor":  {diagnosis{}},
 	"status":  {admin.Status{}},
 	"top":     {top.Snapshot{}},
 	"conns":   {admin.ConnectionPage{}},

@@ -22,7 +22,7 @@ func startTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	var columns, rows int
 	_, err := fmt.Sscanf(args[1], "%dx%d", &columns, &rows)
 	ts.Check(err)
-	keyboard, tty, err := openTerminal(columns, rows)
+	keyboard, tty, err := newTerminal(columns, rows)
 	ts.Check(err)
 	c := newChild(ts, args[2:])
 	c.keyboard = keyboard
@@ -68,8 +68,8 @@ func typeKeys(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// openTerminal opens a pseudo-terminal (pty(7)): the side of the user, and that of the program.
-func openTerminal(columns, rows int) (user, program *os.File, err error) {
+// newTerminal opens a pseudo-terminal (pty(7)): the side of the user, and that of the program.
+func newTerminal(columns, rows int) (user, program *os.File, err error) {
 	user, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, err
