@@ -79,15 +79,7 @@ var table = map[string][]string{
 	"internal/testenv":   {},
 	"internal/testload":  {}, // a load generator that notices every failure
 	"internal/testnet":   {},
-	"internal/archtest":  {},
-	"internal/doctest":   {},
-	"internal/iheap":     {}, // the heap in which items can be found and moved
-	"internal/mailbox":   {}, // values from many goroutines to one
-	"internal/rawsys":    {}, // system calls that cannot block, addresses in the kernel's form, the clock
 	"internal/term":      {}, // tables, colors and units for people
-	"internal/testenv":   {},
-	"internal/testload":  {}, // a load generator that notices every failure
-	"internal/testnet":   {},
 }
 
 // testHelpers are imported by tests, and by each other, only.
