@@ -78,6 +78,8 @@ const noRule = -1
 // noRule.
 type matcher interface {
 	match(addr netip.Addr) int32
+	// prefix returns the prefix of that rule by which it matches; the zero value without a match.
+	prefix(addr netip.Addr) netip.Prefix
 }
 
 // Build makes a list of rules. The first rule that matches wins. Without a match, a client is
@@ -101,7 +103,8 @@ func (l *List) Decide(addr netip.Addr) Decision {
 	if l == nil {
 		return Decision{Allow: true, Name: DefaultName}
 	}
-	return l.decisions[l.find(addr)+1]
+	rule, _ := l.find(addr)
+	return l.decisions[rule+1]
 }
 
 // Decisions are all that the list can decide: the default, and then that of each rule, in order.
@@ -112,20 +115,24 @@ func (l *List) Decisions() []Decision {
 	return slices.Clone(l.decisions)
 }
 
-// find returns the index of the rule that decides, or noRule.
-func (l *List) find(addr netip.Addr) int32 {
-	addr = addr.Unmap().WithZone("")
-	rule := l.matcher.match(addr)
+// find returns the index of the rule that decides, or noRule, and the set in which it found the
+// address, if any.
+func (l *List) find(addr netip.Addr) (rule int32, set *Set) {
+	addr = plain(addr)
+	rule = l.matcher.match(addr)
 	for _, s := range l.sets {
 		if rule != noRule && rule <= s.rule {
 			break
 		}
 		if s.set.contains(addr) {
-			return s.rule
+			return s.rule, s.set
 		}
 	}
-	return rule
+	return rule, nil
 }
+
+// plain is an address as matchers know it.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
 // entry is one prefix and the index of its rule.
 type entry struct {

@@ -78,7 +78,7 @@ func TestFirstMatchWins(t *testing.T) {
 			"2001:db8::1":         noRule,
 			"::ffff:10.0.0.13%e0": 0,
 		} {
-			if got := int(l.find(netip.MustParseAddr(addr))); got != want {
+			if got := found(l, netip.MustParseAddr(addr)); got != want {
 				t.Errorf("%s by rule %d, want %d", addr, got, want)
 			}
 		}
@@ -128,7 +128,7 @@ func TestMappedPrefixes(t *testing.T) {
 			"::ffff:198.51.100.2": noRule,
 			"2001:db8::1":         2,
 		} {
-			if got := int(l.find(netip.MustParseAddr(addr))); got != want {
+			if got := found(l, netip.MustParseAddr(addr)); got != want {
 				t.Errorf("%s by rule %d, want %d", addr, got, want)
 			}
 		}
@@ -225,7 +225,7 @@ func TestLargeList(t *testing.T) {
 	rules, addrs := randomRules(200_000)
 	l := Build(rules, false)
 	for _, addr := range addrs[:40] {
-		if got, want := int(l.find(addr)), slowDecide(rules, addr); got != want {
+		if got, want := found(l, addr), slowDecide(rules, addr); got != want {
 			t.Errorf("%s by rule %d, want %d", addr, got, want)
 		}
 	}

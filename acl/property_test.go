@@ -98,7 +98,7 @@ func TestEveryMatcherAgreesWithTheSlowTwin(t *testing.T) {
 			addr := genAddr(t)
 			want := slowDecide(rules, addr)
 			for name, l := range lists {
-				if got := int(l.find(addr)); got != want {
+				if got := found(l, addr); got != want {
 					t.Fatalf("%s: %s by rule %d, want %d", name, addr, got, want)
 				}
 			}

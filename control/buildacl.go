@@ -16,6 +16,7 @@ type sets map[*config.List]*acl.Set
 func (s sets) of(l *config.List) *acl.Set {
 	if s[l] == nil {
 		s[l] = acl.NewSet(l.Prefixes)
+		s[l].Name = l.Name
 	}
 	return s[l]
 }
