@@ -13,6 +13,7 @@ import (
 type policy struct {
 	build  func(m *members, o chooserOptions) chooser
 	hashes bool // it looks at the client's address
+	draws  bool // it decides by chance
 }
 
 // policies are all policies, by their names in the configuration.
@@ -20,8 +21,8 @@ var policies = map[string]policy{
 	"first":       {build: newFirst},
 	"least_conn":  {build: newLeastConn},
 	"maglev":      {build: newMaglev, hashes: true},
-	"p2c":         {build: newP2C},
-	"random":      {build: newRandom},
+	"p2c":         {build: newP2C, draws: true},
+	"random":      {build: newRandom, draws: true},
 	"round_robin": {build: newRoundRobin},
 	"source_hash": {build: newSourceHash, hashes: true},
 }
@@ -51,6 +52,9 @@ type chooser interface {
 	add(i int)
 	// remove takes the available i out.
 	remove(i int)
+	// clone returns a chooser with the same turns over m, a copy of the members. What happens to
+	// one makes no difference to the other. It copies what changes and shares the rest.
+	clone(m *members) chooser
 }
 
 // recounter is a chooser whose order depends on the number of connections.

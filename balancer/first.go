@@ -19,3 +19,5 @@ func (c *first) picked(int) {}
 func (c *first) add(i int) { c.heap.Set(i, uint64(i), 0) }
 
 func (c *first) remove(i int) { c.heap.Remove(i) }
+
+func (c *first) clone(*members) chooser { return &first{heap: c.heap.Clone()} }

@@ -110,3 +110,11 @@ func (h *hashed) putBack() {
 	}
 	h.held = h.held[:0]
 }
+
+// clone shares the ranks and names, which never change.
+func (h *hashed) clone(m *members) hashed {
+	twin := *h
+	twin.members, twin.ranked, twin.held = m, slices.Clone(h.ranked), nil
+	twin.weights, twin.active = h.weights.clone(), h.active.clone()
+	return twin
+}

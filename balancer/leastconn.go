@@ -60,3 +60,10 @@ func (c *leastConn) succeed(old chooser, was []int) {
 }
 
 func (c *leastConn) remove(i int) { c.heap.Remove(i) }
+
+func (c *leastConn) clone(m *members) chooser {
+	return &leastConn{members: m, heap: c.heap.Clone(), turn: c.turn}
+}
+
+// score implements scorer.
+func (c *leastConn) score(i int, unit uint32) float64 { return fraction(c.members, i, unit) }

@@ -143,3 +143,5 @@ func (c *maglev[T]) probe(key uint64) int {
 	}
 	return c.otherwise(&s)
 }
+
+func (c *maglev[T]) clone(m *members) chooser { return &maglev[T]{c.hashed.clone(m), c.table} }

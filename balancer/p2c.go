@@ -44,3 +44,8 @@ func (c *p2c) draw() int {
 func (c *p2c) load(i int) uint64 {
 	return load(c.members.backends[i].Active(), c.members.weights[i])
 }
+
+func (c *p2c) clone(m *members) chooser { return &p2c{c.lottery.clone(m)} }
+
+// score implements scorer.
+func (c *p2c) score(i int, unit uint32) float64 { return fraction(c.members, i, unit) }

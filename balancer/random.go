@@ -5,27 +5,32 @@ import "math/rand/v2"
 // lottery is what the policies that draw by weight have in common.
 type lottery struct {
 	members *members
-	rand    *rand.Rand
+	pcg     *rand.PCG
+	rand    *rand.Rand // over pcg
 	weights tally
 }
 
 func newLottery(m *members, o chooserOptions) lottery {
-	return lottery{
-		members: m,
-		rand:    rand.New(rand.NewPCG(o.Seed, 0)),
-		weights: newTally(len(m.backends)),
-	}
+	pcg := rand.NewPCG(o.Seed, 0)
+	return lottery{members: m, pcg: pcg, rand: rand.New(pcg), weights: newTally(len(m.backends))}
+}
+
+// clone draws the same numbers as l would, and takes none of them from it.
+func (l *lottery) clone(m *members) lottery {
+	pcg := *l.pcg
+	return lottery{members: m, pcg: &pcg, rand: rand.New(&pcg), weights: l.weights.clone()}
 }
 
 // succeed continues the numbers of old. From the seed again, each Update would be followed by the
 // same draws.
 func (l *lottery) succeed(old chooser, _ []int) {
-	if o, ok := old.(interface{ source() *rand.Rand }); ok {
-		l.rand = o.source()
+	if o, ok := old.(interface{ source() *rand.PCG }); ok {
+		l.pcg = o.source()
+		l.rand = rand.New(l.pcg)
 	}
 }
 
-func (l *lottery) source() *rand.Rand { return l.rand }
+func (l *lottery) source() *rand.PCG { return l.pcg }
 
 func (l *lottery) picked(int) {}
 
@@ -56,3 +61,5 @@ func (c *random) draw() int {
 	i, _ := c.weights.at(c.rand.Uint64N(c.weights.total))
 	return i
 }
+
+func (c *random) clone(m *members) chooser { return &random{c.lottery.clone(m)} }

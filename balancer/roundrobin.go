@@ -1,6 +1,10 @@
 package balancer
 
-import "l4proxy/internal/iheap"
+import (
+	"slices"
+
+	"l4proxy/internal/iheap"
+)
 
 // roundRobin is smooth weighted round robin. A backend of weight w has one turn in each of w equal
 // parts of a cycle of virtual time. Going through all turns in the order of time gives each backend
@@ -117,4 +121,18 @@ func (c *roundRobin) schedule(i int, start, turn uint64) {
 	c.turn[i] = uint32(turn)
 	c.picks++
 	c.heap.Set(i, start+c.offset(i, turn), c.picks)
+}
+
+func (c *roundRobin) clone(m *members) chooser {
+	twin := *c
+	twin.members, twin.heap, twin.turn = m, c.heap.Clone(), slices.Clone(c.turn)
+	return &twin
+}
+
+// score implements scorer: the time until the next turn, in cycles.
+func (c *roundRobin) score(i int, _ uint32) float64 {
+	if !c.heap.Has(i) || before(c.heap.Key(i), c.now) {
+		return 0
+	}
+	return float64(c.heap.Key(i)-c.now) / cycle
 }

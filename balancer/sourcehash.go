@@ -134,3 +134,11 @@ type boundedSourceHash struct{ *sourceHash }
 func (c *boundedSourceHash) picked(i int) { c.count(i) }
 
 func (c *boundedSourceHash) recount(i int) { c.count(i) }
+
+func (c *sourceHash) clone(m *members) chooser { return c.twin(m) }
+
+func (c *sourceHash) twin(m *members) *sourceHash {
+	return &sourceHash{hashed: c.hashed.clone(m), ring: c.ring, slots: c.slots}
+}
+
+func (c *boundedSourceHash) clone(m *members) chooser { return &boundedSourceHash{c.twin(m)} }

@@ -1,6 +1,9 @@
 package balancer
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // tally holds a number for each member in a Fenwick tree (Fenwick, "A new data structure for
 // cumulative frequency tables", 1994): the weights of the available members, to draw from, or their
@@ -69,4 +72,8 @@ func (t *tally) putBack() {
 		t.set(h.i, h.of)
 	}
 	t.held = t.held[:0]
+}
+
+func (t *tally) clone() tally {
+	return tally{of: slices.Clone(t.of), sums: slices.Clone(t.sums), total: t.total}
 }

@@ -34,6 +34,11 @@ func New(n int) *Heap {
 	return h
 }
 
+// Clone returns a heap with the same items.
+func (h *Heap) Clone() *Heap {
+	return &Heap{nodes: slices.Clone(h.nodes), positions: slices.Clone(h.positions)}
+}
+
 func (h *Heap) grow(n int) {
 	for len(h.positions) < n {
 		h.positions = append(h.positions, -1)
