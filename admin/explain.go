@@ -4,9 +4,10 @@ import "net/netip"
 
 // ExplainQuery are the parameters of GET /api/v1/explain.
 type ExplainQuery struct {
-	Listener string `json:"listener"`
-	// From is the client's address.
-	From netip.Addr `json:"from"`
+	// Listener may be left out if there is only one.
+	Listener string `json:"listener,omitempty"`
+	// From is the client's address. It is left out for a client of a unix socket.
+	From netip.Addr `json:"from,omitzero"`
 	// SNI is the server name that a TLS client asks for.
 	SNI string `json:"sni,omitempty"`
 }
@@ -21,12 +22,22 @@ type Explain struct {
 	Text    []string `json:"text"`
 	// ACL is the decision of the access control list.
 	ACL ExplainACL `json:"acl"`
-	// Pool is "" for a denied client.
+	// Reason is why a client is denied or refused, as in the log and the metrics.
+	Reason string `json:"reason,omitempty"`
+	// Pool is that of the listener, for a denied client too.
 	Pool   string `json:"pool,omitempty"`
 	Policy string `json:"policy,omitempty"`
-	// Backends are those of the pool: first those that would be tried, in that order, then the
-	// others, with the reason why not.
+	// Random says that the policy draws: Backends are in one possible order.
+	Random bool `json:"random"`
+	// Attempts is the most backends that are dialed for one client.
+	Attempts int `json:"attempts"`
+	// Backends are those of the pool: first those that would be tried if all before them failed, in
+	// that order, then the others, with the reason why not. There are at most 100 of each; Omitted
+	// is how many are left out.
 	Backends []ExplainBackend `json:"backends"`
+	Omitted  int              `json:"omitted"`
+	// States is how many backends of the pool are in each state.
+	States map[string]int `json:"states"`
 	// Limits are what must have room for the client.
 	Limits []ExplainLimit `json:"limits"`
 }
@@ -47,23 +58,28 @@ type ExplainACL struct {
 // ExplainBackend is a backend as the balancer sees it for a client.
 type ExplainBackend struct {
 	Address string `json:"address"`
-	// Turn is 1 for the backend that would be dialed first; 0 for one that would not be tried.
+	// Turn is 1 for the backend that would be dialed first, and 2 for the one that follows if that
+	// fails; 0 for one that would not be tried. A client makes no more than Attempts dials.
 	Turn int `json:"turn"`
 	// Score is what the policy compares, the lowest first, if it compares one.
-	Score       *float64 `json:"score,omitempty"`
-	State       string   `json:"state"`
-	Connections int64    `json:"connections"`
-	Weight      int      `json:"weight"`
+	Score *float64 `json:"score,omitempty"`
+	// State is as in the status, or "full".
+	State       string `json:"state"`
+	Connections int64  `json:"connections"`
+	Weight      int    `json:"weight"`
 	// MaxConnections is 0 if there is no limit.
 	MaxConnections int `json:"max_connections"`
 	Priority       int `json:"priority"`
+	// Share is the part of its weight that a backend has during its slow start; 1 otherwise.
+	Share float64 `json:"share"`
 	// Reason is why it has this turn, or none.
 	Reason string `json:"reason"`
 }
 
 // ExplainLimit is a limit and its room.
 type ExplainLimit struct {
-	// Name is "process", "listener", "backends" or "queue".
+	// Name is "process", "shared" (what the process has beyond the reserved shares of listeners),
+	// "listener", "backends" (all that are not down, drained or ejected) or "queue".
 	Name string `json:"name"`
 	Used int64  `json:"used"`
 	// Limit is 0 if there is none.

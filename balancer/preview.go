@@ -13,6 +13,9 @@ type Preview struct {
 	// of them.
 	Panicking      bool
 	Waiting, Queue int
+	// Used is the number of connections of the backends that are not down, drained or ejected, and
+	// Limit the most that they may have; 0 if any of them has no limit.
+	Used, Limit int64
 	// Order are the backends that the client would try, the first ones if there are many.
 	Order []Candidate
 	// Rest are backends that it would not try, the first ones in the order of the configuration.
@@ -124,6 +127,7 @@ func (p *Balancer) Preview(r Request, most int) *Preview {
 		before[t.records[i].Backend] = &all[i]
 		v.Conditions[all[i].Condition]++
 	}
+	v.sumUp(all)
 	if r.Waiter != nil {
 		r.Waiter = new(nowhere)
 	}
@@ -148,6 +152,21 @@ func (p *Balancer) Preview(r Request, most int) *Preview {
 		}
 	}
 	return v
+}
+
+// sumUp sets Used and Limit.
+func (v *Preview) sumUp(all []Candidate) {
+	unlimited := false
+	for i := range all {
+		if c := &all[i]; c.Condition > IsEjected {
+			v.Used += c.Active
+			v.Limit += int64(c.MaxConnections)
+			unlimited = unlimited || c.MaxConnections == 0
+		}
+	}
+	if unlimited {
+		v.Limit = 0
+	}
 }
 
 // candidate describes the member i of the configuration, before any pick.

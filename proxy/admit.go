@@ -114,7 +114,10 @@ func (w *worker) newConn(a arrival) *conn {
 }
 
 // route chooses the pool of a connection.
-func (w *worker) route(c *conn) { c.pool = c.listener.Pool }
+func (w *worker) route(c *conn) { c.pool = c.listener.route() }
+
+// route is the pool of a listener's client. No listener routes by what clients send yet.
+func (l *Listener) route() *Pool { return l.Pool }
 
 // roomier returns a worker that has clearly fewer connections than w, or nil. SO_REUSEPORT
 // distributes clients by a hash of the addresses, which is uneven for a few long connections.

@@ -27,14 +27,13 @@ func (w *worker) dial(c *conn) {
 // turned away.
 func (w *worker) pick(c *conn, r balancer.Request) {
 	pool := c.pool
-	if pool.QueueTimeout > 0 && c.outcome.Side != SideProxy { // see unserved
+	if c.outcome.Side != SideProxy && c.listener.mayWait(pool, &r) { // see unserved
 		// A client that waits keeps the ticket. Otherwise the next client uses it.
 		if w.ticket == nil {
 			w.ticket = new(ticket)
 		}
 		*w.ticket = ticket{worker: w, conn: c, pool: pool}
 		r.Waiter = w.ticket
-		r.WaitForAny = c.listener.NoBackend == QueueClient
 		r.Again = c.flags&flagQueued != 0
 	}
 	b, verdict := pool.Balancer.Pick(r)

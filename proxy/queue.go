@@ -21,6 +21,12 @@ type granted struct {
 	backend *backend.Backend
 }
 
+// mayWait reports whether a client may wait in the pool's queue, and sets in its request for what.
+func (l *Listener) mayWait(pool *Pool, r *balancer.Request) bool {
+	r.WaitForAny = pool.QueueTimeout > 0 && l.NoBackend == QueueClient
+	return pool.QueueTimeout > 0
+}
+
 // Granted implements [balancer.Waiter].
 func (t *ticket) Granted(b *backend.Backend) {
 	if !t.worker.loop.Post(granted{t, b}) {

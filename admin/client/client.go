@@ -147,6 +147,21 @@ func (c *Client) Upgrade(ctx context.Context, request admin.UpgradeRequest) (*ad
 	return do[admin.Upgrade](ctx, c, http.MethodPost, "/api/v1/upgrade", request)
 }
 
+// Explain asks what would happen to a client.
+func (c *Client) Explain(ctx context.Context, q admin.ExplainQuery) (*admin.Explain, error) {
+	values := make(url.Values)
+	if q.Listener != "" {
+		values.Set("listener", q.Listener)
+	}
+	if q.From.IsValid() {
+		values.Set("from", q.From.String())
+	}
+	if q.SNI != "" {
+		values.Set("sni", q.SNI)
+	}
+	return do[admin.Explain](ctx, c, http.MethodGet, "/api/v1/explain?"+values.Encode(), nil)
+}
+
 // do sends one request. An answer that is not a success becomes an [*admin.Error]. A process that
 // hangs still accepts connections, so there is a limit for the answer too.
 func do[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {

@@ -3,4 +3,6 @@ package main
 import "l4proxy/admin"
 
 // queries are what the admin address can be asked about the process.
-func (p *process) queries() admin.Queries { return admin.Queries{Connections: p.adminConnections} }
+func (p *process) queries() admin.Queries {
+	return admin.Queries{Connections: p.adminConnections, Explain: p.adminExplain}
+}

@@ -117,6 +117,7 @@ func newRoot() *cobra.Command {
 		newKillCommand(),
 		newReloadCommand(),
 		newDrainCommand(),
+		newExplainCommand(),
 		newUpgradeCommand(),
 		newDoctorCommand(),
 		newDemoCommand(),

@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"l4proxy/acl"
+	"l4proxy/admin"
+	"l4proxy/balancer"
+	"l4proxy/control"
+	"l4proxy/proxy"
+)
+
+// explained is how many backends an explanation lists: those that a client would try, and the
+// others.
+const explained = 100
+
+// adminExplain says what would happen to a client.
+func (p *process) adminExplain(ctx context.Context, q admin.ExplainQuery) (*admin.Explain, error) {
+	l, err := chooseListener(p.live.Listeners(), q.Listener)
+	if err != nil {
+		return nil, err
+	}
+	if !q.From.IsValid() && !anyUnix(l.Listener) {
+		return nil, admin.Invalid("from is missing: listener "+l.Name+" has clients with an address", "add from=ADDRESS")
+	}
+	if q.From.IsValid() && !anyTCP(l.Listener) {
+		return nil, admin.Invalid("clients of listener "+l.Name+" have no address: it has a unix socket", "leave from out")
+	}
+	e, ok := p.server.Explain(ctx, l.Listener, q.From, explained)
+	if !ok {
+		return nil, admin.Conflict("an event loop does not answer", "see /healthz")
+	}
+	return shownExplanation(e, q.SNI, p.live.Now()), nil
+}
+
+// chooseListener finds a listener; the only one need not be named.
+func chooseListener(all []control.ListenerInfo, name string) (control.ListenerInfo, error) {
+	names := make([]string, len(all))
+	for i, l := range all {
+		if names[i] = l.Name; l.Name == name || name == "" && len(all) == 1 {
+			return l, nil
+		}
+	}
+	hint := "the listeners are " + list(names)
+	if name == "" {
+		return control.ListenerInfo{}, admin.Invalid("listener is missing", hint)
+	}
+	return control.ListenerInfo{}, admin.NotFound("no listener "+name, hint)
+}
+
+func anyUnix(l *proxy.Listener) bool {
+	for _, b := range l.Binds {
+		if b.IsUnix() {
+			return true
+		}
+	}
+	return false
+}
+
+func anyTCP(l *proxy.Listener) bool {
+	for _, b := range l.Binds {
+		if !b.IsUnix() {
+			return true
+		}
+	}
+	return false
+}
+
+// shownExplanation is an explanation for the API.
+func shownExplanation(e *proxy.Explanation, sni string, now int64) *admin.Explain {
+	v := e.Preview
+	shown := &admin.Explain{
+		Listener: e.Listener.Name,
+		Client:   "unix",
+		Outcome:  e.Fate.String(),
+		ACL: admin.ExplainACL{
+			Allowed: e.ACL.Allow,
+			Default: e.ACL.Rule == 0,
+		},
+		Pool: e.Pool.Name, Policy: v.Policy, Random: v.Random, Attempts: e.Pool.Attempts,
+		Backends: []admin.ExplainBackend{},
+		States:   make(map[string]int),
+		Limits:   explainLimits(e),
+	}
+	if e.Client.IsValid() {
+		shown.Client = e.Client.String()
+	}
+	if e.Reason != proxy.ReasonNone {
+		shown.Reason = e.Reason.String()
+	}
+	if e.ACL.Rule > 0 {
+		shown.ACL.Rule, shown.ACL.Prefix = e.ACL.Name, e.ACL.Prefix.String()
+		if e.ACL.Set != nil {
+			shown.ACL.File = e.ACL.Set.Name
+		}
+	}
+	if !e.ACL.Allow {
+		shown.ACL.With = e.ACL.Action.String()
+	}
+	for i := range v.Order {
+		shown.Backends = append(shown.Backends, explainBackend(&v.Order[i], i+1, v, now))
+	}
+	for i := range v.Rest {
+		shown.Backends = append(shown.Backends, explainBackend(&v.Rest[i], 0, v, now))
+	}
+	shown.Omitted = -len(shown.Backends)
+	for c, n := range v.Conditions {
+		if n > 0 {
+			shown.States[balancer.Condition(c).String()] = n
+			shown.Omitted += n
+		}
+	}
+	shown.Text = explainText(e, shown, sni)
+	return shown
+}
+
+func explainBackend(c *balancer.Candidate, turn int, v *balancer.Preview, now int64) admin.ExplainBackend {
+	b := admin.ExplainBackend{
+		Address: c.Address, Turn: turn, State: c.Condition.String(), Connections: c.Active, Weight: c.Weight,
+		MaxConnections: int(c.MaxConnections), Priority: int(c.Priority), Share: c.Share,
+		Reason: whyTurn(c, turn, v, now),
+	}
+	if c.Scored {
+		b.Score = &c.Score
+	}
+	return b
+}
+
+// byPolicy is what each policy looks at.
+var byPolicy = map[string]string{
+	"first":       "first in the order of the configuration",
+	"least_conn":  "fewest connections for its weight",
+	"maglev":      "by the hash of the client's address",
+	"p2c":         "the less loaded one of two drawn by weight",
+	"random":      "drawn by weight",
+	"round_robin": "its turn comes first",
+	"source_hash": "by the hash of the client's address",
+}
+
+// whyTurn is why a backend has its turn, or none.
+func whyTurn(c *balancer.Candidate, turn int, v *balancer.Preview, now int64) string {
+	in := ago(time.Duration(c.Until - now))
+	var why string
+	switch c.Way {
+	case balancer.ByPolicy:
+		why = byPolicy[v.Policy]
+		if first := v.Order[0]; c.Priority > first.Priority && first.Way == balancer.ByPolicy {
+			why = "backup: none of priority " + strconv.Itoa(int(c.Priority)-1) + " or better is left"
+		} else if c.Far && !first.Far {
+			why = "in another zone: none in this zone is left"
+		}
+		if c.Share < 1 {
+			why += fmt.Sprintf("; slow start at %.0f%% of its weight", 100*c.Share)
+		}
+	case balancer.ByProbe:
+		why = "its backoff is over, and this client would find out whether it is back"
+	case balancer.ByTrial:
+		why = "its clients get no answer, and this one would decide whether it is ejected"
+	case balancer.LastResort:
+		why = fmt.Sprintf("last resort: %s for %s more, tried because no other is left", c.Condition, in)
+	case balancer.NoWay:
+		return whyNot(c, in)
+	}
+	return why
+}
+
+// whyNot is why a backend would not be tried. in is how long its ejection or backoff still lasts.
+func whyNot(c *balancer.Candidate, in string) string {
+	switch c.Condition {
+	case balancer.IsDown:
+		if c.Backend.Admin().String() == "down" {
+			return "set down by an operator"
+		}
+		return "down by its health checks"
+	case balancer.IsDrained:
+		return "drained by an operator"
+	case balancer.IsEjected:
+		return "ejected for " + in + " more: too many of its connections failed in a row"
+	case balancer.IsBackedOff:
+		if c.Probing {
+			return "in backoff: another client is trying it"
+		}
+		return "in backoff for " + in + " more: its last dial failed"
+	case balancer.IsFull:
+		return fmt.Sprintf("full: it has %d of at most %d connections", c.Active, c.MaxConnections)
+	case balancer.IsUp, balancer.IsUnknown:
+		return "not needed: clients wait for a backend of a better priority"
+	}
+	return ""
+}
+
+// explainLimits are the limits that apply to a client, with their room.
+func explainLimits(e *proxy.Explanation) []admin.ExplainLimit {
+	room := func(u proxy.Usage) bool { return u.Limit == 0 || u.Used < u.Limit }
+	limits := []admin.ExplainLimit{{Name: "process", Used: e.Process.Used, Limit: e.Process.Limit, Room: room(e.Process)}}
+	if e.Shared.Limit != e.Process.Limit {
+		limits = append(limits, admin.ExplainLimit{Name: "shared", Used: e.Shared.Used, Limit: e.Shared.Limit, Room: room(e.Shared)})
+	}
+	limits = append(limits, admin.ExplainLimit{Name: "listener", Used: e.Own.Used, Limit: e.Own.Limit, Room: room(e.Own)})
+	v := e.Preview
+	backends := admin.ExplainLimit{Name: "backends", Used: v.Used, Limit: v.Limit, Room: v.Verdict == balancer.Picked}
+	limits = append(limits, backends)
+	if e.Pool.QueueTimeout > 0 {
+		limits = append(limits, admin.ExplainLimit{Name: "queue", Used: int64(v.Waiting), Limit: int64(v.Queue), Room: v.Waiting < v.Queue})
+	}
+	return limits
+}
+
+// explainText says all of it in words, a step a line.
+func explainText(e *proxy.Explanation, shown *admin.Explain, sni string) (text []string) {
+	add := func(format string, values ...any) { text = append(text, fmt.Sprintf(format, values...)) }
+	add("%s", doorText(e))
+	add("%s", aclText(e))
+	add("%s", limitsText(e, shown.Limits))
+	if sni != "" {
+		add("SNI: the name %s makes no difference: no listener routes by it", strconv.Quote(sni))
+	}
+	add("%s", poolText(e, shown))
+	add("%s", outcomeText(e, shown))
+	return text
+}
+
+// doorText says whether the listener accepts clients.
+func doorText(e *proxy.Explanation) string {
+	d, name := &e.Door, e.Listener.Name
+	closed := d.Closed + d.Drained + d.Unlistened
+	switch {
+	case d.Sockets == d.Closed:
+		return fmt.Sprintf("listener %s: closed, the proxy is shutting down", name)
+	case d.Drained > 0 && e.Client.IsValid():
+		return fmt.Sprintf("listener %s: closed, an operator has drained it", name)
+	case d.Drained > 0:
+		return fmt.Sprintf("listener %s: drained by an operator, its unix socket turns clients away", name)
+	case d.Sockets == closed:
+		return fmt.Sprintf("listener %s: closed, no backend of its pool can serve (when_no_backend: unlisten)", name)
+	case d.Sockets == closed+d.Paused:
+		return fmt.Sprintf("listener %s: paused, clients wait in the kernel's queue", name)
+	case d.Parked > 0:
+		return fmt.Sprintf("listener %s: open, %s for a free connection slot", name, waiting(d.Parked))
+	}
+	return fmt.Sprintf("listener %s: open", name)
+}
+
+func aclText(e *proxy.Explanation) string {
+	client := "a client of a unix socket"
+	if e.Client.IsValid() {
+		client = e.Client.String()
+	}
+	verb := "denied"
+	if e.ACL.Allow {
+		verb = "allowed"
+	}
+	switch {
+	case e.Listener.ACL == nil:
+		return "acl: none, all clients are allowed"
+	case e.ACL.Rule == 0:
+		return fmt.Sprintf("acl: no rule matches %s, by default it is %s", client, verb)
+	case e.ACL.Set != nil:
+		return fmt.Sprintf("acl: %s by rule %s: %s is in %s, from the list %s", verb, e.ACL.Name, client, e.ACL.Prefix, e.ACL.Set.Name)
+	}
+	return fmt.Sprintf("acl: %s by rule %s: %s is in %s", verb, e.ACL.Name, client, e.ACL.Prefix)
+}
+
+// limitNames are the limits in words.
+var limitNames = map[string]string{
+	"process": "the process", "shared": "shared by the listeners", "listener": "the listener",
+}
+
+func limitsText(e *proxy.Explanation, limits []admin.ExplainLimit) string {
+	var parts []string
+	for _, l := range limits {
+		name, ok := limitNames[l.Name]
+		if !ok {
+			continue
+		}
+		part := fmt.Sprintf("%s %d", name, l.Used)
+		if l.Limit > 0 {
+			part += fmt.Sprintf(" of %d", l.Limit)
+		}
+		parts = append(parts, part)
+	}
+	text := "connections: " + strings.Join(parts, ", ")
+	switch {
+	case e.Short:
+		return text + ": no descriptor is left"
+	case e.Room == 0:
+		return text + ": no slot is free"
+	}
+	return text
+}
+
+func poolText(e *proxy.Explanation, shown *admin.Explain) string {
+	v := e.Preview
+	text := fmt.Sprintf("pool %s, policy %s: ", e.Pool.Name, v.Policy)
+	if v.Panicking {
+		text += "panic mode ignores health and ejections; "
+	}
+	if len(v.Order) == 0 {
+		text += "no backend can be tried: " + states(shown.States)
+	} else {
+		names := make([]string, 0, 3)
+		for _, c := range v.Order[:min(e.Pool.Attempts, len(v.Order))] {
+			names = append(names, c.Address)
+		}
+		text += strings.Join(names[:min(5, len(names))], ", then ")
+		if len(names) > 5 {
+			text += ", ..."
+		}
+		if v.Random {
+			text += " (one possible order: the policy draws)"
+		}
+		text += fmt.Sprintf("; at most %s for a client", count(e.Pool.Attempts, "dial"))
+	}
+	if e.Pool.QueueTimeout > 0 {
+		text += fmt.Sprintf("; queue %d of %d", v.Waiting, v.Queue)
+	}
+	return text
+}
+
+// states counts backends, the order is that of balancer.Condition.
+func states(counts map[string]int) string {
+	var parts []string
+	for c := balancer.IsDown; c <= balancer.IsUnknown; c++ {
+		if n := counts[c.String()]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, c))
+		}
+	}
+	if len(parts) == 0 {
+		return "it has none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// unserved is what a client gets that no backend can serve.
+var unserved = map[proxy.NoBackend]string{
+	proxy.CloseClient: "the connection is closed", proxy.ResetClient: "the connection is reset",
+	proxy.MessageClient: "it gets the no_backend_message, and the connection is closed",
+	proxy.QueueClient:   "the connection is closed",
+}
+
+var denied = map[acl.Action]string{
+	acl.Message: "it gets the deny_message, and the connection is closed", acl.Close: "the connection is closed",
+	acl.Reset: "the connection is reset",
+}
+
+func outcomeText(e *proxy.Explanation, shown *admin.Explain) string {
+	switch e.Fate {
+	case proxy.FateServed:
+		return "outcome: served by " + e.Preview.Order[0].Address + " if it answers"
+	case proxy.FateQueued:
+		return fmt.Sprintf("outcome: queued for %s at most, until a backend has room", e.Pool.QueueTimeout)
+	case proxy.FateWaits:
+		return "outcome: waits in the kernel's queue until it can be accepted"
+	case proxy.FateDenied:
+		return "outcome: denied: " + denied[e.ACL.Action]
+	case proxy.FateRefused:
+	}
+	switch {
+	case e.Reason == proxy.ReasonDrained && !e.Client.IsValid() && e.Door.Sockets > e.Door.Closed:
+		return "outcome: refused (drained): the connection is closed"
+	case e.Reason == proxy.ReasonDrained, e.Door.Unlistened > 0:
+		return "outcome: connection refused by the kernel"
+	}
+	return fmt.Sprintf("outcome: refused (%s): %s", shown.Reason, unserved[e.Listener.NoBackend])
+}
