@@ -62,7 +62,10 @@ func (t *twin) copy(p *Balancer) bool {
 	for _, old := range p.onTrial {
 		t.onTrial = append(t.onTrial, tiers[old.tier].records[old.index])
 	}
-	t.options, t.hashes, t.hashSeed = p.options, p.hashes, p.hashSeed
+	t.options, t.hashes = p.options, p.hashes
+	if p.hashes {
+		t.hashSeed = new(*p.hashSeed) // it has room for one hash at a time
+	}
 	t.standing, t.turns, t.nowhere = p.standing, p.turns, p.nowhere
 	t.clients = p.queue.len()
 	return true

@@ -153,9 +153,9 @@ func (w *worker) door(listener string, unix bool) (d Door) {
 			} else {
 				d.Unlistened++
 			}
-		case listenNew, listenPaused, listenReopening, listenHolding, listenHeld:
+		case listenPaused, listenReopening, listenHolding, listenHeld:
 			d.Paused++
-		case listenAccepting, listenFull:
+		case listenNew, listenAccepting, listenFull:
 			if s.refuses() {
 				d.Drained++
 			}
