@@ -18,7 +18,7 @@ import (
 // Options say what is logged, how, and where.
 type Options struct {
 	// Level is the least level that is logged; nil is slog.LevelInfo. A *slog.LevelVar changes it
-	// later.
+	// later, and so does a Levels.
 	Level slog.Leveler
 	// Format is "text", "json", or "auto", which is text on a terminal and JSON elsewhere. Empty is
 	// "auto".
@@ -34,6 +34,7 @@ const defaultQueueBytes = 4 << 20
 // Logger owns the queue between the process's *slog.Logger and its output.
 type Logger struct {
 	slog   *slog.Logger
+	always *slog.Logger
 	queue  *queue
 	writer *writer
 }
@@ -60,6 +61,7 @@ func New(options Options) (*Logger, error) {
 	}
 
 	format := newFormat(asText, terminal, options.Level)
+	all := newFormat(asText, terminal, slog.LevelDebug)
 	limit := options.QueueBytes
 	if limit == 0 {
 		limit = defaultQueueBytes
@@ -67,11 +69,14 @@ func New(options Options) (*Logger, error) {
 	q := newQueue(limit, dropNotice(format))
 	w := newWriter(q, out)
 	go w.run()
-	return &Logger{slog: slog.New(format(q)), queue: q, writer: w}, nil
+	return &Logger{slog: slog.New(format(q)), always: slog.New(all(q)), queue: q, writer: w}, nil
 }
 
 // Slog returns the logger to log with. Its calls never wait for the output.
 func (l *Logger) Slog() *slog.Logger { return l.slog }
+
+// Always returns a logger whose lines are logged whatever the level. Its calls never wait either.
+func (l *Logger) Always() *slog.Logger { return l.always }
 
 // AwaitRoom waits until the queue has room for many more lines. Use it if waiting is better than
 // losing lines. If the output accepts nothing for limit, AwaitRoom gives up, and returns at once

@@ -52,7 +52,8 @@ type arrival struct {
 	fd       int
 	peer     netip.AddrPort
 	listener *Listener
-	at       int64 // loop clock
+	at       int64   // loop clock
+	traced   *traced // nil unless its steps are passed on
 }
 
 // addSocket registers a listening socket. startAccepting follows once the loop runs: before that,

@@ -16,6 +16,9 @@ import (
 func (w *worker) arrive(s *listenSocket, a arrival) {
 	counts := w.listenerCounters(a.listener)
 	counts.accepted.add(1)
+	if traces := w.server.tracer.set.Load(); traces != nil {
+		w.followArrival(&a, traces)
+	}
 	if decision := a.listener.ACL.Decide(a.peer.Addr()); !decision.Allow {
 		counts.deny(a.listener.ACL, decision)
 		w.deny(a, decision)
@@ -27,6 +30,9 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 	}
 	if len(s.parked) > 0 || !w.server.slots.take(a.listener.Slots) {
 		s.park(a)
+		if a.traced != nil {
+			w.noteArrival(&a, Step{Kind: StepParked})
+		}
 		return
 	}
 	w.place(a)
@@ -61,7 +67,11 @@ func (w *worker) refuse(a arrival, message []byte, o Outcome, rule string) {
 
 // endArrival records and closes a client that never became a connection. It holds no slot.
 func (w *worker) endArrival(a arrival, o Outcome, rule string) {
-	w.record(w.neverServed(a, o, rule), a.fd)
+	c := w.neverServed(a, o, rule)
+	if a.traced != nil {
+		w.noteArrival(&a, c.endedStep())
+	}
+	w.record(c, a.fd)
 	rawsys.Close(a.fd)
 }
 
@@ -74,7 +84,13 @@ func (w *worker) neverServed(a arrival, o Outcome, rule string) *conn {
 
 // place passes a client that has a slot to the loop with the most room: this one, or another.
 func (w *worker) place(a arrival) {
+	if a.traced != nil {
+		w.noteArrival(&a, Step{Kind: StepSlot})
+	}
 	if other := w.server.roomier(w); other != nil {
+		if a.traced != nil {
+			w.noteArrival(&a, Step{Kind: StepMovedLoop, Loop: other.number})
+		}
 		other.load.Add(1)
 		if other.loop.Post(a) {
 			return
@@ -94,6 +110,9 @@ func (w *worker) admit(a arrival) {
 		return
 	}
 	w.route(c)
+	if c.flags&flagTraced != 0 {
+		w.note(c, Step{Kind: StepRouted, Pool: c.pool})
+	}
 	if c.pool.FirstByte > 0 && w.look == nil { // a client of an older State
 		w.startLooks()
 	}
@@ -106,6 +125,9 @@ func (w *worker) newConn(a arrival) *conn {
 	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
 	c.counts = w.listenerCounters(a.listener)
 	c.flags = flagClient
+	if a.traced != nil {
+		w.followConn(c, a.traced)
+	}
 	w.loop.Attach(c.slot(clientEnd), a.fd)
 	if !a.peer.IsValid() { // a unix socket inherits nothing from its listening socket
 		keepUrgentInLine(a.fd)

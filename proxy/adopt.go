@@ -226,6 +226,13 @@ func (w *worker) adopt(a *adoption) {
 			c.search.waitUntil = min(m.WaitUntil, w.loop.Now()+int64(c.pool.QueueTimeout))
 		}
 	}
+	if traces := w.server.tracer.set.Load(); traces != nil {
+		if t := w.follow(traces, c.listener, c.peer, m.Trace); t != nil {
+			t.bytes = [2]bool{m.Bytes[clientEnd] > 0, m.Bytes[backendEnd] > 0}
+			w.followConn(c, t)
+			w.note(c, Step{Kind: StepAdopted, Pool: c.pool, Backend: c.backend})
+		}
+	}
 	w.attachMoved(c, m)
 	w.takeUp(c, m.Pending)
 }

@@ -166,6 +166,7 @@ func (w *worker) abandon() {
 			time.Sleep(sliceEvery)
 		}
 		w.record(c, fd)
+		w.steps.publish(w.server.wakeRecorder)
 		w.records.publish(w.server.wakeRecorder)
 	}
 	w.connections(func(c *conn) {
@@ -235,6 +236,9 @@ func (w *worker) letGo(c *conn, end int) {
 
 // record counts a client that has ended, and writes its record. fd is the client's socket.
 func (w *worker) record(c *conn, fd int) {
+	if c.flags&flagTraced != 0 {
+		w.note(c, c.endedStep())
+	}
 	w.connEnded(c, w.loop.Now())
 	if !w.server.recording.Load() {
 		return

@@ -65,6 +65,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	// This machine has no IPv6 (EAFNOSUPPORT), or a security profile forbids the call: no client
 	// will reach this backend from here.
 	default:
+		c.dialled = now
 		c.countAttempt()
 		w.countFailed(pool, b, ReasonConnectUnreachable)
 		b.NoteDialError(errno)
@@ -79,6 +80,9 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 	c.dialled = now
 	if c.countAttempt(); c.attempts > 1 {
 		w.poolCounters(pool).retries.add(1)
+	}
+	if c.flags&flagTraced != 0 {
+		w.dialStep(c, StepDial, b, 0, Outcome{})
 	}
 	pool.Hedges.earn()
 	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts {
@@ -185,6 +189,9 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 			return
 		}
 		// The second dial continues, alone.
+		if c.flags&flagTraced != 0 {
+			w.dialStep(c, StepDialFailed, c.backend, c.dialled, o)
+		}
 		c.outcome = o
 		c.search.noteFailed(c.backend, o.Reason)
 		w.uncount(c)
@@ -243,6 +250,9 @@ func (w *worker) dialLost(pool *Pool, b *backend.Backend, dialled int64, done *e
 
 // dialFailed continues with the next backend, unless the pool's attempts are used up.
 func (w *worker) dialFailed(c *conn, o Outcome) {
+	if c.flags&flagTraced != 0 {
+		w.dialStep(c, StepDialFailed, c.backend, c.dialled, o)
+	}
 	c.outcome = o
 	w.uncount(c)
 	s := c.searching()
@@ -288,6 +298,9 @@ func (w *worker) waitForResources(c *conn) {
 		w.server.retrying.Add(1)
 		w.server.dialShort(c.listener)
 		w.poolCounters(c.pool).pauses.add(1)
+		if c.flags&flagTraced != 0 {
+			w.note(c, Step{Kind: StepShort})
+		}
 		w.watchClient(c)
 	} else if w.loop.Looked()-c.lastActive > int64(c.pool.ConnectTimeout) {
 		// At once, without a message: its own descriptor is needed too.

@@ -59,7 +59,7 @@ func TestManyEndAtOnce(t *testing.T) {
 // TestLossesAreReported: the first loss is reported at once, later ones as a sum after a while, and
 // no loss twice.
 func TestLossesAreReported(t *testing.T) {
-	r := recordRing{kept: 2}
+	r := ring[Record]{kept: 2}
 	for _, step := range []struct {
 		ended   int
 		records int
@@ -76,7 +76,7 @@ func TestLossesAreReported(t *testing.T) {
 		}
 		r.publish(func(bool) {})
 		records, lost := 0, uint64(0)
-		anything := r.drain(func(*Record) {
+		anything := r.drain(r.published.Load(), func(*Record) {
 			records++
 			if lost != 0 {
 				t.Error("a loss is reported before the records that preceded it")
@@ -87,7 +87,7 @@ func TestLossesAreReported(t *testing.T) {
 		}
 	}
 	r.next()
-	if r.publish(func(bool) {}); !r.drain(func(*Record) {}, func(uint64) { t.Error("a loss is reported twice") }) {
+	if r.publish(func(bool) {}); !r.drain(r.published.Load(), func(*Record) {}, func(uint64) { t.Error("a loss is reported twice") }) {
 		t.Error("the last record is missing")
 	}
 }

@@ -100,6 +100,9 @@ func (w *worker) startHedge(c *conn) {
 	c.searching().hedge = h
 	c.countAttempt()
 	w.poolCounters(pool).hedges.add(1)
+	if c.flags&flagTraced != 0 {
+		w.dialStep(c, StepHedge, b, 0, Outcome{})
+	}
 	h.setTimer()
 }
 
@@ -166,6 +169,9 @@ func (h *hedge) win(errno unix.Errno) {
 		c.backend.NoteDialError(unix.ETIMEDOUT)
 		h.pool.Balancer.TooSlow(c.backend, c.dialled, w.loop.Now())
 	}
+	if c.flags&flagTraced != 0 {
+		w.dialStep(c, StepDialFailed, c.backend, c.dialled, Outcome{SideBackend, ReasonConnectTimeout, 0})
+	}
 	c.search.noteFailed(c.backend, ReasonConnectTimeout)
 	w.loop.StopTimer(c.index)
 	w.giveUpConnect(c.slot(backendEnd)) // continues with takeOver
@@ -191,6 +197,9 @@ func (h *hedge) fail(done *eventloop.Completion) {
 		c.backend, c.dialled, c.flags = h.backend, h.dialled, c.flags|flagCounted
 		w.dialFailed(c, o)
 		return
+	}
+	if c.flags&flagTraced != 0 {
+		w.dialStep(c, StepDialFailed, h.backend, h.dialled, o)
 	}
 	c.search.noteFailed(h.backend, o.Reason)
 	h.free()

@@ -216,6 +216,9 @@ func (w *worker) hasLeft(c *conn, l *leaver) {
 	pending := l.moved.Pending
 	l.moved = c.pack()
 	l.moved.Pending = pending
+	if t := w.traced[c.index]; c.flags&flagTraced != 0 && t != nil {
+		l.moved.Trace = t.number
+	}
 	l.sockets = c.flags & (flagClient | flagBackend)
 	l.moved.Client = w.loop.Detach(c.slot(clientEnd))
 	if c.flags&flagBackend != 0 {
@@ -304,6 +307,9 @@ func (w *worker) gone(l *leaver) {
 	}
 	w.owed = append(w.owed, debt)
 	c.counts.moved.add(1)
+	if c.flags&flagTraced != 0 {
+		w.note(c, Step{Kind: StepMoved})
+	}
 	w.load.Add(-1)
 	w.freeConn(c)
 }

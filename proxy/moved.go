@@ -48,6 +48,8 @@ type Moved struct {
 	WaitUntil   int64          `json:"wait_until,omitempty"`   // the end of the wait in the pool's queue
 	// Parked clients were accepted beyond a limit, and hold no slot.
 	Parked bool `json:"parked,omitempty"`
+	// Trace is that of its steps if the old process traced it; see Step.
+	Trace uint64 `json:"trace,omitempty"`
 
 	// What a listener that is not in the configuration of the other process leaves behind for its
 	// connections.

@@ -79,6 +79,7 @@ var decided = map[string]map[string]string{
 		"flagBlamed":         "moves",
 		"flagAsking":         "moves",
 		"flagDiscarding":     "moves",
+		"flagTraced":         "Trace; the other process has the traces too",
 	},
 }
 

@@ -50,6 +50,9 @@ func (w *worker) wait(c *conn) {
 	w.poolCounters(c.pool).queued.add(1)
 	w.watchClient(c)
 	w.loop.SetTimer(c.index, s.waitUntil)
+	if c.flags&flagTraced != 0 {
+		w.note(c, Step{Kind: StepQueued, Pool: c.pool})
+	}
 }
 
 // boundWait sets when the client's wait ends, unless it has waited before.
@@ -70,6 +73,9 @@ func (w *worker) granted(g granted) {
 	c.search.ticket = nil
 	waited := w.loop.Now() - (c.search.waitUntil - int64(c.pool.QueueTimeout))
 	w.poolCounters(c.pool).waits.Observe(waitBounds, time.Duration(waited))
+	if c.flags&flagTraced != 0 {
+		w.note(c, Step{Kind: StepGranted, Pool: c.pool, Backend: g.backend})
+	}
 	w.connect(c, g.backend)
 }
 

@@ -5,7 +5,7 @@ import "time"
 // recorderPause lets records gather, so that the recorder wakes at most 100 times a second.
 const recorderPause = 10 * time.Millisecond
 
-// runRecorder passes records to Finished until done is closed, and then those that are left.
+// runRecorder passes records to Finished, and steps to Step, until done is closed, and then those that are left.
 func (s *Server) runRecorder(done <-chan struct{}) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -34,11 +34,14 @@ func (s *Server) runRecorder(done <-chan struct{}) {
 	}
 }
 
-// drainRecords passes on the records of all rings, and after those of a ring how many it has lost.
-// It reports whether there was anything.
+// drainRecords passes on the records and steps of all rings, and after those of a ring how many it
+// has lost. The steps of a connection come before its record. It reports whether there was
+// anything.
 func (s *Server) drainRecords() (anything bool) {
 	for _, w := range s.workers {
-		anything = w.records.drain(s.finished, s.lost) || anything
+		ended := w.records.published.Load()
+		anything = w.steps.drain(w.steps.published.Load(), s.step, s.lost) || anything
+		anything = w.records.drain(ended, s.finished, s.lost) || anything
 	}
 	return anything
 }

@@ -6,12 +6,12 @@ import "sync/atomic"
 // 20,000 connections per second, that is 100 ms.
 const recordsKept = 2048
 
-// recordRing carries records from a loop to the recorder's goroutine, one writer and one reader,
-// without a lock. When the reader is behind, records are dropped and counted: a log must not hold
-// up a connection.
-type recordRing struct {
+// ring carries records and steps from a loop to the recorder's goroutine, one writer and one
+// reader, without a lock. When the reader is behind, records are dropped and counted: a log must
+// not hold up a connection.
+type ring[T any] struct {
 	kept  uint64 // length of slots, once there are any: a power of two
-	slots []Record
+	slots []T
 	tail  uint64 // written by the loop; published by publish
 	_     [64]byte
 	// published and taken are the ring's state as the other side sees it.
@@ -23,12 +23,12 @@ type recordRing struct {
 }
 
 // room is how many more records fit.
-func (r *recordRing) room() int { return int(r.kept - (r.tail - r.taken.Load())) }
+func (r *ring[T]) room() int { return int(r.kept - (r.tail - r.taken.Load())) }
 
 // next returns the slot for a record, nil when none is free.
-func (r *recordRing) next() *Record {
+func (r *ring[T]) next() *T {
 	if r.slots == nil {
-		r.slots = make([]Record, r.kept)
+		r.slots = make([]T, r.kept)
 	}
 	if r.room() == 0 {
 		r.dropped.Add(1)
@@ -40,27 +40,26 @@ func (r *recordRing) next() *Record {
 
 // many reports whether there are enough unpublished records for the reader to begin before the
 // batch ends.
-func (r *recordRing) many() bool { return r.tail-r.published.Load() >= r.kept/8 }
+func (r *ring[T]) many() bool { return r.tail-r.published.Load() >= r.kept/8 }
 
 // publish shows the records of a batch to the reader, and wakes it if there are any. urgent: the
 // ring is half full.
-func (r *recordRing) publish(wake func(urgent bool)) {
+func (r *ring[T]) publish(wake func(urgent bool)) {
 	if r.published.Load() != r.tail {
 		r.published.Store(r.tail)
 		wake(r.room() <= int(r.kept/2))
 	}
 }
 
-// drain passes on the published records, and then how many have been dropped since the last call.
-// It reports whether there was anything.
-func (r *recordRing) drain(read func(*Record), lost func(uint64)) bool {
+// drain passes on the records before end, which are published, and then how many have been dropped
+// since the last call. It reports whether there was anything.
+func (r *ring[T]) drain(end uint64, read func(*T), lost func(uint64)) bool {
 	dropped := r.dropped.Load()
-	end := r.published.Load()
 	first := r.taken.Load()
 	for i := first; i < end; i++ {
 		slot := &r.slots[i&(r.kept-1)]
 		read(slot)
-		*slot = Record{} // keeps nothing alive
+		*slot = *new(T) // keeps nothing alive
 		r.taken.Store(i + 1)
 	}
 	if dropped == r.reported {

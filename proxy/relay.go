@@ -23,6 +23,9 @@ func (w *worker) relay(c *conn) {
 	c.searchOver()
 	now := w.loop.Now()
 	c.connected, c.lastActive = now, now
+	if c.flags&flagTraced != 0 {
+		w.dialStep(c, StepConnected, c.backend, c.dialled, Outcome{})
+	}
 	w.watchIdle(c)
 	w.read(c, clientEnd)
 	w.read(c, backendEnd)
@@ -167,6 +170,9 @@ func (w *worker) readDone(c *conn, end int, done *eventloop.Completion) {
 		w.read(c, end)
 	case done.N > 0:
 		c.lastActive = w.loop.Now()
+		if c.flags&flagTraced != 0 {
+			w.noteByte(c, end)
+		}
 		if end == clientEnd {
 			c.flags |= flagAsking
 		} else if c.flags&(flagAnswered|flagAsking) != flagAnswered {
@@ -241,6 +247,9 @@ func (w *worker) streamEnded(c *conn, end int) {
 	}
 	w.drop(f)
 	f.ended = flowFIN
+	if c.flags&flagTraced != 0 {
+		w.noteEnd(c, StepFIN, end, 0)
+	}
 	if end == backendEnd {
 		w.uncount(c) // before the client sees the end and can reconnect
 	}
@@ -281,6 +290,9 @@ func (w *worker) broken(c *conn, end int, errno unix.Errno) {
 		c.flags |= flagResetOut
 		c.outcome = outcomeOf(sideOf(end), errno)
 		c.failed = w.loop.Now()
+	}
+	if c.flags&flagTraced != 0 {
+		w.noteEnd(c, StepReset, end, errno)
 	}
 	if end == backendEnd {
 		w.uncount(c)

@@ -44,8 +44,11 @@ type Options struct {
 	// Record is valid only during the call. If Finished is slow, records are lost and counted, but
 	// no connection is held up. nil: no records are made.
 	Finished func(*Record)
-	// Lost, if set, is called on the goroutine of Finished with the number of records that were
-	// lost since its last call.
+	// Step is called for the steps of connections that are traced (see [Server.Trace]), on the
+	// goroutine of Finished and in the same way. nil: there are no traces.
+	Step func(*Step)
+	// Lost, if set, is called on the goroutine of Finished with the number of records or steps that
+	// were lost since its last call.
 	Lost func(records uint64)
 
 	clock       func() int64 // of the loops; nil means eventloop.Clock
@@ -66,7 +69,9 @@ type Server struct {
 	inherited func(string, listen.Bind) []int
 	keepFile  func(string, listen.Bind) bool
 	finished  func(*Record)
+	step      func(*Step)
 	lost      func(uint64)
+	tracer    tracer
 	recording atomic.Bool
 
 	listening atomic.Int64 // listening sockets that are open
@@ -102,6 +107,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		inherited: o.Inherited,
 		keepFile:  o.KeepFile,
 		finished:  o.Finished,
+		step:      o.Step,
 		lost:      o.Lost,
 		clock:     o.clock,
 		kept:      cmp.Or(o.recordsKept, recordsKept),
@@ -111,6 +117,7 @@ func Listen(state *State, o Options) (*Server, error) {
 	}
 	s.slots.divide(int64(o.MaxConnections), state.Listeners, nil)
 	s.recording.Store(o.Finished != nil)
+	s.tracer.last.Store(uint64(time.Now().UnixMicro())) // so that processes use other numbers
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -159,7 +166,7 @@ func (s *Server) makeLoops(engine string, n int) error {
 // makeLoopsOn makes n event loops. If it fails, it leaves no loop open.
 func (s *Server) makeLoopsOn(engine string, n int) error {
 	for i := range n {
-		w := &worker{server: s, number: i, serial: rand.Uint32(), records: recordRing{kept: s.kept}}
+		w := &worker{server: s, number: i, serial: rand.Uint32(), records: ring[Record]{kept: s.kept}, steps: ring[Step]{kept: s.kept}}
 		loop, err := eventloop.New(engine, s.clock, w)
 		if err != nil {
 			for _, w := range s.workers {
@@ -247,7 +254,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	recorderDone := make(chan struct{})
 	var recorder sync.WaitGroup
-	if s.finished != nil {
+	if s.finished != nil || s.step != nil {
 		recorder.Go(func() { s.runRecorder(recorderDone) })
 	}
 
@@ -367,6 +374,7 @@ func (s *Server) wait(ctx context.Context, limit time.Duration) bool {
 
 // closeAll closes everything that is left. The loops must not be running.
 func (s *Server) closeAll() error {
+	s.tracer.close()
 	s.unlinkAll()
 	for _, w := range s.workers {
 		w.abandon()

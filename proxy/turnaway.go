@@ -36,6 +36,9 @@ func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 	slot := c.slot(clientEnd)
 	c.state = stateTurnedAway
 	c.outcome = o
+	if c.flags&flagTraced != 0 {
+		w.note(c, Step{Kind: StepTurnedAway, Reason: o.Reason})
+	}
 	w.lingering++
 	// Clients that are turned away must not keep others out: from here on, only lingeringMost
 	// limits them. Counted before the slot is given back, the client is never missed by

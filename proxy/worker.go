@@ -22,8 +22,10 @@ type worker struct {
 	lingering int     // connections in stateTurnedAway
 	closing   int     // connections in stateClosing and stateFlushing; each will still write a record
 	ticket    *ticket // for the next client that may have to wait
-	records   recordRing
-	uncounted struct { // what has no name in the ledger
+	records   ring[Record]
+	steps     ring[Step]
+	traced    map[uint32]*traced // by index: connections with flagTraced
+	uncounted struct {           // what has no name in the ledger
 		listener listenerCounters
 		pool     poolCounters
 	}
@@ -45,6 +47,9 @@ type worker struct {
 	crowded  bool        // a listening socket here may be full, or have parked clients
 	ending   Outcome     // set by endAll, for clients that arrive later
 	pulse    pulse
+
+	followed      int   // connections that a trace began to follow since followedSince
+	followedSince int64 // loop clock
 }
 
 // A task owns an index of the loop, with its slots and its timer, but is not a connection: a
@@ -101,6 +106,9 @@ func (w *worker) takeIndex() uint32 {
 
 // freeConn frees the index of a connection.
 func (w *worker) freeConn(c *conn) {
+	if c.flags&flagTraced != 0 {
+		delete(w.traced, c.index)
+	}
 	*c = conn{index: c.index}
 	w.free = append(w.free, c.index)
 }
@@ -146,5 +154,6 @@ func (w *worker) BatchEnd() {
 	if w.freed {
 		w.slotsFreed()
 	}
+	w.steps.publish(w.server.wakeRecorder)
 	w.records.publish(w.server.wakeRecorder)
 }

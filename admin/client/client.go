@@ -162,6 +162,16 @@ func (c *Client) Explain(ctx context.Context, q admin.ExplainQuery) (*admin.Expl
 	return do[admin.Explain](ctx, c, http.MethodGet, "/api/v1/explain?"+values.Encode(), nil)
 }
 
+// Debug asks what is logged.
+func (c *Client) Debug(ctx context.Context) (*admin.Debug, error) {
+	return do[admin.Debug](ctx, c, http.MethodGet, "/api/v1/debug", nil)
+}
+
+// SetDebug changes what is logged.
+func (c *Client) SetDebug(ctx context.Context, request admin.DebugRequest) (*admin.Debug, error) {
+	return do[admin.Debug](ctx, c, http.MethodPost, "/api/v1/debug", request)
+}
+
 // do sends one request. An answer that is not a success becomes an [*admin.Error]. A process that
 // hangs still accepts connections, so there is a limit for the answer too.
 func do[T any](ctx context.Context, c *Client, method, path string, body any) (*T, error) {

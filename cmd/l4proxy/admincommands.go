@@ -20,6 +20,7 @@ func (p *process) commands() admin.Commands {
 		Drain:      p.adminDrain,
 		SetBackend: p.adminSetBackend,
 		Kill:       p.adminKill,
+		Debug:      p.adminSetDebug,
 		Upgrade:    p.adminUpgrade,
 	}
 }

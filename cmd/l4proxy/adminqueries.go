@@ -4,5 +4,5 @@ import "l4proxy/admin"
 
 // queries are what the admin address can be asked about the process.
 func (p *process) queries() admin.Queries {
-	return admin.Queries{Connections: p.adminConnections, Explain: p.adminExplain}
+	return admin.Queries{Connections: p.adminConnections, Explain: p.adminExplain, Debug: p.adminDebug}
 }

@@ -52,7 +52,7 @@ func rereadable(name string) error {
 // stageLog is the stage of the log: its level, and whether there is a line for each connection.
 func (p *process) stageLog(_, next *config.Config) (commit, abort func(), err error) {
 	return func() {
-		p.level.Set(next.Log.Level)
+		p.level.Configure(next.Log.Level)
 		p.server.SetRecording(next.Log.Connections)
 	}, nil, nil
 }

@@ -118,6 +118,7 @@ func newRoot() *cobra.Command {
 		newReloadCommand(),
 		newDrainCommand(),
 		newExplainCommand(),
+		newDebugCommand(),
 		newUpgradeCommand(),
 		newDoctorCommand(),
 		newDemoCommand(),

@@ -135,7 +135,8 @@ type process struct {
 	live   *control.Live
 	logger *logs.Logger
 	log    *slog.Logger
-	level  *slog.LevelVar
+	always *slog.Logger // for lines that any level has
+	level  *logs.Levels
 
 	plan      *control.Plan // of cfg
 	fileLimit int
@@ -181,13 +182,13 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	if err != nil {
 		return nil, err
 	}
-	level := new(slog.LevelVar)
-	level.Set(cfg.Log.Level)
+	p := new(process)
+	level := p.newLevels(cfg.Log.Level)
 	logger, err := logs.New(logs.Options{Level: level, Format: cfg.Log.Format.String(), Out: stderr})
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: cfg, logger: logger, log: logger.Slog(), level: level, live: control.NewLive(logger.Slog()),
+	*p = process{cfg: cfg, logger: logger, log: logger.Slog(), always: logger.Always(), level: level, live: control.NewLive(logger.Slog()),
 		plan: plan, fileLimit: fileLimit, began: time.Now(), from: from, handedOver: make(chan struct{})}
 	p.live.Directory = names
 	names.LogTo(p.log)
@@ -200,6 +201,11 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	options.Finished = func(r *proxy.Record) {
 		logger.AwaitRoom(logPatience)
 		lines.finished(r)
+	}
+	steps := stepLog{p.always}
+	options.Step = func(s *proxy.Step) {
+		logger.AwaitRoom(logPatience)
+		steps.step(s)
 	}
 	options.Lost = logger.Missed
 	from.prepare(&options)
@@ -215,6 +221,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 		return nil, err
 	}
 	p.server.SetRecording(cfg.Log.Connections)
+	p.server.TraceAll(level.Level() <= slog.LevelDebug)
 	from.load(p)
 	if err := from.ready(p); err != nil { // before the log: clients wait for it
 		p.abandon()
@@ -280,6 +287,7 @@ func (p *process) abandon() {
 }
 
 func (p *process) closeLog() {
+	p.level.Reset() // ends its timer
 	ctx, cancel := context.WithTimeout(context.Background(), logFlush)
 	defer cancel()
 	p.logger.Close(ctx)

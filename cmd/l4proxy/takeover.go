@@ -24,6 +24,7 @@ const (
 	stateStart    = "start"    // when the first process of this service started
 	stateReload   = "reload"   // control.SavedReloads
 	stateUpgrades = "upgrades" // upgradeCounts
+	stateDebug    = "debug"    // savedDebug
 	stateNames    = "names"    // []control.SavedName, sent before all others
 )
 
@@ -115,6 +116,10 @@ func (t *takeover) load(p *process) {
 	var before upgradeCounts
 	if t.read(stateUpgrades, &before, p.log) {
 		p.upgrades.carryOn(before)
+	}
+	var debug savedDebug
+	if t.read(stateDebug, &debug, p.log) {
+		p.restoreDebug(debug)
 	}
 	var began time.Time
 	if t.read(stateStart, &began, p.log) {

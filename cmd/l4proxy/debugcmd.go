@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"l4proxy/admin"
+	"l4proxy/admin/client"
+)
+
+func newDebugCommand() *cobra.Command {
+	var q admin.DebugRequest
+	var duration time.Duration
+	cmd := &cobra.Command{
+		Use:   "debug",
+		Short: "Follow the connections of a client in the log, or change the log level",
+		Long: "Have a running proxy log each step of some connections, whatever its log level:\n" +
+			"  --from ADDRESS     those of a client, or of a prefix such as 10.1.0.0/16\n" +
+			"  --listener NAME    those of a listener\n\n" +
+			"or change the log level of the whole proxy:\n" +
+			"  --level debug      one of debug, info, warn, error; with debug, all connections are followed\n\n" +
+			"--for ends it by itself; without it, a trace ends after 5 minutes, and a level stays until\n" +
+			"--stop or a restart. --stop ends everything, or with --from and --listener that trace.\n" +
+			"Without a flag, it shows what is in effect.",
+	}
+	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
+		var answer *admin.Debug
+		var err error
+		q.For = admin.Duration(duration)
+		if q == (admin.DebugRequest{}) {
+			answer, err = c.Debug(ctx)
+		} else {
+			answer, err = c.SetDebug(ctx, q)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return answer, printDebug(out, answer, time.Now())
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&q.Level, "level", "", "log level: debug, info, warn or error")
+	flags.StringVar(&q.Listener, "listener", "", "trace connections of this listener")
+	flags.Var(&q.From, "from", "trace connections from this address or prefix")
+	flags.DurationVar(&duration, "for", 0, "how long, such as 10m; 24h at most")
+	flags.BoolVar(&q.Stop, "stop", false, "end traces and return to the configured level")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		for _, name := range []string{"level", "listener", "from"} {
+			if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+				return fmt.Errorf("--%s is empty: write a value", name)
+			}
+		}
+		traces := q.Listener != "" || q.From.IsValid()
+		switch {
+		case q.Level != "" && (traces || q.Stop):
+			return errors.New("--level is for the whole proxy: it cannot be combined with --from, --listener or --stop")
+		case q.Stop && cmd.Flags().Changed("for"):
+			return errors.New("--stop cannot be combined with --for")
+		case cmd.Flags().Changed("for") && q.Level == "" && !traces:
+			return errors.New("--for requires --from, --listener or --level")
+		case cmd.Flags().Changed("for") && duration <= 0:
+			return errors.New("--for: write a duration such as 10m")
+		}
+		return noArguments(cmd, args)
+	}
+	return cmd
+}
+
+// printDebug writes for people what is logged.
+func printDebug(w io.Writer, d *admin.Debug, now time.Time) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "log level: %s", d.Level)
+	switch {
+	case d.LevelUntil != nil:
+		fmt.Fprintf(&b, " for %s more, then %s as configured\n", ago(d.LevelUntil.Sub(now)), d.Configured)
+	case d.LevelSet:
+		fmt.Fprintf(&b, ", set by an operator; %s is configured\n", d.Configured)
+	default:
+		fmt.Fprintf(&b, ", as configured\n")
+	}
+	if len(d.Traces) == 0 {
+		fmt.Fprintf(&b, "no traces\n")
+	} else {
+		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(table, "\nTRACE FROM\tLISTENER\tENDS IN\tCONNECTIONS\tLEFT OUT\n")
+		for _, t := range d.Traces {
+			from, listener := "any", "any"
+			if t.From.IsValid() {
+				from = t.From.String()
+			}
+			if t.Listener != "" {
+				listener = printable(t.Listener)
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\n", from, listener, ago(t.Until.Sub(now)), t.Connections, t.LeftOut)
+		}
+		_ = table.Flush() // into memory
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

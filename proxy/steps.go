@@ -1,0 +1,241 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4proxy/backend"
+)
+
+// Step is something that happened to a connection that is traced.
+type Step struct {
+	Kind StepKind
+	// Trace is a number that all steps of the connection have, and no other connection.
+	Trace    uint64
+	Listener *Listener
+	Client   netip.AddrPort // the zero value for a client on a unix socket
+	Age      time.Duration  // since accept
+
+	// What the kind tells; the zero value otherwise.
+	Pool     *Pool
+	Backend  *backend.Backend
+	Took     time.Duration // of a dial
+	Attempt  int           // which dial of the client
+	Side     Side
+	Reason   Reason
+	Errno    unix.Errno
+	Rule     string // of the access control list
+	Prefix   netip.Prefix
+	BytesIn  uint64 // client to backend
+	BytesOut uint64
+	Loop     int
+}
+
+// StepKind is what happened.
+type StepKind uint8
+
+// The kinds, in about the order in which they happen.
+const (
+	StepAccepted   StepKind = iota // by the loop Loop
+	StepFollowed                   // it was open when the trace began
+	StepAllowed                    // by Rule, or by default
+	StepDenied                     // the same
+	StepParked                     // no connection slot is free: it waits for one
+	StepSlot                       // it has a connection slot
+	StepMovedLoop                  // to the loop Loop, which has more room
+	StepRouted                     // to Pool
+	StepDial                       // of Backend begins
+	StepHedge                      // a second dial, of Backend, begins
+	StepDialFailed                 // of Backend, for Reason
+	StepShort                      // no descriptor or memory is left for a dial, which is retried
+	StepQueued                     // it waits for a backend
+	StepGranted                    // Backend has room for it
+	StepConnected                  // to Backend
+	StepFirstByte                  // of Side
+	StepFIN                        // of Side, passed on
+	StepReset                      // the socket of Side has failed
+	StepTurnedAway                 // its message and FIN are sent, what it sends is discarded
+	StepMoved                      // to another process
+	StepAdopted                    // from another process
+	StepEnded                      // for Reason
+	stepKinds
+)
+
+var stepNames = [stepKinds]string{
+	"accepted", "open already", "allowed", "denied", "parked", "slot taken", "moved to another loop", "routed",
+	"dialing", "dialing beside", "dial failed", "out of descriptors", "queued", "granted", "connected", "first byte",
+	"fin", "reset", "turned away", "moved to another process", "taken over", "ended",
+}
+
+func (k StepKind) String() string { return stepNames[k] }
+
+// traced is what a loop keeps of a client whose steps are passed on.
+type traced struct {
+	number uint64
+	trace  *trace // nil: all connections are traced
+	bytes  [2]bool
+}
+
+// over reports whether the client is not to be followed any more.
+func (t *traced) over(s *Server) bool {
+	if t.trace != nil {
+		return t.trace.ended.Load()
+	}
+	set := s.tracer.set.Load()
+	return set == nil || !set.all
+}
+
+// follow returns what is needed to trace a client, nil if it is not to be traced. number is that of
+// a client that another process has traced, 0 for none.
+func (w *worker) follow(set *traceSet, l *Listener, peer netip.AddrPort, number uint64) *traced {
+	if number == 0 {
+		number = w.server.tracer.last.Add(1)
+	}
+	for _, t := range set.traces {
+		if !t.ended.Load() && t.matches(l, peer) {
+			if w.mayFollow() {
+				t.connections.Add(1)
+				return &traced{number: number, trace: t}
+			}
+			t.leftOut.Add(1)
+		}
+	}
+	if set.all {
+		return &traced{number: number}
+	}
+	return nil
+}
+
+// mayFollow keeps to the bounds of this loop.
+func (w *worker) mayFollow() bool {
+	if now := w.loop.Now(); now-w.followedSince >= int64(time.Second) {
+		w.followedSince, w.followed = now, 0
+	}
+	if w.followed >= tracedPerSecond || len(w.traced) >= tracedMost {
+		return false
+	}
+	w.followed++
+	return true
+}
+
+// followArrival begins to trace a client that was accepted.
+func (w *worker) followArrival(a *arrival, set *traceSet) {
+	if a.traced = w.follow(set, a.listener, a.peer, 0); a.traced == nil {
+		return
+	}
+	w.noteArrival(a, Step{Kind: StepAccepted, Loop: w.number})
+	if a.listener.ACL != nil {
+		e := a.listener.ACL.Explain(a.peer.Addr())
+		kind := StepDenied
+		if e.Allow {
+			kind = StepAllowed
+		}
+		w.noteArrival(a, Step{Kind: kind, Rule: e.Name, Prefix: e.Prefix})
+	}
+}
+
+// followConn traces a connection. t is its own.
+func (w *worker) followConn(c *conn, t *traced) {
+	if w.traced == nil {
+		w.traced = make(map[uint32]*traced)
+	}
+	w.traced[c.index] = t
+	c.flags |= flagTraced
+}
+
+// unfollow forgets a connection that was traced.
+func (w *worker) unfollow(c *conn) {
+	delete(w.traced, c.index)
+	c.flags &^= flagTraced
+}
+
+// followOpen traces connections that are open already. Each loop looks at a few at a time. t is nil
+// for all.
+func (s *Server) followOpen(t *trace) {
+	var look func(w *worker, next uint32)
+	look = func(w *worker, next uint32) {
+		set := s.tracer.set.Load()
+		if set == nil || next >= w.indices() || t != nil && t.ended.Load() {
+			return
+		}
+		only := &traceSet{all: t == nil}
+		if t != nil {
+			only.traces = []*trace{t}
+		}
+		for end := next + connChunk; next < end; next++ {
+			c := w.conn(next)
+			if c.state == stateNone || c.flags&flagTraced != 0 {
+				continue
+			}
+			if f := w.follow(only, c.listener, c.peer, 0); f != nil {
+				w.followConn(c, f)
+				w.note(c, Step{Kind: StepFollowed, Pool: c.pool, Backend: c.backend})
+			}
+		}
+		w.loop.Post(func(w *worker) { look(w, next) })
+	}
+	s.tell(func(w *worker) { look(w, 0) })
+}
+
+// note passes a step of a traced connection on.
+func (w *worker) note(c *conn, step Step) {
+	t := w.traced[c.index]
+	if t == nil || t.over(w.server) {
+		w.unfollow(c)
+		return
+	}
+	step.Listener, step.Client, step.Age = c.listener, c.peer, time.Duration(w.loop.Now()-c.accepted)
+	step.Trace = t.number
+	w.emit(step)
+}
+
+// noteArrival is note for a traced client that is not a connection yet.
+func (w *worker) noteArrival(a *arrival, step Step) {
+	if a.traced.over(w.server) {
+		return
+	}
+	step.Listener, step.Client, step.Age = a.listener, a.peer, time.Duration(w.loop.Now()-a.at)
+	step.Trace = a.traced.number
+	w.emit(step)
+}
+
+func (w *worker) emit(step Step) {
+	if slot := w.steps.next(); slot != nil { // the loss is counted
+		*slot = step
+		if w.steps.many() {
+			w.steps.publish(w.server.wakeRecorder)
+		}
+	}
+}
+
+// noteByte is called for each read of a traced connection.
+func (w *worker) noteByte(c *conn, end int) {
+	if t := w.traced[c.index]; t != nil && !t.bytes[end] {
+		t.bytes[end] = true
+		w.note(c, Step{Kind: StepFirstByte, Side: sideOf(end)})
+	}
+}
+
+// noteEnd is called when a stream of a traced connection has ended.
+func (w *worker) noteEnd(c *conn, kind StepKind, end int, errno unix.Errno) {
+	w.note(c, Step{Kind: kind, Side: sideOf(end), Errno: errno, BytesIn: c.flow[clientEnd].bytes, BytesOut: c.flow[backendEnd].bytes})
+}
+
+// dialStep is a step about the dial of a backend.
+func (w *worker) dialStep(c *conn, kind StepKind, b *backend.Backend, dialled int64, o Outcome) {
+	step := Step{Kind: kind, Pool: c.pool, Backend: b, Attempt: int(c.attempts), Reason: o.Reason, Errno: o.Errno}
+	if dialled > 0 {
+		step.Took = time.Duration(w.loop.Now() - dialled)
+	}
+	w.note(c, step)
+}
+
+// endedStep is the last step of a client.
+func (c *conn) endedStep() Step {
+	return Step{
+		Kind: StepEnded, Pool: c.pool, Backend: c.backend, Side: c.outcome.Side, Reason: c.outcome.Reason, Errno: c.outcome.Errno,
+		Rule: c.rule, BytesIn: c.flow[clientEnd].bytes, BytesOut: c.flow[backendEnd].bytes,
+	}
+}
