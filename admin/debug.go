@@ -37,7 +37,7 @@ type Trace struct {
 	From     Prefix    `json:"from,omitzero"`
 	Since    time.Time `json:"since"`
 	Until    time.Time `json:"until"`
-	// Connections have been traced so far, and LeftOut have not, because there were too many.
+	// Connections were traced so far. LeftOut is how many were not because there were too many.
 	Connections uint64 `json:"connections"`
 	LeftOut     uint64 `json:"left_out"`
 }

@@ -5,7 +5,8 @@ import "time"
 // recorderPause lets records gather, so that the recorder wakes at most 100 times a second.
 const recorderPause = 10 * time.Millisecond
 
-// runRecorder passes records to Finished, and steps to Step, until done is closed, and then those that are left.
+// runRecorder passes records to Finished, and steps to Step, until done is closed, and then those
+// that are left.
 func (s *Server) runRecorder(done <-chan struct{}) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()

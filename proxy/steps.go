@@ -18,7 +18,7 @@ type Step struct {
 	Client   netip.AddrPort // the zero value for a client on a unix socket
 	Age      time.Duration  // since accept
 
-	// What the kind tells; the zero value otherwise.
+	// These depend on the kind. Those that do not belong to it are zero.
 	Pool     *Pool
 	Backend  *backend.Backend
 	Took     time.Duration // of a dial
@@ -170,6 +170,7 @@ func (s *Server) followOpen(t *trace) {
 				continue
 			}
 			if f := w.follow(only, c.listener, c.peer, 0); f != nil {
+				f.bytes = [2]bool{c.flow[clientEnd].bytes > 0, c.flow[backendEnd].bytes > 0}
 				w.followConn(c, f)
 				w.note(c, Step{Kind: StepFollowed, Pool: c.pool, Backend: c.backend})
 			}

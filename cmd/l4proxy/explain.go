@@ -25,7 +25,7 @@ func (p *process) adminExplain(ctx context.Context, q admin.ExplainQuery) (*admi
 		return nil, err
 	}
 	if !q.From.IsValid() && !anyUnix(l.Listener) {
-		return nil, admin.Invalid("from is missing: listener "+l.Name+" has clients with an address", "add from=ADDRESS")
+		return nil, admin.Invalid("from is missing: clients of listener "+l.Name+" have an address", "name one, such as 10.1.2.3")
 	}
 	if q.From.IsValid() && !anyTCP(l.Listener) {
 		return nil, admin.Invalid("clients of listener "+l.Name+" have no address: it has a unix socket", "leave from out")
@@ -149,9 +149,9 @@ func whyTurn(c *balancer.Candidate, turn int, v *balancer.Preview, now int64) st
 	case balancer.ByPolicy:
 		why = byPolicy[v.Policy]
 		if first := v.Order[0]; c.Priority > first.Priority && first.Way == balancer.ByPolicy {
-			why = "backup: none of priority " + strconv.Itoa(int(c.Priority)-1) + " or better is left"
+			why = "backup: tried when all of a better priority have failed"
 		} else if c.Far && !first.Far {
-			why = "in another zone: none in this zone is left"
+			why = "in another zone: tried when all in this zone have failed"
 		}
 		if c.Share < 1 {
 			why += fmt.Sprintf("; slow start at %.0f%% of its weight", 100*c.Share)
@@ -330,7 +330,7 @@ func states(counts map[string]int) string {
 		}
 	}
 	if len(parts) == 0 {
-		return "it has none"
+		return "the pool is empty"
 	}
 	return strings.Join(parts, ", ")
 }

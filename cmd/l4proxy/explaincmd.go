@@ -50,7 +50,7 @@ func printExplain(w io.Writer, e *admin.Explain) error {
 	for _, line := range e.Text {
 		fmt.Fprintln(&b, printable(line))
 	}
-	if len(e.Backends) > 0 {
+	if e.ACL.Allowed && len(e.Backends) > 0 {
 		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(table, "\nTURN\tBACKEND\tSTATE\tSCORE\tCONNECTIONS\tLIMIT\tWEIGHT\tREASON\n")
 		for _, backend := range e.Backends {
@@ -66,7 +66,7 @@ func printExplain(w io.Writer, e *admin.Explain) error {
 		}
 		_ = table.Flush() // into memory
 	}
-	if e.Omitted > 0 {
+	if e.ACL.Allowed && e.Omitted > 0 {
 		fmt.Fprintf(&b, "and %d more\n", e.Omitted)
 	}
 	_, err := io.WriteString(w, b.String())
