@@ -108,9 +108,9 @@ func fraction(m *members, i int, unit uint32) float64 {
 	return float64(m.backends[i].Active()+1) * float64(unit) / float64(m.weights[i])
 }
 
-// Preview shows the picks for a client that tries one backend after another. It makes them on a copy
-// of the pool: nothing is counted, and no turn moves. A Waiter in the request says that the client
-// would wait, and is not called. Order and Rest have at most that many backends each.
+// Preview shows the picks for a client that tries one backend after another. It makes them on a
+// copy of the pool: nothing is counted, and no turn moves. A Waiter in the request says that the
+// client would wait, and is not called. Order and Rest have at most that many backends each.
 func (p *Balancer) Preview(r Request, most int) *Preview {
 	t := p.twin()
 	v := &Preview{

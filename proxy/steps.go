@@ -17,6 +17,7 @@ type Step struct {
 	Listener *Listener
 	Client   netip.AddrPort // the zero value for a client on a unix socket
 	Age      time.Duration  // since accept
+	At       time.Duration  // on the loops' clock
 
 	// These depend on the kind. Those that do not belong to it are zero.
 	Pool     *Pool
@@ -188,7 +189,7 @@ func (w *worker) note(c *conn, step Step) {
 		return
 	}
 	step.Listener, step.Client, step.Age = c.listener, c.peer, time.Duration(w.loop.Now()-c.accepted)
-	step.Trace = t.number
+	step.Trace, step.At = t.number, time.Duration(w.loop.Now())
 	w.emit(step)
 }
 
@@ -198,7 +199,7 @@ func (w *worker) noteArrival(a *arrival, step Step) {
 		return
 	}
 	step.Listener, step.Client, step.Age = a.listener, a.peer, time.Duration(w.loop.Now()-a.at)
-	step.Trace = a.traced.number
+	step.Trace, step.At = a.traced.number, time.Duration(w.loop.Now())
 	w.emit(step)
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
+	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
 
@@ -59,5 +61,8 @@ func (l stepLog) step(s *proxy.Step) {
 	if s.Errno != 0 {
 		text("error", s.Errno.Error())
 	}
-	l.log.LogAttrs(context.Background(), slog.LevelDebug, "trace", attributes...)
+	at := time.Now().Add(s.At - time.Duration(rawsys.Monotonic())) // not when the line is written
+	record := slog.NewRecord(at, slog.LevelDebug, "trace", 0)
+	record.AddAttrs(attributes...)
+	_ = l.log.Handler().Handle(context.Background(), record) // into the queue, which takes it or counts it
 }
