@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -335,4 +336,41 @@ func TestTraceMoves(t *testing.T) {
 			t.Errorf("it has the numbers %d and %d", s.steps[0].Trace, s2.steps[0].Trace)
 		}
 	})
+}
+
+// TestSlowStepsHoldNoConnectionUp: while Step blocks, clients are served. Steps that find no room
+// are counted.
+func TestSlowStepsHoldNoConnectionUp(t *testing.T) {
+	var s stepped
+	var lost atomic.Uint64
+	release := make(chan struct{})
+	b := testnet.Serve(t, "tcp", "", testnet.Echo)
+	r := start(t, "epoll", addresses(b), func(s2 *setup) {
+		s2.options.Workers = 1
+		s2.options.Step = func(step *proxy.Step) { <-release; s.add(step) }
+		s2.options.Lost = func(n uint64) { lost.Add(n) }
+	})
+	r.server.TraceAll(true)
+	const clients = 300
+	for range clients {
+		c := r.dial()
+		echo(t, c)
+		c.Close()
+	}
+	testnet.Eventually(t, "all connections have ended", func() bool { return r.server.Connections() == 0 })
+	close(release)
+	r.ended(clients)
+	testnet.Eventually(t, "lost steps are reported", func() bool { return lost.Load() > 0 })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ended := 0
+	for _, step := range s.steps {
+		if step.Kind == proxy.StepEnded {
+			ended++
+		}
+	}
+	// Each has accepted, slot taken, routed, dialing, connected, two first bytes, two ends, ended.
+	if all := len(s.steps) + int(lost.Load()); all != 10*clients || ended == 0 {
+		t.Errorf("%d steps passed on and %d lost, want %d in all", len(s.steps), lost.Load(), 10*clients)
+	}
 }
