@@ -158,11 +158,11 @@ func TestPreviewSaysWhy(t *testing.T) {
 	members[5].MaxConnections = 1
 	members[8].Priority = 1
 	p, b := newPolicyWith(t, Options{Policy: "least_conn", Outlier: &Outlier{Failures: 1, Eject: time.Minute, MaxEjected: 50}}, members)
-	p.Balancer.SetAdmin(b[0], backend.AdminDown, now)
+	p.SetAdmin(b[0], backend.AdminDown, now)
 	p.SetAdmin(b[1], backend.AdminDrain, now)
 	p.SetHealth(b[2], backend.HealthDown, now)
 	p.Silent(b[3], Silence{Asked: now, Now: now})
-	p.Balancer.Update(members, Options{Policy: "least_conn", Outlier: &Outlier{Failures: 9, Eject: time.Minute, MaxEjected: 50}}, now)
+	_ = p.Update(members, Options{Policy: "least_conn", Outlier: &Outlier{Failures: 9, Eject: time.Minute, MaxEjected: 50}}, now)
 	p.Balancer.Failed(b[4], now, now)
 	p.Adopt(b[5])
 	p.Adopt(b[6])

@@ -49,7 +49,7 @@ func (t *twin) copy(p *Balancer) bool {
 		t.tiers = append(t.tiers, tiers[old])
 	}
 	for i, old := range p.order {
-		old.Backend.CopyTo(&t.backends[i])
+		old.CopyTo(&t.backends[i])
 		t.live[i] = old.Backend
 		m := &t.records[i]
 		*m = *old
