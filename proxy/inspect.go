@@ -75,6 +75,8 @@ type ConnInfo struct {
 	RateIn, RateOut   float64
 	// ClientTCP and BackendTCP are nil for unix sockets and for sockets that are not open.
 	ClientTCP, BackendTCP *ConnTCP
+	// Traced says that its steps are recorded; see Options.Step.
+	Traced bool
 }
 
 // ConnTCP is the kernel's view of one side of a connection (tcp(7), TCP_INFO).
@@ -195,6 +197,7 @@ func (w *worker) info(c *conn) ConnInfo {
 		Idle:     time.Duration(now - c.lastActive),
 		BytesIn:  passed[clientEnd],
 		BytesOut: passed[backendEnd],
+		Traced:   c.flags&flagTraced != 0,
 	}
 	if c.pool != nil {
 		info.Pool = c.pool.Name

@@ -66,7 +66,7 @@ func shownConn(c *proxy.ConnInfo, now time.Time) admin.Connection {
 		ID: c.ID, Listener: c.Listener, Pool: c.Pool, Client: "unix", Backend: c.Backend, State: string(c.State),
 		Accepted: now.Add(-c.Age).UTC().Truncate(time.Millisecond), Age: admin.Seconds(c.Age), Idle: admin.Seconds(c.Idle),
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut, RateIn: c.RateIn, RateOut: c.RateOut,
-		ClientTCP: shownTCP(c.ClientTCP), BackendTCP: shownTCP(c.BackendTCP),
+		ClientTCP: shownTCP(c.ClientTCP), BackendTCP: shownTCP(c.BackendTCP), Traced: c.Traced,
 	}
 	if c.Client.IsValid() {
 		shown.Client = c.Client.String()

@@ -29,6 +29,9 @@ func newDebugCommand() *cobra.Command {
 			"--for ends it by itself; without it, a trace ends after 5 minutes, and a level stays until\n" +
 			"--stop or a restart. --stop ends everything, or with --from and --listener that trace.\n" +
 			"Without a flag, it shows what is in effect.",
+		Example: "  l4proxy debug --from 10.1.2.3 --for 5m\n" +
+			"  l4proxy debug --level debug --for 1m\n" +
+			"  l4proxy debug --stop",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		var answer *admin.Debug

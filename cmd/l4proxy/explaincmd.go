@@ -23,8 +23,8 @@ func newExplainCommand() *cobra.Command {
 		Long: "Explain what would happen to a client that connects to a running proxy now: which ACL rule\n" +
 			"decides, whether the limits have room, and which backends would be tried, in which order.\n" +
 			"Nothing is dialed, and nothing changes.\n\n" +
-			"  l4proxy explain --listener web --from 10.1.2.3\n\n" +
 			"--listener may be left out if there is only one. A client of a unix socket has no --from.",
+		Example: "  l4proxy explain --listener web --from 10.1.2.3",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		if from != "" {
 			var err error

@@ -32,6 +32,8 @@ var answers = map[string][]any{
 	"drain":   {admin.Drain{}},
 	"reload":  {admin.Reload{}, plainAnswer{}},
 	"upgrade": {admin.Upgrade{}},
+	"explain": {admin.Explain{}},
+	"debug":   {admin.Debug{}},
 	"error":   {admin.Error{}}, // of all of them but check
 }
 
