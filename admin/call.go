@@ -124,7 +124,7 @@ func (c *call) addQuery(values map[string]json.RawMessage, known map[string]refl
 			return Invalid(strconv.Quote(shorten(key))+" is repeated", "write it once")
 		}
 		value := all[0]
-		if known[key] != reflect.String && (value == "true" || value == "false") || known[key] == reflect.Int && json.Valid([]byte(value)) {
+		if known[key] != reflect.String && (value == "true" || value == "false") || isNumber(known[key]) && json.Valid([]byte(value)) {
 			values[key] = json.RawMessage(value)
 			continue
 		}
@@ -136,6 +136,8 @@ func (c *call) addQuery(values map[string]json.RawMessage, known map[string]refl
 	}
 	return nil
 }
+
+func isNumber(k reflect.Kind) bool { return k == reflect.Int || k == reflect.Uint64 }
 
 // object splits a JSON object into its values. encoding/json would take the last of repeated keys,
 // and keys in any case.
@@ -202,7 +204,7 @@ func readable(err error) string {
 	switch wrongType.Type.Kind() {
 	case reflect.Bool:
 		want = "true or false"
-	case reflect.Int:
+	case reflect.Int, reflect.Uint64:
 		want = "a whole number"
 	}
 	return fmt.Sprintf("expected %s for %q, got a %s", want, wrongType.Field, wrongType.Value)

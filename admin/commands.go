@@ -162,6 +162,12 @@ type Drain struct {
 	Connections int64  `json:"connections"`
 	Before      int64  `json:"before"`
 	Closed      uint64 `json:"closed"`
+	// Weight of a backend is in effect, ConfiguredWeight what the configuration says. Both are 0
+	// for anything else.
+	Weight           int `json:"weight,omitempty"`
+	ConfiguredWeight int `json:"configured_weight,omitempty"`
+	// Survives is what the change outlives: "reload" and "upgrade". No change outlives a restart.
+	Survives []string `json:"survives"`
 }
 
 // What is what the drain is about, for messages.
@@ -197,10 +203,13 @@ type Upgrade struct {
 	LongestBatch float64 `json:"longest_batch_seconds"`
 }
 
-// BackendChange is the body of PATCH /api/v1/pools/{pool}/backends/{address}.
+// BackendChange is the body of PATCH /api/v1/pools/{pool}/backends/{address}. It has a state, a
+// weight, or both.
 type BackendChange struct {
 	// State is BackendUp, BackendDrain or BackendDown.
-	State string `json:"state"`
+	State string `json:"state,omitempty"`
+	// Weight replaces the weight of the configuration, or returns to it.
+	Weight *Weight `json:"weight,omitempty"`
 	// Timeout is when the connections that are left are ended; without it, drain leaves them alone.
 	Timeout *Duration `json:"timeout,omitempty"`
 }
@@ -208,7 +217,11 @@ type BackendChange struct {
 // check reports what is wrong with it.
 func (c *BackendChange) check() error {
 	switch {
-	case !slices.Contains([]string{BackendUp, BackendDrain, BackendDown}, c.State):
+	case c.State == "" && c.Weight == nil:
+		return Invalid("nothing to change", `write "state", "weight" or both`)
+	case c.State == "" && c.Timeout != nil:
+		return Invalid("a timeout without a state", `add "state": "drain"`)
+	case c.State != "" && !slices.Contains([]string{BackendUp, BackendDrain, BackendDown}, c.State):
 		return Invalid("unknown state "+strconv.Quote(shorten(c.State)), "write up, drain or down")
 	case c.Timeout != nil && c.State == BackendUp:
 		return Invalid("the state up has no timeout", "remove it")

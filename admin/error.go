@@ -48,5 +48,5 @@ func asError(err error) *Error {
 // Unavailable is the error of a command that this process does not have. name says what it cannot
 // do.
 func Unavailable(name string) *Error {
-	return &Error{http.StatusNotImplemented, fmt.Sprintf("this process cannot %s", name), "see docs/operations.md, section The admin address"}
+	return &Error{http.StatusNotImplemented, fmt.Sprintf("this process cannot %s", name), "see docs/api.md"}
 }

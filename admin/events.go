@@ -5,7 +5,32 @@ import (
 	"time"
 )
 
-// Event is something that has changed in the proxy. Each is a log line too.
+// EventQuery are the parameters of GET /api/v1/events.
+type EventQuery struct {
+	// After is the ID of the last event that the client has seen. The header Last-Event-ID says the
+	// same, and counts first.
+	After uint64 `json:"after,omitempty"`
+	// Limit is the most events in a list, the latest; 0 is 100. It is 1000 at most.
+	Limit int `json:"limit,omitempty"`
+	// Type selects types of events, separated by commas.
+	Type string `json:"type,omitempty"`
+	// Level is the least level: "info", "warn" or "error".
+	Level string `json:"level,omitempty"`
+	// Stats adds a [Stats] each second to an event stream.
+	Stats bool `json:"stats,omitempty"`
+}
+
+// Events is the answer of GET /api/v1/events.
+type Events struct {
+	// Events are the oldest first.
+	Events []Event `json:"events"`
+	// Last is the ID of the latest event, selected or not; 0 if there is none. It is After of the
+	// next request.
+	Last uint64 `json:"last"`
+}
+
+// Event is something that has changed in the proxy. Each is a log line too, except for the counts
+// of clients that were denied or not served.
 type Event struct {
 	// ID increases; an event stream continues after the last one that a client has seen.
 	ID   uint64    `json:"id"`
@@ -13,6 +38,7 @@ type Event struct {
 	// Level is "info", "warn" or "error".
 	Level string `json:"level"`
 	// Type is a stable word such as "backend_down"; "log" for a line that has no type of its own.
+	// docs/api.md lists them.
 	Type    string `json:"type"`
 	Message string `json:"message"`
 
@@ -25,11 +51,13 @@ type Event struct {
 
 // EventSource is where events come from. Several goroutines use it at once.
 type EventSource interface {
-	// Recent are the latest events with an ID greater than after, the oldest first.
+	// Recent are the latest events with an ID greater than after, the oldest first. There are a few
+	// thousand of them at most.
 	Recent(after uint64) []Event
-	// Follow calls send for each event with an ID greater than after, for the Stats that are due
-	// if stats is set, and first of all for the history of Stats. It returns when ctx is done, or
-	// with the error of send. A receiver that is slow misses messages, and gets a Gap for them.
+	// Follow calls send for each event with an ID greater than after, for the Stats that are due if
+	// stats is set, and first of all for the history of Stats. It returns when ctx is done, or with
+	// the error of send. A receiver that is slow misses messages: it gets a Gap for events, and
+	// only the latest Stats. Nothing is queued for it.
 	Follow(ctx context.Context, after uint64, stats bool, send func(StreamMessage) error) error
 }
 
@@ -42,7 +70,7 @@ type StreamMessage struct {
 	Gap     *Gap
 }
 
-// Gap says that messages are missing.
+// Gap says that events are missing, because the client reads too slowly or was away too long.
 type Gap struct {
 	Missed uint64 `json:"missed"`
 }
@@ -50,11 +78,13 @@ type Gap struct {
 // Stats are counts at a moment. Counts of events only grow; rates are differences of two Stats.
 // An event stream with stats=true has one each second.
 type Stats struct {
-	Time           time.Time       `json:"time"`
-	Connections    int             `json:"connections"`
-	MaxConnections int             `json:"max_connections"`
-	Listeners      []ListenerStats `json:"listeners"`
-	Pools          []PoolStats     `json:"pools"`
+	Time           time.Time `json:"time"`
+	Connections    int       `json:"connections"`
+	MaxConnections int       `json:"max_connections"`
+	// Listeners and Pools are the busiest 50 of each, by name; those with problems count as busier
+	// than any other. The status has all of them.
+	Listeners []ListenerStats `json:"listeners"`
+	Pools     []PoolStats     `json:"pools"`
 	// Busy is the share of its time that each event loop works, from 0 to 1.
 	Busy []float64 `json:"busy"`
 }

@@ -11,3 +11,9 @@ func (s *Server) Open() int {
 	defer s.conns.mu.Unlock()
 	return len(s.conns.open)
 }
+
+// SetHeartbeat changes how often event streams have a comment.
+func (s *Server) SetHeartbeat(d time.Duration) { s.streams.silent = d }
+
+// Streams is the number of open event streams.
+func (s *Server) Streams() int { return len(s.streams.slots) }

@@ -50,9 +50,10 @@ func (f *fake) NotReady() string {
 func (f *fake) Status() *admin.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := &admin.Status{Version: "1.2.3", PID: 42, Started: time.Unix(1e9, 0).UTC()}
+	s := &admin.Status{Version: "1.2.3", PID: 42, Started: time.Unix(1e9, 0).UTC(),
+		Listeners: []admin.ListenerStatus{}, Pools: []admin.PoolStatus{}}
 	for range f.pools {
-		s.Pools = append(s.Pools, admin.PoolStatus{Name: strings.Repeat("x", 64)})
+		s.Pools = append(s.Pools, admin.PoolStatus{Name: strings.Repeat("x", 64), Backends: []admin.BackendStatus{}})
 	}
 	return s
 }
@@ -88,15 +89,15 @@ func (f *fake) change(change func()) {
 func (f *fake) commands() admin.Commands {
 	return admin.Commands{
 		Reload: func(ctx context.Context, r admin.ReloadRequest) (*admin.Reload, error) {
-			return &admin.Reload{DryRun: r.DryRun, Generation: 7}, f.note(ctx, r)
+			return &admin.Reload{DryRun: r.DryRun, Generation: 7, Changes: []admin.Change{}, Warnings: []string{}}, f.note(ctx, r)
 		},
 		Keep:     func(ctx context.Context) error { return f.note(ctx, "keep") },
 		Rollback: func(ctx context.Context) error { return f.note(ctx, "rollback") },
 		Drain: func(ctx context.Context, r admin.DrainRequest) (*admin.Drain, error) {
-			return &admin.Drain{Listener: r.Listener, State: admin.DrainRunning}, f.note(ctx, r)
+			return &admin.Drain{Listener: r.Listener, State: admin.DrainRunning, Survives: []string{}}, f.note(ctx, r)
 		},
 		SetBackend: func(ctx context.Context, pool, address string, change admin.BackendChange) (*admin.Drain, error) {
-			return &admin.Drain{State: change.State}, f.note(ctx, [3]string{pool, address, change.State})
+			return &admin.Drain{State: change.State, Survives: []string{}}, f.note(ctx, [3]string{pool, address, change.State})
 		},
 		Upgrade: func(ctx context.Context, r admin.UpgradeRequest) (*admin.Upgrade, error) {
 			return &admin.Upgrade{PID: 43}, f.note(ctx, r)
@@ -152,6 +153,13 @@ func serve(t testing.TB, network string, change ...func(*admin.Options)) *served
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, l, change...)
+}
+
+// serveOn is serve on a listening socket.
+func serveOn(t testing.TB, l net.Listener, change ...func(*admin.Options)) *served {
+	t.Helper()
+	network := l.Addr().Network()
 	s := &served{t: t, context: context.Background(), fake: new(fake), network: network, address: l.Addr().String()}
 	o := admin.Options{
 		Address:  admin.Address{Unix: network == "unix", Loopback: true},
@@ -225,21 +233,26 @@ func (s *served) do(q request) (code int, header http.Header, body string) {
 	for key, value := range q.header {
 		r.Header.Set(key, value)
 	}
+	var conn net.Conn
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: testnet.Patience}).DialContext(ctx, s.network, s.address)
+			var err error
+			conn, err = (&net.Dialer{Timeout: testnet.Patience}).DialContext(ctx, s.network, s.address)
+			return conn, err
 		},
 	}
 	response, err := transport.RoundTrip(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	defer conn.Close() // the transport does it a moment later
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.conforms(q, response, answer)
 	return response.StatusCode, response.Header, string(answer)
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,26 @@ func (s *Server) metrics(c *call) error {
 func (s *Server) listeners(*call) (any, error) { return s.view.Status().Listeners, nil }
 
 func (s *Server) pools(*call) (any, error) { return s.view.Status().Pools, nil }
+
+func (s *Server) oneListener(c *call) (any, error) {
+	name := c.r.PathValue("listener")
+	all := s.view.Status().Listeners
+	i := slices.IndexFunc(all, func(l ListenerStatus) bool { return l.Name == name })
+	if i < 0 {
+		return nil, NotFound("unknown listener "+shorten(name), "see /api/v1/listeners")
+	}
+	return all[i], nil
+}
+
+func (s *Server) onePool(c *call) (any, error) {
+	name := c.r.PathValue("pool")
+	all := s.view.Status().Pools
+	i := slices.IndexFunc(all, func(p PoolStatus) bool { return p.Name == name })
+	if i < 0 {
+		return nil, NotFound("unknown pool "+shorten(name), "see /api/v1/pools")
+	}
+	return all[i], nil
+}
 
 func (s *Server) stats(c *call) (any, error) {
 	if s.queries.Stats == nil {

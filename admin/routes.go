@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"net/http"
 	"path"
 	"slices"
@@ -11,6 +12,13 @@ import (
 type route struct {
 	method  string
 	pattern string // of http.ServeMux, without the method
+	// summary and the types are for the OpenAPI document. request and answer are values of the
+	// types, nil for none; statuses are those of answers beside 200 that are no errors of the
+	// request.
+	summary  string
+	request  any
+	answer   any
+	statuses map[int]string
 	// open routes need no token on any address: what they say is no secret, and health probes carry
 	// no token.
 	open bool
@@ -26,27 +34,56 @@ func (r *route) changes() bool { return r.method != http.MethodGet }
 
 // routes are all requests that the API knows.
 var routes = []route{
-	{method: "GET", pattern: "/healthz", open: true, serve: (*Server).healthz},
-	{method: "GET", pattern: "/readyz", open: true, serve: (*Server).readyz},
-	{method: "GET", pattern: "/api/v1/status", serve: (*Server).status},
-	{method: "GET", pattern: "/api/v1/stats", serve: (*Server).stats},
-	{method: "POST", pattern: "/api/v1/reload", query: true, serve: (*Server).reload},
-	{method: "POST", pattern: "/api/v1/reload/keep", serve: (*Server).keep},
-	{method: "POST", pattern: "/api/v1/reload/rollback", serve: (*Server).rollback},
-	{method: "POST", pattern: "/api/v1/drain", serve: (*Server).drain},
-	{method: "POST", pattern: "/api/v1/upgrade", serve: (*Server).upgrade},
-	{method: "GET", pattern: "/metrics", stream: (*Server).metrics},
-	{method: "GET", pattern: "/api/v1/listeners", serve: (*Server).listeners},
-	{method: "GET", pattern: "/api/v1/pools", serve: (*Server).pools},
-	{method: "GET", pattern: "/api/v1/connections", query: true, serve: (*Server).connections},
-	{method: "DELETE", pattern: "/api/v1/connections", query: true, serve: (*Server).kill},
-	{method: "GET", pattern: "/api/v1/explain", query: true, serve: (*Server).explain},
-	{method: "GET", pattern: "/api/v1/config", serve: (*Server).config},
-	{method: "GET", pattern: "/api/v1/debug", serve: (*Server).debug},
-	{method: "POST", pattern: "/api/v1/debug", serve: (*Server).setDebug},
-	{method: "GET", pattern: "/api/v1/demo", serve: (*Server).demo},
-	{method: "POST", pattern: "/api/v1/demo/{backend}", serve: (*Server).fault},
-	{method: "PATCH", pattern: "/api/v1/pools/{pool}/backends/{address}", serve: (*Server).setBackend},
+	{method: "GET", pattern: "/healthz", open: true, serve: (*Server).healthz, answer: health{},
+		summary: "200 if every event loop answers within 1s: the process is alive.", statuses: map[int]string{503: "An event loop hangs: restart the process."}},
+	{method: "GET", pattern: "/readyz", open: true, serve: (*Server).readyz, answer: readiness{},
+		summary: "200 if new clients should come here.", statuses: map[int]string{503: "They should not, for this reason."}},
+	{method: "GET", pattern: "/api/v1/openapi.json", open: true, stream: (*Server).openAPI, answer: json.RawMessage{},
+		summary: "This document."},
+	{method: "GET", pattern: "/api/v1/status", serve: (*Server).status, answer: Status{},
+		summary: "Version, configuration, listeners, pools with their backends and DNS names, and what is drained."},
+	{method: "GET", pattern: "/api/v1/stats", serve: (*Server).stats, answer: Stats{},
+		summary: "Counts of all listeners and pools at this moment. Rates are differences of two answers."},
+	{method: "GET", pattern: "/api/v1/listeners", serve: (*Server).listeners, answer: []ListenerStatus{},
+		summary: "All listeners."},
+	{method: "GET", pattern: "/api/v1/listeners/{listener}", serve: (*Server).oneListener, answer: ListenerStatus{},
+		summary: "One listener."},
+	{method: "GET", pattern: "/api/v1/pools", serve: (*Server).pools, answer: []PoolStatus{},
+		summary: "All pools with their backends."},
+	{method: "GET", pattern: "/api/v1/pools/{pool}", serve: (*Server).onePool, answer: PoolStatus{},
+		summary: "One pool with its backends."},
+	{method: "PATCH", pattern: "/api/v1/pools/{pool}/backends/{address}", serve: (*Server).setBackend, request: BackendChange{}, answer: Drain{},
+		summary: "Sets the state or the weight of a backend, or both."},
+	{method: "GET", pattern: "/api/v1/connections", query: true, serve: (*Server).connections, request: ConnectionQuery{}, answer: ConnectionPage{},
+		summary: "Live connections, a page at a time."},
+	{method: "DELETE", pattern: "/api/v1/connections", query: true, serve: (*Server).kill, request: KillRequest{}, answer: Kill{},
+		summary: "Ends connections."},
+	{method: "GET", pattern: "/api/v1/explain", query: true, serve: (*Server).explain, request: ExplainQuery{}, answer: Explain{},
+		summary: "What would happen to a client that connects now."},
+	{method: "GET", pattern: "/api/v1/events", query: true, stream: (*Server).listEvents, request: EventQuery{}, answer: Events{},
+		summary: "The latest events; with Accept: text/event-stream, a stream of them."},
+	{method: "GET", pattern: "/api/v1/config", serve: (*Server).config, answer: RunningConfig{},
+		summary: "The configuration in effect without secrets, what a reload would change, and what commands have changed."},
+	{method: "POST", pattern: "/api/v1/reload", query: true, serve: (*Server).reload, request: ReloadRequest{}, answer: Reload{},
+		summary: "Loads the configuration again, or reports what that would change."},
+	{method: "POST", pattern: "/api/v1/reload/keep", serve: (*Server).keep, answer: done{},
+		summary: "Confirms the running configuration."},
+	{method: "POST", pattern: "/api/v1/reload/rollback", serve: (*Server).rollback, answer: done{},
+		summary: "Returns to the last confirmed configuration."},
+	{method: "POST", pattern: "/api/v1/drain", serve: (*Server).drain, request: DrainRequest{}, answer: Drain{},
+		summary: "Drains a listener, a backend, or the whole process, which then ends.", statuses: map[int]string{202: "The drain has begun."}},
+	{method: "POST", pattern: "/api/v1/upgrade", serve: (*Server).upgrade, request: UpgradeRequest{}, answer: Upgrade{},
+		summary: "Replaces the process with a new one, which takes over all connections. Answers when that serves."},
+	{method: "GET", pattern: "/api/v1/debug", serve: (*Server).debug, answer: Debug{},
+		summary: "The log level, and what is traced."},
+	{method: "POST", pattern: "/api/v1/debug", serve: (*Server).setDebug, request: DebugRequest{}, answer: Debug{},
+		summary: "Changes the log level, or traces connections."},
+	{method: "GET", pattern: "/api/v1/demo", serve: (*Server).demo, answer: []DemoBackend{},
+		summary: "The backends of a demo."},
+	{method: "POST", pattern: "/api/v1/demo/{backend}", serve: (*Server).fault, request: FaultRequest{}, answer: DemoBackend{},
+		summary: "Breaks a backend of a demo, or repairs it."},
+	{method: "GET", pattern: "/metrics", stream: (*Server).metrics,
+		summary: "Metrics in the format of Prometheus."},
 }
 
 // handler is the table as a handler.

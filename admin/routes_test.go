@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// docs/operations.md has a row for each request, in the order of the table, and for no other.
+// docs/api.md has a row for each request, in the order of the table, and for no other.
 func TestDocumentedRequests(t *testing.T) {
-	text, err := os.ReadFile("../docs/operations.md")
+	text, err := os.ReadFile("../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}

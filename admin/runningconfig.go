@@ -31,7 +31,7 @@ type RuntimeChange struct {
 	// Configured is what the configuration says, and Now what is in effect.
 	Configured string     `json:"configured,omitempty"`
 	Now        string     `json:"now"`
-	Since      time.Time  `json:"since"`
+	Since      time.Time  `json:"since,omitzero"` // of a log level, it is not known
 	Until      *time.Time `json:"until,omitempty"`
 	// Survives is what the change outlives: "reload" and "upgrade". No change outlives a restart.
 	Survives []string `json:"survives"`

@@ -58,8 +58,11 @@ type Server struct {
 	served   chan struct{} // closed when Serve has returned
 	patience time.Duration // answerTimeout, but for tests
 	// base is the parent of the contexts of all commands.
-	base   context.Context
-	cancel context.CancelFunc
+	base    context.Context
+	cancel  context.CancelFunc
+	streams streams
+	// document makes the OpenAPI document at the first request for it.
+	document func() ([]byte, error)
 }
 
 // New returns a Server for l, which belongs to it. It serves when Serve is called, and has to be
@@ -77,6 +80,8 @@ func New(l net.Listener, o Options) *Server {
 		scrape:   o.Metrics,
 		log:      cmp.Or(o.Log, slog.Default()),
 		guard:    newGuard(o.Address),
+		streams:  newStreams(),
+		document: sync.OnceValues(OpenAPI),
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.http = http.Server{
@@ -124,6 +129,7 @@ func (s *Server) Serve() error {
 // It is not that of net/http, which waits for clients that have sent nothing yet.
 func (s *Server) Shutdown(ctx context.Context) {
 	close(s.conns.closing)
+	s.streams.end()
 	_ = s.listener.Close()
 	<-s.served
 	s.http.SetKeepAlivesEnabled(false)

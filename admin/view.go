@@ -147,7 +147,9 @@ type BackendStatus struct {
 	State       string `json:"state"`
 	Connections int64  `json:"connections"`
 	Total       uint64 `json:"total"`
-	Weight      int    `json:"weight"`
+	// Weight is in effect; ConfiguredWeight is what the configuration or DNS says.
+	Weight           int `json:"weight"`
+	ConfiguredWeight int `json:"configured_weight"`
 	// MaxConnections is 0 if there is no limit.
 	MaxConnections int  `json:"max_connections"`
 	Backup         bool `json:"backup,omitempty"`

@@ -24,8 +24,9 @@ type Difference struct {
 	Old, New string
 }
 
-// secrets are the keys whose values are never shown.
-var secrets = map[string]bool{"token": true}
+// secrets are the keys whose values are never shown: the token, what maps clients to backends, and
+// what a health check says to log in.
+var secrets = map[string]bool{"token": true, "seed": true, "send": true}
 
 const hidden = "(hidden)"
 

@@ -114,6 +114,9 @@ func compare(live *Live, running, next *configured) []Change {
 		case "backend":
 			c.Connections = load.backends[backendName{d.Name, d.Item}]
 			c.Effect = backendEffect(c, next.plan)
+			if given := load.weights[backendName{d.Name, d.Item}]; given > 0 && d.Key == "weight" {
+				c.Effect = fmt.Sprintf("the weight %d set at run time stays in effect until it is reset", given)
+			}
 		}
 		changes = append(changes, c)
 	}
@@ -205,6 +208,7 @@ func connections(n int64) string {
 type load struct {
 	listeners, pools map[string]int64
 	backends         map[backendName]int64
+	weights          map[backendName]int // that an operator has set
 }
 
 // backendName is a backend as it is configured.
@@ -213,9 +217,14 @@ type backendName struct{ pool, address string }
 func (l *Live) load() load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := load{make(map[string]int64), make(map[string]int64), make(map[backendName]int64)}
+	now := load{make(map[string]int64), make(map[string]int64), make(map[backendName]int64), make(map[backendName]int)}
 	for name, slots := range l.slots {
 		now.listeners[name] = slots.Used()
+	}
+	for name, of := range l.weights {
+		for address, w := range of {
+			now.weights[backendName{name, address}] = w.value
+		}
 	}
 	for name, pool := range l.pools {
 		for _, b := range pool.backends {

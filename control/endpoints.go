@@ -123,13 +123,14 @@ func (l *Live) replaceMembers(pool *livePool, plan PoolPlan, source string, chan
 		pool.plan = plan
 		return nil
 	}
-	next := pool.with(plan, &l.drains)
+	next := pool.with(plan, l.wanted())
 	if err := next.balancer.Update(next.members, next.options, l.clock()); err != nil { // not after New
 		return fmt.Errorf("pool %s: %w", plan.Name, err)
 	}
 	next.watch.settings.Post(next.settings())
 	l.pools[plan.Name] = next
 	l.dropBackendDrains()
+	l.dropWeights()
 	l.followDrains(next)
 	l.log.Info("backends changed", "pool", plan.Name, "name", source, "added", changed.Added, "removed", changed.Removed,
 		"backends", len(plan.Members))

@@ -31,6 +31,8 @@ type BackendInfo struct {
 	Err   error
 	// Drained is when an operator drained it or set it down.
 	Drained time.Time
+	// ConfiguredWeight is what an operator has replaced, or Weight.
+	ConfiguredWeight int
 }
 
 // Clock is a time of the clock of backends as a time of day. 0 is the zero time.
@@ -70,8 +72,8 @@ func (p *livePool) describe(name string, drains *drains) PoolInfo {
 		keys[b] = key
 	}
 	checks := p.watch.shownChecks.Load()
-	for _, m := range p.members {
-		b := BackendInfo{Member: m, Key: keys[m.Backend]}
+	for i, m := range p.members {
+		b := BackendInfo{Member: m, Key: keys[m.Backend], ConfiguredWeight: p.plan.Members[i].Weight}
 		if checks != nil {
 			if last, checked := checks.Last(m.Backend); checked {
 				b.Since, b.Err = last.Since, last.Err

@@ -19,7 +19,7 @@ import (
 // Live keeps what outlives a configuration, by name:
 //   - for each pool, the balancer, the backends, the hedge budget and the [Watch]
 //   - for each listener, the connection slots
-//   - for both, what an operator has drained
+//   - for both, what an operator has drained, and the weights that an operator has set
 //
 // Make one with NewLive.
 type Live struct {
@@ -44,6 +44,7 @@ type Live struct {
 	// departed are the slots of removed listeners that still have connections.
 	departed map[string]*proxy.Slots
 	drains   drains
+	weights  weights
 }
 
 // running is what Run needs to start a Watch.
@@ -83,7 +84,7 @@ type DataPlane interface {
 
 // NewLive returns a Live without pools and listeners.
 func NewLive(log *slog.Logger) *Live {
-	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New(), drains: newDrains(),
+	l := &Live{log: log, clock: rawsys.Monotonic, checks: health.New(), drains: newDrains(), weights: make(weights),
 		following: make(map[sourceKey]following)}
 	l.checks.Trouble = func(err error) {
 		if err != nil {
@@ -144,6 +145,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 	l.pools, l.slots, l.state, l.binds = next.pools, next.slots, next.state, ownBinds(p.Listeners)
 	l.dropListenerDrains()
 	l.dropBackendDrains()
+	l.dropWeights()
 	for _, pool := range l.pools {
 		l.followDrains(pool)
 	}

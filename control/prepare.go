@@ -56,7 +56,7 @@ func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
 	old := l.pools[p.Name]
 	live := &livePool{hedges: new(proxy.HedgeBudget)}
 	if old == nil {
-		live = live.with(*p, &l.drains)
+		live = live.with(*p, l.wanted())
 		live.options.Seed = rand.Uint64()
 		live.sources = make(map[string]sourceState)
 		var err error
@@ -65,7 +65,7 @@ func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
 		}
 		live.watch = newWatch(p.Name, live.balancer, l)
 	} else {
-		live = old.reloaded(p, &l.drains)
+		live = old.reloaded(p, l.wanted())
 	}
 	next.pools[p.Name] = live
 	pool := p.Pool
@@ -74,7 +74,7 @@ func (l *Live) preparePool(p *PoolPlan, next *prepared) (*proxy.Pool, error) {
 }
 
 // with returns the pool with another plan. Backends that stay are the same objects.
-func (p *livePool) with(plan PoolPlan, d *drains) *livePool {
+func (p *livePool) with(plan PoolPlan, w wanted) *livePool {
 	next := *p
 	next.plan = plan
 	next.options = plan.Options
@@ -87,7 +87,7 @@ func (p *livePool) with(plan PoolPlan, d *drains) *livePool {
 		m := &plan.Members[i]
 		b, known := find(m)
 		if !known { // to the balancer
-			b.SetAdmin(d.of(plan.Name, m.Key))
+			b.SetAdmin(w.drains.of(plan.Name, m.Key))
 			if b.Active() > 0 {
 				next.returned[m.Key] = b
 			}
@@ -95,6 +95,9 @@ func (p *livePool) with(plan PoolPlan, d *drains) *livePool {
 		next.backends[m.Key] = b
 		next.members[i] = m.Member
 		next.members[i].Backend = b
+		if given := w.weights.find(plan.Name, m.Key); given != nil {
+			next.members[i].Weight = given.value
+		}
 	}
 	next.departed = p.departures(&next)
 	return &next
@@ -103,7 +106,7 @@ func (p *livePool) with(plan PoolPlan, d *drains) *livePool {
 // reloaded returns the pool with the plan of another configuration. A source that has given
 // endpoints before keeps them: what the plan has may be older, and removals that are held back stay
 // so, unless the new Guard allows them.
-func (p *livePool) reloaded(planned *PoolPlan, d *drains) *livePool {
+func (p *livePool) reloaded(planned *PoolPlan, w wanted) *livePool {
 	plan := *planned
 	plan.Entries = slices.Clone(plan.Entries)
 	states := make(map[string]sourceState)
@@ -129,7 +132,7 @@ func (p *livePool) reloaded(planned *PoolPlan, d *drains) *livePool {
 		}
 	}
 	plan.expand()
-	result := p.with(plan, d)
+	result := p.with(plan, w)
 	result.sources, result.peak, result.listeners = states, next.peak, nil
 	return result
 }

@@ -83,6 +83,8 @@ type Request struct {
 	// Guard, if set, rolls the change back as soon as something got worse. Without Confirm it
 	// watches for DefaultConfirm, and then keeps the change by itself.
 	Guard *ReloadGuard `json:"guard,omitempty"`
+	// Quiet logs nothing. It is for dry runs that no operator has asked for.
+	Quiet bool `json:"-"`
 	// Source is where the request came from, for the log: "SIGHUP".
 	Source string `json:"-"`
 }

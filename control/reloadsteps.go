@@ -162,6 +162,7 @@ func (r *Reloader) took(next *configured, q Request, before sample) {
 func (r *Reloader) logResult(q Request, result *Result, err error) {
 	source := slog.String("source", q.Source)
 	switch {
+	case q.Quiet:
 	case errors.Is(err, context.Canceled):
 		r.log.Warn("reload canceled: the running configuration stays in effect", source)
 	case err != nil:

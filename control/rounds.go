@@ -22,13 +22,14 @@ type round struct {
 // roundKey is the same for requests that one reload can serve.
 type roundKey struct {
 	dryRun  bool
+	quiet   bool
 	confirm time.Duration
 	guarded bool
 	guard   ReloadGuard
 }
 
 func (q *Request) key() roundKey {
-	k := roundKey{dryRun: q.DryRun, confirm: q.Confirm, guarded: q.Guard != nil}
+	k := roundKey{dryRun: q.DryRun, quiet: q.Quiet, confirm: q.Confirm, guarded: q.Guard != nil}
 	if q.Guard != nil {
 		k.guard = *q.Guard
 	}

@@ -128,6 +128,36 @@ func (c *Client) SetBackend(ctx context.Context, pool, address string, change ad
 	return do[admin.Drain](ctx, c, http.MethodPatch, path, change)
 }
 
+// SetWeight gives a backend another weight while the proxy runs; [admin.ConfiguredWeight] returns
+// to that of the configuration.
+func (c *Client) SetWeight(ctx context.Context, pool, address string, weight admin.Weight) (*admin.Drain, error) {
+	return c.SetBackend(ctx, pool, address, admin.BackendChange{Weight: &weight})
+}
+
+// Config asks for the configuration in effect.
+func (c *Client) Config(ctx context.Context) (*admin.RunningConfig, error) {
+	return do[admin.RunningConfig](ctx, c, http.MethodGet, "/api/v1/config", nil)
+}
+
+// Listeners asks for all listeners.
+func (c *Client) Listeners(ctx context.Context) ([]admin.ListenerStatus, error) {
+	return doList[admin.ListenerStatus](ctx, c, "/api/v1/listeners")
+}
+
+// Pools asks for all pools.
+func (c *Client) Pools(ctx context.Context) ([]admin.PoolStatus, error) {
+	return doList[admin.PoolStatus](ctx, c, "/api/v1/pools")
+}
+
+// doList asks for a list.
+func doList[T any](ctx context.Context, c *Client, path string) ([]T, error) {
+	list, err := do[[]T](ctx, c, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return *list, nil
+}
+
 // Connections asks for a page of live connections.
 func (c *Client) Connections(ctx context.Context, q admin.ConnectionQuery) (*admin.ConnectionPage, error) {
 	query, err := encode(q)
@@ -181,6 +211,31 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (*
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeoutError{limit})
 	defer cancel()
+	r, err := c.request(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.unreachable(ctx, withoutURL(err))
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	if response.StatusCode >= 300 {
+		return nil, c.refusal(response, text)
+	}
+	answer := new(T)
+	if err := json.Unmarshal(text, answer); err != nil {
+		return nil, c.foreign("its answer is not JSON")
+	}
+	return answer, nil
+}
+
+// request makes a request with the token. A body is sent as JSON; nil is none.
+func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
 	var sent io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -199,31 +254,25 @@ func do[T any](ctx context.Context, c *Client, method, path string, body any) (*
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	response, err := c.http.Do(r)
-	if err != nil {
-		var wrapped *url.Error // its text repeats the whole URL
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return nil, c.unreachable(ctx, err)
+	return r, nil
+}
+
+// refusal is the error of an answer that is not a success.
+func (c *Client) refusal(response *http.Response, text []byte) error {
+	e := &admin.Error{Status: response.StatusCode}
+	if json.Unmarshal(text, e) != nil || e.Message == "" {
+		return c.foreign(fmt.Sprintf("it answered %s", response.Status))
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return nil, c.unreachable(ctx, err)
+	return e
+}
+
+// withoutURL is an error of net/http without the URL, which its text repeats.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
 	}
-	if response.StatusCode >= 300 {
-		e := &admin.Error{Status: response.StatusCode}
-		if json.Unmarshal(text, e) != nil || e.Message == "" {
-			return nil, c.foreign(fmt.Sprintf("it answered %s", response.Status))
-		}
-		return nil, e
-	}
-	answer := new(T)
-	if err := json.Unmarshal(text, answer); err != nil {
-		return nil, c.foreign("its answer is not JSON")
-	}
-	return answer, nil
+	return err
 }
 
 // timeoutError is the error of a process that takes a request and does not answer.

@@ -127,7 +127,7 @@ func known(t time.Time) *time.Time {
 func (p *process) backendStatus(b *control.BackendInfo, now int64) admin.BackendStatus {
 	_, failed := b.Dials()
 	status := admin.BackendStatus{
-		Address: b.Address, State: backendState(b.Backend), Connections: b.Active(), Total: b.Total(), Weight: b.Weight,
+		Address: b.Address, State: backendState(b.Backend), Connections: b.Active(), Total: b.Total(), Weight: b.Weight, ConfiguredWeight: b.ConfiguredWeight,
 		MaxConnections: int(b.MaxConnections), FailedDials: failed, RetryIn: b.RetryIn(now).Round(time.Millisecond).Seconds(),
 	}
 	if resolved := b.Key.Endpoint.TCP; resolved.IsValid() && resolved.String() != b.Address {

@@ -37,17 +37,10 @@ func (p *process) adminReload(ctx context.Context, q admin.ReloadRequest) (*admi
 	if err != nil {
 		return nil, reloadError(err)
 	}
-	answer := &admin.Reload{
-		DryRun: result.DryRun, Generation: result.Generation, Changes: []admin.Change{}, Warnings: result.Warnings,
+	return &admin.Reload{
+		DryRun: result.DryRun, Generation: result.Generation, Changes: shownChanges(result.Changes), Warnings: result.Warnings,
 		Seconds: result.Seconds, Unconfirmed: unconfirmed(result.Unconfirmed),
-	}
-	for _, c := range result.Changes {
-		answer.Changes = append(answer.Changes, admin.Change{
-			Text: c.String(), Part: c.Part, Name: c.Name, Item: c.Item, Action: c.Action, Key: c.Key, Old: c.Old, New: c.New,
-			Connections: c.Connections, Effect: c.Effect, AtStart: c.AtStart,
-		})
-	}
-	return answer, nil
+	}, nil
 }
 
 // reloadError is the answer to a reload that failed.
@@ -141,7 +134,7 @@ func (p *process) startDrain(q admin.DrainRequest) (*admin.Drain, error) {
 		if err := p.live.UndrainListener(q.Listener); err != nil {
 			return nil, drainError(err)
 		}
-		return &admin.Drain{Listener: q.Listener, State: admin.DrainUp, Since: time.Now().UTC()}, nil
+		return &admin.Drain{Listener: q.Listener, State: admin.DrainUp, Since: time.Now().UTC(), Survives: survivesUpgrade}, nil
 	}
 	drain, err := p.live.DrainListener(q.Listener, p.drainOptions(q.Timeout))
 	if err != nil {
@@ -151,8 +144,56 @@ func (p *process) startDrain(q admin.DrainRequest) (*admin.Drain, error) {
 }
 
 func (p *process) adminSetBackend(_ context.Context, pool, address string, change admin.BackendChange) (*admin.Drain, error) {
-	return p.change(func() (*admin.Drain, error) { return p.setBackend(pool, address, change.State, change.Timeout) })
+	return p.change(func() (*admin.Drain, error) {
+		if change.Weight == nil {
+			return p.setBackend(pool, address, change.State, change.Timeout)
+		}
+		w, err := p.live.SetWeight(pool, address, int(*change.Weight))
+		if err != nil {
+			return nil, drainError(err)
+		}
+		if change.State != "" {
+			return p.setBackend(w.Pool, address, change.State, change.Timeout)
+		}
+		return p.backendAnswer(w.Pool, address), nil
+	})
 }
+
+// backendAnswer is the state of a backend that was not drained or undrained just now.
+func (p *process) backendAnswer(pool, address string) *admin.Drain {
+	answer := &admin.Drain{Pool: pool, Backend: address, State: admin.DrainUp, Since: time.Now().UTC(), Survives: survivesUpgrade}
+	for _, d := range p.live.Drains() {
+		if d.Pool == pool && d.Backend == address {
+			answer = shownDrain(d)
+		}
+	}
+	return p.withWeight(answer)
+}
+
+// withWeight adds the weights of the backend of a drain.
+func (p *process) withWeight(d *admin.Drain) *admin.Drain {
+	open := int64(0)
+	for _, pool := range p.live.Pools() {
+		if pool.Name != d.Pool {
+			continue
+		}
+		for i := range pool.Backends {
+			b := &pool.Backends[i]
+			if d.Backend != b.Key.Address && d.Backend != b.Address {
+				continue
+			}
+			d.Weight, d.ConfiguredWeight = b.Weight, b.ConfiguredWeight
+			open += b.Active()
+		}
+	}
+	if d.State == admin.DrainUp {
+		d.Connections = open
+	}
+	return d
+}
+
+// survivesUpgrade is what drains and weights outlive.
+var survivesUpgrade = []string{"reload", "upgrade"}
 
 func (p *process) setBackend(pool, address, state string, timeout *admin.Duration) (*admin.Drain, error) {
 	to, ok := backend.ParseAdmin(state)
@@ -163,7 +204,7 @@ func (p *process) setBackend(pool, address, state string, timeout *admin.Duratio
 	if err != nil {
 		return nil, drainError(err)
 	}
-	return shownDrain(drain), nil
+	return p.withWeight(shownDrain(drain)), nil
 }
 
 // drainOptions say what happens to the connections of what is drained. Without a timeout, they are
@@ -184,9 +225,10 @@ func drainError(err error) error {
 }
 
 func shownDrain(d control.Drain) *admin.Drain {
-	shown := admin.Drain(d)
-	shown.Since = shown.Since.UTC()
-	return &shown
+	return &admin.Drain{
+		Listener: d.Listener, Pool: d.Pool, Backend: d.Backend, State: d.State, Since: d.Since.UTC(), Deadline: d.Deadline,
+		Connections: d.Connections, Before: d.Before, Closed: d.Closed, Survives: survivesUpgrade,
+	}
 }
 
 // drainStatus is everything that is drained, the process first.
@@ -204,7 +246,7 @@ func (p *process) drainStatus() (all []admin.Drain) {
 func (p *process) processDrain() *admin.Drain {
 	s, _ := p.drainer.status()
 	d := &admin.Drain{
-		State: admin.DrainWaiting, Since: s.Since.UTC(), Deadline: s.Deadline, Connections: int64(p.server.Connections()), Before: int64(s.Before),
+		Survives: []string{}, State: admin.DrainWaiting, Since: s.Since.UTC(), Deadline: s.Deadline, Connections: int64(p.server.Connections()), Before: int64(s.Before),
 	}
 	if s.State != stateWaiting {
 		d.State = admin.DrainRunning

@@ -30,6 +30,8 @@ var answers = map[string][]any{
 	"conns":   {admin.ConnectionPage{}},
 	"kill":    {admin.Kill{}},
 	"drain":   {admin.Drain{}},
+	"weight":  {admin.Drain{}},
+	"events":  {admin.Events{}},
 	"reload":  {admin.Reload{}, plainAnswer{}},
 	"upgrade": {admin.Upgrade{}},
 	"explain": {admin.Explain{}},

@@ -117,6 +117,8 @@ func newRoot() *cobra.Command {
 		newKillCommand(),
 		newReloadCommand(),
 		newDrainCommand(),
+		newWeightCommand(),
+		newEventsCommand(),
 		newExplainCommand(),
 		newDebugCommand(),
 		newUpgradeCommand(),

@@ -18,6 +18,7 @@ import (
 	"l4proxy/config"
 	"l4proxy/control"
 	"l4proxy/eventloop"
+	"l4proxy/events"
 	"l4proxy/logs"
 	"l4proxy/proxy"
 	"l4proxy/systemd"
@@ -143,6 +144,8 @@ type process struct {
 	reloader  *control.Reloader // nil: the configuration stays as it is
 	drainer   drainer           // knows whether the process is about to stop
 	systemd   *systemdService
+	sampler   *sampler
+	pending   pendingChanges
 	serving   atomic.Bool // clients are accepted
 	admin     *adminAddress
 	sampled   statsMemory
@@ -188,21 +191,26 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	if err != nil {
 		return nil, err
 	}
-	*p = process{cfg: cfg, logger: logger, log: logger.Slog(), always: logger.Always(), level: level, live: control.NewLive(logger.Slog()),
+	hub := events.NewHub(time.Now())
+	// All lines are events too, except for those of connections and of their steps.
+	log := slog.New(events.NewHandler(logger.Slog().Handler(), hub))
+	always := slog.New(events.NewHandler(logger.Always().Handler(), hub))
+	*p = process{cfg: cfg, logger: logger, log: log, always: always, level: level, live: control.NewLive(log),
 		plan: plan, fileLimit: fileLimit, began: time.Now(), from: from, handedOver: make(chan struct{})}
+	p.sampler = newSampler(p.stats, logger.Dropped, hub)
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)
 	p.admin = &adminAddress{view: adminView{p}, commands: p.commands(), queries: p.queries(), metrics: p.metricsHandler(),
-		lookup: names.Lookup, log: p.log}
+		events: &eventSource{hub, p.sampler}, lookup: names.Lookup, log: p.log}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
 		Inherited: manager.Inherited, KeepFile: manager.FromUnit}
-	lines := connectionLog{p.log}
+	lines := connectionLog{logger.Slog()}
 	options.Finished = func(r *proxy.Record) {
 		logger.AwaitRoom(logPatience)
 		lines.finished(r)
 	}
-	steps := stepLog{p.always}
+	steps := stepLog{logger.Always()}
 	options.Step = func(s *proxy.Step) {
 		logger.AwaitRoom(logPatience)
 		steps.step(s)
@@ -257,7 +265,10 @@ func (p *process) serve(signals <-chan os.Signal) error {
 	others.Go(func() { p.live.Run(ctx, p.server) })
 	others.Go(func() { p.systemd.run(ctx, p.server) })
 	others.Go(func() { p.runReloader(ctx) })
-	others.Go(func() { p.from.receive(p) })
+	others.Go(func() {
+		p.from.receive(p) // the counters of the old process, which are no event
+		p.sampler.run(ctx)
+	})
 	p.admin.serve()
 	p.serving.Store(true)
 	err := p.server.Run(ctx)

@@ -22,6 +22,7 @@ const (
 	stateCounts   = "counts"   // proxy.Totals, again at the end
 	stateDrains   = "drains"   // []control.Drain
 	stateStart    = "start"    // when the first process of this service started
+	stateWeights  = "weights"  // []control.Weight
 	stateReload   = "reload"   // control.SavedReloads
 	stateUpgrades = "upgrades" // upgradeCounts
 	stateDebug    = "debug"    // savedDebug
@@ -106,6 +107,10 @@ func (t *takeover) load(p *process) {
 	var drains []control.Drain
 	if t.read(stateDrains, &drains, p.log) {
 		p.live.RestoreDrains(drains)
+	}
+	var weights []control.Weight
+	if t.read(stateWeights, &weights, p.log) {
+		p.live.RestoreWeights(weights)
 	}
 	p.live.CloseListeners(p.server)
 	// What the old process counts from now on follows at the end; see receive.

@@ -142,8 +142,9 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 		all = append(all, upgrade.Socket{Kind: upgrade.KindAdmin, Name: name, Bind: name, FD: h.admin})
 	}
 	all = append(all, h.p.parentSocket()...)
-	state = stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateStart: h.p.began,
-		stateCounts: h.p.server.Totals(), stateUpgrades: h.p.upgrades.counted().next(), stateDebug: h.p.saveDebug()})
+	state = stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateWeights: h.p.live.Weights(),
+		stateStart: h.p.began, stateCounts: h.p.server.Totals(), stateUpgrades: h.p.upgrades.counted().next(),
+		stateDebug: h.p.saveDebug()})
 	if h.p.reloader != nil {
 		maps.Copy(state, stateOfService(map[string]any{stateReload: h.p.reloader.Export()}))
 	}

@@ -34,6 +34,7 @@ var table = map[string][]string{
 	"backend":   {"internal/rawsys"},
 	"config":    {},
 	"discovery": {},
+	"events":    {},
 	"eventloop": {"internal/mailbox", "internal/rawsys"},
 	"filewatch": {},
 	"listen":    {"internal/rawsys"},

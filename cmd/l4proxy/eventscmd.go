@@ -1,0 +1,113 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"l4proxy/admin"
+	"l4proxy/admin/client"
+)
+
+// mostEvents is the most events that the proxy has.
+const mostEvents = 1000
+
+func newEventsCommand() *cobra.Command {
+	var query admin.EventQuery
+	var follow bool
+	var since time.Duration
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Show what has changed in a running proxy, or follow it",
+		Long: "Show the latest events of a running proxy: backends that went down or came back, reloads, drains,\n" +
+			"upgrades, limits that were reached, and how many clients were denied or not served. The proxy keeps\n" +
+			"the last 1000, whatever log.level is.\n\n" +
+			"--follow prints events as they happen, until Ctrl-C, also over a restart or an upgrade of the proxy.\n" +
+			"With --json, it prints one object per line.",
+	}
+	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
+		var from time.Time
+		if since > 0 {
+			from = time.Now().Add(-since)
+			query.Limit = cmp.Or(query.Limit, mostEvents)
+		}
+		list, err := c.Events(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		list.Events = slices.DeleteFunc(list.Events, func(e admin.Event) bool { return e.Time.Before(from) })
+		for i := range list.Events {
+			fmt.Fprintln(out, printable(describeEvent(&list.Events[i])))
+		}
+		if !follow {
+			return list, nil
+		}
+		query.After = list.Last
+		return nil, followEvents(ctx, c, query, list.Events, out, cmd)
+	})
+	flags := cmd.Flags()
+	flags.BoolVarP(&follow, "follow", "f", false, "print events as they happen")
+	flags.DurationVar(&since, "since", 0, "only events of this last time, such as 10m")
+	flags.Uint64Var(&query.After, "after", 0, "only events after the one with this ID")
+	flags.IntVar(&query.Limit, "limit", 0, "the most events to print, 1 to 1000 (default 100)")
+	flags.StringVar(&query.Type, "type", "", "only these types, separated by commas, such as backend_down,backend_up")
+	flags.StringVar(&query.Level, "level", "", "only events of this level or a higher one: info, warn or error")
+	return cmd
+}
+
+// followEvents prints events as they happen, after those that were printed.
+func followEvents(ctx context.Context, c *client.Client, query admin.EventQuery, printed []admin.Event, out io.Writer, cmd *cobra.Command) error {
+	asJSON := cmd.Flag("json").Value.String() == "true"
+	lines := json.NewEncoder(cmd.OutOrStdout())
+	lines.SetEscapeHTML(false)
+	if asJSON {
+		for i := range printed {
+			if err := lines.Encode(&printed[i]); err != nil {
+				return err
+			}
+		}
+	}
+	err := c.Follow(ctx, query, func(m admin.StreamMessage) error {
+		switch {
+		case m.Gap != nil && !asJSON:
+			_, err := fmt.Fprintf(out, "(%d events are missing)\n", m.Gap.Missed)
+			return err
+		case m.Event == nil:
+			return nil
+		case asJSON:
+			return lines.Encode(m.Event)
+		}
+		_, err := fmt.Fprintln(out, printable(describeEvent(m.Event)))
+		return err
+	}, func(err error) { fmt.Fprintf(cmd.ErrOrStderr(), "l4proxy: reconnecting: %s\n", printable(err.Error())) })
+	return err // nil after Ctrl-C
+}
+
+// describeEvent is an event on one line.
+func describeEvent(e *admin.Event) string {
+	text := fmt.Sprintf("%s %-5s %s", e.Time.Local().Format("2006-01-02 15:04:05"), e.Level, e.Message)
+	for _, part := range [][2]string{{"listener", e.Listener}, {"pool", e.Pool}, {"backend", e.Backend}} {
+		if part[1] != "" {
+			text += " " + part[0] + "=" + part[1]
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
+		value := fmt.Sprint(e.Details[key])
+		if number, ok := e.Details[key].(float64); ok && number == float64(int64(number)) {
+			value = fmt.Sprint(int64(number))
+		}
+		if strings.ContainsAny(value, " \n") || value == "" {
+			value = fmt.Sprintf("%q", value)
+		}
+		text += " " + key + "=" + value
+	}
+	return text
+}
