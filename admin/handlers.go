@@ -43,7 +43,11 @@ func (s *Server) readyz(c *call) (any, error) {
 	return readiness{reason == "", reason}, nil
 }
 
-func (s *Server) status(*call) (any, error) { return s.view.Status(), nil }
+func (s *Server) status(*call) (any, error) {
+	status := s.view.Status()
+	status.Demo = s.queries.Demo != nil
+	return status, nil
+}
 
 func (s *Server) reload(c *call) (any, error) {
 	var request ReloadRequest

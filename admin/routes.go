@@ -89,8 +89,10 @@ var routes = []route{
 // handler is the table as a handler.
 func (s *Server) handler() http.Handler {
 	byPattern := make(map[string][]*route)
-	for i := range routes {
-		byPattern[routes[i].pattern] = append(byPattern[routes[i].pattern], &routes[i])
+	for _, table := range [][]route{routes, pages} {
+		for i := range table {
+			byPattern[table[i].pattern] = append(byPattern[table[i].pattern], &table[i])
+		}
 	}
 	mux := http.NewServeMux()
 	for pattern, methods := range byPattern {

@@ -31,6 +31,9 @@ type Status struct {
 	Connections    int    `json:"connections"`
 	MaxConnections int    `json:"max_connections"`
 
+	// Problems are what an operator should look at, what clients notice first. It is not nil.
+	Problems []Problem `json:"problems"`
+
 	Config    ConfigStatus     `json:"config"`
 	Listeners []ListenerStatus `json:"listeners"`
 	Pools     []PoolStatus     `json:"pools"`
@@ -38,6 +41,23 @@ type Status struct {
 	Drains []Drain `json:"drains,omitempty"`
 	// Upgrading says that an upgrade is in progress.
 	Upgrading bool `json:"upgrading"`
+	// Demo says that the backends are those of a demo; see DemoBackend.
+	Demo bool `json:"demo,omitempty"`
+}
+
+// Problem is something that an operator should look at.
+type Problem struct {
+	// Level is "error" if clients are not served because of it, "warn" if they could be soon, and
+	// "info" for what an operator has asked for.
+	Level string `json:"level"`
+	// Kind is a stable word such as "pool_down".
+	Kind string `json:"kind"`
+	// Text says all of it in words.
+	Text string `json:"text"`
+	// What it is about, as far as it is about one of them.
+	Listener string `json:"listener,omitempty"`
+	Pool     string `json:"pool,omitempty"`
+	Backend  string `json:"backend,omitempty"`
 }
 
 // ConfigStatus is about the configuration in use.

@@ -38,7 +38,7 @@ func (v adminView) NotReady() string {
 func (v adminView) Status() *admin.Status {
 	p := v.p
 	reason := v.NotReady()
-	return &admin.Status{
+	status := &admin.Status{
 		Version:        version,
 		PID:            os.Getpid(),
 		Started:        p.began.UTC().Truncate(time.Millisecond),
@@ -55,6 +55,8 @@ func (v adminView) Status() *admin.Status {
 		Drains:         p.drainStatus(),
 		Upgrading:      p.upgrades.running(),
 	}
+	status.Problems = statusProblems(status, time.Now())
+	return status
 }
 
 func (p *process) listenerStatus() []admin.ListenerStatus {

@@ -43,16 +43,34 @@ func printStatus(w io.Writer, s *admin.Status, now time.Time) error {
 	fmt.Fprintf(&b, "l4proxy %s, pid %d, up %s, %s\n", s.Version, s.PID, ago(now.Sub(s.Started)), state)
 	fmt.Fprintf(&b, "%s on %s, %s of at most %d\n", s.Engine, count(s.Workers, "event loop"), count(s.Connections, "connection"), s.MaxConnections)
 	fmt.Fprintf(&b, "configuration: %s, generation %d, in effect for %s\n", orEnvironment(s.Config.File), s.Config.Generation, ago(now.Sub(s.Config.AppliedAt)))
-	if found := statusProblems(s, now); len(found) > 0 {
+	if found := problemsOf(s, now); len(found) > 0 {
 		fmt.Fprintf(&b, "\n")
 		for _, p := range found {
-			fmt.Fprintf(&b, "%s %s\n", screen.Paint(term.Bad, "!"), printable(p))
+			fmt.Fprintf(&b, "%s %s\n", screen.Paint(problemTone(p.Level), "!"), printable(p.Text))
 		}
 	}
 	b.WriteString("\n" + listenerTable(s).Render(screen))
 	b.WriteString("\n" + poolTable(s, now).Render(screen))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// problemsOf are the problems of a status. An older proxy leaves it to its client to find them.
+func problemsOf(s *admin.Status, now time.Time) []admin.Problem {
+	if s.Problems == nil {
+		return statusProblems(s, now)
+	}
+	return s.Problems
+}
+
+func problemTone(level string) term.Tone {
+	switch level {
+	case urgent:
+		return term.Bad
+	case warning:
+		return term.Warn
+	}
+	return term.Plain
 }
 
 func listenerTable(s *admin.Status) *term.Table {

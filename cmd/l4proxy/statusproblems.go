@@ -8,59 +8,83 @@ import (
 	"l4proxy/admin"
 )
 
+// Levels of a problem.
+const (
+	urgent  = "error" // clients are not served
+	warning = "warn"  // clients could be affected soon
+	notice  = "info"  // an operator has asked for it
+)
+
+// problems collects what an operator should look at.
+type problems []admin.Problem
+
+// add adds a problem. about says which listener, pool or backend it is about.
+func (p *problems) add(level, kind string, about admin.Problem, format string, args ...any) {
+	about.Level, about.Kind, about.Text = level, kind, fmt.Sprintf(format, args...)
+	*p = append(*p, about)
+}
+
 // statusProblems are what an operator should look at: what clients notice first.
-func statusProblems(s *admin.Status, now time.Time) (found []string) {
-	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+func statusProblems(s *admin.Status, now time.Time) []admin.Problem {
+	found := problems{}
 	for _, p := range s.Pools {
+		about := admin.Problem{Pool: p.Name}
 		if !p.Serving {
-			add("pool %s: no backend can serve", p.Name)
+			found.add(urgent, "pool_down", about, "pool %s: no backend can serve", p.Name)
 		}
 		if p.Queued > 0 {
-			add("pool %s: %s for a backend", p.Name, waiting(p.Queued))
+			found.add(warning, "clients_queued", about, "pool %s: %s for a backend", p.Name, waiting(p.Queued))
 		}
 	}
 	for _, l := range s.Listeners {
+		about := admin.Problem{Listener: l.Name, Pool: l.Pool}
 		switch l.State {
 		case admin.ListenerFull:
-			add("listener %s has reached its limit of %s: clients wait", l.Name, count(int(l.MaxConnections), "connection"))
+			found.add(urgent, "listener_full", about, "listener %s has reached its limit of %s: clients wait", l.Name, count(int(l.MaxConnections), "connection"))
 		case admin.ListenerClosed:
-			add("listener %s is closed: no backend of pool %s can serve", l.Name, l.Pool)
+			found.add(urgent, "listener_closed", about, "listener %s is closed: no backend of pool %s can serve", l.Name, l.Pool)
 		}
 	}
-	configProblems(&s.Config, now, add)
+	found.addConfig(&s.Config, now)
 	if s.Upgrading {
-		add("an upgrade is in progress")
+		found.add(notice, "upgrading", admin.Problem{}, "an upgrade is in progress")
+	}
+	operators := make(map[[2]string]bool, len(s.Drains)) // backends that an operator has taken out
+	for i := range s.Drains {
+		operators[[2]string{s.Drains[i].Pool, s.Drains[i].Backend}] = true
 	}
 	for _, p := range s.Pools {
 		for _, b := range p.Backends {
-			operators := findDrain(s.Drains, &admin.Drain{Pool: p.Name, Backend: b.Address}) != nil
-			if text := backendProblem(&b, now); text != "" && !operators {
-				add("backend %s of pool %s: %s", backendName(&b), p.Name, text)
+			if text := backendProblem(&b, now); text != "" && !operators[[2]string{p.Name, b.Address}] {
+				about := admin.Problem{Pool: p.Name, Backend: b.Address}
+				found.add(warning, "backend_"+b.State, about, "backend %s of pool %s: %s", backendName(&b), p.Name, text)
 			}
 		}
 		for _, n := range p.Names {
-			nameProblems(&n, p.Name, now, add)
+			found.addName(&n, p.Name, now)
 		}
 	}
 	for i := range s.Drains {
-		add("%s", describeDrain(&s.Drains[i], now))
+		d := &s.Drains[i]
+		found.add(notice, "drain", admin.Problem{Listener: d.Listener, Pool: d.Pool, Backend: d.Backend}, "%s", describeDrain(d, now))
 	}
 	return found
 }
 
-func configProblems(c *admin.ConfigStatus, now time.Time, add func(string, ...any)) {
+func (p *problems) addConfig(c *admin.ConfigStatus, now time.Time) {
+	var about admin.Problem // the process
 	if u := c.Unconfirmed; u != nil {
 		what := "rolled back"
 		if u.KeepAfter {
 			what = "kept"
 		}
-		add("the configuration is unconfirmed: it is %s in %s (l4proxy reload --keep or --rollback)", what, ago(u.Until.Sub(now)))
+		p.add(warning, "config_unconfirmed", about, "the configuration is unconfirmed: it is %s in %s (l4proxy reload --keep or --rollback)", what, ago(u.Until.Sub(now)))
 	}
 	if r := c.LastRollback; r != nil && r.At.Equal(c.AppliedAt) {
-		add("generation %d was rolled back %s ago: %s (the next reload, upgrade or restart reads the file again)", r.From, ago(now.Sub(r.At)), r.Reason)
+		p.add(warning, "config_rolled_back", about, "generation %d was rolled back %s ago: %s (the next reload, upgrade or restart reads the file again)", r.From, ago(now.Sub(r.At)), r.Reason)
 	}
 	if !c.LastOK && c.LastFailure != nil {
-		add("the last reload, %s ago, was refused: %s", ago(now.Sub(c.LastFailure.At)), c.LastFailure.Error)
+		p.add(warning, "reload_refused", about, "the last reload, %s ago, was refused: %s", ago(now.Sub(c.LastFailure.At)), c.LastFailure.Error)
 	}
 }
 
@@ -84,8 +108,9 @@ func backendProblem(b *admin.BackendStatus, now time.Time) string {
 	return text
 }
 
-// nameProblems says what is wrong with a name that follows DNS.
-func nameProblems(n *admin.NameStatus, pool string, now time.Time, add func(string, ...any)) {
+// addName adds what is wrong with a name that follows DNS.
+func (p *problems) addName(n *admin.NameStatus, pool string, now time.Time) {
+	about := admin.Problem{Pool: pool, Backend: n.Backend}
 	if n.Error != "" {
 		since, use := "", "no address is known"
 		if n.FailingSince != nil {
@@ -94,18 +119,18 @@ func nameProblems(n *admin.NameStatus, pool string, now time.Time, add func(stri
 		if n.Resolved != nil {
 			use = fmt.Sprintf("the answer of %s ago stays in use", ago(now.Sub(*n.Resolved)))
 		}
-		add("name %s of pool %s does not resolve%s: %s (%s)", n.Backend, pool, since, n.Error, use)
+		p.add(warning, "name_unresolved", about, "name %s of pool %s does not resolve%s: %s (%s)", n.Backend, pool, since, n.Error, use)
 	}
 	if len(n.HeldBack) > 0 {
 		when := ""
 		if n.HeldUntil != nil {
 			when = ", for " + ago(n.HeldUntil.Sub(now)) + " more"
 		}
-		add("name %s of pool %s has lost too many addresses at once: %s held back%s: %s (a reload with endpoints.max_removed: 100%% carries them out)",
+		p.add(warning, "name_held_back", about, "name %s of pool %s has lost too many addresses at once: %s held back%s: %s (a reload with endpoints.max_removed: 100%% carries them out)",
 			n.Backend, pool, count(len(n.HeldBack), "removal"), when, list(n.HeldBack))
 	}
 	if len(n.Refused) > 0 {
-		add("name %s of pool %s leads back to the proxy itself: %s not used", n.Backend, pool, list(n.Refused))
+		p.add(warning, "name_refused", about, "name %s of pool %s leads back to the proxy itself: %s not used", n.Backend, pool, list(n.Refused))
 	}
 }
 

@@ -65,8 +65,26 @@ func TestStatusProblems(t *testing.T) {
 		"name d.test:80 of pool web leads back to the proxy itself: 127.0.0.1:80 not used",
 		"backend 10.0.0.2:5432 of pool db was set down: 1 connection of 3 left",
 	}
-	if diff := cmp.Diff(want, statusProblems(s, now)); diff != "" {
+	found := statusProblems(s, now)
+	var texts []string
+	for _, p := range found {
+		texts = append(texts, p.Text)
+	}
+	if diff := cmp.Diff(want, texts); diff != "" {
 		t.Error(diff)
+	}
+	for i, want := range map[int]admin.Problem{
+		0:  {Level: "error", Kind: "pool_down", Pool: "db"},
+		2:  {Level: "error", Kind: "listener_full", Listener: "web", Pool: "web"},
+		6:  {Level: "warn", Kind: "reload_refused"},
+		8:  {Level: "warn", Kind: "backend_down", Pool: "db", Backend: "10.0.0.1:5432"},
+		12: {Level: "warn", Kind: "name_unresolved", Pool: "web", Backend: "b.test:80"},
+		15: {Level: "info", Kind: "drain", Pool: "db", Backend: "10.0.0.2:5432"},
+	} {
+		want.Text = texts[i]
+		if diff := cmp.Diff(want, found[i]); diff != "" {
+			t.Error(diff)
+		}
 	}
 	s = &admin.Status{Config: admin.ConfigStatus{LastOK: true, LastRollback: &admin.RollbackDone{At: now.Add(-time.Hour)}, AppliedAt: now}}
 	if found := statusProblems(s, now); len(found) > 0 {

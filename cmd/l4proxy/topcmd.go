@@ -82,8 +82,8 @@ func showTop(ctx context.Context, c *client.Client, interval time.Duration, in i
 }
 
 func topProblems(s *admin.Status, now time.Time) (all []top.Problem) {
-	for _, text := range statusProblems(s, now) {
-		all = append(all, top.Problem{Text: text, Tone: term.Bad})
+	for _, p := range problemsOf(s, now) {
+		all = append(all, top.Problem{Text: p.Text, Tone: problemTone(p.Level)})
 	}
 	return all
 }
