@@ -1,0 +1,195 @@
+// One pool and its backends.
+
+import { down, drain, kill, restore, weigh } from "../actions.js";
+import { chart } from "../charts.js";
+import { attribute, field, h, icon, select, text } from "../dom.js";
+import { count, latency, period, plural, rate } from "../format.js";
+import { secondsSince } from "../store.js";
+import { table } from "../table.js";
+import { connectionsOf } from "./overview.js";
+import { badge, card, countCell, feed, link, problemList } from "./parts.js";
+
+export const name = "pool";
+
+// order is how soon a backend is shown: problems first.
+const order = { down: 0, ejected: 1, backoff: 2, drain: 3 };
+
+function panel(title, pool, lines, value, options) {
+	const figure = h("p", { class: "figure" });
+	const picture = chart({ label: `${title} of pool ${pool}, the last 5 minutes`, lines, height: 84, ...options });
+	return {
+		node: h("div", { class: "tile" }, h("h3", {}, title), figure, picture.node),
+		update(state) {
+			text(figure, value(state));
+			picture.update(state.series);
+		},
+		destroy: picture.destroy,
+	};
+}
+
+function stateCell(td) {
+	const b = badge();
+	const since = h("span", { class: "sub" });
+	td.append(b.node, since);
+	return (backend) => {
+		b.update(backend.state);
+		const parts = backend.since ? ["for " + period(secondsSince(backend.since))] : [];
+		if (backend.retry_in > 0) {
+			parts.push("retry in " + period(Math.ceil(backend.retry_in)));
+		}
+		text(since, parts.join(", "));
+	};
+}
+
+function backendCell(td, backend) {
+	const small = h("span", { class: "sub" });
+	td.append(h("span", { class: "name" }, backend.address), small);
+	return (now) => text(small, [now.resolved, now.backup ? "backup" : ""].filter(Boolean).join(", "));
+}
+
+function connectionsCell(pool) {
+	return (td, backend) => {
+		const a = h("a", { href: link.connections({ pool, backend: backend.address }) });
+		const limit = h("span");
+		td.append(a, limit);
+		return (now) => {
+			text(a, count(now.connections));
+			text(limit, now.max_connections > 0 ? " / " + count(now.max_connections) : "");
+		};
+	};
+}
+
+function weightCell(pool) {
+	return (td, backend) => {
+		let latest = backend;
+		const button = h("button", { type: "button", class: "quiet weight", onclick: () => weigh(pool, latest) });
+		td.append(button);
+		return (now) => {
+			latest = now;
+			text(button, count(now.weight));
+			attribute(button, "aria-label", `Weight ${now.weight} of ${now.address}: change`);
+		};
+	};
+}
+
+function actionsCell(pool) {
+	return (td, backend) => {
+		let latest = backend;
+		const make = (label, run, kind) => h("button", { type: "button", class: kind, "aria-label": `${label} ${backend.address}`, onclick: () => run() }, label);
+		const buttons = {
+			drain: make("Drain", () => drain(pool, latest)),
+			down: make("Down", () => down(pool, latest)),
+			restore: make("Restore", () => restore(pool, latest)),
+			kill: make("Kill…", () => kill({ pool, backend: latest.address }, `Ends the client and backend sides of connections to ${latest.address}.`), "danger-text"),
+		};
+		td.append(h("div", { class: "group" }, buttons.restore, buttons.drain, buttons.down, buttons.kill));
+		return (now) => {
+			latest = now;
+			buttons.restore.hidden = !now.operator;
+			buttons.drain.hidden = now.operator;
+			buttons.down.hidden = now.operator === "down";
+			buttons.kill.disabled = now.connections === 0;
+		};
+	};
+}
+
+// create makes the view of a pool.
+export function create(pool) {
+	const heading = h("h1", { tabindex: "-1" }, "Pool ", h("span", { class: "name" }, pool));
+	const state = badge();
+	const facts = h("p", { class: "facts" });
+	const gone = h("p", { class: "problem warn", hidden: true }, "The proxy has no pool of this name.");
+	const problems = problemList();
+	const live = (part) => (s) => s.series.now(`pool/${part}/${pool}`);
+	const panels = [
+		panel("Connections", pool, [{ key: "pool/connections/" + pool, color: "--chart-1" }], (s) => count(connectionsOf(find(s, pool))), { format: count, least: 4 }),
+		panel("Dials", pool, [{ key: "pool/dials/" + pool, color: "--chart-1" }, { key: "pool/failed_dials/" + pool, color: "--chart-4" }],
+			(s) => `${rate(live("dials")(s))} /s, ${rate(live("failed_dials")(s))} failed`, { format: rate, least: 4 }),
+		panel("Time to connect, p99", pool, [{ key: "pool/p99/" + pool, color: "--chart-3" }, { key: "pool/p50/" + pool, color: "--chart-1" }],
+			(s) => `${latency(live("p99")(s))}, p50 ${latency(live("p50")(s))}`, { format: latency, least: 0.001 }),
+	];
+	const search = h("input", { type: "search", name: "search", placeholder: "address or error", oninput: () => update(last) });
+	const which = select("state", [["", "all"], ...["up", "unknown", "down", "drain", "backoff", "ejected"].map((s) => [s, s])], { onchange: () => update(last) });
+	const matched = h("span", { class: "note" });
+	const grid = table({
+		caption: "Backends of pool " + pool,
+		empty: "No backend matches.",
+		key: (b) => b.address,
+		columns: [
+			{ head: "Backend", cell: backendCell },
+			{ head: "State", cell: stateCell },
+			{ head: "Connections", kind: "number", cell: connectionsCell(pool) },
+			{ head: "Weight", kind: "number", cell: weightCell(pool) },
+			{ head: "Total", kind: "number", cell: countCell((b) => b.total) },
+			{ head: "Failed dials", kind: "number", cell: countCell((b) => b.failed_dials) },
+			{ head: "Last error", kind: "grow", value: (b) => b.error || "–" },
+			{ head: "Actions", kind: "actions", cell: actionsCell(pool) },
+		],
+	});
+	const names = table({
+		caption: "Names of pool " + pool + " that follow DNS",
+		empty: "",
+		key: (n) => n.backend,
+		columns: [
+			{ head: "Name", cell: (td, n) => { td.append(h("span", { class: "name" }, n.backend)); } },
+			{ head: "Addresses", kind: "grow", value: (n) => (n.addresses ?? []).slice(0, 6).join(", ") + (n.addresses?.length > 6 ? ` and ${n.addresses.length - 6} more` : "") },
+			{ head: "Resolved", value: (n) => n.resolved ? period(secondsSince(n.resolved)) + " ago" : "–" },
+			{ head: "TTL", kind: "number", value: (n) => period(n.ttl_seconds) },
+			{ head: "Error", kind: "grow", value: (n) => n.error || "–" },
+		],
+	});
+	const namesCard = card("Host names", {}, names.node);
+	const events = feed({ most: 30, match: (e) => e.pool === pool });
+	const content = h("div", { class: "stack" },
+		problems.node,
+		h("section", { class: "tiles", "aria-label": "Live figures" }, panels.map((p) => p.node)),
+		card("Backends", { aside: h("form", { class: "filters", role: "search", onsubmit: (e) => e.preventDefault() }, matched, field("Find", search), field("State", which)) }, grid.node),
+		namesCard,
+		card("Events", { class: "events" }, events.node));
+	let last = null;
+
+	function update(all) {
+		last = all;
+		if (!all?.status) {
+			return;
+		}
+		const p = find(all, pool);
+		gone.hidden = Boolean(p.found);
+		content.hidden = !p.found;
+		if (!p.found) {
+			return;
+		}
+		const operator = new Map(all.status.drains.filter((d) => d.pool === pool && d.backend).map((d) => [d.backend, d.state]));
+		state.update(p.serving ? "serving" : "not serving");
+		text(facts, [p.policy, plural(p.backends.length, "backend"), p.queued > 0 ? plural(p.queued, "client") + " queued" : ""].filter(Boolean).join(" · "));
+		problems.update(all.status.problems.filter((problem) => problem.pool === pool));
+		panels.forEach((each) => each.update(all));
+		const word = search.value.trim().toLowerCase();
+		const shown = p.backends.filter((b) => (!which.value || b.state === which.value) &&
+			(!word || `${b.address} ${b.resolved ?? ""} ${b.error ?? ""}`.toLowerCase().includes(word)));
+		shown.sort((a, b) => (order[a.state] ?? 9) - (order[b.state] ?? 9));
+		text(matched, shown.length === p.backends.length ? "" : `${count(shown.length)} of ${count(p.backends.length)}`);
+		grid.update(shown.map((b) => ({ ...b, operator: operator.get(b.address) ?? "" })));
+		namesCard.hidden = !p.names?.length;
+		names.update(p.names ?? []);
+		events.update(all.events);
+	}
+
+	return {
+		node: h("div", { class: "view" },
+			h("p", { class: "crumbs" }, h("a", { href: "#/" }, "Overview"), icon("arrow"), "Pool"),
+			h("div", { class: "title" }, heading, state.node), facts, gone, content),
+		title: "Pool " + pool,
+		heading,
+		update,
+		destroy() {
+			panels.forEach((p) => p.destroy());
+			grid.destroy();
+		},
+	};
+}
+
+function find(all, name) {
+	const p = all.status.pools.find((each) => each.name === name);
+	return p ? { ...p, found: true } : { backends: [], found: false };
+}
