@@ -2,6 +2,7 @@
 
 import uPlot from "./uplot/uPlot.esm.js";
 import { h } from "./dom.js";
+import { brief } from "./format.js";
 import { span } from "./series.js";
 
 const probe = h("i", { class: "hidden" });
@@ -62,7 +63,7 @@ export function chart({ label, lines, format, least = 1, height = 64, onhover })
 		pxAlign: false,
 		legend: { show: false },
 		cursor: { show: Boolean(onhover), y: false, drag: { x: false, y: false, setScale: false }, points: { size: 5 } },
-		padding: format ? [6, 2, 2, 0] : [2, 0, 2, 0],
+		padding: format ? [7, 2, 7, 0] : [2, 0, 2, 0],
 		scales: {
 			x: { time: true, range: (_, __, max) => [max - span, max] },
 			y: { range: (_, __, max) => [0, round(max ?? 0, least)] },
@@ -76,7 +77,7 @@ export function chart({ label, lines, format, least = 1, height = 64, onhover })
 				font: "11px Inter, system-ui, sans-serif",
 				stroke: () => color("--muted"),
 				splits: (_, __, min, max) => [min, max / 2, max],
-				values: (_, splits) => splits.map((value, i) => i === 1 ? "" : format(value)),
+				values: (_, splits) => splits.map((value, i) => i === 1 ? "" : brief(format)(value)),
 				ticks: { show: false },
 				grid: { stroke: () => color("--grid"), width: 1 },
 			},

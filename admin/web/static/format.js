@@ -45,6 +45,12 @@ export function bytes(value) {
 	return known(value) ? scaled(value, [" B", " kB", " MB", " GB", " TB", " PB"], 1000) : "–";
 }
 
+// brief is a text of the functions above for an axis: without zeros behind the point, and without
+// "per second".
+export function brief(format) {
+	return (value) => format(value).replace(/\.0+(?=\D|$)/, "").replace("/s", "");
+}
+
 // byteRate is a number of bytes per second.
 export function byteRate(value) {
 	return known(value) ? bytes(value) + "/s" : "–";

@@ -6,15 +6,16 @@ export const span = 300;
 // Ring is a series of the last values.
 class Ring {
 	values = new Float64Array(span).fill(NaN);
+	written = 0; // number of the last value
 }
 
-// Series hold what was derived from Stats. Series of listeners and pools that are gone are dropped
-// with their last value.
+// Series hold what was derived from Stats. These have the busiest listeners and pools only, so one
+// that is missing may come back: its series are dropped when all their values are old.
 export class Series {
 	times = [];
 	last = null;
 	#rings = new Map();
-	#next = 0; // position of the next value in each ring
+	#next = 0; // number of the next value
 
 	// clear forgets everything.
 	clear() {
@@ -44,6 +45,7 @@ export class Series {
 				this.#rings.set(key, ring);
 			}
 			ring.values[at] = value;
+			ring.written = this.#next;
 		};
 		const passed = before ? time - before.seconds : NaN;
 		// A count that has become smaller is that of another process.
@@ -96,9 +98,8 @@ export class Series {
 			this.times.shift();
 		}
 		this.last = now;
-		for (const key of this.#rings.keys()) {
-			const [kind, , name] = split(key);
-			if (kind === "listener" && !now.listeners.has(name) || kind === "pool" && !now.pools.has(name)) {
+		for (const [key, ring] of this.#rings) {
+			if (this.#next - ring.written > span) {
 				this.#rings.delete(key);
 			}
 		}
@@ -142,11 +143,4 @@ export class Series {
 
 function index(all) {
 	return new Map((all ?? []).map((item) => [item.name, item]));
-}
-
-// split takes a key apart: the name of a listener or a pool may hold slashes.
-function split(key) {
-	const first = key.indexOf("/");
-	const second = key.indexOf("/", first + 1);
-	return first < 0 ? [key, "", ""] : [key.slice(0, first), key.slice(first + 1, second), key.slice(second + 1)];
 }

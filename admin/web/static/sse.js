@@ -3,7 +3,7 @@
 
 import { APIError, open, query } from "./api.js";
 
-const patience = 15000; // without a byte, the stream counts as dead: Stats come each second
+const patience = 20000; // without a byte, the stream counts as dead: Stats come every second
 const firstWait = 500;
 const longestWait = 10000;
 const maxMessage = 8 << 20; // characters
@@ -70,6 +70,9 @@ export async function follow(receiver, signal) {
 
 async function attempt(receiver, signal, alive) {
 	const after = await receiver.before();
+	if (signal.aborted) {
+		return;
+	}
 	const own = new AbortController();
 	const stop = () => own.abort();
 	signal.addEventListener("abort", stop);

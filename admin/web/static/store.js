@@ -7,6 +7,9 @@ import { follow } from "./sse.js";
 
 const statusEvery = 2000;
 const soon = 150; // after an event
+// A hidden tab closes its stream after a time: a browser has six connections for all of its tabs.
+const hiddenEvery = 10000;
+const hiddenFor = 60000;
 export const mostEvents = 300;
 
 export const state = {
@@ -30,16 +33,22 @@ export function subscribe(f) {
 	return () => listeners.delete(f);
 }
 
-// changed tells the views. Nothing is drawn while the tab is hidden.
+// changed tells the views. In a hidden tab there are no frames, but its title changes too.
 export function changed() {
-	if (!scheduled) {
-		scheduled = true;
-		requestAnimationFrame(() => {
-			scheduled = false;
-			for (const f of [...listeners]) {
-				f(state);
-			}
-		});
+	if (scheduled) {
+		return;
+	}
+	scheduled = true;
+	const tell = () => {
+		scheduled = false;
+		for (const f of [...listeners]) {
+			f(state);
+		}
+	};
+	if (document.visibilityState === "visible") {
+		requestAnimationFrame(tell);
+	} else {
+		setTimeout(tell, soon);
 	}
 }
 
@@ -101,12 +110,12 @@ function take(status) {
 function schedule(delay) {
 	clearTimeout(timer);
 	timer = setTimeout(() => {
-		if (document.visibilityState === "visible" && state.link.name !== "waiting") {
+		if (state.link.name !== "waiting") {
 			refresh();
 		} else {
 			schedule(statusEvery);
 		}
-	}, delay);
+	}, document.visibilityState === "visible" ? delay : Math.max(delay, hiddenEvery));
 }
 
 let lastEvent = 0;
@@ -142,24 +151,44 @@ const receiver = {
 
 function addEvent(event) {
 	lastEvent = event.id;
+	if (state.events.some((e) => e.id === event.id && e.time === event.time)) {
+		return; // the stream was opened again
+	}
 	state.events.unshift(event);
 	state.events.length = Math.min(state.events.length, mostEvents);
 	schedule(soon);
 }
 
+let stream = null;
+let hiddenTimer;
+
+function open() {
+	if (!stream) {
+		stream = new AbortController();
+		follow(receiver, stream.signal);
+	}
+}
+
+function close() {
+	stream?.abort();
+	stream = null;
+}
+
 // start begins to follow the proxy.
 export function start() {
 	document.addEventListener("visibilitychange", () => {
+		clearTimeout(hiddenTimer);
 		if (document.visibilityState === "visible") {
+			open();
 			refresh();
 			changed();
+		} else {
+			hiddenTimer = setTimeout(close, hiddenFor);
 		}
 	});
-	const ended = new AbortController();
-	// The browser would keep the stream open in a page that it has put aside.
-	window.addEventListener("pagehide", () => ended.abort());
-	window.addEventListener("pageshow", (event) => event.persisted && location.reload());
-	follow(receiver, ended.signal);
+	window.addEventListener("pagehide", close);
+	window.addEventListener("pageshow", (event) => event.persisted && open());
+	open();
 	setInterval(changed, 1000); // ages grow
 }
 

@@ -31,7 +31,7 @@ export function demoPanel() {
 			},
 		};
 	});
-	const node = card("Demo", { class: "demo" }, h("p", { class: "note" }, "Break a backend, and watch how the proxy works around it."), list);
+	const node = card("Demo", { class: "demo", aside: h("p", { class: "note" }, "Break a backend, and watch how the proxy works around it.") }, list);
 	node.hidden = true;
 	return {
 		node,

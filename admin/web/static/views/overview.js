@@ -2,11 +2,12 @@
 
 import { chart } from "../charts.js";
 import { attribute, h, icon, text } from "../dom.js";
-import { byteRate, clock, count, known, latency, period, plural, rate } from "../format.js";
+import { byteRate, count, known, latency, period, plural, rate } from "../format.js";
 import { secondsSince } from "../store.js";
 import { table } from "../table.js";
 import { demoPanel } from "./demo.js";
 import { badgeCell, card, countCell, feed, link, problemList } from "./parts.js";
+import { tile, tilesOf } from "./tile.js";
 
 export const name = "overview";
 
@@ -48,42 +49,8 @@ export function problemsOf(s) {
 	return s.ready ? s.problems : [{ level: "error", kind: "not_ready", text: "not ready for clients: " + s.not_ready }, ...s.problems];
 }
 
-// tile is a number with its chart.
-function tile(title, { lines, format, least, value, note }) {
-	const figure = h("p", { class: "figure" });
-	const small = h("p", { class: "note" });
-	let hovered = null;
-	let state = null;
-	const picture = chart({
-		label: title + ", the last 5 minutes",
-		lines,
-		format,
-		least,
-		height: 84,
-		onhover: (at) => { hovered = at; show(); },
-	});
-	function show() {
-		if (!state) {
-			return;
-		}
-		const at = hovered === null ? null : state.series.times[hovered];
-		const read = (key) => at ? state.series.get(key)[hovered] : state.series.now(key);
-		text(figure, value(read, state));
-		text(small, at ? "at " + clock(at * 1000) : note(state));
-	}
-	return {
-		node: h("div", { class: "tile" }, h("h3", {}, title, lines.length > 1 ? h("span", { class: "legend" }, lines.map((l) => h("span", { class: l.class }, l.name))) : null), figure, small, picture.node),
-		update(now) {
-			state = now;
-			picture.update(now.series);
-			show();
-		},
-		destroy: picture.destroy,
-	};
-}
-
 function tiles() {
-	const all = [
+	return tilesOf([
 		tile("Connections", {
 			lines: [{ key: "connections", color: "--chart-1" }],
 			format: count, least: 4,
@@ -94,7 +61,7 @@ function tiles() {
 			lines: [{ key: "accepted", color: "--chart-1" }],
 			format: rate, least: 4,
 			value: (read) => rate(read("accepted")) + " /s",
-			note: (s) => `${rate(s.series.now("busy") === null ? null : s.series.now("busy") * 100)} % of the busiest event loop`,
+			note: (s) => busy(s.series.now("busy")),
 		}),
 		tile("Traffic", {
 			lines: [{ key: "bytes_out", color: "--chart-2", name: "out", class: "c2" }, { key: "bytes_in", color: "--chart-1", name: "in", class: "c1" }],
@@ -114,12 +81,12 @@ function tiles() {
 			value: (read) => rate(sum(read("failed"), read("denied"))) + " /s",
 			note: (s) => `failed ${rate(s.series.now("failed"))}, denied ${rate(s.series.now("denied"))}`,
 		}),
-	];
-	return {
-		node: h("section", { class: "tiles", "aria-label": "Live figures" }, all.map((t) => t.node)),
-		update: (state) => all.forEach((t) => t.update(state)),
-		destroy: () => all.forEach((t) => t.destroy()),
-	};
+	]);
+}
+
+// busy says how much of its time the busiest event loop works.
+function busy(share) {
+	return known(share) ? `busiest event loop ${Math.round(share * 100)} %` : "";
 }
 
 function sum(a, b) {

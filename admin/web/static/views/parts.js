@@ -98,8 +98,9 @@ export function feed({ most = 60, match = () => true } = {}) {
 	};
 }
 
-// problemList shows problems: text with an icon, and a link to what they are about.
-export function problemList() {
+// problemList shows problems: text with an icon, and a link to what they are about, unless that is
+// here.
+export function problemList(here) {
 	const list = h("ul", { class: "problems" });
 	const more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => { limit += 50; show(); } });
 	let limit = 8;
@@ -107,7 +108,7 @@ export function problemList() {
 	const rows = keyed(list, (problem) => {
 		const words = h("span", { class: "words" });
 		const to = problem.pool ? link.pool(problem.pool) : problem.kind.startsWith("config") || problem.kind.startsWith("reload") ? "#/config" : "";
-		const about = to ? h("a", { href: to, class: "go" }, to === "#/config" ? "Configuration" : "Pool " + problem.pool, icon("arrow")) : null;
+		const about = to && to !== here ? h("a", { href: to, class: "go" }, to === "#/config" ? "Configuration" : "Pool " + problem.pool, icon("arrow")) : null;
 		return {
 			node: h("li", { class: problem.level }, icon(problem.level), words, about),
 			update: (now) => text(words, now.text),

@@ -1,30 +1,43 @@
 // One pool and its backends.
 
 import { down, drain, kill, restore, weigh } from "../actions.js";
-import { chart } from "../charts.js";
 import { attribute, field, h, icon, select, text } from "../dom.js";
 import { count, latency, period, plural, rate } from "../format.js";
 import { secondsSince } from "../store.js";
 import { table } from "../table.js";
 import { connectionsOf } from "./overview.js";
 import { badge, card, countCell, feed, link, problemList } from "./parts.js";
+import { tile, tilesOf } from "./tile.js";
 
 export const name = "pool";
 
 // order is how soon a backend is shown: problems first.
 const order = { down: 0, ejected: 1, backoff: 2, drain: 3 };
 
-function panel(title, pool, lines, value, options) {
-	const figure = h("p", { class: "figure" });
-	const picture = chart({ label: `${title} of pool ${pool}, the last 5 minutes`, lines, height: 84, ...options });
-	return {
-		node: h("div", { class: "tile" }, h("h3", {}, title), figure, picture.node),
-		update(state) {
-			text(figure, value(state));
-			picture.update(state.series);
-		},
-		destroy: picture.destroy,
-	};
+// figures are the live figures of a pool.
+function figures(pool) {
+	const key = (part) => `pool/${part}/${pool}`;
+	const live = (part) => (s) => s.series.now(key(part));
+	return tilesOf([
+		tile("Connections", {
+			lines: [{ key: key("connections"), color: "--chart-1" }],
+			format: count, least: 4,
+			value: (read, s) => count(Math.round(read(key("connections")) ?? connectionsOf(find(s, pool)))),
+			note: (s) => plural(find(s, pool).queued ?? 0, "client") + " queued",
+		}),
+		tile("Dials", {
+			lines: [{ key: key("dials"), color: "--chart-1", name: "all", class: "c1" }, { key: key("failed_dials"), color: "--chart-4", name: "failed", class: "c4" }],
+			format: rate, least: 4,
+			value: (read) => rate(read(key("dials"))) + " /s",
+			note: (s) => `failed ${rate(live("failed_dials")(s))} /s`,
+		}),
+		tile("Time to connect", {
+			lines: [{ key: key("p99"), color: "--chart-3", name: "p99", class: "c3" }, { key: key("p50"), color: "--chart-1", name: "p50", class: "c1" }],
+			format: latency, least: 0.001,
+			value: (read) => latency(read(key("p99"))),
+			note: (s) => `p50 ${latency(live("p50")(s))}`,
+		}),
+	]);
 }
 
 function stateCell(td) {
@@ -99,15 +112,8 @@ export function create(pool) {
 	const state = badge();
 	const facts = h("p", { class: "facts" });
 	const gone = h("p", { class: "problem warn", hidden: true }, "The proxy has no pool of this name.");
-	const problems = problemList();
-	const live = (part) => (s) => s.series.now(`pool/${part}/${pool}`);
-	const panels = [
-		panel("Connections", pool, [{ key: "pool/connections/" + pool, color: "--chart-1" }], (s) => count(connectionsOf(find(s, pool))), { format: count, least: 4 }),
-		panel("Dials", pool, [{ key: "pool/dials/" + pool, color: "--chart-1" }, { key: "pool/failed_dials/" + pool, color: "--chart-4" }],
-			(s) => `${rate(live("dials")(s))} /s, ${rate(live("failed_dials")(s))} failed`, { format: rate, least: 4 }),
-		panel("Time to connect, p99", pool, [{ key: "pool/p99/" + pool, color: "--chart-3" }, { key: "pool/p50/" + pool, color: "--chart-1" }],
-			(s) => `${latency(live("p99")(s))}, p50 ${latency(live("p50")(s))}`, { format: latency, least: 0.001 }),
-	];
+	const problems = problemList(link.pool(pool));
+	const live = figures(pool);
 	const search = h("input", { type: "search", name: "search", placeholder: "address or error", oninput: () => update(last) });
 	const which = select("state", [["", "all"], ...["up", "unknown", "down", "drain", "backoff", "ejected"].map((s) => [s, s])], { onchange: () => update(last) });
 	const matched = h("span", { class: "note" });
@@ -142,7 +148,7 @@ export function create(pool) {
 	const events = feed({ most: 30, match: (e) => e.pool === pool });
 	const content = h("div", { class: "stack" },
 		problems.node,
-		h("section", { class: "tiles", "aria-label": "Live figures" }, panels.map((p) => p.node)),
+		live.node,
 		card("Backends", { aside: h("form", { class: "filters", role: "search", onsubmit: (e) => e.preventDefault() }, matched, field("Find", search), field("State", which)) }, grid.node),
 		namesCard,
 		card("Events", { class: "events" }, events.node));
@@ -163,7 +169,7 @@ export function create(pool) {
 		state.update(p.serving ? "serving" : "not serving");
 		text(facts, [p.policy, plural(p.backends.length, "backend"), p.queued > 0 ? plural(p.queued, "client") + " queued" : ""].filter(Boolean).join(" · "));
 		problems.update(all.status.problems.filter((problem) => problem.pool === pool));
-		panels.forEach((each) => each.update(all));
+		live.update(all);
 		const word = search.value.trim().toLowerCase();
 		const shown = p.backends.filter((b) => (!which.value || b.state === which.value) &&
 			(!word || `${b.address} ${b.resolved ?? ""} ${b.error ?? ""}`.toLowerCase().includes(word)));
@@ -183,7 +189,7 @@ export function create(pool) {
 		heading,
 		update,
 		destroy() {
-			panels.forEach((p) => p.destroy());
+			live.destroy();
 			grid.destroy();
 		},
 	};
