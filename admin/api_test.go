@@ -123,7 +123,8 @@ func TestWrongRequests(t *testing.T) {
 		code               int
 		want               string // in the answer
 	}{
-		{"GET", "/", "", 404, "no such path: /"},
+		{"GET", "/index.html", "", 404, "no such path: /index.html"},
+		{"GET", "/assets/old/app.js", "", 404, "no such file: /assets/old/app.js"},
 		{"POST", "/api/v1/relaod", "", 404, "no such path: /api/v1/relaod"},
 		{"GET", "/" + long, "", 404, "xxx..."},
 		{"GET", "//api/v1/status", "", 404, "no such path: //api/v1/status"},

@@ -17,6 +17,9 @@ var pages = []route{
 var dashboard = web.New()
 
 func (s *Server) page(c *call) error {
+	if !dashboard.Has(c.r.URL.Path) {
+		return NotFound("no such file: "+shorten(c.r.URL.Path), "reload the page: it may be of another version")
+	}
 	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(c.patience))
 	dashboard.ServeHTTP(c.w, c.r)
 	return nil

@@ -110,11 +110,26 @@ func newFile(name string, text []byte) *file {
 	}
 }
 
+// Has reports whether there is something at a path.
+func (h *Handler) Has(path string) bool { return h.file(path) != nil }
+
+// file returns the file at a path; nil if there is none.
+func (h *Handler) file(path string) *file {
+	if path == "/" {
+		return h.files[page]
+	}
+	name, ok := strings.CutPrefix(path, "/assets/"+h.version+"/")
+	if !ok || name == page {
+		return nil
+	}
+	return h.files[name]
+}
+
 // ServeHTTP answers GET and HEAD.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name, cache := page, "no-cache"
+	cache := "no-cache"
 	if r.URL.Path != "/" {
-		name, cache = strings.TrimPrefix(r.URL.Path, "/assets/"+h.version+"/"), "public, max-age=31536000, immutable"
+		cache = "public, max-age=31536000, immutable"
 	}
 	header := w.Header()
 	header.Set("Content-Security-Policy", policy)
@@ -122,10 +137,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
-	f := h.files[name]
-	if f == nil || name == page && r.URL.Path != "/" {
+	f := h.file(r.URL.Path)
+	if f == nil {
 		header.Set("Cache-Control", "no-store")
-		http.Error(w, "no such file: reload the page, it may be of another version", http.StatusNotFound)
+		http.Error(w, "no such file", http.StatusNotFound)
 		return
 	}
 	header.Set("Content-Type", f.kind)

@@ -69,6 +69,8 @@ onToken(async (problem) => {
 		label: "Continue",
 		content: [
 			problem ? h("p", { class: "problem error", role: "alert" }, problem) : null,
+			// Password managers keep a name with a password.
+			h("input", { type: "text", name: "username", autocomplete: "username", value: "l4proxy", hidden: true }),
 			h("label", { class: "field" }, h("span", { class: "label" }, "Token of admin.token"), token),
 			h("p", { class: "note", id: "token-note" }, "It is kept for this tab only, until the tab is closed."),
 		],
