@@ -2,8 +2,9 @@
 
 FUZZTIME  ?= 30s
 BENCHARGS ?=
+BROWSERARGS ?=
 
-.PHONY: help build test race fuzz bench benchmarks peers faults lint fmt clean
+.PHONY: help build test race fuzz bench benchmarks peers faults browser lint fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -37,6 +38,10 @@ peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy; ask 
 
 faults: ## run the fault suite (root: namespaces, packet loss, killed sockets)
 	L4PROXY_SUITE=faults go test -p 1 -vet=off -count=1 -timeout 6m -run '^TestFault' ./...
+
+# browser is a module of its own too.
+browser: ## drive the dashboard in headless Chromium; BROWSERARGS=-update writes its pictures
+	L4PROXY_SUITE=browser go test -C browser -vet=off -count=1 -timeout 3m -run '^TestBrowser' . $(BROWSERARGS)
 
 lint: ## run golangci-lint, built on first use
 	scripts/lint.sh

@@ -14,7 +14,7 @@ import (
 )
 
 // figure is the number of a tile.
-const figure = `(title => parseFloat([...document.querySelectorAll(".tile")].find(t => t.querySelector("h3").innerText.startsWith(title)).querySelector(".figure").innerText.replace(/,/g, "")))`
+const figure = `(title => parseFloat([...document.querySelectorAll(".tile")].find(t => t.querySelector("h2").innerText.startsWith(title)).querySelector(".figure").innerText.replace(/,/g, "")))`
 
 // The overview answers whether everything is all right, and shows traffic while there is some.
 func TestBrowserShowsTraffic(t *testing.T) {

@@ -1,9 +1,11 @@
 package browser
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"image/png"
 	"slices"
 	"strings"
 	"sync"
@@ -215,7 +217,7 @@ func (p *tab) visit(hash string) {
 // live waits until the page is connected.
 func (p *tab) live() {
 	p.t.Helper()
-	p.until("the page is live", `document.querySelector("#link").classList.contains("live")`)
+	p.until("the page is live", `document.querySelector("#link")?.classList.contains("live")`)
 }
 
 // expect allows what the console has said.
@@ -235,4 +237,24 @@ func sendKeys(selector, keys string) chromedp.Action[chromedp.Void] {
 		}
 		return chromedp.SendKeys(sel, keys, chromedp.NodeVisible)(ctx, t)
 	}
+}
+
+// picture is what the page looks like, as a PNG.
+func (p *tab) picture() []byte {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	taken, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	decoded, err := png.Decode(bytes.NewReader(taken))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var small bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, decoded); err != nil {
+		p.t.Fatal(err)
+	}
+	return small.Bytes()
 }

@@ -10,6 +10,6 @@ if [ ! -x "$dir/golangci-lint" ]; then
 	echo "building golangci-lint $GOLANGCI_LINT_VERSION" >&2
 	GOBIN=$dir GOFLAGS=-buildvcs=false go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$GOLANGCI_LINT_VERSION"
 fi
-for module in . bench; do
+for module in . bench browser; do
 	(cd "$module" && "$dir/golangci-lint" "${@:-run}")
 done

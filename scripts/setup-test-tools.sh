@@ -37,6 +37,8 @@ prlimit                                           util-linux
 systemd-socket-activate                           systemd
 systemd-analyze                                   systemd
 promtool                                          prometheus
+chromium                                          chromium
+|/usr/share/fonts/opentype/inter/Inter-Regular.otf fonts-inter
 '
 
 missing() {

@@ -15,7 +15,7 @@ import (
 const module = "l4proxy"
 
 // modules are the folders with a go.mod, seen from here: ./... stops at each.
-var modules = []string{"../..", "../../bench"}
+var modules = []string{"../..", "../../bench", "../../browser"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
@@ -30,7 +30,7 @@ var anything = []string{"*"}
 var table = map[string][]string{
 	// Values and mechanisms.
 	"acl":       {},
-	"admin":     {}, // and its client
+	"admin":     {}, // its client, and the dashboard
 	"backend":   {"internal/rawsys"},
 	"config":    {},
 	"discovery": {},
@@ -64,6 +64,8 @@ var table = map[string][]string{
 
 	// Drives the program from outside, and its peers.
 	"bench": {"internal/rawsys"},
+	// Drives the dashboard in a browser: of the program, and of a fake of its API.
+	"browser": {"admin"},
 	// Runs the program, and the health checks, against real servers.
 	"peers": {"backend", "discovery", "health"},
 

@@ -41,6 +41,7 @@ function navigate(moved) {
 	const [module, next] = route();
 	view = next;
 	main.replaceChildren(view.node);
+	main.dataset.view = module.name;
 	for (const a of document.querySelectorAll(".tabs a")) {
 		const current = a.dataset.view === module.name || module === pool && a.dataset.view === "overview";
 		attribute(a, "aria-current", current ? (module === pool ? "true" : "page") : null);

@@ -83,7 +83,7 @@ export function feed({ most = 60, match = () => true } = {}) {
 		};
 	});
 	return {
-		node: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Events" }, list, none),
+		node: h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "List of events" }, list, none),
 		update(events) {
 			const shown = [];
 			for (const event of events) {

@@ -63,12 +63,8 @@ function backendCell(td, backend) {
 function connectionsCell(pool) {
 	return (td, backend) => {
 		const a = h("a", { href: link.connections({ pool, backend: backend.address }) });
-		const limit = h("span");
-		td.append(a, limit);
-		return (now) => {
-			text(a, count(now.connections));
-			text(limit, now.max_connections > 0 ? " / " + count(now.max_connections) : "");
-		};
+		td.append(a);
+		return (now) => text(a, count(now.connections) + (now.max_connections > 0 ? " / " + count(now.max_connections) : ""));
 	};
 }
 
@@ -80,7 +76,7 @@ function weightCell(pool) {
 		return (now) => {
 			latest = now;
 			text(button, count(now.weight));
-			attribute(button, "aria-label", `Weight ${now.weight} of ${now.address}: change`);
+			attribute(button, "aria-label", `Weight ${count(now.weight)} of ${now.address}: change`);
 		};
 	};
 }

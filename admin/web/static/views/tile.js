@@ -31,7 +31,7 @@ export function tile(title, { lines, format, least, value, note }) {
 		text(small, at ? "at " + clock(at * 1000) : note(state));
 	}
 	return {
-		node: h("div", { class: "tile" }, h("h3", {}, title, lines.length > 1 ? h("span", { class: "legend" }, lines.map((l) => h("span", { class: l.class }, l.name))) : null), figure, small, picture.node),
+		node: h("div", { class: "tile" }, h("h2", {}, title, lines.length > 1 ? h("span", { class: "legend" }, lines.map((l) => h("span", { class: l.class }, l.name))) : null), figure, small, picture.node),
 		update(now) {
 			state = now;
 			picture.update(now.series);
