@@ -119,6 +119,8 @@ toggle.addEventListener("click", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 
+text(document.getElementById("host"), location.host);
+
 // The skip link would change the hash, which names the view.
 document.querySelector(".skip").addEventListener("click", (event) => {
 	event.preventDefault();

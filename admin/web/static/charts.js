@@ -34,13 +34,13 @@ export function restyle() {
 	}
 }
 
-// round is the least number of the kind 1, 2, 5, 10 that is not less than value.
+// round is the least round number that is not less than value.
 function round(value, least) {
 	if (!(value > least)) {
 		return least;
 	}
 	const power = 10 ** Math.floor(Math.log10(value));
-	return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+	return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 // chart makes a chart of lines over the same times. Options:

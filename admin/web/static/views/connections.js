@@ -36,7 +36,7 @@ export function create(parameters) {
 		field("Older than", input("older_than", { placeholder: "10m", size: 6 })),
 		field("Idle for", input("idle", { placeholder: "30s", size: 6 })),
 		field("Sort", select("sort", sorts)),
-		field("Page", select("limit", limits)));
+		field("Per page", select("limit", limits)));
 	for (const name of ["listener", "pool", "sort", "limit"]) {
 		const control = form.elements[name];
 		const value = parameters.get(name);

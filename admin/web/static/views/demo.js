@@ -3,7 +3,7 @@
 import { attempt } from "../dialog.js";
 import { attribute, h, keyed, text } from "../dom.js";
 import { command } from "../store.js";
-import { badge, card } from "./parts.js";
+import { card } from "./parts.js";
 
 const faults = [
 	["none", "Works", "It answers."],
@@ -16,17 +16,15 @@ const faults = [
 export function demoPanel() {
 	const list = h("ul", { class: "faults" });
 	const rows = keyed(list, (backend) => {
-		const state = badge();
 		const buttons = faults.map(([fault, label, title]) => h("button", {
 			type: "button", title, "aria-label": `${label}: ${backend.name}`, "data-fault": fault,
 			onclick: () => attempt(() => command("POST", "/api/v1/demo/" + encodeURIComponent(backend.name), { body: { fault } }), `${backend.name}: ${title}`),
 		}, label));
 		const address = h("span", { class: "sub" });
 		return {
-			node: h("li", {}, h("span", {}, h("strong", { class: "name" }, backend.name), address), h("span", { class: "group", role: "group", "aria-label": "Fault of " + backend.name }, buttons), state.node),
+			node: h("li", {}, h("span", {}, h("strong", { class: "name" }, backend.name), address), h("span", { class: "group", role: "group", "aria-label": "Fault of " + backend.name }, buttons)),
 			update(now) {
 				text(address, now.address);
-				state.update(now.fault);
 				buttons.forEach((button) => attribute(button, "aria-pressed", String(button.dataset.fault === now.fault)));
 			},
 		};

@@ -9,12 +9,12 @@ export const link = {
 	connections: (filter) => "#/connections?" + new URLSearchParams(filter),
 };
 
-// tones are the colors of the states of listeners and backends.
+// tones are the colors of states; others are calm.
 const tones = {
-	open: "good", up: "good", serving: "good",
-	unknown: "calm", draining: "info", drain: "info", waiting: "info", none: "good",
-	full: "warn", backoff: "warn", ejected: "warn", slow: "warn",
-	closed: "bad", down: "bad", "not serving": "bad", stop: "bad", hang: "bad",
+	open: "good", up: "good", serving: "good", "in effect": "good",
+	draining: "info", drain: "info", reloading: "info",
+	full: "warn", backoff: "warn", ejected: "warn", queued: "warn", unconfirmed: "warn", "last reload refused": "warn",
+	closed: "bad", down: "bad", "not serving": "bad",
 };
 
 // badge shows a state as a word with a colored dot.
@@ -103,12 +103,12 @@ export function feed({ most = 60, match = () => true } = {}) {
 export function problemList(here) {
 	const list = h("ul", { class: "problems" });
 	const more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => { limit += 50; show(); } });
-	let limit = 8;
+	let limit = 6;
 	let all = [];
 	const rows = keyed(list, (problem) => {
 		const words = h("span", { class: "words" });
 		const to = problem.pool ? link.pool(problem.pool) : problem.kind.startsWith("config") || problem.kind.startsWith("reload") ? "#/config" : "";
-		const about = to && to !== here ? h("a", { href: to, class: "go" }, to === "#/config" ? "Configuration" : "Pool " + problem.pool, icon("arrow")) : null;
+		const about = to && to !== here ? h("a", { href: to, class: "go", "aria-label": to === "#/config" ? null : "View pool " + problem.pool }, to === "#/config" ? "View configuration" : "View pool", icon("arrow")) : null;
 		return {
 			node: h("li", { class: problem.level }, icon(problem.level), words, about),
 			update: (now) => text(words, now.text),

@@ -164,7 +164,8 @@ export function create(pool) {
 		const operator = new Map(all.status.drains.filter((d) => d.pool === pool && d.backend).map((d) => [d.backend, d.state]));
 		state.update(p.serving ? "serving" : "not serving");
 		text(facts, [p.policy, plural(p.backends.length, "backend"), p.queued > 0 ? plural(p.queued, "client") + " queued" : ""].filter(Boolean).join(" · "));
-		problems.update(all.status.problems.filter((problem) => problem.pool === pool));
+		// Those of single backends are in the table.
+		problems.update(all.status.problems.filter((p) => p.pool === pool && !(p.backend && (p.kind === "drain" || p.kind.startsWith("backend_")))));
 		live.update(all);
 		const word = search.value.trim().toLowerCase();
 		const shown = p.backends.filter((b) => (!which.value || b.state === which.value) &&
