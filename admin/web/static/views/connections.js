@@ -83,7 +83,7 @@ export function create(parameters) {
 					attribute(a, "href", link.pool(c.pool));
 				};
 			} },
-			{ head: "Backend", kind: "name", value: (c) => c.backend || "–" },
+			{ head: "Backend", kind: "name full", value: (c) => c.backend || "–" },
 			{ head: "State", cell: badgeCell((c) => c.state) },
 			{ head: "Age", headNode: byAge, kind: "number", value: (c) => period(c.age) },
 			{ head: "Idle", headNode: byIdle, kind: "number", value: (c) => period(c.idle) },

@@ -119,7 +119,7 @@ export function create(pool) {
 		key: (b) => b.address,
 		columns: [
 			{ head: "Backend", cell: backendCell },
-			{ head: "State", cell: stateCell },
+			{ head: "State", kind: "full", cell: stateCell },
 			{ head: "Connections", kind: "number", cell: connectionsCell(pool) },
 			{ head: "Weight", kind: "number", cell: weightCell(pool) },
 			{ head: "Total", kind: "number", cell: countCell((b) => b.total) },
