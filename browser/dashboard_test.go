@@ -1,7 +1,9 @@
 package browser
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -204,6 +206,27 @@ func TestBrowserSurvivesRestart(t *testing.T) {
 	page.sees(pid)
 	p.load()
 	page.until("traffic is shown again", figure+`("New connections") > 10`)
+}
+
+// After an upgrade, the page follows the new process.
+func TestBrowserSurvivesUpgrade(t *testing.T) {
+	p := start(t, 2, "")
+	page := open(t, desktop, p.url(""), "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE")
+	page.live()
+	before := p.status().PID
+	page.sees(fmt.Sprintf("pid %d", before))
+	response, err := http.Post(p.url("api/v1/upgrade"), "application/json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	upgraded := new(admin.Upgrade)
+	if err := json.NewDecoder(response.Body).Decode(upgraded); err != nil || response.StatusCode != http.StatusOK || upgraded.PID == before {
+		t.Fatalf("upgrade: %s %+v %v", response.Status, upgraded, err)
+	}
+	page.sees(fmt.Sprintf("pid %d", upgraded.PID))
+	page.live()
+	page.sees("No problems")
 }
 
 // The page asks for the token when the API wants it, and keeps it for the tab.

@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -80,8 +79,13 @@ func (p *proxy) write(config any) {
 func (p *proxy) run() {
 	p.t.Helper()
 	cmd := exec.Command(binary(p.t), "run", "-c", p.file)
-	var log bytes.Buffer
-	cmd.Stderr = &log
+	// A file, not a pipe: after an upgrade, the new process has it too.
+	log, err := os.OpenFile(p.file+".log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
 	if err := testenv.Start(p.t, cmd); err != nil {
 		p.t.Fatal(err)
 	}
@@ -89,7 +93,8 @@ func (p *proxy) run() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if p.t.Failed() {
-			p.t.Logf("log of the proxy:\n%s", log.String())
+			text, _ := os.ReadFile(p.file + ".log")
+			p.t.Logf("log of the proxy:\n%s", text)
 		}
 	})
 	p.t.Cleanup(p.end)

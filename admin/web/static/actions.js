@@ -61,7 +61,7 @@ async function takeOut(pool, backend, { title, label, danger, state: to, note, e
 		action: (form) => change(pool, backend.address, { state: to, ...(form.get("timeout") ? { timeout: form.get("timeout") } : {}) }),
 	});
 	if (answer) {
-		toast(`${backend.address} ${done}.`);
+		toast(`${backend.address} ${done}. ${survival(answer)}`);
 	}
 }
 
@@ -72,21 +72,29 @@ export function restore(pool, backend) {
 
 // weigh asks for a weight.
 export async function weigh(pool, backend) {
-	const input = h("input", { type: "number", name: "weight", min: 0, max: 1000000, step: 1, required: true, value: backend.weight, inputmode: "numeric" });
+	const configured = backend.configured_weight;
+	const input = h("input", { type: "number", name: "weight", min: 1, max: 1000, step: 1, required: true, value: backend.weight, inputmode: "numeric" });
+	const back = h("input", { type: "checkbox", name: "configured", onchange: () => { input.disabled = back.checked; } });
 	const answer = await dialog({
 		title: "Change weight",
 		label: "Change",
 		content: [
 			h("p", {}, h("strong", { class: "name" }, backend.address), " of pool ", h("strong", { class: "name" }, pool)),
-			field("Weight", input),
-			h("p", { class: "note" }, "Clients are spread in proportion to the weights. The file is not changed: see Configuration for what a reload does."),
+			field("Weight, from 1 to 1000", input),
+			configured && configured !== backend.weight ? h("label", { class: "check" }, back, ` Return to that of the configuration, ${configured}`) : null,
+			h("p", { class: "note" }, "Clients are spread in proportion to the weights. The file is not changed."),
 		],
-		action: (form) => change(pool, backend.address, { weight: Number(form.get("weight")) }),
+		action: (form) => change(pool, backend.address, { weight: form.get("configured") ? "config" : Number(form.get("weight")) }),
 		prepare: () => input.select(),
 	});
 	if (answer) {
-		toast(`${backend.address} has a new weight.`);
+		toast(`${backend.address} has a new weight. ${survival(answer)}`);
 	}
+}
+
+// survival says what a change by a command outlives.
+function survival(answer) {
+	return answer.survives ? `It outlives: ${answer.survives.join(", ") || "nothing"}.` : "";
 }
 
 const rates = [["", "all at once"], ["10/s", "10 per second"], ["50/s", "50 per second"], ["200/s", "200 per second"]];

@@ -76,6 +76,9 @@ function weightCell(pool) {
 		return (now) => {
 			latest = now;
 			text(button, count(now.weight));
+			const other = now.configured_weight && now.configured_weight !== now.weight;
+			attribute(button, "title", other ? `The configuration says ${now.configured_weight}` : null);
+			button.classList.toggle("other", Boolean(other));
 			attribute(button, "aria-label", `Weight ${count(now.weight)} of ${now.address}: change`);
 		};
 	};
