@@ -27,7 +27,7 @@ func (p *tab) settled(hash string) {
 	p.t.Helper()
 	p.live()
 	name, _, _ := strings.Cut(strings.TrimPrefix(hash, "#/"), "/")
-	p.until("the view "+hash, `document.querySelector("main").dataset.view === `+quote(cmp.Or(name, "overview")))
+	p.until("the view "+hash, `document.querySelector("main")?.dataset.view === `+quote(cmp.Or(name, "overview")))
 	p.until("the view has what it shows", map[string]string{
 		"":            `document.querySelector(".tile canvas") && document.querySelector(".feed li")`,
 		"pool":        `document.querySelector(".tile canvas") && document.querySelector("tbody tr")`,

@@ -11,6 +11,7 @@ import { badge, card } from "./parts.js";
 
 export const name = "config";
 
+const every = 5000; // the file may change, and so may what commands have changed
 const firstLines = 1000;
 const maxLines = 20000;
 
@@ -91,7 +92,12 @@ export function create() {
 		],
 	});
 
+	let timer;
+	let left = false;
+
 	async function load() {
+		clearTimeout(timer);
+		const began = performance.now();
 		try {
 			const config = await call("GET", "/api/v1/config");
 			problem.hidden = true;
@@ -108,6 +114,19 @@ export function create() {
 			problem.hidden = false;
 			text(problem, describe(err));
 			pending.replaceChildren();
+		}
+		if (!left) {
+			clearTimeout(timer);
+			timer = setTimeout(tick, Math.max(every, 10 * (performance.now() - began)));
+		}
+	}
+
+	// tick loads again, but not in a tab that is hidden.
+	function tick() {
+		if (document.visibilityState === "visible") {
+			load();
+		} else {
+			timer = setTimeout(tick, every);
 		}
 	}
 
@@ -223,6 +242,9 @@ export function create() {
 				text(until, c.unconfirmed.keep_after ? `This configuration is on trial. It is kept in ${left}.` : `This configuration is on trial. It is rolled back to generation ${c.unconfirmed.rolls_back_to} in ${left}.`);
 			}
 		},
-		destroy() {},
+		destroy() {
+			left = true;
+			clearTimeout(timer);
+		},
 	};
 }
