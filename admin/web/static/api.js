@@ -125,5 +125,8 @@ export function setBackend(pool, address, change) {
 
 // describe is an error in one line.
 export function describe(err) {
+	if (err.status === 401) { // the hint of the API is for programs
+		return err.message + ": reload the page to enter it";
+	}
 	return err.hint ? err.message + ": " + err.hint : err.message;
 }

@@ -99,7 +99,7 @@ export function create() {
 		clearTimeout(timer);
 		const began = performance.now();
 		try {
-			const config = await call("GET", "/api/v1/config");
+			const config = await call("GET", "/api/v1/config", { background: true });
 			problem.hidden = true;
 			code.update(config.config);
 			runtime.update(config.runtime ?? []);

@@ -140,7 +140,7 @@ export function create(parameters) {
 		request = own;
 		const began = performance.now();
 		try {
-			const page = await call("GET", query("/api/v1/connections", { ...filter(), sort: form.elements.sort.value, limit: form.elements.limit.value, after: pages.at(-1) }), { signal: own.signal });
+			const page = await call("GET", query("/api/v1/connections", { ...filter(), sort: form.elements.sort.value, limit: form.elements.limit.value, after: pages.at(-1) }), { signal: own.signal, background: true });
 			if (own.signal.aborted) {
 				return;
 			}
