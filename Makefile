@@ -41,7 +41,7 @@ faults: ## run the fault suite (root: namespaces, packet loss, killed sockets)
 
 # browser is a module of its own too.
 browser: ## drive the dashboard in headless Chromium; BROWSERARGS=-update writes its pictures
-	L4PROXY_SUITE=browser go test -C browser -vet=off -count=1 -timeout 3m -run '^TestBrowser' . $(BROWSERARGS)
+	L4PROXY_SUITE=browser go test -C browser -vet=off -count=1 -timeout 5m -run '^TestBrowser' . $(BROWSERARGS)
 
 lint: ## run golangci-lint, built on first use
 	scripts/lint.sh
