@@ -12,9 +12,10 @@ import (
 // perhaps in another network namespace: "bench NAME ARGUMENT...". They get the
 // arguments, and end when ctx does.
 var commands = map[string]func(ctx context.Context, args []string) error{
-	clientCommand: runClientCommand,
-	originCommand: runOriginCommand,
-	"verify":      runVerify,
+	clientCommand:  runClientCommand,
+	originCommand:  runOriginCommand,
+	observeCommand: runObserveCommand,
+	"verify":       runVerify,
 }
 
 // runCommand runs the command that args begin with, until it ends or SIGINT or

@@ -15,6 +15,7 @@ type lab struct {
 	dir         string
 	proxyPort   int
 	backendPort int
+	adminPort   int // of a peer that is observed
 	moreFronts  [moreFronts]ports
 	// failingPorts are the ports of backends that are processes of their own.
 	failingPorts [failingBackends]int
@@ -43,7 +44,7 @@ func newLab(dir string, o options) (*lab, error) {
 		return nil, err
 	}
 	l := &lab{options: o, place: onLoopback(), dir: dir}
-	wanted := []*int{&l.proxyPort, &l.backendPort}
+	wanted := []*int{&l.proxyPort, &l.backendPort, &l.adminPort}
 	for i := range l.moreFronts {
 		wanted = append(wanted, &l.moreFronts[i].proxy, &l.moreFronts[i].backend)
 	}

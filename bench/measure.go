@@ -65,6 +65,9 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	if err != nil {
 		return measured{}, err
 	}
+	if p.observed {
+		set.Admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.adminPort))
+	}
 	b.target, b.more = l.target(p), l.moreFronts[:s.size.more]
 	b.setup = set
 	b.setup.Dir, b.setup.Listen = originDir, l.originListens()

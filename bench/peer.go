@@ -31,6 +31,10 @@ type peer struct {
 	noACL bool
 	// failover is set if the peer can be configured against failing backends.
 	failover bool
+	// observed is set if the peer has an admin address, by which it is observed.
+	observed bool
+	// beside, if set, is the peer that it is compared with, in place of the rivals.
+	beside string
 	// changes are the kinds of change that the peer can make while it runs.
 	changes map[string]change
 }

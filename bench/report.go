@@ -179,10 +179,14 @@ func (r result) markdown(b *strings.Builder, limit float64) {
 		}
 		b.WriteString("\n")
 		if len(row.Ratios) > 0 {
-			fmt.Fprintf(b, "| %s ÷ best rival |", row.Peer)
+			to, digits := "best rival", 2
+			if row.Beside != "" {
+				to, digits = row.Beside, 3
+			}
+			fmt.Fprintf(b, "| %s ÷ %s |", row.Peer, to)
 			for _, m := range r.metrics {
 				ratio, ok := row.Ratios[m.name]
-				fmt.Fprintf(b, " %s |", cell(ratio.summary, ok, 2, limit))
+				fmt.Fprintf(b, " %s |", cell(ratio.summary, ok, digits, limit))
 			}
 			b.WriteString("\n")
 		}

@@ -36,14 +36,16 @@ type row struct {
 	Course   *course           `json:"course,omitempty"`
 	Failed   string            `json:"failed,omitempty"`
 	Role     role              `json:"role"`
-	// Ratios to the best rival, for ours only, by metric. They follow from the
-	// samples.
+	// Beside is the peer that it is compared with, in place of the best rival.
+	Beside string `json:"beside,omitempty"`
+	// Ratios to that peer or to the best rival, for ours only, by metric. They follow
+	// from the samples.
 	Ratios map[string]ratio `json:"-"`
 }
 
 // ratio is a figure of ours divided by a rival's.
 type ratio struct {
-	To string // the best rival
+	To string // the other peer
 	summary
 }
 
@@ -54,8 +56,11 @@ func measureRounds(ctx context.Context, l *lab, s scenario, peers []peer, rounds
 	r := result{
 		Scenario: s.name, scenario: s, Rounds: rounds, Duration: max(l.duration, s.atLeast).String(),
 	}
+	if s.peers != nil {
+		peers = s.peers(peers)
+	}
 	for _, p := range peers {
-		r.Rows = append(r.Rows, row{Peer: p.name, Role: p.role})
+		r.Rows = append(r.Rows, row{Peer: p.name, Role: p.role, Beside: p.beside})
 	}
 	if s.share > 0 {
 		slowest, err := l.slowest(ctx, peers)
@@ -112,9 +117,9 @@ func order(n, round int) []int {
 	return indices
 }
 
-// compare sets the ratios of our rows to the best rival, for each metric. The best
-// rival has the best median. Our figure is divided by its figure of the same
-// round, because what disturbs a round disturbs both.
+// compare sets the ratios of our rows to the best rival, for each metric, or to the
+// peer that they are measured beside. The best rival has the best median. Our figure is
+// divided by its figure of the same round, because what disturbs a round disturbs both.
 func compare(r *result) {
 	for i := range r.Rows {
 		mine := &r.Rows[i]
@@ -123,7 +128,7 @@ func compare(r *result) {
 		}
 		mine.Ratios = make(map[string]ratio)
 		for _, m := range r.metrics {
-			best, ok := bestRival(r.Rows, m)
+			best, ok := mine.other(r.Rows, m)
 			if m.uncompared || !ok {
 				continue
 			}
@@ -140,6 +145,18 @@ func compare(r *result) {
 			}
 		}
 	}
+}
+
+// other returns the row that a metric of r is compared with.
+func (r row) other(rows []row, m metric) (other row, ok bool) {
+	if r.Beside == "" {
+		return bestRival(rows, m)
+	}
+	i := slices.IndexFunc(rows, func(other row) bool { return other.Peer == r.Beside && other.Failed == "" })
+	if i < 0 {
+		return row{}, false
+	}
+	return rows[i], true
 }
 
 // bestRival returns the rival with the best median of a metric.

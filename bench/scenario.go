@@ -16,6 +16,8 @@ type scenario struct {
 	x      float64
 
 	metrics []metric
+	// peers, unless it is nil, chooses and changes those that are measured.
+	peers func([]peer) []peer
 	// proxied is set if there is nothing to measure without a proxy.
 	proxied bool
 	// size is what the scenario demands of the peers' configuration.

@@ -23,6 +23,7 @@ const body = "hello"
 type setup struct {
 	Dir            string
 	Listen         string
+	Admin          string // the admin address of l4proxy, if it has one
 	Backends       []string
 	Others         []string     // the backends after a change
 	Change         string       // the kind of change under load, if any
