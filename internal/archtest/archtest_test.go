@@ -69,6 +69,9 @@ var table = map[string][]string{
 	// Runs the program, and the health checks, against real servers.
 	"peers": {"backend", "discovery", "health"},
 
+	// Only tests, of the rules, the dashboard and what else is for other programs.
+	"packaging": {},
+
 	// Breaks things around the program, and around a proxy with options that the configuration does
 	// not offer.
 	"faults": anything,
