@@ -17,6 +17,7 @@ func TestMain(m *testing.M) {
 			useTestResolver()
 			os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 		},
+		"echo-backend":           echoBackend,
 		"without-io-uring":       without(unix.SYS_IO_URING_SETUP),
 		"without-io-uring-enter": without(unix.SYS_IO_URING_ENTER),
 	})
