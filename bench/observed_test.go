@@ -21,6 +21,37 @@ func TestBesideItself(t *testing.T) {
 	}
 }
 
+// A real l4proxy has all that an observer asks for.
+func TestObservedPeer(t *testing.T) {
+	l := testLab(t)
+	l.engines, l.l4proxy = []string{"epoll"}, build(t, "..", "./cmd/l4proxy")
+	peers, err := findL4proxy(t.Context(), l.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := observedRequests(16)
+	s.atLeast = 0
+	r, err := measureRounds(t.Context(), l, s, peers, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Rows) != 2 {
+		t.Fatalf("%d rows, want 2", len(r.Rows))
+	}
+	for _, row := range r.Rows {
+		if row.Failed != "" {
+			t.Fatalf("%s failed: %s", row.Peer, row.Failed)
+		}
+		f := row.Samples[0]
+		if observed := row.Beside != ""; f["requests/s"] <= 0 || (f["scrapes"] > 0) != observed || (f["scrape KB"] > 0) != observed {
+			t.Errorf("%s: %v", row.Peer, f)
+		}
+	}
+	if ratio := r.Rows[1].Ratios["requests/s"]; ratio.To != "l4proxy epoll" || ratio.Median <= 0 {
+		t.Errorf("ratio %+v", ratio)
+	}
+}
+
 // Each observed peer is compared with itself alone, round by round, and not with the other engine.
 func TestCompareBesideItself(t *testing.T) {
 	samples := func(rates ...float64) (all samples) {

@@ -34,8 +34,8 @@ func checkScrapes(t *testing.T, config string) {
 
 func TestDocumentedScrapes(t *testing.T) { checkScrapes(t, blocks(t)[0]) }
 
-// The collector's configuration is one of its Prometheus receiver, and its pipelines have only parts
-// that exist.
+// The collector's receiver has a configuration of Prometheus, and its pipeline has only parts that
+// exist.
 func TestDocumentedCollector(t *testing.T) {
 	var c struct {
 		Receivers struct {
