@@ -57,7 +57,7 @@ func TestIncidents(t *testing.T) {
 			continue
 		}
 		t.Run(title, func(t *testing.T) {
-			w := play(t, stepsOf(document, h[1], end))
+			w := play(t, documentedSteps(document, h[1], end))
 			if w.next != len(w.steps) {
 				t.Errorf("%d of %d commands of the document were run", w.next, len(w.steps))
 			}
@@ -178,7 +178,10 @@ pools: {pg: {backends: ["10.0.0.5:5432", "10.0.0.6:5432"]}}
 	w.run() // reload --dry-run
 	w.run() // reload
 	w.run() // explain
+	w.run() // debug
 	w.client("127.0.2.3")
+	w.await(`(?s)first byte.*first byte`) // grep
+	w.run()                               // debug --stop
 	return w
 }
 
@@ -209,6 +212,7 @@ pools: {pg: {policy: round_robin, backends: ["10.0.0.5:5432", "10.0.0.6:5432"], 
 	w.run()                    // reload --dry-run
 	w.run()                    // reload --confirm --guard
 	w.await(`was rolled back`) // status
+	w.run()                    // events
 	startBackendProcess(t, third)
 	w.run() // reload --confirm --guard
 	w.statusHas(`10\.0\.0\.7:5432 +up`)
@@ -310,6 +314,7 @@ pools: {pg: {policy: round_robin, backends: ["10.0.0.5:5432", "10.0.0.6:5432"]}}
 	w.run() // upgrade --binary
 	w.run() // upgrade
 	w.run() // status
+	w.run() // events
 	for _, c := range held {
 		mustEcho(t, c, "hello again")
 	}

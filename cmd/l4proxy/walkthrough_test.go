@@ -40,8 +40,8 @@ type step struct {
 
 var consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
 
-// stepsOf returns the steps in part of a document, which begins at an offset.
-func stepsOf(document string, from, to int) (all []step) {
+// documentedSteps returns the steps in part of a document, which begins at an offset.
+func documentedSteps(document string, from, to int) (all []step) {
 	for _, block := range consoleBlock.FindAllStringSubmatchIndex(document[from:to], -1) {
 		at := from + block[2]
 		for line := range strings.Lines(document[at : from+block[3]]) {
@@ -67,6 +67,7 @@ func newWalkthrough(t *testing.T, steps []step, addresses [][2]string, yaml stri
 	w.addresses = append(w.addresses,
 		[2]string{"10.0.0.1:5432", w.address("postgres")},
 		[2]string{"/etc/l4proxy/l4proxy.yaml", w.config},
+		[2]string{"/var/log/l4proxy.log", w.log},
 		[2]string{"/usr/local/bin", w.dir})
 	return w
 }
@@ -186,6 +187,9 @@ var varying = []struct {
 	{regexp.MustCompile(`\benough for \d+`), "enough for <limit>"},
 	{regexp.MustCompile(`(?m)\b\d+/\d+$`), "<retransmits>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?[kMG]\b`), "<bytes>"},
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d\b`), "<day>"},
+	{regexp.MustCompile(`=\d+\.\d+\b`), "=<number>"},
+	{regexp.MustCompile(`\b(from_pid|checks)=\d+`), "$1=<number>"},
 	{regexp.MustCompile(`:[3-6]\d{4}\b`), ":<port>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? ?[kKMG]?i?B(/s)?\b`), "<bytes>"},
 	{regexp.MustCompile(`[ \t]+`), " "},
