@@ -184,6 +184,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\bl4proxy \d+\.\d+\.\d+\S*`), "l4proxy <version>"},
 	{regexp.MustCompile(`\b(io_uring|epoll) on `), "<engine> on "},
 	{regexp.MustCompile(`\bat most \d+`), "at most <limit>"},
+	{regexp.MustCompile(`(the process \d+ of |LimitNOFILE=|ulimit -n |nofile=)\d+`), "$1<limit>"},
 	{regexp.MustCompile(`\benough for \d+`), "enough for <limit>"},
 	{regexp.MustCompile(`(?m)\b\d+/\d+$`), "<retransmits>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?[kMG]\b`), "<bytes>"},
