@@ -176,6 +176,8 @@ var varying = []struct {
 	pattern *regexp.Regexp
 	name    string
 }{
+	{regexp.MustCompile(`the process (\d+) of \d+`), "in all $1 of <limit>"},
+	{regexp.MustCompile(`(LimitNOFILE=|ulimit -n |nofile=)\d+`), "$1<limit>"},
 	{regexp.MustCompile(`\b\d+-\d+-\d{4,}\b`), "<id>"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`), "<time>"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(\.\d+)?\b`), "<time>"},
@@ -184,9 +186,8 @@ var varying = []struct {
 	{regexp.MustCompile(`\bl4proxy \d+\.\d+\.\d+\S*`), "l4proxy <version>"},
 	{regexp.MustCompile(`\b(io_uring|epoll) on `), "<engine> on "},
 	{regexp.MustCompile(`\bat most \d+`), "at most <limit>"},
-	{regexp.MustCompile(`(the process \d+ of |LimitNOFILE=|ulimit -n |nofile=)\d+`), "$1<limit>"},
 	{regexp.MustCompile(`\benough for \d+`), "enough for <limit>"},
-	{regexp.MustCompile(`(?m)\b\d+/\d+$`), "<retransmits>"},
+	{regexp.MustCompile(`(?m)(> +)\d+/\d+$`), "$1<retransmits>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?[kMG]\b`), "<bytes>"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d\b`), "<day>"},
 	{regexp.MustCompile(`=\d+\.\d+\b`), "=<number>"},
