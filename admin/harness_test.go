@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log/slog"
@@ -233,20 +234,20 @@ func (s *served) do(q request) (code int, header http.Header, body string) {
 	for key, value := range q.header {
 		r.Header.Set(key, value)
 	}
-	var conn net.Conn
-	transport := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var err error
-			conn, err = (&net.Dialer{Timeout: testnet.Patience}).DialContext(ctx, s.network, s.address)
-			return conn, err
-		},
-	}
-	response, err := transport.RoundTrip(r)
+	// Not http.Transport, which closes its connection a moment after the answer was read.
+	conn, err := net.Dial(s.network, s.address)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer conn.Close() // the transport does it a moment later
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(testnet.Patience))
+	if err := r.Write(conn); err != nil && !testnet.IsReset(err) { // it may have answered before
+		s.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
