@@ -73,7 +73,8 @@ type Log struct {
 
 func (l *Log) fields() fields {
 	return fields{
-		{"level", enum(&l.Level, logLevels, slog.LevelInfo), "The least important messages to log: `debug`, `info`, `warn`, `error`."},
+		{"level", enum(&l.Level, logLevels, slog.LevelInfo),
+			"The least important messages to log: `debug`, `info`, `warn`, `error`. `debug` logs each step of every connection; to follow one client, use [`l4proxy debug`](operations.md#following-connections). It can also change the level while the proxy runs."},
 		{"format", enum(&l.Format, logFormats, LogAuto), "`text`, `json`, or `auto`: text on a terminal, json otherwise."},
 		{"connections", boolean(&l.Connections, true), "One line per finished connection."},
 	}

@@ -32,6 +32,8 @@ func newEventsCommand() *cobra.Command {
 			"the last 1000, whatever log.level is.\n\n" +
 			"--follow prints events as they happen, until Ctrl-C, also over a restart or an upgrade of the proxy.\n" +
 			"With --json, it prints one object per line.",
+		Example: "  l4proxy events --level warn --since 1h\n" +
+			"  l4proxy events --follow --type backend_down,backend_up",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		var from time.Time

@@ -21,12 +21,12 @@ func newWeightCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "weight N",
 		Short: "Change the weight of a backend while the proxy runs",
-		Long: "Give a backend of a running proxy another weight, from 1 to 1000:\n\n" +
-			"  l4proxy weight --backend 10.0.0.5:5432 50\n" +
-			"  l4proxy weight --backend 10.0.0.5:5432 --reset\n\n" +
+		Long: "Give a backend of a running proxy another weight, from 1 to 1000.\n\n" +
 			"The weight stays until it is reset, also over a reload or an upgrade. A restart returns to the\n" +
 			"weight of the configuration. Connections stay where they are. To send a backend no new clients,\n" +
 			"use 'l4proxy drain'.",
+		Example: "  l4proxy weight --backend 10.0.0.5:5432 50\n" +
+			"  l4proxy weight --backend 10.0.0.5:5432 --reset",
 	}
 	newAdminCommand(cmd, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		if pool == "" {
