@@ -279,7 +279,7 @@ func (w *worker) takeUp(c *conn, pending [2][]byte) {
 		} else {
 			c.state = stateMoving
 		}
-		w.end(c, w.ending)
+		w.cutOff(c, w.ending)
 		return
 	case c.flags&flagBackend == 0:
 		c.state = stateMoving

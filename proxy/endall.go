@@ -70,7 +70,7 @@ func (e *allEnd) expire() {
 			w.loop.StopTimer(c.index)
 			w.finish(c)
 		default:
-			w.end(c, w.ending)
+			w.cutOff(c, w.ending)
 		}
 	}
 	w.endTask(e.index)

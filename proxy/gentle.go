@@ -84,7 +84,7 @@ func (g *gentleEnd) expire() {
 		if over {
 			g.countClosed()
 		}
-		w.end(c, Outcome{Side: SideProxy, Reason: reason})
+		w.cutOff(c, Outcome{Side: SideProxy, Reason: reason})
 	}
 	if over && !left {
 		w.endTask(g.index)

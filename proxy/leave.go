@@ -266,11 +266,11 @@ func (w *worker) noteFailures(c *conn, l *leaver) {
 // overHere ends a connection that need not move: both its streams have ended, or the
 // server ends all connections. It reports whether it has.
 func (w *worker) overHere(c *conn, l *leaver) bool {
-	outcome := c.outcome
+	outcome, end := c.outcome, w.end
 	switch {
 	case c.flow[clientEnd].ended != flowOpen && c.flow[backendEnd].ended != flowOpen:
 	case w.ending.Reason != ReasonNone:
-		outcome = w.ending
+		outcome, end = w.ending, w.cutOff
 		if len(l.moved.Pending[clientEnd])+len(l.moved.Pending[backendEnd]) > 0 {
 			c.flags |= flagResetOut // see cutsShort
 		}
@@ -280,7 +280,7 @@ func (w *worker) overHere(c *conn, l *leaver) bool {
 	if c.flags&flagBackend != 0 {
 		c.state = stateRelaying
 	}
-	w.end(c, outcome)
+	end(c, outcome)
 	return true
 }
 

@@ -25,6 +25,15 @@ func (w *worker) quiet(c *conn) bool {
 		w.loop.Now()-c.lastActive >= int64(quietFor) && !w.cutsShort(c) && !w.unsent(c)
 }
 
+// cutOff ends a connection that may be in use. Unless it is quiet, both peers get a reset, even if at
+// this moment no byte is on its way: after a FIN, an incomplete stream would look complete.
+func (w *worker) cutOff(c *conn, o Outcome) {
+	if c.state == stateRelaying && !w.quiet(c) {
+		c.flags |= flagResetOut
+	}
+	w.end(c, o)
+}
+
 // chance is a number from 0 to 2^32-1 that differs between connections. It depends only on what is
 // handed over with a connection, so that another process computes the same one. All clients that
 // are accepted in one batch have the same time, so the port counts too. Clients of unix sockets
@@ -81,6 +90,6 @@ func (w *worker) endIfOld(c *conn) bool {
 	if soft > w.loop.Looked() || hard > w.loop.Looked() && !w.quiet(c) {
 		return false
 	}
-	w.end(c, Outcome{Side: SideProxy, Reason: ReasonLifetime})
+	w.cutOff(c, Outcome{Side: SideProxy, Reason: ReasonLifetime})
 	return true
 }
