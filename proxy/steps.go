@@ -12,7 +12,8 @@ import (
 // Step is something that happened to a connection that is traced.
 type Step struct {
 	Kind StepKind
-	// Trace is a number that all steps of the connection have, and no other connection.
+	// Trace is a number that no other connection has, and the connection for as long as it is
+	// followed.
 	Trace    uint64
 	Listener *Listener
 	Client   netip.AddrPort // the zero value for a client on a unix socket
@@ -152,31 +153,56 @@ func (w *worker) unfollow(c *conn) {
 	c.flags &^= flagTraced
 }
 
-// followOpen traces connections that are open already. Each loop looks at a few at a time. t is nil
-// for all.
+// followOpen traces connections that are open already. t is nil for all.
 func (s *Server) followOpen(t *trace) {
+	only := &traceSet{all: t == nil}
+	if t != nil {
+		only.traces = []*trace{t}
+	}
+	s.lookAtAll(func(w *worker, c *conn) (more bool) {
+		if set := s.tracer.set.Load(); set == nil || t == nil && !set.all || t != nil && t.ended.Load() {
+			return false
+		}
+		number := uint64(0)
+		if of := w.traced[c.index]; of != nil {
+			if !of.over(s) {
+				return true
+			}
+			number = of.number // goes on with the trace that replaces its own
+			w.unfollow(c)
+		}
+		if f := w.follow(only, c.listener, c.peer, number); f != nil {
+			f.bytes = [2]bool{c.flow[clientEnd].bytes > 0, c.flow[backendEnd].bytes > 0}
+			w.followConn(c, f)
+			w.note(c, Step{Kind: StepFollowed, Pool: c.pool, Backend: c.backend})
+		}
+		return true
+	})
+}
+
+// unfollowEnded forgets the connections of traces that have ended. Those on which nothing happens
+// would otherwise count towards tracedMost until they end.
+func (s *Server) unfollowEnded() {
+	s.lookAtAll(func(w *worker, c *conn) (more bool) {
+		if of := w.traced[c.index]; of != nil && of.over(s) {
+			w.unfollow(c)
+		}
+		return len(w.traced) > 0
+	})
+}
+
+// lookAtAll calls f with each connection, a few at a time on each loop, until f returns false there.
+func (s *Server) lookAtAll(f func(w *worker, c *conn) (more bool)) {
 	var look func(w *worker, next uint32)
 	look = func(w *worker, next uint32) {
-		set := s.tracer.set.Load()
-		if set == nil || next >= w.indices() || t != nil && t.ended.Load() {
-			return
-		}
-		only := &traceSet{all: t == nil}
-		if t != nil {
-			only.traces = []*trace{t}
-		}
-		for end := next + connChunk; next < end; next++ {
-			c := w.conn(next)
-			if c.state == stateNone || c.flags&flagTraced != 0 {
-				continue
-			}
-			if f := w.follow(only, c.listener, c.peer, 0); f != nil {
-				f.bytes = [2]bool{c.flow[clientEnd].bytes > 0, c.flow[backendEnd].bytes > 0}
-				w.followConn(c, f)
-				w.note(c, Step{Kind: StepFollowed, Pool: c.pool, Backend: c.backend})
+		for end := min(next+connChunk, w.indices()); next < end; next++ {
+			if c := w.conn(next); c.state != stateNone && !f(w, c) {
+				return
 			}
 		}
-		w.loop.Post(func(w *worker) { look(w, next) })
+		if next < w.indices() {
+			w.loop.Post(func(w *worker) { look(w, next) })
+		}
 	}
 	s.tell(func(w *worker) { look(w, 0) })
 }

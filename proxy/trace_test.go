@@ -269,6 +269,26 @@ func TestTraceOfOpenConnections(t *testing.T) {
 	})
 }
 
+// TestTraceGoesOn: a trace that is set again, for longer, follows the connections that it followed
+// before.
+func TestTraceGoesOn(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		var s stepped
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		r := start(t, engine, addresses(b), s.stepping)
+		r.trace("", "127.0.0.5/32")
+		c := testnet.DialFrom(t, "127.0.0.5", r.addr)
+		echo(t, c)
+		s.of(t, c, "first byte backend")
+		r.trace("", "127.0.0.5/32") // for longer
+		s.of(t, c, "open already")
+		c.Close()
+		if got := s.of(t, c, "ended"); !strings.Contains(got, "first byte backend; open already; ") {
+			t.Error(got)
+		}
+	})
+}
+
 // TestTracesAreBounded in number, in time and in what they follow.
 func TestTracesAreBounded(t *testing.T) {
 	var s stepped

@@ -133,6 +133,7 @@ func (t *trace) end() {
 // traceOver is called when the time of a trace is over.
 func (s *Server) traceOver(t *trace) {
 	if s.tracer.remove(func(o *trace) bool { return o == t }) > 0 {
+		s.unfollowEnded()
 		s.log.Info("trace ended", t.attributes()...)
 	}
 }
@@ -173,6 +174,7 @@ func (s *Server) StopTraces(f *TraceFilter) int {
 	}
 	n := s.tracer.remove(func(t *trace) bool { return f == nil || t.TraceFilter == *f })
 	if n > 0 {
+		s.unfollowEnded()
 		s.log.Info("traces stopped", "traces", n)
 	}
 	return n
@@ -193,8 +195,12 @@ func (s *Server) TraceAll(on bool) {
 	changed := (set != nil && set.all) != on
 	r.put(next)
 	r.mu.Unlock()
-	if on && changed {
+	switch {
+	case !changed:
+	case on:
 		s.followOpen(nil)
+	default:
+		s.unfollowEnded()
 	}
 }
 
