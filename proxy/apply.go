@@ -48,7 +48,7 @@ func (s *Server) Apply(state *State, maxConnections int) error {
 	for _, name := range slices.Concat(answers...) {
 		inUse[name] = true
 	}
-	s.ledger.Store(s.ledger.Load().without(inUse))
+	s.keepBook(s.ledger.Load().without(inUse))
 	return nil
 }
 
@@ -89,7 +89,7 @@ func (c *change) commit(state *State, maxConnections int) (gone []*bound) {
 		c.stays[l.Name] = before[l.Name]
 	}
 	s.slots.divide(int64(maxConnections), state.Listeners, old.state.Listeners)
-	s.ledger.Store(newLedger(state, len(s.workers), old))
+	s.keepBook(newLedger(state, len(s.workers), old))
 	return gone
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"l4proxy/acl"
 	"l4proxy/internal/histogram"
 )
 
@@ -111,6 +112,45 @@ func (c *PoolCounts) totals() PoolTotals {
 // before. Call it with its totals before this process serves, and again with its last totals once
 // it has handed over: they only grow, and so does each sum.
 func (s *Server) CarryOn(t Totals) { s.carried.Store(&t) }
+
+// without returns the totals without those of names that the old ledger has and the next one has
+// not. If such a name comes back, its counts begin at 0 again, as they do without an upgrade.
+func (t *Totals) without(old, next *ledger) *Totals {
+	kept := &Totals{
+		Listeners: maps.Clone(t.Listeners), Pools: maps.Clone(t.Pools), More: maps.Clone(t.More), Dropped: t.Dropped,
+	}
+	for name := range old.listeners {
+		if next.listeners[name] == nil {
+			delete(kept.Listeners, name)
+		}
+	}
+	for name := range old.pools {
+		if next.pools[name] == nil {
+			delete(kept.Pools, name)
+			delete(kept.More, name)
+		}
+	}
+	for _, l := range old.state.Listeners {
+		to := slices.IndexFunc(next.state.Listeners, func(n *Listener) bool { return n.Name == l.Name })
+		of, known := kept.Listeners[l.Name]
+		if to < 0 || !known {
+			continue
+		}
+		of.Denied = maps.Clone(of.Denied)
+		for _, d := range l.ACL.Decisions() {
+			if !d.Allow && !denies(next.state.Listeners[to].ACL, d.Name) {
+				delete(of.Denied, d.Name)
+			}
+		}
+		kept.Listeners[l.Name] = of
+	}
+	return kept
+}
+
+// denies reports whether a list has a rule of that name that denies.
+func denies(list *acl.List, rule string) bool {
+	return slices.ContainsFunc(list.Decisions(), func(d acl.Decision) bool { return !d.Allow && d.Name == rule })
+}
 
 // carry adds what was carried on to the counts of a listener. Rules that the list no longer has are
 // left out.

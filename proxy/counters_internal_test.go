@@ -107,3 +107,52 @@ func TestDialFailuresAreReasons(t *testing.T) {
 		}
 	}
 }
+
+// TestRemovedNamesBeginAgain: what was carried over from another process does not come back with a
+// listener, pool or rule that a State has removed. It would look like traffic.
+func TestRemovedNamesBeginAgain(t *testing.T) {
+	deny := func(names ...string) *acl.List {
+		var rules []acl.Rule
+		for _, name := range names {
+			rules = append(rules, acl.Rule{Name: name, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}})
+		}
+		return acl.Build(rules, true)
+	}
+	listener := func(name, pool string, list *acl.List) *Listener {
+		p := insidePool(t, balancer.Options{Policy: "first"})
+		p.Name = pool
+		return &Listener{Name: name, Pool: p, ACL: list}
+	}
+	state := func(all ...*Listener) *State { return &State{Listeners: all} }
+	both := state(listener("stays", "one", deny("a", "b")), listener("goes", "two", nil))
+	s := &Server{workers: []*worker{{}}}
+	s.ledger.Store(newLedger(both, 1, nil))
+	dials := map[string]uint64{"none": 3}
+	s.CarryOn(Totals{
+		Listeners: map[string]ListenerTotals{
+			"stays": {Accepted: 10, Denied: map[string]uint64{"a": 1, "b": 2}},
+			"goes":  {Accepted: 20}, "unknown": {Accepted: 30},
+		},
+		Pools: map[string]map[string]uint64{"one": dials, "two": dials},
+		More:  map[string]PoolTotals{"one": {Retries: 1}, "two": {Retries: 2}},
+	})
+	s.keepBook(newLedger(state(listener("stays", "one", deny("a"))), 1, s.ledger.Load()))
+	s.keepBook(s.ledger.Load().without(nil))
+	back := state(append(both.Listeners, listener("unknown", "one", nil))...)
+	s.keepBook(newLedger(back, 1, s.ledger.Load()))
+	counts := s.Counts()
+	var accepted []uint64
+	for _, l := range counts.Listeners {
+		accepted = append(accepted, l.Accepted)
+	}
+	if want := []uint64{10, 0, 30}; !slices.Equal(accepted, want) {
+		t.Errorf("accepted: %d, want %d", accepted, want)
+	}
+	if want := []RuleCount{{"a", 1}, {"b", 0}}; !slices.Equal(counts.Listeners[0].Denied, want) {
+		t.Errorf("denied by rule: %v, want %v", counts.Listeners[0].Denied, want)
+	}
+	one, two := counts.Pools[0], counts.Pools[1]
+	if one.Retries != 1 || one.AllDials() != 3 || two.Retries != 0 || two.AllDials() != 0 {
+		t.Errorf("retries and dials: %d, %d; %d, %d", one.Retries, one.AllDials(), two.Retries, two.AllDials())
+	}
+}

@@ -44,6 +44,14 @@ func newLedger(state *State, workers int, old *ledger) *ledger {
 	return l
 }
 
+// keepBook replaces the ledger. s.mu is held.
+func (s *Server) keepBook(next *ledger) {
+	old := s.ledger.Swap(next)
+	if carried := s.carried.Load(); carried != nil {
+		s.carried.CompareAndSwap(carried, carried.without(old, next)) // CarryOn may come first
+	}
+}
+
 func keepOrMake[T any](all, old map[string][]*T, name string, workers int) {
 	if all[name] != nil {
 		return
