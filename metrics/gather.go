@@ -17,6 +17,8 @@ type Gatherer struct{ Source Source }
 func (g Gatherer) Gather() ([]*dto.MetricFamily, error) {
 	b := new(builder)
 	b.all(g.Source.Snapshot())
+	// The library takes one without metrics for a mistake.
+	b.families = slices.DeleteFunc(b.families, func(f *dto.MetricFamily) bool { return len(f.Metric) == 0 })
 	slices.SortFunc(b.families, func(x, y *dto.MetricFamily) int { return cmp.Compare(x.GetName(), y.GetName()) })
 	return b.families, nil
 }
@@ -53,7 +55,7 @@ type family struct {
 	f *dto.MetricFamily
 }
 
-// family starts a family. One without metrics is left out by Prometheus's formats.
+// family starts a family. One without metrics is left out.
 func (b *builder) family(d *desc) family {
 	f := &dto.MetricFamily{Name: &d.name, Help: &d.help, Type: &d.kind}
 	b.families = append(b.families, f)

@@ -1,9 +1,11 @@
 package metrics
 
 import (
+	"bytes"
 	"compress/gzip"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -72,6 +74,19 @@ func TestStuckClients(t *testing.T) {
 		<-over
 	}
 	scrape(t, h, plain)
+}
+
+// TestNothingIsMissing: a service that has done nothing yet is no reason for a line in the log with
+// each scrape, in any format.
+func TestNothingIsMissing(t *testing.T) {
+	var log bytes.Buffer
+	h := Handler(fixed{&Snapshot{Listeners: []Listener{{Name: "web"}}, Pools: []Pool{{Name: "back"}}}}, slog.New(slog.NewTextHandler(&log, nil)))
+	for _, accept := range []string{plain, openMetrics, protobuf} {
+		scrape(t, h, accept)
+	}
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
 }
 
 // TestManyBackends: an answer with 10,000 backends takes less than 200 ms of CPU time. That is what

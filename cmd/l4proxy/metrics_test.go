@@ -5,11 +5,14 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"l4proxy/admin"
 	"l4proxy/eventloop"
@@ -244,5 +247,57 @@ func TestScrapesWaitForUpgrades(t *testing.T) {
 	u.end(upgrade.Result{}, nil)
 	if <-waiting || u.settled(t.Context(), testnet.Patience) {
 		t.Error("the old process is scraped after an upgrade")
+	}
+}
+
+// TestMetricsOfPauses leaves a process one descriptor for a client and none for its dial, and then
+// none for the next client.
+func TestMetricsOfPauses(t *testing.T) {
+	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
+		t.Run(engine, func(t *testing.T) {
+			if engine == eventloop.IOUring {
+				testenv.NeedIOURing(t)
+			}
+			s := newService(t, fmt.Sprintf(`
+engine: %s
+workers: 1
+admin: {bind: "unix:$DIR/admin"}
+listeners: {web: {bind: 127.0.0.1:0, pool: back}}
+pools: {back: {connect: {timeout: 1m}, backends: [%q]}}
+`, engine, testnet.Serve(t, "tcp", "", testnet.Echo).Addr))
+			accepts, dials := `l4proxy_accept_pauses_total{cause="resources",listener="web"}`, `l4proxy_pool_dial_pauses_total{pool="back"}`
+			s.shows(series{accepts: 0, dials: 0})
+			files := func(most uint64) (was uint64) {
+				t.Helper()
+				var old unix.Rlimit
+				if err := unix.Prlimit(s.pid(), unix.RLIMIT_NOFILE, nil, &old); err != nil {
+					t.Fatal(err)
+				}
+				if err := unix.Prlimit(s.pid(), unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: old.Max}, nil); err != nil {
+					t.Fatal(err)
+				}
+				return old.Cur
+			}
+			settled(t, "the descriptors do not change", func() int { return openFilesOf(t, s.pid()) })
+			var free []uint64 // numbers, the lowest first
+			for n := uint64(0); len(free) < 2; n++ {
+				if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", s.pid(), n)); err != nil {
+					free = append(free, n)
+				}
+			}
+			was := files(free[0] + 1)
+			c := testnet.Dial(t, "tcp", s.address("web"))
+			s.waitFor("dialing paused")
+			files(free[1] + 1)
+			mustEcho(t, c, "served after all")
+			second := testnet.Dial(t, "tcp", s.address("web"))
+			s.waitFor("accepting paused")
+			files(was)
+			mustEcho(t, second, "served after all")
+			got := s.shows(series{dials: 1, `l4proxy_connections_total{listener="web"}`: 2})
+			if got[accepts] < 1 {
+				t.Errorf("%s = %v", accepts, got[accepts])
+			}
+		})
 	}
 }
