@@ -113,8 +113,8 @@ func (c *PoolCounts) totals() PoolTotals {
 // it has handed over: they only grow, and so does each sum.
 func (s *Server) CarryOn(t Totals) { s.carried.Store(&t) }
 
-// without returns the totals without those of names that the old ledger has and the next one has
-// not. If such a name comes back, its counts begin at 0 again, as they do without an upgrade.
+// without returns the totals without those of names that only the old ledger has. If such a name
+// comes back, its counts begin at 0 again, as they do without an upgrade.
 func (t *Totals) without(old, next *ledger) *Totals {
 	kept := &Totals{
 		Listeners: maps.Clone(t.Listeners), Pools: maps.Clone(t.Pools), More: maps.Clone(t.More), Dropped: t.Dropped,

@@ -9,9 +9,9 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestCutOffOfABusyConnection: when an operator or a deadline ends a connection on which bytes moved
-// a moment ago, or whose client waits for an answer, neither peer may take that for the end of the
-// stream, even if nothing is on its way. A quiet connection ends with a FIN.
+// TestCutOffOfABusyConnection: when an operator or a deadline ends a connection on which bytes
+// moved a moment ago, or whose client waits for an answer, neither peer may take that for the end
+// of the stream, even if nothing is on its way. A quiet connection ends with a FIN.
 func TestCutOffOfABusyConnection(t *testing.T) {
 	ends := map[string]func(in *inside) Reason{
 		"kill": func(in *inside) Reason {

@@ -66,8 +66,8 @@ var (
 // first. Without a rate, Kill returns when the last one was ended. With a rate, it returns at once
 // and the rest is done meanwhile; the end of the server or a hand-over ends it.
 //
-// A connection is ended with a FIN if it is quiet, or not connected to a backend yet, otherwise with a
-// reset; see cutOff. Its reason is ReasonKilled.
+// A connection is ended with a FIN if it is quiet, or not connected to a backend yet, otherwise
+// with a reset; see cutOff. Its reason is ReasonKilled.
 func (s *Server) Kill(ctx context.Context, k Kill) (*KillResult, error) {
 	job := &killJob{Kill: k, server: s, began: time.Now()}
 	if err := job.find(ctx); err != nil {

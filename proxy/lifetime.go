@@ -25,8 +25,8 @@ func (w *worker) quiet(c *conn) bool {
 		w.loop.Now()-c.lastActive >= int64(quietFor) && !w.cutsShort(c) && !w.unsent(c)
 }
 
-// cutOff ends a connection that may be in use. Unless it is quiet, both peers get a reset, even if at
-// this moment no byte is on its way: after a FIN, an incomplete stream would look complete.
+// cutOff ends a connection that may be in use. Unless it is quiet, both peers get a reset, even if
+// at this moment no byte is on its way: after a FIN, an incomplete stream would look complete.
 func (w *worker) cutOff(c *conn, o Outcome) {
 	if c.state == stateRelaying && !w.quiet(c) {
 		c.flags |= flagResetOut

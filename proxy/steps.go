@@ -168,7 +168,7 @@ func (s *Server) followOpen(t *trace) {
 			if !of.over(s) {
 				return true
 			}
-			number = of.number // goes on with the trace that replaces its own
+			number = of.number // it continues with the trace that replaces its own
 			w.unfollow(c)
 		}
 		if f := w.follow(only, c.listener, c.peer, number); f != nil {
@@ -191,7 +191,8 @@ func (s *Server) unfollowEnded() {
 	})
 }
 
-// lookAtAll calls f with each connection, a few at a time on each loop, until f returns false there.
+// lookAtAll calls f with each connection, a few at a time on each loop, until f returns false
+// there.
 func (s *Server) lookAtAll(f func(w *worker, c *conn) (more bool)) {
 	var look func(w *worker, next uint32)
 	look = func(w *worker, next uint32) {

@@ -7,8 +7,8 @@ import (
 	"l4proxy/internal/testnet"
 )
 
-// TestEndedTraceFollowsNothing: connections on which nothing happens do not count towards the bounds
-// of the traces to come, however theirs ends.
+// TestEndedTraceFollowsNothing: connections on which nothing happens do not count towards the
+// bounds of the traces to come, however theirs ends.
 func TestEndedTraceFollowsNothing(t *testing.T) {
 	ends := map[string]struct{ begin, end func(s *Server) error }{
 		"stopped": {

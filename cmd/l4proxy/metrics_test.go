@@ -302,9 +302,9 @@ pools: {back: {connect: {timeout: 1m}, backends: [%q]}}
 	}
 }
 
-// TestScrapeManyBackends: a scrape of a process with 10,000 backends, from the counters to the text,
-// takes less than 200 ms of its CPU time. That is what it takes at most on a machine with nothing
-// else to do; tests run beside others.
+// TestScrapeManyBackends: a scrape of a process with 10,000 backends, from the counters to the
+// text, takes less than 200 ms of its CPU time. That is what it takes at most on a machine with
+// nothing else to do; tests run beside others.
 func TestScrapeManyBackends(t *testing.T) {
 	const backends, limit = 10_000, 200 * time.Millisecond
 	var list strings.Builder
