@@ -37,23 +37,21 @@ type HandOverReport struct {
 	Median, P99, Longest time.Duration
 }
 
-// handOverPhase is how far the hand-over of a Server is. Kills wait for its end.
-type handOverPhase struct{ n atomic.Uint32 }
+// handOverPhase is what kills need to know about hand-overs. They wait for the end of one.
+type handOverPhase struct {
+	running atomic.Bool
+	// done counts those that have moved all connections. This process may serve again after one: if
+	// the other process dies before the upgrade is over.
+	done atomic.Uint32
+}
 
-const (
-	handOverNone    = iota // none is under way; a failed one counts as none
-	handOverRunning        // connections are on their way
-	handOverDone           // the other process has the connections
-)
-
-func (p *handOverPhase) begin() { p.n.Store(handOverRunning) }
+func (p *handOverPhase) begin() { p.running.Store(true) }
 
 func (p *handOverPhase) end(moved bool) {
 	if moved {
-		p.n.Store(handOverDone)
-	} else {
-		p.n.Store(handOverNone)
+		p.done.Add(1)
 	}
+	p.running.Store(false)
 }
 
 // LeftError is returned by the function given to HandOver if the other process has taken a batch

@@ -69,7 +69,7 @@ var (
 // A connection is ended with a FIN if it is quiet, or not connected to a backend yet, otherwise
 // with a reset; see cutOff. Its reason is ReasonKilled.
 func (s *Server) Kill(ctx context.Context, k Kill) (*KillResult, error) {
-	job := &killJob{Kill: k, server: s, began: time.Now()}
+	job := &killJob{Kill: k, server: s, began: time.Now(), handOvers: s.phase.done.Load()}
 	if err := job.find(ctx); err != nil {
 		return nil, err
 	}
@@ -117,10 +117,11 @@ func (s *Server) sample(ctx context.Context, f *ConnFilter, keys []connKey) (inf
 // tasks.
 type killJob struct {
 	Kill
-	server  *Server
-	began   time.Time
-	targets []connKey // that are still to be ended, in order
-	slicing []slicing // by worker
+	server    *Server
+	began     time.Time
+	handOvers uint32    // that were done when it began
+	targets   []connKey // that are still to be ended, in order
+	slicing   []slicing // by worker
 }
 
 // find finds the targets.
@@ -166,39 +167,10 @@ func (j *killJob) run(ctx context.Context) KillReport {
 	return report
 }
 
-// A killPace says how many connections may be ended. After a pause of the process, or a hand-over
-// that has failed, it does not catch up: a burst of clients that reconnect is what a rate prevents.
-type killPace struct {
-	rate float64 // per second; 0 is no limit
-	due  float64
-	last time.Time
-}
-
-// now returns how many connections may be ended now.
-func (p *killPace) now(now time.Time) int {
-	if p.rate == 0 {
-		return killSlice
-	}
-	p.due = min(p.due+p.rate*now.Sub(p.last).Seconds(), max(1, 2*p.rate*killEvery.Seconds()))
-	p.last = now
-	return min(int(p.due), killSlice)
-}
-
-// ended notes that connections were ended. It returns the time until the next one is due.
-func (p *killPace) ended(n int) time.Duration {
-	if p.rate == 0 {
-		return 0
-	}
-	if p.due -= float64(n); p.due >= 1 {
-		return 0
-	}
-	return max(killEvery, time.Duration((1-p.due)/p.rate*float64(time.Second)))
-}
-
 // rest waits until the next connection is due. A hand-over ends the wait.
 func (j *killJob) rest(ctx context.Context, d time.Duration) (err error) {
 	for ; d > 0 && err == nil; d -= restMost {
-		if err = j.server.pause(ctx, min(d, restMost)); j.server.phase.n.Load() == handOverDone {
+		if err = j.server.pause(ctx, min(d, restMost)); j.handedOver() {
 			return ErrHandedOver // the server has stopped, too, if that came later
 		}
 	}
@@ -209,17 +181,21 @@ func (j *killJob) rest(ctx context.Context, d time.Duration) (err error) {
 // come back.
 func (j *killJob) awaitHandOver(ctx context.Context) error {
 	for {
-		switch j.server.phase.n.Load() {
-		case handOverNone:
-			return nil
-		case handOverDone:
+		running := j.server.phase.running.Load() // first: it ends after it is counted
+		switch {
+		case j.handedOver():
 			return ErrHandedOver
+		case !running:
+			return nil
 		}
 		if err := j.server.pause(ctx, killEvery); err != nil {
 			return err
 		}
 	}
 }
+
+// handedOver reports whether the targets that are left are in another process.
+func (j *killJob) handedOver() bool { return j.server.phase.done.Load() != j.handOvers }
 
 // endSome ends the next connections, up to most of them. Those that do not match any more do not
 // count.
@@ -242,8 +218,8 @@ func (j *killJob) endSome(ctx context.Context, most int) (killed int, err error)
 	return killed, nil
 }
 
-// endOn ends connections of one worker. While there is no room for their records, it waits for a
-// moment between two tries.
+// endOn ends connections of one worker. While there is no room for their records, or one is on its
+// way to another process, it waits for a moment between two tries.
 func (j *killJob) endOn(ctx context.Context, w *worker, keys []connKey) (killed int, err error) {
 	m := newMatcher(&j.ConnFilter)
 	slicing := &j.slicing[w.number]
@@ -268,7 +244,11 @@ func (j *killJob) endOn(ctx context.Context, w *worker, keys []connKey) (killed 
 // looked at, and how many connections it has ended.
 func (w *worker) kill(m *matcher, s *slicing, keys []connKey) (looked, killed int) {
 	for _, k := range keys {
-		if c := w.withKey(k); c != nil && mayKill(c) && m.matches(c, w.loop.Now()) {
+		c := w.withKey(k)
+		if c != nil && (c.state == stateLeaving || c.state == stateMoving) {
+			return looked, killed // it may come back
+		}
+		if c != nil && mayKill(c) && m.matches(c, w.loop.Now()) {
 			if !s.room(w) {
 				return looked, killed
 			}

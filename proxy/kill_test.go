@@ -306,6 +306,9 @@ func TestKillAndHandOver(t *testing.T) {
 			t.Errorf("%+v", report)
 		}
 		two.listed(10-report.Killed, proxy.ConnFilter{})
+		one.dial() // the upgrade was called off after that, so it serves again
+		one.listed(1, proxy.ConnFilter{})
+		one.kill(1, proxy.ConnFilter{})
 		for _, c := range clients[report.Killed:] {
 			mustAsk(t, c, "moved")
 		}
