@@ -224,6 +224,9 @@ func (w *worker) adopt(a *adoption) {
 		c.search = &search{tried: a.tried, failed: a.failed}
 		if m.WaitUntil > 0 {
 			c.search.waitUntil = min(m.WaitUntil, w.loop.Now()+int64(c.pool.QueueTimeout))
+			if c.flags&flagQueued != 0 { // if the timeout has changed, this is as near as it gets
+				c.search.waiting = max(c.accepted, c.search.waitUntil-int64(c.pool.QueueTimeout))
+			}
 		}
 	}
 	if traces := w.server.tracer.set.Load(); traces != nil {

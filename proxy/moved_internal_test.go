@@ -58,6 +58,7 @@ var decided = map[string]map[string]string{
 		"hedge":     "withdrawn",
 		"ticket":    "new: a position in the queue of the other process, in the same order",
 		"waitUntil": "WaitUntil",
+		"waiting":   "follows from WaitUntil",
 		"turn":      "new: they move in its order",
 	},
 	"connFlags": {

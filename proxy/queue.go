@@ -47,7 +47,10 @@ func (w *worker) wait(c *conn) {
 	c.backend = nil
 	c.state = stateQueued
 	c.flags |= flagQueued
-	w.poolCounters(c.pool).queued.add(1)
+	if s.waiting == 0 { // else it waits on, after a hand-over
+		s.waiting = w.loop.Now()
+		w.poolCounters(c.pool).queued.add(1)
+	}
 	w.watchClient(c)
 	w.loop.SetTimer(c.index, s.waitUntil)
 	if c.flags&flagTraced != 0 {
@@ -71,8 +74,8 @@ func (w *worker) granted(g granted) {
 		return
 	}
 	c.search.ticket = nil
-	waited := w.loop.Now() - (c.search.waitUntil - int64(c.pool.QueueTimeout))
-	w.poolCounters(c.pool).waits.Observe(waitBounds, time.Duration(waited))
+	w.poolCounters(c.pool).waits.Observe(waitBounds, time.Duration(w.loop.Now()-c.search.waiting))
+	c.search.waiting = 0
 	if c.flags&flagTraced != 0 {
 		w.note(c, Step{Kind: StepGranted, Pool: c.pool, Backend: g.backend})
 	}

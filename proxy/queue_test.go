@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -206,6 +207,37 @@ func TestQueueIsNoBusyLoop(t *testing.T) {
 					t.Errorf("%d dials for two clients in %v", n, timeout)
 				}
 			})
+		}
+	})
+}
+
+// TestQueueCountsOneWait: a client that waits while its process is replaced, after a try that
+// has failed, counts once, with the time of the whole wait.
+func TestQueueCountsOneWait(t *testing.T) {
+	enginePairs(t, func(t *testing.T, from, to string) {
+		b := testnet.Listen(t, "tcp", "")
+		one := start(t, from, addresses(b), queueing(1, 10, testnet.Patience))
+		two := start(t, to, addresses(b), queueing(1, 10, testnet.Patience))
+		first := one.dial()
+		server := b.Accept(t)
+		one.dial()
+		one.waiting(1)
+		one.listed(2, proxy.ConnFilter{OlderThan: 60 * time.Millisecond})
+		if _, err := one.server.HandOver(t.Context(), func([]proxy.Moved) error { return errNoDelivery }); !errors.Is(err, errNoDelivery) {
+			t.Fatal(err)
+		}
+		one.waiting(1)
+		one.handOver(two)
+		two.waiting(1)
+		first.Close()
+		server.Close()
+		b.Accept(t)
+		counts := [2]proxy.PoolCounts{one.server.Counts().Pools[0], two.server.Counts().Pools[0]}
+		if counts[0].Queued != 1 || counts[1].Queued != 0 {
+			t.Errorf("%d and %d clients are counted, want 1 and 0", counts[0].Queued, counts[1].Queued)
+		}
+		if w := counts[1].Waits; counts[0].Waits.Count() != 0 || w.Count() != 1 || time.Duration(w.Sum) < 50*time.Millisecond {
+			t.Errorf("waits: %+v and %+v", counts[0].Waits, w)
 		}
 	})
 }

@@ -16,6 +16,7 @@ type search struct {
 	ticket *ticket            // stateQueued; see queue.go
 	// waitUntil is when the wait in the queue ends; 0 before the first wait.
 	waitUntil int64
+	waiting   int64  // since when the client waits in the queue; 0 while it does not
 	turn      uint64 // orders the clients that wait; 0 before the first wait
 }
 
