@@ -189,7 +189,7 @@ func TestBrowserShowsEmptyStates(t *testing.T) {
 		"#/":             {"No problems", "No listener is configured.", "No pool is configured.", "Nothing has happened"},
 		"#/pool/nowhere": {"The proxy has no pool of this name."},
 		"#/connections":  {"0 live connections", "No connection matches."},
-		"#/config":       {"The file says what is in effect.", "Nothing was changed by a command"},
+		"#/config":       {"The file matches what is in effect.", "No command has changed anything"},
 		"#/nonsense":     {"No problems"},
 	} {
 		page.visit(hash)

@@ -81,7 +81,7 @@ export async function weigh(pool, backend) {
 		content: [
 			h("p", {}, h("strong", { class: "name" }, backend.address), " of pool ", h("strong", { class: "name" }, pool)),
 			field("Weight, from 1 to 1000", input),
-			configured && configured !== backend.weight ? h("label", { class: "check" }, back, ` Return to that of the configuration, ${configured}`) : null,
+			configured && configured !== backend.weight ? h("label", { class: "check" }, back, ` Return to the configured weight, ${configured}`) : null,
 			h("p", { class: "note" }, "Clients are spread in proportion to the weights. The file is not changed."),
 		],
 		action: (form) => change(pool, backend.address, { weight: form.get("configured") ? "config" : Number(form.get("weight")) }),
@@ -92,9 +92,9 @@ export async function weigh(pool, backend) {
 	}
 }
 
-// survival says what a change by a command outlives.
+// survival says what a change by a command survives.
 function survival(answer) {
-	return answer.survives ? `It outlives: ${answer.survives.join(", ") || "nothing"}.` : "";
+	return answer.survives ? `It survives: ${answer.survives.join(", ") || "nothing"}.` : "";
 }
 
 const rates = [["", "all at once"], ["10/s", "10 per second"], ["50/s", "50 per second"], ["200/s", "200 per second"]];

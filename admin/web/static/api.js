@@ -103,7 +103,7 @@ export async function call(method, path, options) {
 		if (options?.signal?.aborted) {
 			throw err;
 		}
-		throw new APIError(0, "the answer of the proxy was cut off");
+		throw new APIError(0, "the answer was cut off");
 	}
 }
 

@@ -73,7 +73,7 @@ function update() {
 	stale.hidden = !lost;
 	if (lost) { // without seconds, which would be read out one by one
 		text(stale, name === "waiting"
-			? `Disconnected, reconnecting${status ? `. What you see is of ${clock(state.statusAt + performance.timeOrigin)}` : ""}.`
+			? `Disconnected, reconnecting${status ? `. These figures are from ${clock(state.statusAt + performance.timeOrigin)}` : ""}.`
 			: `No live updates: ${state.link.error}.`);
 	}
 	if (status) {

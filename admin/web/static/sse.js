@@ -54,7 +54,7 @@ export async function follow(receiver, signal) {
 		let problem;
 		try {
 			await attempt(receiver, signal, () => { wait = firstWait; });
-			problem = new APIError(0, "the proxy has closed the stream");
+			problem = new APIError(0, "the proxy closed the stream");
 		} catch (err) {
 			problem = err;
 		}

@@ -80,7 +80,7 @@ export function create() {
 	const button = (label, run, kind = "plain") => h("button", { type: "button", class: kind, onclick: run }, label);
 	const runtime = table({
 		caption: "Changes by commands",
-		empty: "Nothing was changed by a command: what runs is what the file says.",
+		empty: "No command has changed anything: the proxy runs as configured.",
 		key: (c) => [c.kind, c.listener, c.pool, c.backend, c.text].join("\u0000"),
 		columns: [
 			{ head: "Change", kind: "grow", value: (c) => c.text },
@@ -106,7 +106,7 @@ export function create() {
 			if (config.pending_error) {
 				pending.replaceChildren(h("p", {}, "A reload would be refused:"), h("pre", { class: "problem error" }, config.pending_error));
 			} else if (!config.pending?.length) {
-				pending.replaceChildren(h("p", { class: "empty" }, "The file says what is in effect."));
+				pending.replaceChildren(h("p", { class: "empty" }, "The file matches what is in effect."));
 			} else {
 				pending.replaceChildren(h("p", {}, `A reload would make ${plural(config.pending.length, "change")}:`), ...changesOf(config.pending).filter(Boolean));
 			}
@@ -137,7 +137,7 @@ export function create() {
 	function reported(result) {
 		const title = result.dry_run
 			? (result.changes?.length ? `A reload would make ${plural(result.changes.length, "change")}.` : "A reload would change nothing.")
-			: (result.changes?.length ? `Reloaded: ${plural(result.changes.length, "change")}, generation ${result.generation}.` : "Reloaded: nothing is different.");
+			: (result.changes?.length ? `Reloaded: ${plural(result.changes.length, "change")}, generation ${result.generation}.` : "Reloaded: no changes.");
 		report(title, "ok", ...changesOf(result.changes ?? []).filter(Boolean), ...(result.warnings ?? []).map((w) => h("p", {}, "Warning: " + w)));
 		load();
 	}
@@ -158,8 +158,8 @@ export function create() {
 			title: "Reload the configuration",
 			label: "Reload",
 			content: [
-				h("p", {}, "The file is read again. A file with problems is refused, and what runs stays in effect."),
-				h("label", { class: "field" }, h("span", { class: "label" }, "Put it into effect"), trialTime),
+				h("p", {}, "The proxy reads the file again. If the file has problems, it is refused and the running configuration stays in effect."),
+				h("label", { class: "field" }, h("span", { class: "label" }, "Apply it"), trialTime),
 				h("label", { class: "check" }, guard, " Roll back if clients are served worse than before"),
 			],
 			action: async (form) => {
@@ -200,7 +200,7 @@ export function create() {
 			h("div", { class: "columns even" },
 				h("div", { class: "stack" },
 					card("In effect", { aside: h("div", { class: "group" }, button("Dry run", dryRun), button("Reload…", reload, "primary")) }, facts, outcome),
-					card("Difference to the file", { aside: button("Compare again", load, "quiet") }, pending),
+					card("Differences from the file", { aside: button("Compare again", load, "quiet") }, pending),
 					card("Changed at run time", {}, runtime.node)),
 				card("Active configuration", { class: "listing" }, code.node))),
 		title: "Configuration",

@@ -96,7 +96,7 @@ export function create(parameters) {
 			} },
 			{ head: "Resent", kind: "number", cell: (td) => (c) => {
 				text(td, [c.client_tcp, c.backend_tcp].map((t) => t ? count(t.retransmits) : "–").join(" · "));
-				attribute(td, "title", "segments sent again to the client · to the backend");
+				attribute(td, "title", "segments retransmitted to the client · to the backend");
 			} },
 			{ head: "Action", kind: "actions", cell: (td, c) => {
 				td.append(h("button", { type: "button", class: "danger-text", "aria-label": "End connection of " + c.client,

@@ -224,7 +224,7 @@ export function create() {
 			parts.forEach((part) => part.update(state));
 			events.update(onlyWarnings.checked ? state.events.filter((e) => e.level !== "info") : state.events);
 			missed.hidden = state.missed === 0;
-			text(missed, `${count(state.missed)} messages were missed because this page was slow.`);
+			text(missed, `${count(state.missed)} messages were missed because this page was too slow.`);
 		},
 		destroy: () => parts.forEach((part) => part.destroy()),
 	};

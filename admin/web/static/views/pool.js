@@ -77,7 +77,7 @@ function weightCell(pool) {
 			latest = now;
 			text(button, count(now.weight));
 			const other = now.configured_weight && now.configured_weight !== now.weight;
-			attribute(button, "title", other ? `The configuration says ${now.configured_weight}` : null);
+			attribute(button, "title", other ? `Configured: ${now.configured_weight}` : null);
 			button.classList.toggle("other", Boolean(other));
 			attribute(button, "aria-label", `Weight ${count(now.weight)} of ${now.address}: change`);
 		};
@@ -110,7 +110,7 @@ export function create(pool) {
 	const heading = h("h1", { tabindex: "-1" }, "Pool ", h("span", { class: "name" }, pool));
 	const state = badge();
 	const facts = h("p", { class: "facts" });
-	const gone = h("p", { class: "problem warn", hidden: true }, "The proxy has no pool of this name.");
+	const gone = h("p", { class: "problem warn", hidden: true }, "The proxy has no pool with this name.");
 	const problems = problemList(link.pool(pool));
 	const live = figures(pool);
 	const search = h("input", { type: "search", name: "search", placeholder: "address or error", oninput: () => update(last) });
