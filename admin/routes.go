@@ -37,13 +37,13 @@ var routes = []route{
 	{method: "GET", pattern: "/healthz", open: true, serve: (*Server).healthz, answer: health{},
 		summary: "200 if every event loop answers within 1s: the process is alive.", statuses: map[int]string{503: "An event loop hangs: restart the process."}},
 	{method: "GET", pattern: "/readyz", open: true, serve: (*Server).readyz, answer: readiness{},
-		summary: "200 if new clients should come here.", statuses: map[int]string{503: "They should not, for this reason."}},
+		summary: "200 if new clients should be sent here.", statuses: map[int]string{503: "They should not, for this reason."}},
 	{method: "GET", pattern: "/api/v1/openapi.json", open: true, stream: (*Server).openAPI, answer: json.RawMessage{},
 		summary: "This document."},
 	{method: "GET", pattern: "/api/v1/status", serve: (*Server).status, answer: Status{},
 		summary: "Version, configuration, listeners, pools with their backends and DNS names, and what is drained."},
 	{method: "GET", pattern: "/api/v1/stats", serve: (*Server).stats, answer: Stats{},
-		summary: "Counts of all listeners and pools at this moment. Rates are differences of two answers."},
+		summary: "Counts of all listeners and pools at this moment. Rates are the differences between two answers."},
 	{method: "GET", pattern: "/api/v1/listeners", serve: (*Server).listeners, answer: []ListenerStatus{},
 		summary: "All listeners."},
 	{method: "GET", pattern: "/api/v1/listeners/{listener}", serve: (*Server).oneListener, answer: ListenerStatus{},
@@ -73,7 +73,7 @@ var routes = []route{
 	{method: "POST", pattern: "/api/v1/drain", serve: (*Server).drain, request: DrainRequest{}, answer: Drain{},
 		summary: "Drains a listener, a backend, or the whole process, which then ends.", statuses: map[int]string{202: "The drain has begun."}},
 	{method: "POST", pattern: "/api/v1/upgrade", serve: (*Server).upgrade, request: UpgradeRequest{}, answer: Upgrade{},
-		summary: "Replaces the process with a new one, which takes over all connections. Answers when that serves."},
+		summary: "Replaces the process with a new one, which takes over all connections. Answers once the new process serves."},
 	{method: "GET", pattern: "/api/v1/debug", serve: (*Server).debug, answer: Debug{},
 		summary: "The log level, and what is traced."},
 	{method: "POST", pattern: "/api/v1/debug", serve: (*Server).setDebug, request: DebugRequest{}, answer: Debug{},
@@ -83,7 +83,7 @@ var routes = []route{
 	{method: "POST", pattern: "/api/v1/demo/{backend}", serve: (*Server).fault, request: FaultRequest{}, answer: DemoBackend{},
 		summary: "Breaks a backend of a demo, or repairs it."},
 	{method: "GET", pattern: "/metrics", stream: (*Server).metrics,
-		summary: "Metrics in the format of Prometheus."},
+		summary: "Metrics in the Prometheus format."},
 }
 
 // handler is the table as a handler.

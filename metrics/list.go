@@ -33,34 +33,34 @@ var (
 	connectionsClosed   = desc{"l4proxy_connections_closed_total", counter, []string{"listener", "reason", "side"}, "Connections and clients that have ended, by the side that ended them first and the reason, as in the log."}
 	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list denied, by the rule that decided."}
 	connectionsDuration = desc{"l4proxy_connection_duration_seconds", buckets, perListener, "Time from accept to close."}
-	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections live."}
+	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections are open."}
 	acceptPauses        = desc{"l4proxy_accept_pauses_total", counter, []string{"cause", "listener"}, "Times that an event loop stopped accepting: slots (max_connections), resources (descriptors or memory), error."}
 	listenerOpen        = desc{"l4proxy_listener_open", gauge, perListener, "1 if the listener accepts clients; 0 while it is drained, or closed because its pool cannot serve."}
 	listenerLimit       = desc{"l4proxy_listener_max_connections", gauge, perListener, "The limit of connections of the listener; 0 means no limit of its own."}
 
-	backendActive = desc{"l4proxy_backend_connections_active", gauge, perBackend, "Connections to the backend now, with those being dialed."}
+	backendActive = desc{"l4proxy_backend_connections_active", gauge, perBackend, "Connections to the backend now, including those being dialed."}
 	backendDials  = desc{"l4proxy_backend_dials_total", counter, []string{"backend", "pool", "result"}, "Dials that have ended, by result: ok, or the reason of the failure."}
 	backendUp     = desc{"l4proxy_backend_up", gauge, perBackend, "1 if clients may be sent to the backend; 0 if its checks fail, in backoff, while ejected, and when an operator has drained it or set it down."}
 	backendDrain  = desc{"l4proxy_backend_drained", gauge, perBackend, "1 if an operator has drained the backend or set it down."}
-	dialDuration  = desc{"l4proxy_backend_dial_duration_seconds", buckets, perPool, "Time that dials took that were answered."}
+	dialDuration  = desc{"l4proxy_backend_dial_duration_seconds", buckets, perPool, "Duration of dials that were answered."}
 
 	poolServing   = desc{"l4proxy_pool_serving", gauge, perPool, "1 if any backend of the pool can serve, by its checks and the operator."}
 	poolPanicking = desc{"l4proxy_pool_panicking", gauge, perPool, "1 if so few backends are usable that health and ejections are ignored (panic_threshold)."}
 	poolBackends  = desc{"l4proxy_pool_backends", gauge, []string{"pool", "state"}, "Backends by state: up, unknown, down, drain, backoff, ejected."}
-	poolRetries   = desc{"l4proxy_pool_retries_total", counter, perPool, "Dials for clients whose dial before that had failed."}
-	poolHedges    = desc{"l4proxy_pool_hedges_total", counter, perPool, "Second dials beside one that was slow (connect.hedge)."}
+	poolRetries   = desc{"l4proxy_pool_retries_total", counter, perPool, "Dials for clients whose previous dial had failed."}
+	poolHedges    = desc{"l4proxy_pool_hedges_total", counter, perPool, "Second dials, made because the first one was slow (connect.hedge)."}
 	poolHedgesWon = desc{"l4proxy_pool_hedges_won_total", counter, perPool, "Second dials that were answered first."}
 	poolEjections = desc{"l4proxy_pool_ejections_total", counter, perPool, "Ejections of backends (outlier)."}
 	poolBackoffs  = desc{"l4proxy_pool_backoffs_total", counter, perPool, "Times that a backend went into backoff after a failed dial."}
 	poolPauses    = desc{"l4proxy_pool_dial_pauses_total", counter, perPool, "Clients whose dial had to wait because descriptors or memory were short."}
 
-	queueWaiting  = desc{"l4proxy_queue_waiting", gauge, perPool, "Clients that wait in the queue of the pool now."}
+	queueWaiting  = desc{"l4proxy_queue_waiting", gauge, perPool, "Clients waiting in the queue of the pool now."}
 	queueEntered  = desc{"l4proxy_queue_entered_total", counter, perPool, "Clients that had to wait in the queue, counted each time."}
 	queueTimeouts = desc{"l4proxy_queue_timeouts_total", counter, perPool, "Clients whose wait in the queue timed out (queue.timeout)."}
 	queueRejected = desc{"l4proxy_queue_rejected_total", counter, perPool, "Clients that found the queue full."}
 	queueWait     = desc{"l4proxy_queue_wait_seconds", buckets, perPool, "Time that clients waited in the queue until they got a backend."}
 
-	loopBusy        = desc{"l4proxy_loop_busy_seconds_total", counter, perLoop, "CPU time of the event loop. Its rate is the share of the time that the loop works: near 1, it is saturated."}
+	loopBusy        = desc{"l4proxy_loop_busy_seconds_total", counter, perLoop, "CPU time of the event loop. Its rate is the share of the time that the loop is busy: near 1, it is saturated."}
 	loopDelay       = desc{"l4proxy_loop_run_delay_seconds_total", counter, perLoop, "Time that the event loop had work and waited for a CPU. Absent where the kernel does not report it."}
 	loopConnections = desc{"l4proxy_loop_connections", gauge, perLoop, "Connections on the event loop now."}
 
@@ -68,23 +68,23 @@ var (
 	engineInfo      = desc{"l4proxy_engine_info", gauge, []string{"engine"}, "Always 1; the label is the engine of the event loops, io_uring or epoll."}
 	startTime       = desc{"l4proxy_start_time_seconds", gauge, nil, "Unix time at which the service started. Upgrades do not change it."}
 	ready           = desc{"l4proxy_ready", gauge, nil, "1 if new clients should be sent here, as in /readyz."}
-	openConnections = desc{"l4proxy_open_connections", gauge, nil, "Connections of all listeners now, with those that are being turned away."}
+	openConnections = desc{"l4proxy_open_connections", gauge, nil, "Connections of all listeners now, including those that are being turned away."}
 	maxConnections  = desc{"l4proxy_max_connections", gauge, nil, "The limit of connections of all listeners; 0 means no limit."}
 	orphans         = desc{"l4proxy_orphaned_connections", gauge, nil, "Connections taken over in an upgrade whose listener is not in the configuration. No listener counts them."}
 	linesDropped    = desc{"l4proxy_log_lines_dropped_total", counter, nil, "Log lines lost because the output of the log was slow."}
-	recordsDropped  = desc{"l4proxy_log_records_dropped_total", counter, nil, "Connections that ended without a log line because formatting was slow. Their counts are exact nevertheless."}
+	recordsDropped  = desc{"l4proxy_log_records_dropped_total", counter, nil, "Connections that ended without a log line because formatting was slow. All other metrics count them."}
 
-	reloadOK         = desc{"l4proxy_config_last_reload_success", gauge, nil, "1 if the last reload succeeded, or none was tried yet."}
+	reloadOK         = desc{"l4proxy_config_last_reload_success", gauge, nil, "1 if the last reload succeeded, or none has been tried yet."}
 	reloadTime       = desc{"l4proxy_config_last_reload_timestamp_seconds", gauge, nil, "Unix time at which the configuration in effect was applied."}
 	configGeneration = desc{"l4proxy_config_generation", gauge, nil, "The number of configurations that were put into effect, the first being 1."}
 	reloads          = desc{"l4proxy_config_reloads_total", counter, []string{"result"}, "Reloads by result: success or failure."}
 	rollbacks        = desc{"l4proxy_config_rollbacks_total", counter, nil, "Configurations that were rolled back."}
-	unconfirmed      = desc{"l4proxy_config_unconfirmed", gauge, nil, "1 if the configuration is rolled back unless it is confirmed."}
+	unconfirmed      = desc{"l4proxy_config_unconfirmed", gauge, nil, "1 while the configuration is on trial, until it is confirmed or rolled back."}
 	upgrades         = desc{"l4proxy_upgrades_total", counter, []string{"result"}, "Upgrades of the service by result: success or failure."}
 	drains           = desc{"l4proxy_drains_active", gauge, []string{"kind"}, "Listeners and backends that an operator has drained, by kind: listener or backend."}
-	dnsFailures      = desc{"l4proxy_dns_lookup_failures_total", counter, nil, "Look-ups of host names of backends that failed."}
-	dnsLookups       = desc{"l4proxy_dns_lookups_total", counter, nil, "Look-ups of host names of backends."}
-	dnsFailing       = desc{"l4proxy_dns_names_failing", gauge, nil, "Host names of backends whose last look-up failed. Their last addresses stay in use."}
+	dnsFailures      = desc{"l4proxy_dns_lookup_failures_total", counter, nil, "Failed look-ups of backends' host names."}
+	dnsLookups       = desc{"l4proxy_dns_lookups_total", counter, nil, "Look-ups of backends' host names."}
+	dnsFailing       = desc{"l4proxy_dns_names_failing", gauge, nil, "Backends' host names whose last look-up failed. Their last addresses stay in use."}
 )
 
 // list is all of them, in the order of the documentation.
