@@ -41,7 +41,7 @@ func (s *Server) onePool(c *call) (any, error) {
 
 func (s *Server) stats(c *call) (any, error) {
 	if s.queries.Stats == nil {
-		return nil, Unavailable("count what it does")
+		return nil, Unavailable("report its counts")
 	}
 	return s.queries.Stats(c.ctx)
 }

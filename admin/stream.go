@@ -143,8 +143,7 @@ func (o *eventWriter) flush(text []byte) error {
 	return o.control.Flush()
 }
 
-// beat writes a comment at regular times, and ends the stream if its
-// client has gone.
+// beat writes a comment at regular intervals, and ends the stream if its client has gone.
 func (o *eventWriter) beat(ctx context.Context, end context.CancelFunc, silent time.Duration) {
 	ticker := time.NewTicker(silent)
 	defer ticker.Stop()

@@ -78,7 +78,7 @@ func (w weights) set(pool, address string, keys []BackendKey, next *weight) {
 // An empty pool means the only one that has the backend.
 //
 // The weight outlives reloads, also one that changes the configured weight, until the backend
-// leaves the configuration. Connections stay where they are; a slow start continues towards the new
+// leaves the configuration. Connections stay where they are; a slow start continues toward the new
 // weight.
 func (l *Live) SetWeight(pool, address string, value int) (Weight, error) {
 	l.mu.Lock()

@@ -144,7 +144,7 @@ var tests = []test{
 		changes: map[string]string{"proc/self/net/sockstat": "TCP: inuse 1 tw 20000 mem 1\n", "proc/sys/net/ipv4/tcp_tw_reuse": "1"},
 	},
 	{
-		check: "time-wait", name: "no bucket left", level: Warning, found: "at most 4096 may be", do: "net.ipv4.tcp_max_tw_buckets=16384",
+		check: "time-wait", name: "no bucket left", level: Warning, found: "at most 4096 are allowed", do: "net.ipv4.tcp_max_tw_buckets=16384",
 		changes: map[string]string{"proc/self/net/sockstat": "TCP: inuse 1 tw 4096 mem 1\n", "proc/sys/net/ipv4/tcp_max_tw_buckets": "4096"},
 	},
 
@@ -279,7 +279,7 @@ var tests = []test{
 	{check: "tcp-memory", name: "little in use", level: OK, found: "240 pages of 575796"},
 	{
 		check: "tcp-memory", name: "short", changes: map[string]string{"proc/self/net/sockstat": "TCP: inuse 1 tw 1 mem 400000\n"},
-		level: Warning, found: "400000 pages, and from 383865", do: `net.ipv4.tcp_mem="575796 767730 1151592"`,
+		level: Warning, found: "400000 pages, and memory counts as short from 383865", do: `net.ipv4.tcp_mem="575796 767730 1151592"`,
 	},
 	{
 		check: "tcp-memory", name: "used up", changes: map[string]string{"proc/self/net/sockstat": "TCP: inuse 1 tw 1 mem 600000\n"},

@@ -21,12 +21,12 @@ func clock(f *Facts) []Finding {
 	do := "find out why the kernel distrusts the TSC: dmesg | grep -i -e tsc -e clocksource"
 	for _, better := range []string{"tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"} {
 		if slices.Contains(strings.Fields(f.text(clockFolder+"available_clocksource")), better) {
-			do = "echo " + better + " > /" + clockFolder + "current_clocksource, and clocksource=" + better + " on the command line of the kernel"
+			do = "echo " + better + " > /" + clockFolder + "current_clocksource, and clocksource=" + better + " on the kernel command line"
 			break
 		}
 	}
 	return []Finding{{
 		Level: Warning, Found: "the clock source is " + current,
-		Why: "Each look at the clock is a system call of up to a microsecond, and the event loops look often.", Do: do,
+		Why: "Each reading of the clock is a system call of up to a microsecond, and the event loops read it often.", Do: do,
 	}}
 }

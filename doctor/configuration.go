@@ -27,7 +27,7 @@ func configuration(f *Facts) []Finding {
 	if found != nil {
 		return found
 	}
-	return fine("nothing to report")
+	return fine("no problems")
 }
 
 func runningProcess(f *Facts) []Finding {

@@ -90,8 +90,8 @@ func keepalive(f *Facts) []Finding {
 	if short != nil {
 		found = append(found, Finding{
 			Level: Note, Found: "timeouts.idle of at most 10 minutes: listener " + shortList(short),
-			Why: "A client or load balancer that keeps idle connections for longer (Google Cloud 600s, AWS NLB 350s, Azure 240s) sends its next request on one that was just reset.",
-			Do:  "set timeouts.idle to more than the idle timeout of what is in front, such as 15m; a peer that has vanished is noticed in 2m anyway",
+			Why: "A client or load balancer that keeps idle connections for longer (Google Cloud 600s, AWS NLB 350s, Azure 240s) sends its next request on a connection that was just reset.",
+			Do:  "set timeouts.idle to more than the idle timeout of whatever is in front, such as 15m; keepalive notices a vanished peer within 2m anyway",
 		})
 	}
 	if found != nil {

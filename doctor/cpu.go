@@ -34,7 +34,7 @@ func cpu(f *Facts) []Finding {
 		if throttled > periods/20 {
 			found = append(found, Finding{
 				Level: Warning, Found: fmt.Sprintf("the proxy was throttled in %d%% of the periods of its quota", 100*throttled/periods),
-				Why: "Meanwhile, all its clients wait, for up to a tenth of a second each time.",
+				Why: "All its clients wait meanwhile, up to a tenth of a second each time.",
 				Do:  "raise the quota (CPUQuota= in systemd, docker run --cpus), or limit the load (max_connections)",
 			})
 		}

@@ -69,7 +69,7 @@ func tcpMemory(f *Facts) []Finding {
 		}}
 	case pages >= limits[1]:
 		return []Finding{{
-			Level: Warning, Found: fmt.Sprintf("the sockets hold %d pages, and from %d on memory is short (net.ipv4.tcp_mem)", pages, limits[1]),
+			Level: Warning, Found: fmt.Sprintf("the sockets hold %d pages, and memory counts as short from %d pages on (net.ipv4.tcp_mem)", pages, limits[1]),
 			Why: "The kernel makes the windows of all connections smaller, which slows them down.", Do: do,
 		}}
 	}

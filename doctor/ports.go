@@ -192,7 +192,7 @@ func timeWait(f *Facts) []Finding {
 	switch dropped := f.netstat()["TCPTimeWaitOverflow"]; {
 	case ok && (waiting > buckets/10*9 || dropped > 0):
 		return []Finding{{
-			Level: Warning, Found: fmt.Sprintf("%d sockets are in TIME_WAIT, at most %d may be (net.ipv4.tcp_max_tw_buckets), %d were dropped", waiting, buckets, dropped),
+			Level: Warning, Found: fmt.Sprintf("%d sockets are in TIME_WAIT, at most %d are allowed (net.ipv4.tcp_max_tw_buckets), %d were dropped", waiting, buckets, dropped),
 			Why: "Without TIME_WAIT, late packets of an old connection can hit a new one, and its client is reset.",
 			Do:  setSysctl("net.ipv4.tcp_max_tw_buckets", 4*buckets),
 		}}

@@ -22,7 +22,7 @@ func acceptQueue(f *Facts) []Finding {
 		found = append(found, Finding{
 			Level: Warning, Found: fmt.Sprintf("net.core.somaxconn is %d", queue),
 			Why: "It is the length of each accept queue: in a burst, clients beyond it try again a second later, or fail.",
-			Do:  setSysctl("net.core.somaxconn", goodQueue) + "\nthen restart the proxy: a socket keeps the length with which it started to listen",
+			Do:  setSysctl("net.core.somaxconn", goodQueue) + "\nthen restart the proxy: a socket keeps the queue length that it was opened with",
 		})
 	}
 	cookies, known := f.sysctl("net.ipv4.tcp_syncookies")
@@ -40,7 +40,7 @@ func acceptQueue(f *Facts) []Finding {
 			level, whose = Warning, "of the proxy or of another program"
 		}
 		found = append(found, Finding{
-			Level: level, Found: fmt.Sprintf("%d clients have found an accept queue %s full since boot (ListenOverflows)", full, whose),
+			Level: level, Found: fmt.Sprintf("%d clients found an accept queue %s full since boot (ListenOverflows)", full, whose),
 			Why: "Such a client tries again a second later, or fails.",
 			Do:  "ss -lnt: a queue with Recv-Q near Send-Q is full now. If it is the proxy's, raise max_connections or net.core.somaxconn",
 		})

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How busy a loop is, the kernel knows best: it counts the CPU time of the loop's thread. The loop
-// itself would have to read the clock once more per wait, and could not tell with io_uring how much
-// of a wait was work: sends and receives are made there too. So these methods cost the loop
-// nothing.
+// The kernel knows best how busy a loop is: it counts the CPU time of the loop's thread. The loop
+// itself would have to read the clock once more per wait, and with io_uring, it could not know how
+// much of a wait was work, because the same system call sends and receives. These methods cost the
+// loop nothing.
 
 // CPUTime returns the CPU time that the loop's thread has used, in its own code and in the kernel;
 // ok is false once the loop has ended. Any goroutine may call it.

@@ -108,7 +108,7 @@ func (p *process) debugChanges(ctx context.Context) (all []admin.RuntimeChange) 
 	}
 	if debug.LevelSet {
 		all = append(all, admin.RuntimeChange{
-			Text: fmt.Sprintf("the log level is %s, configured is %s", debug.Level, debug.Configured), Kind: "log_level",
+			Text: fmt.Sprintf("the log level is %s (configured: %s)", debug.Level, debug.Configured), Kind: "log_level",
 			Configured: debug.Configured, Now: debug.Level, Until: debug.LevelUntil, Survives: slices.Clone(survivesUpgrade),
 		})
 	}
@@ -130,7 +130,7 @@ func (p *process) debugChanges(ctx context.Context) (all []admin.RuntimeChange) 
 // describeWeight says which weight a backend has.
 func describeWeight(pool, backend string, weight, configured int) string {
 	if weight == configured {
-		return fmt.Sprintf("backend %s of pool %s has its configured weight %d", backend, pool, weight)
+		return fmt.Sprintf("backend %s of pool %s has its configured weight, %d", backend, pool, weight)
 	}
-	return fmt.Sprintf("backend %s of pool %s has weight %d, configured is %d", backend, pool, weight, configured)
+	return fmt.Sprintf("backend %s of pool %s has weight %d (configured: %d)", backend, pool, weight, configured)
 }

@@ -22,9 +22,9 @@ func (p *process) adminConnections(ctx context.Context, q admin.ConnectionQuery)
 	})
 	switch {
 	case errors.Is(err, proxy.ErrExpired):
-		return nil, &admin.Error{Status: http.StatusGone, Message: err.Error(), Hint: "begin again without after"}
+		return nil, &admin.Error{Status: http.StatusGone, Message: err.Error(), Hint: "start again without after"}
 	case errors.Is(err, proxy.ErrAfter):
-		return nil, admin.Invalid(err.Error(), "repeat the filters and the order of that page, with its next; or leave after out")
+		return nil, admin.Invalid(err.Error(), "repeat the filters and the order of that page, with its next; or leave out after")
 	case err != nil:
 		return nil, loopsError(err)
 	}

@@ -23,9 +23,9 @@ func newConnsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conns",
 		Short: "List live connections",
-		Long: "List the live connections of a running proxy, as far as the filters select them.\n\n" +
-			"IN is from the client to the backend. The rates are per second. RTT and RETR (segments sent\n" +
-			"again) are of the client's side and of the backend's side.",
+		Long: "List the live connections of a running proxy that match the filters.\n\n" +
+			"IN is from the client to the backend. The rates are per second. RTT and RETR (retransmitted\n" +
+			"segments) show the client's side, then the backend's side.",
 		Example: "  l4proxy conns --sort rate\n" +
 			"  l4proxy conns --from 10.1.2.0/24 --older-than 1h\n" +
 			"  l4proxy conns --backend 10.0.0.5:5432 --all --json",
@@ -39,8 +39,8 @@ func newConnsCommand() *cobra.Command {
 	})
 	flags.add(cmd)
 	cmd.Flags().StringVar(&query.Sort, "sort", admin.Sorts[0], strings.Join(admin.Sorts, ", ")+": the oldest, longest idle, largest or busiest first")
-	cmd.Flags().IntVar(&limit, "limit", limit, "show no more than this number")
-	cmd.Flags().BoolVar(&all, "all", false, "show all of them")
+	cmd.Flags().IntVar(&limit, "limit", limit, "the most connections to show")
+	cmd.Flags().BoolVar(&all, "all", false, "show all connections")
 	cmd.Args = func(cmd *cobra.Command, args []string) (err error) {
 		query.ConnectionFilter, err = flags.filter(cmd)
 		switch {

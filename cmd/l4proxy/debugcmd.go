@@ -26,9 +26,9 @@ func newDebugCommand() *cobra.Command {
 			"  --listener NAME    those of a listener\n\n" +
 			"or change the log level of the whole proxy:\n" +
 			"  --level debug      one of debug, info, warn, error; with debug, all connections are followed\n\n" +
-			"--for ends it by itself; without it, a trace ends after 5 minutes, and a level stays until\n" +
-			"--stop or a restart. --stop ends everything, or with --from and --listener that trace.\n" +
-			"Without a flag, it shows what is in effect.",
+			"It lasts for the time of --for. Without --for, a trace ends after 5 minutes, and a level stays\n" +
+			"until --stop or a restart. --stop ends everything, or only the trace that --from and --listener\n" +
+			"name. Without flags, the command shows what is in effect.",
 		Example: "  l4proxy debug --from 10.1.2.3 --for 5m\n" +
 			"  l4proxy debug --level debug --for 1m\n" +
 			"  l4proxy debug --stop",
@@ -52,7 +52,7 @@ func newDebugCommand() *cobra.Command {
 	flags.StringVar(&q.Listener, "listener", "", "trace connections of this listener")
 	flags.Var(&q.From, "from", "trace connections from this address or prefix")
 	flags.DurationVar(&duration, "for", 0, "how long, such as 10m; 24h at most")
-	flags.BoolVar(&q.Stop, "stop", false, "end traces and return to the configured level")
+	flags.BoolVar(&q.Stop, "stop", false, "end the traces, and return to the configured level")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		for _, name := range []string{"level", "listener", "from"} {
 			if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {

@@ -47,8 +47,8 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the proxy at work with built-in backends; needs no setup",
-		Long: "Run the proxy with built-in backends, and print what to try. Nothing has to be set up, and\n" +
-			"nothing is left when it ends.",
+		Long: "Run the proxy with built-in backends, and print what to try. It needs no setup, and\n" +
+			"leaves nothing behind.",
 		Example: "  l4proxy demo\n" +
 			"  l4proxy demo --traffic",
 		Args: noArguments,

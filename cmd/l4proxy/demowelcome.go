@@ -30,7 +30,7 @@ func demoWelcome(o *demoOptions, addr, admin string, backends []*demo.Backend) s
 
 	tries := [][2]string{
 		{"The backends take turns", "curl " + url},
-		{fmt.Sprintf("The backend that answers is out for %v, and the others take over; also with /hang, /slow and /ok", demo.Pause), "curl " + url + "/stop"},
+		{fmt.Sprintf("Stop the backend that answers for %v: the others take over; also try /hang, /slow and /ok", demo.Pause), "curl " + url + "/stop"},
 	}
 	if strings.HasPrefix(url, "127.") {
 		tries = append(tries, [2]string{"A client that the access control list denies", fmt.Sprintf("curl --http0.9 --interface %s %s", demoDenied, url)})
@@ -43,11 +43,11 @@ func demoWelcome(o *demoOptions, addr, admin string, backends []*demo.Backend) s
 		}
 		tries = append(tries,
 			[2]string{status, command("status")},
-			[2]string{"Get clients off a backend; back with --undo", command("drain") + " --backend " + backends[0].Addr()})
+			[2]string{"Take a backend out of service; put it back with --undo", command("drain") + " --backend " + backends[0].Addr()})
 	}
 	if onTCP {
 		tries = append(tries, [2]string{
-			"Break a backend until you say none; also stop and slow",
+			"Break a backend until you send none; also stop and slow",
 			fmt.Sprintf(`curl -d '{"fault": "hang"}' %sapi/v1/demo/%s`, dashboard, backends[1].Name()),
 		})
 	}

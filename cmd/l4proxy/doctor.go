@@ -33,10 +33,10 @@ func newDoctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check this machine and the configuration for what bites people",
-		Long: "Check this machine and the configuration for what bites people: limits, tables of the kernel,\n" +
+		Long: "Check this machine and the configuration for what bites people: limits, kernel tables,\n" +
 			"security profiles. Each finding says what to do. Problems come first, and make the exit status 1.\n\n" +
 			"Without a configuration, it checks the machine alone. If the proxy is running and has an admin\n" +
-			"address, it looks at the limits of that process: a service may have others than your shell.",
+			"address, it looks at the limits of that process: its limits may differ from those of your shell.",
 		Example: "  l4proxy doctor\n" +
 			"  l4proxy doctor -c /etc/l4proxy/config.yaml --all",
 		Args: noArguments,
@@ -69,7 +69,7 @@ func newDoctorCommand() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().Lookup("config").Usage = "configuration file, JSON or YAML (default: $L4PROXY_CONFIG, else ./config.json if it exists)"
 	cmd.Flags().Lookup("json").Usage = "print the findings as JSON"
-	cmd.Flags().BoolVar(&all, "all", false, "print a line for each check that is fine, too")
+	cmd.Flags().BoolVar(&all, "all", false, "also print a line for each check that passes")
 	return cmd
 }
 

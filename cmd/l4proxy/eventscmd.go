@@ -30,7 +30,7 @@ func newEventsCommand() *cobra.Command {
 		Long: "Show the latest events of a running proxy: backends that went down or came back, reloads, drains,\n" +
 			"upgrades, limits that were reached, and how many clients were denied or not served. The proxy keeps\n" +
 			"the last 1000, whatever log.level is.\n\n" +
-			"--follow prints events as they happen, until Ctrl-C, also over a restart or an upgrade of the proxy.\n" +
+			"--follow prints events as they happen, until Ctrl-C, even across restarts and upgrades.\n" +
 			"With --json, it prints one object per line.",
 		Example: "  l4proxy events --level warn --since 1h\n" +
 			"  l4proxy events --follow --type backend_down,backend_up",
@@ -57,7 +57,7 @@ func newEventsCommand() *cobra.Command {
 	})
 	flags := cmd.Flags()
 	flags.BoolVarP(&follow, "follow", "f", false, "print events as they happen")
-	flags.DurationVar(&since, "since", 0, "only events of this last time, such as 10m")
+	flags.DurationVar(&since, "since", 0, "only events that are at most this old, such as 10m")
 	flags.Uint64Var(&query.After, "after", 0, "only events after the one with this ID")
 	flags.IntVar(&query.Limit, "limit", 0, "the most events to print, 1 to 1000 (default 100)")
 	flags.StringVar(&query.Type, "type", "", "only these types, separated by commas, such as backend_down,backend_up")

@@ -28,7 +28,7 @@ func (p *process) adminExplain(ctx context.Context, q admin.ExplainQuery) (*admi
 		return nil, admin.Invalid("from is missing: clients of listener "+l.Name+" have an address", "name one, such as 10.1.2.3")
 	}
 	if q.From.IsValid() && !anyTCP(l.Listener) {
-		return nil, admin.Invalid("clients of listener "+l.Name+" have no address: it has a unix socket", "leave from out")
+		return nil, admin.Invalid("clients of listener "+l.Name+" have no address: it has a unix socket", "leave out from")
 	}
 	e, ok := p.server.Explain(ctx, l.Listener, q.From, explained)
 	if !ok {

@@ -134,7 +134,7 @@ func printKill(w io.Writer, k *admin.Kill, gradual bool) error {
 	case k.Killed == k.Matched:
 		fmt.Fprintf(&b, "ended %s\n", count(k.Killed, "connection"))
 	default:
-		fmt.Fprintf(&b, "ended %s; the others had ended, or did not match any more\n", count(k.Killed, "connection"))
+		fmt.Fprintf(&b, "ended %s; the others had already ended, or no longer matched\n", count(k.Killed, "connection"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -59,7 +59,7 @@ func newSchemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of the configuration",
-		Long: "Print the JSON Schema of the configuration. An editor that knows it completes keys and marks\n" +
+		Long: "Print the JSON Schema of the configuration. With it, an editor completes keys and marks\n" +
 			"mistakes while you write. 'l4proxy check' finds more.",
 		Example: "  l4proxy schema > l4proxy.schema.json",
 		Args:    noArguments,

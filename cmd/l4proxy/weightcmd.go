@@ -22,9 +22,9 @@ func newWeightCommand() *cobra.Command {
 		Use:   "weight N",
 		Short: "Change the weight of a backend while the proxy runs",
 		Long: "Give a backend of a running proxy another weight, from 1 to 1000.\n\n" +
-			"The weight stays until it is reset, also over a reload or an upgrade. A restart returns to the\n" +
-			"weight of the configuration. Connections stay where they are. To send a backend no new clients,\n" +
-			"use 'l4proxy drain'.",
+			"The weight stays until it is reset, even across reloads and upgrades. A restart returns to the\n" +
+			"weight of the configuration. Open connections stay where they are. To send a backend no new\n" +
+			"clients, use 'l4proxy drain'.",
 		Example: "  l4proxy weight --backend 10.0.0.5:5432 50\n" +
 			"  l4proxy weight --backend 10.0.0.5:5432 --reset",
 	}

@@ -130,7 +130,8 @@ func (b *Backend) use(l net.Listener) {
 	b.server.SetKeepAlivesEnabled(false)
 }
 
-// shut closes the listener, and cut all connections. It is called with mu held.
+// shut closes the listener. It is called with mu held. The caller then calls cut, which closes all
+// connections.
 func (b *Backend) shut() (cut func()) {
 	if b.listener == nil {
 		return func() {}
