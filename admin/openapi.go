@@ -123,11 +123,8 @@ func (d *document) queryParameters(t reflect.Type) (all []any) {
 func (d *document) responses(r *route) jsonObject {
 	all := jsonObject{"default": jsonObject{"description": "The request was refused, or failed.",
 		"content": content("application/json", d.schema(reflect.TypeFor[Error]()))}}
-	of := jsonObject(nil)
-	switch {
-	case r.answer == nil:
-		of = content("text/plain", jsonObject{"type": "string"})
-	default:
+	of := content("text/plain", jsonObject{"type": "string"})
+	if r.answer != nil {
 		of = content("application/json", d.schema(reflect.TypeOf(r.answer)))
 	}
 	if reflect.TypeOf(r.answer) == reflect.TypeFor[Events]() {

@@ -4,16 +4,22 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
+// programMost is how long a program of a script may run.
+const programMost = 2 * time.Minute
+
 // TestMain lets the scripts run l4proxy as a program of its own, which is this test binary again.
 func TestMain(m *testing.M) {
 	testscript.Main(leakCheck{m}, map[string]func(){
 		"l4proxy": func() {
+			// Of a script that fails, an upgraded process may be left. The script waits for its output.
+			time.AfterFunc(programMost, func() { os.Exit(exitFailed) })
 			useTestResolver()
 			os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 		},
