@@ -35,6 +35,20 @@ func TestCompression(t *testing.T) {
 	}
 }
 
+// TestFirstScrape: a proxy that has served no client yet has metrics, and nothing to warn about.
+func TestFirstScrape(t *testing.T) {
+	var log strings.Builder
+	h := Handler(fixed{&Snapshot{Listeners: []Listener{{Name: "l"}}}}, slog.New(slog.NewTextHandler(&log, nil)))
+	for _, accept := range []string{plain, "application/openmetrics-text", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"} {
+		if text := scrape(t, h, accept).Body.String(); !strings.Contains(text, "l4proxy_") {
+			t.Errorf("%s: %q", accept, text)
+		}
+	}
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+}
+
 // stuck is a client that does not read until it is released.
 type stuck struct {
 	*httptest.ResponseRecorder
