@@ -52,7 +52,7 @@ func (f *fake) Status() *admin.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &admin.Status{Version: "1.2.3", PID: 42, Started: time.Unix(1e9, 0).UTC(),
-		Listeners: []admin.ListenerStatus{}, Pools: []admin.PoolStatus{}}
+		Problems: []admin.Problem{}, Listeners: []admin.ListenerStatus{}, Pools: []admin.PoolStatus{}}
 	for range f.pools {
 		s.Pools = append(s.Pools, admin.PoolStatus{Name: strings.Repeat("x", 64), Backends: []admin.BackendStatus{}})
 	}
