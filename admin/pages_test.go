@@ -38,3 +38,16 @@ func TestDashboardWantsItsHost(t *testing.T) {
 		t.Errorf("%d %s", code, body)
 	}
 }
+
+// Paths that a ServeMux redirects are unknown like others, also to pages of other sites.
+func TestNoRedirects(t *testing.T) {
+	s := serve(t, "tcp")
+	for _, path := range []string{"/assets", "//", "///", "/assets//", "/api", "/api/v1/pools/"} {
+		if code, header, body := s.do(request{method: "GET", path: path}); code != http.StatusNotFound || header.Get("Location") != "" {
+			t.Errorf("%s: %d %v %s", path, code, header, body)
+		}
+		if code, _, body := s.do(request{method: "GET", path: path, host: "evil.example"}); code != http.StatusForbidden {
+			t.Errorf("%s with a wrong host: %d %s", path, code, body)
+		}
+	}
+}

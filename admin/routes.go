@@ -100,6 +100,7 @@ func (s *Server) handler() http.Handler {
 	}
 	unknown := func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, nil) }
 	mux.HandleFunc("/", unknown)
+	mux.HandleFunc("/assets", unknown) // ServeMux would redirect to its folder
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !canonical(r.URL.EscapedPath()) || r.Method == http.MethodConnect {
 			unknown(w, r) // ServeMux would redirect, or answer by itself
@@ -112,7 +113,7 @@ func (s *Server) handler() http.Handler {
 // canonical reports whether a path is one that ServeMux does not change.
 func canonical(p string) bool {
 	clean := path.Clean(p)
-	return strings.HasPrefix(p, "/") && (p == clean || p == clean+"/")
+	return strings.HasPrefix(p, "/") && p != "//" && (p == clean || p == clean+"/")
 }
 
 // dispatch serves a request to a path that has these routes, none if the path is unknown.
