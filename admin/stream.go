@@ -72,7 +72,9 @@ func (s *Server) streamEvents(c *call, query EventQuery, filter eventFilter) err
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
-	out := &eventWriter{w: c.w, control: control, patience: c.patience, filter: filter}
+	out := &eventWriter{w: c.w, control: control, patience: c.patience, filter: filter, ended: s.streams.ended}
+	// A client that does not read delays no shutdown.
+	defer context.AfterFunc(s.streams.ended, func() { _ = control.SetWriteDeadline(time.Now()) })()
 	if out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())) != nil {
 		return nil
 	}
@@ -90,6 +92,7 @@ type eventWriter struct {
 	control  *http.ResponseController
 	patience time.Duration
 	filter   eventFilter
+	ended    context.Context // of the server's streams
 
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -110,7 +113,7 @@ func (o *eventWriter) send(m StreamMessage) error {
 	case m.Gap != nil:
 		name, value = "gap", m.Gap
 	default:
-		name, value = "history", m.History
+		return o.sendHistory(m.History)
 	}
 	text, err := json.Marshal(value) // without line ends
 	if err != nil {
@@ -126,6 +129,32 @@ func (o *eventWriter) send(m StreamMessage) error {
 	return o.flush(o.buffer.Bytes())
 }
 
+// sendHistory writes a history, one line of data for each of the Stats: all of it in one piece
+// would stay in memory while the client does not read.
+func (o *eventWriter) sendHistory(history []Stats) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.flush([]byte("event: history\ndata: [\n")); err != nil {
+		return err
+	}
+	for i := range history {
+		text, err := json.Marshal(&history[i])
+		if err != nil {
+			return err
+		}
+		o.buffer.Reset()
+		separator := ","
+		if i == len(history)-1 {
+			separator = ""
+		}
+		fmt.Fprintf(&o.buffer, "data: %s%s\n", text, separator)
+		if err := o.flush(o.buffer.Bytes()); err != nil {
+			return err
+		}
+	}
+	return o.flush([]byte("data: ]\n\n"))
+}
+
 // write writes a text.
 func (o *eventWriter) write(text []byte) error {
 	o.mu.Lock()
@@ -135,8 +164,10 @@ func (o *eventWriter) write(text []byte) error {
 
 // flush writes a text, and waits for the client for the time of its patience.
 func (o *eventWriter) flush(text []byte) error {
-
 	_ = o.control.SetWriteDeadline(time.Now().Add(o.patience))
+	if err := o.ended.Err(); err != nil { // the shutdown has set its deadline before
+		return err
+	}
 	if _, err := o.w.Write(text); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -172,14 +173,14 @@ func TestEventStream(t *testing.T) {
 	_, all := s.stream("/api/v1/events")
 	_, rest := s.stream("/api/v1/events?after=1")
 	_, later := s.stream("/api/v1/events", "Last-Event-ID: 2")
-	_, errors := s.stream("/api/v1/events?level=error")
+	_, failures := s.stream("/api/v1/events?level=error")
 	events.publish(three[1:]...)
 	for want, r := range map[string]*bufio.Reader{"id: 1": all, "id: 2": rest, "id: 3": later} {
 		if got := streamLines(t, r, "id: ", 1); got[0] != want {
 			t.Errorf("first %s, want %s", got[0], want)
 		}
 	}
-	if got := streamLines(t, errors, "id: ", 1); got[0] != "id: 3" {
+	if got := streamLines(t, failures, "id: ", 1); got[0] != "id: 3" {
 		t.Errorf("%q", got)
 	}
 	_, stats := s.stream("/api/v1/events?stats=true&after=3")
@@ -242,6 +243,76 @@ func TestStreamsOfClientsThatNeverRead(t *testing.T) {
 		t.Fatalf("%d %s", code, body)
 	}
 	testnet.Eventually(t, "they have ended", func() bool { return s.server.Streams() == 0 })
+}
+
+// Clients that never read delay no shutdown, however long they may take to read.
+func TestShutdownWithStreamsThatNobodyReads(t *testing.T) {
+	events := newFakeEvents()
+	s := serve(t, "unix", withEvents(events))
+	s.server.SetPatience(time.Hour)
+	for range admin.MaxStreams {
+		s.stream("/api/v1/events")
+	}
+	e := three[0]
+	e.Message = strings.Repeat("x", 1<<20) // more than socket buffers hold
+	events.publish(e, e)
+	if code, _, body := s.do(read); code != 200 {
+		t.Fatalf("%d %s", code, body)
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s.shutdown(ctx)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the shutdown took %v", took)
+	}
+}
+
+// A history is one message, whatever its length, and its pieces take little memory.
+func TestHistoryOfAStream(t *testing.T) {
+	for _, length := range []int{0, 1, 120} {
+		history := make([]admin.Stats, length)
+		for i := range history {
+			history[i] = admin.Stats{Connections: i, Listeners: make([]admin.ListenerStats, 50), Pools: make([]admin.PoolStats, 50)}
+		}
+		s := serve(t, "unix", func(o *admin.Options) { o.Events = fakeHistory(history) })
+		var got []admin.Stats
+		done := errors.New("done")
+		err := s.client("").Follow(t.Context(), admin.EventQuery{Stats: true}, func(m admin.StreamMessage) error {
+			got = m.History
+			return done
+		}, nil)
+		if err != done || len(got) != length || length > 0 && got[length-1].Connections != length-1 {
+			t.Errorf("%d stats, want %d: %v", len(got), length, err)
+		}
+		_, r := s.stream("/api/v1/events?stats=true")
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(line) > 64<<10 {
+				t.Errorf("a line of %d bytes", len(line))
+			}
+			if line == "data: ]\n" {
+				break
+			}
+		}
+		s.stop()
+	}
+}
+
+// fakeHistory are events of which there are none.
+type fakeHistory []admin.Stats
+
+func (fakeHistory) Recent(uint64) []admin.Event { return nil }
+
+func (f fakeHistory) Follow(ctx context.Context, _ uint64, _ bool, send func(admin.StreamMessage) error) error {
+	if err := send(admin.StreamMessage{History: append([]admin.Stats{}, f...)}); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // A stream ends when the server shuts down, before the grace of other requests. The client
