@@ -43,6 +43,20 @@ func NewHub(now time.Time) *Hub {
 // First is the ID of the first event that this Hub has given, or will give.
 func (h *Hub) First() uint64 { return h.first }
 
+// Oldest is the ID of the oldest event that is kept, or of the first one to come.
+func (h *Hub) Oldest() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.oldest()
+}
+
+func (h *Hub) oldest() uint64 {
+	if h.next-h.first > Kept {
+		return h.next - Kept
+	}
+	return h.first
+}
+
 // Publish adds an event, and sets its ID. It waits for nothing but a short lock.
 func (h *Hub) Publish(e Event) {
 	h.mu.Lock()
@@ -68,10 +82,7 @@ func (h *Hub) After(after uint64, limit int) (list []Event, missed uint64) {
 	if after >= h.first && after < h.next {
 		from = after + 1
 	}
-	oldest := h.first
-	if h.next-h.first > Kept {
-		oldest = h.next - Kept
-	}
+	oldest := h.oldest()
 	// A reader that has seen none yet has missed none.
 	if from < oldest && after > 0 {
 		missed = oldest - from

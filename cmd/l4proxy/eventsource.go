@@ -40,8 +40,8 @@ func (s *eventSource) Follow(ctx context.Context, after uint64, stats bool, send
 			return err
 		}
 	}
-	if after == 0 {
-		after = s.hub.First() - 1
+	if after == 0 { // from here on, what leaves the ring unread is missing
+		after = s.hub.Oldest() - 1
 	}
 	for seen := uint64(0); ; {
 		var err error

@@ -182,6 +182,18 @@ func TestFollowing(t *testing.T) {
 		if strings.Join(got[:5], ", ") != strings.Join(want, ", ") || got[len(got)-1] != "stats" {
 			t.Errorf("%q ... %q, want %q", got[:5], got[len(got)-1], want)
 		}
+		first := ""
+		stopped := errors.New("stopped")
+		if err := e.Follow(t.Context(), 0, false, func(m admin.StreamMessage) error {
+			if m.Gap != nil {
+				first = fmt.Sprint("gap ", m.Gap.Missed)
+			} else {
+				first = m.Event.Message
+			}
+			return stopped
+		}); err != stopped || first != "5" {
+			t.Errorf("a new receiver begins with %s, want the oldest event that is kept: %v", first, err)
+		}
 		broken := errors.New("broken")
 		if err := e.Follow(t.Context(), 0, false, func(admin.StreamMessage) error { return broken }); err != broken {
 			t.Errorf("error %v", err)
