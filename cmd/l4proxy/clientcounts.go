@@ -2,14 +2,19 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"time"
 
 	"l4proxy/admin"
 	"l4proxy/events"
 )
 
-// clientsPeriod is the least time between two events about the clients of a listener.
-const clientsPeriod = 10 * time.Second
+const (
+	// clientsPeriod is the least time between two events about the clients of a listener.
+	clientsPeriod = 10 * time.Second
+	// goneKept is how many removed listeners are remembered: one that is back counts on.
+	goneKept = 1000
+)
 
 // clientCounts publishes how many clients were denied or not served: an event per client would be
 // too many.
@@ -40,11 +45,19 @@ func (c *clientCounts) compare(stats *admin.Stats) {
 				of.denied, of.failed = l.Denied, l.Failed
 			}
 		}
+		if l.Denied < of.denied || l.Failed < of.failed { // it was removed, and has begun again
+			of.denied, of.failed = 0, 0
+		}
 		seen[l.Name] = of
 		c.report(l.Name, stats.Time, l.Denied, &of.denied, &of.deniedAt, slog.LevelInfo, events.Denied, "clients denied")
 		c.report(l.Name, stats.Time, l.Failed, &of.failed, &of.failedAt, slog.LevelWarn, events.Failed, "clients not served")
 	}
-	c.listeners, c.begun = seen, true
+	if gone := len(c.listeners) - len(stats.Listeners); gone <= goneKept {
+		maps.Copy(c.listeners, seen)
+	} else {
+		c.listeners = seen
+	}
+	c.begun = true
 	c.report("", stats.Time, c.logDropped(), &c.log.failed, &c.log.failedAt, slog.LevelWarn, events.TypeOf(logDropped), logDropped)
 }
 

@@ -112,7 +112,32 @@ func TestEventsAboutClients(t *testing.T) {
 		src.change(func() { src.stats.Listeners = append(src.stats.Listeners, admin.ListenerStats{Name: "new", Denied: 3}) })
 		time.Sleep(time.Minute)
 		told("clients_denied info a 1000", "clients_failed warn b 2", "log_dropped warn  4", "clients_denied info a 1", "clients_denied info new 3")
+		// A listener that was removed, and is back, counts on; or begins again.
+		kept := src.stats.Listeners
+		src.change(func() { src.stats.Listeners = kept[:1] })
+		time.Sleep(time.Minute)
+		src.change(func() { src.stats.Listeners = kept; kept[2].Denied++ })
+		time.Sleep(time.Minute)
+		src.change(func() { src.stats.Listeners = kept[:2] })
+		time.Sleep(time.Minute)
+		src.change(func() { src.stats.Listeners = kept; kept[2].Denied = 2 })
+		time.Sleep(time.Minute)
+		src.change(func() { kept[2].Denied = 7 })
+		time.Sleep(time.Minute)
+		told("clients_denied info a 1000", "clients_failed warn b 2", "log_dropped warn  4", "clients_denied info a 1", "clients_denied info new 3",
+			"clients_denied info new 1", "clients_denied info new 2", "clients_denied info new 5")
 	})
+}
+
+// What is remembered of removed listeners is bounded.
+func TestRemovedListenersAreForgotten(t *testing.T) {
+	c := clientCounts{publish: func(events.Event) {}, listeners: make(map[string]*clientCount), logDropped: func() uint64 { return 0 }}
+	for i := range 3 * goneKept {
+		c.compare(&admin.Stats{Time: time.Now(), Listeners: []admin.ListenerStats{{Name: fmt.Sprint(i)}}})
+		if len(c.listeners) > goneKept+2 {
+			t.Fatalf("%d listeners are remembered", len(c.listeners))
+		}
+	}
 }
 
 // A sample has a bounded number of pools: those with problems, then the busiest.
