@@ -149,6 +149,7 @@ type process struct {
 	serving   atomic.Bool // clients are accepted
 	admin     *adminAddress
 	sampled   statsMemory
+	asked     statsMemory
 
 	began    time.Time // start of the service, which outlives upgrades
 	pidFile  pidFile
@@ -197,7 +198,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	always := slog.New(events.NewHandler(logger.Always().Handler(), hub))
 	*p = process{cfg: cfg, logger: logger, log: log, always: always, level: level, live: control.NewLive(log),
 		plan: plan, fileLimit: fileLimit, began: time.Now(), from: from, handedOver: make(chan struct{})}
-	p.sampler = newSampler(p.stats, logger.Dropped, hub)
+	p.sampler = newSampler(p.sampleStats, logger.Dropped, hub)
 	p.live.Directory = names
 	names.LogTo(p.log)
 	p.systemd = newSystemdService(manager, p.log, dropped)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -20,9 +21,8 @@ type statsMemory struct {
 }
 
 // stats returns the counts of the process at this moment. One caller at a time is served, because
-// Busy and the quantiles are about the time since the call before. No event loop is asked.
-func (p *process) stats() admin.Stats {
-	m := &p.sampled
+// Busy and the quantiles are about the time since the call before with m. No event loop is asked.
+func (p *process) stats(m *statsMemory) admin.Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	counts := p.server.Counts()
@@ -35,10 +35,18 @@ func (p *process) stats() admin.Stats {
 			s.Listeners = append(s.Listeners, listenerStats(c))
 		}
 	}
-	s.Pools = p.poolStats(counts.Pools)
+	s.Pools = p.poolStats(m, counts.Pools)
 	s.Busy = m.busy(s.Time, p.server.LoopUsages())
 	m.at = s.Time
 	return s
+}
+
+// sampleStats are the stats for the sampler, adminStats those for clients that ask: they do not
+// shorten the time that a sample is about.
+func (p *process) sampleStats() admin.Stats { return p.stats(&p.sampled) }
+
+func (p *process) adminStats(context.Context) (*admin.Stats, error) {
+	return new(p.stats(&p.asked)), nil
 }
 
 func listenerStats(c *proxy.ListenerCounts) admin.ListenerStats {
@@ -57,7 +65,7 @@ func listenerStats(c *proxy.ListenerCounts) admin.ListenerStats {
 	return s
 }
 
-func (p *process) poolStats(counts []proxy.PoolCounts) []admin.PoolStats {
+func (p *process) poolStats(m *statsMemory, counts []proxy.PoolCounts) []admin.PoolStats {
 	byName := make(map[string]*proxy.PoolCounts, len(counts))
 	for i := range counts {
 		byName[counts[i].Pool.Name] = &counts[i]
@@ -75,7 +83,7 @@ func (p *process) poolStats(counts []proxy.PoolCounts) []admin.PoolStats {
 		if c := byName[v.Name]; c != nil {
 			s.Dials = c.AllDials()
 			s.FailedDials = s.Dials - c.Dials(proxy.ReasonNone)
-			if before, ok := p.sampled.dials[v.Name]; ok {
+			if before, ok := m.dials[v.Name]; ok {
 				recent := c.DialTimes.Since(&before)
 				s.DialP50, s.DialP99 = recent.Quantile(0.5), recent.Quantile(0.99)
 			}
@@ -83,7 +91,7 @@ func (p *process) poolStats(counts []proxy.PoolCounts) []admin.PoolStats {
 		}
 		all = append(all, s)
 	}
-	p.sampled.dials = dials
+	m.dials = dials
 	return all
 }
 
