@@ -37,6 +37,8 @@ type call struct {
 	query bool
 	body  []byte
 	code  int // of the answer; 0 is 200
+	// writing, if set, is called before the answer is written.
+	writing func()
 }
 
 // reply sends v as JSON.
@@ -52,6 +54,9 @@ func (c *call) reply(code int, v any) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(c.patience))
+	if c.writing != nil {
+		c.writing()
+	}
 	c.w.WriteHeader(code)
 	_, _ = c.w.Write(text) // the client has gone, or does not read
 }

@@ -8,10 +8,15 @@ import (
 	"time"
 )
 
+// readingGrace is how long a client may take to read its answer while others wait for a
+// connection. With enough connections for all, it is answerTimeout.
+const readingGrace = time.Second
+
 // conns bounds the open connections. At the bound, a new connection replaces the one that has
 // waited longest without a request that is being answered. So clients that send nothing, or half a
-// header, lock no other client out. If requests are being answered on all of them, it waits until
-// one has been, and so do all clients in the accept queue.
+// header, lock no other client out. Nor do those that do not read: if requests are being answered
+// on all connections, one goes whose client has not read its answer for readingGrace. If there is
+// none, the new one waits, and so do all clients in the accept queue.
 type conns struct {
 	mu      sync.Mutex
 	open    map[net.Conn]*openConn
@@ -25,6 +30,7 @@ func newConns() conns { return conns{freed: make(chan struct{}, 1), closing: mak
 type openConn struct {
 	since    time.Time // it was accepted, or its last request was answered
 	handling bool      // a request is being answered
+	writing  time.Time // when the answer was ready; zero if it is not
 }
 
 type connKey struct{}
@@ -49,9 +55,12 @@ func (c *conns) context(ctx context.Context, conn net.Conn) context.Context {
 func (c *conns) makeRoom(conn net.Conn) {
 	late := time.NewTimer(answerTimeout)
 	defer late.Stop()
+	again := time.NewTicker(readingGrace / 4)
+	defer again.Stop()
 	for !c.closeOldest() {
 		select {
 		case <-c.freed:
+		case <-again.C: // a client may have taken too long to read
 		case <-c.closing:
 			_ = conn.Close()
 			return
@@ -77,11 +86,26 @@ func (c *conns) closeOldest() bool {
 		}
 	}
 	if oldest == nil {
+		oldest = c.stuck()
+	}
+	if oldest == nil {
 		return false
 	}
 	delete(c.open, oldest)
 	_ = oldest.Close() // its goroutine notices
 	return true
+}
+
+// stuck is the connection whose client has been reading its answer for longest, and for longer than
+// readingGrace.
+func (c *conns) stuck() (stuck net.Conn) {
+	since := time.Now().Add(-readingGrace)
+	for conn, open := range c.open {
+		if !open.writing.IsZero() && open.writing.Before(since) {
+			stuck, since = conn, open.writing
+		}
+	}
+	return stuck
 }
 
 // wake makes makeRoom look again.
@@ -140,5 +164,14 @@ func (c *conns) handling(r *http.Request) (ended func()) {
 func (c *conns) set(open *openConn, handling bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	open.handling, open.since = handling, time.Now()
+	open.handling, open.since, open.writing = handling, time.Now(), time.Time{}
+}
+
+// writing notes that the answer to a request is ready.
+func (c *conns) writing(r *http.Request) {
+	if open, ok := r.Context().Value(connKey{}).(*openConn); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		open.writing = time.Now()
+	}
 }

@@ -104,6 +104,32 @@ func TestClientThatNeverReads(t *testing.T) {
 	}
 }
 
+// Clients that do not read their answers lock no other client out, not even with all connections.
+func TestClientsThatNeverReadGiveWay(t *testing.T) {
+	s := serve(t, "unix")
+	s.server.SetPatience(time.Hour)
+	s.fake.change(func() { s.fake.pools = 10_000 }) // more than socket buffers hold
+	for range admin.MaxConnections {
+		conn := s.dial()
+		if _, err := io.WriteString(conn, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil { // the answer is being written
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	if code, _, body := s.do(request{method: "GET", path: "/healthz"}); code != 200 {
+		t.Errorf("%d %s", code, body)
+	}
+	if took := time.Since(began); took > 8*time.Second { // answerTimeout is longer
+		t.Errorf("it took %v", took)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.shutdown(ended)
+}
+
 // When all connections are busy, a new one waits, and the busy ones stay.
 func TestBusyConnectionsStay(t *testing.T) {
 	s := serve(t, "unix")

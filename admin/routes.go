@@ -128,7 +128,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, methods []*rou
 	if i >= 0 {
 		open, changes = methods[i].open, methods[i].changes()
 	}
-	c := &call{w: w, r: r, patience: s.patience}
+	c := &call{w: w, r: r, patience: s.patience, writing: func() { s.conns.writing(r) }}
 	failed := s.guard.check(r, open, changes)
 	if failed != nil {
 		s.refused(r, failed)
