@@ -134,13 +134,24 @@ func (p *process) startDrain(q admin.DrainRequest) (*admin.Drain, error) {
 		if err := p.live.UndrainListener(q.Listener); err != nil {
 			return nil, drainError(err)
 		}
-		return &admin.Drain{Listener: q.Listener, State: admin.DrainUp, Since: time.Now().UTC(), Survives: survivesUpgrade}, nil
+		return p.listenerUp(q.Listener), nil
 	}
 	drain, err := p.live.DrainListener(q.Listener, p.drainOptions(q.Timeout))
 	if err != nil {
 		return nil, drainError(err)
 	}
 	return shownDrain(drain), nil
+}
+
+// listenerUp is the state of a listener that was undrained just now.
+func (p *process) listenerUp(name string) *admin.Drain {
+	answer := &admin.Drain{Listener: name, State: admin.DrainUp, Since: time.Now().UTC(), Survives: survivesUpgrade}
+	for _, l := range p.live.Listeners() {
+		if l.Name == name {
+			answer.Connections = l.Slots.Used()
+		}
+	}
+	return answer
 }
 
 func (p *process) adminSetBackend(_ context.Context, pool, address string, change admin.BackendChange) (*admin.Drain, error) {
