@@ -81,8 +81,8 @@ type Stats struct {
 	Time           time.Time `json:"time"`
 	Connections    int       `json:"connections"`
 	MaxConnections int       `json:"max_connections"`
-	// Listeners and Pools are the busiest 50 of each, by name; those with problems count as busier
-	// than any other. The status has all of them.
+	// Listeners and Pools are all of them in the answer to a request. A stream has the busiest 50
+	// of each, by name; those with problems count as busier than any other.
 	Listeners []ListenerStats `json:"listeners"`
 	Pools     []PoolStats     `json:"pools"`
 	// Busy is the share of its time that each event loop works, from 0 to 1.
@@ -114,8 +114,8 @@ type PoolStats struct {
 	// Usable of the Backends can get clients.
 	Usable   int `json:"usable"`
 	Backends int `json:"backends"`
-	// DialP50 and DialP99 are quantiles of the time that dials took, in seconds, since the Stats
-	// before; 0 if there were none.
+	// DialP50 and DialP99 are quantiles of the time that dials took, in seconds, between the latest
+	// two samples, which are 1 to 5 seconds apart; 0 if there were none.
 	DialP50 float64 `json:"dial_p50"`
 	DialP99 float64 `json:"dial_p99"`
 }
