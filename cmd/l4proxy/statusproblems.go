@@ -27,6 +27,9 @@ func (p *problems) add(level, kind string, about admin.Problem, format string, a
 // statusProblems are what an operator should look at: what clients notice first.
 func statusProblems(s *admin.Status, now time.Time) []admin.Problem {
 	found := problems{}
+	if s.MaxConnections > 0 && s.Connections >= s.MaxConnections {
+		found.add(urgent, "process_full", admin.Problem{}, "the process has reached its limit of %s: clients wait", count(s.MaxConnections, "connection"))
+	}
 	for _, p := range s.Pools {
 		about := admin.Problem{Pool: p.Name}
 		if !p.Serving {

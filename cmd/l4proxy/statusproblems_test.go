@@ -14,7 +14,7 @@ func TestStatusProblems(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 	before := func(d time.Duration) *time.Time { return new(now.Add(-d)) }
 	s := &admin.Status{
-		Upgrading: true,
+		Upgrading: true, Connections: 9, MaxConnections: 9,
 		Config: admin.ConfigStatus{
 			AppliedAt:    now.Add(-time.Hour),
 			LastRollback: &admin.RollbackDone{At: now.Add(-time.Hour), From: 4, Reason: "not kept in time"},
@@ -48,6 +48,7 @@ func TestStatusProblems(t *testing.T) {
 		Drains: []admin.Drain{{Pool: "db", Backend: "10.0.0.2:5432", State: admin.DrainDown, Connections: 1, Before: 3}},
 	}
 	want := []string{
+		"the process has reached its limit of 9 connections: clients wait",
 		"pool db: no backend can serve",
 		"pool db: 2 clients wait for a backend",
 		"listener web has reached its limit of 7 connections: clients wait",
@@ -74,19 +75,20 @@ func TestStatusProblems(t *testing.T) {
 		t.Error(diff)
 	}
 	for i, want := range map[int]admin.Problem{
-		0:  {Level: "error", Kind: "pool_down", Pool: "db"},
-		2:  {Level: "error", Kind: "listener_full", Listener: "web", Pool: "web"},
-		6:  {Level: "warn", Kind: "reload_refused"},
-		8:  {Level: "warn", Kind: "backend_down", Pool: "db", Backend: "10.0.0.1:5432"},
-		12: {Level: "warn", Kind: "name_unresolved", Pool: "web", Backend: "b.test:80"},
-		15: {Level: "info", Kind: "drain", Pool: "db", Backend: "10.0.0.2:5432"},
+		0:  {Level: "error", Kind: "process_full"},
+		1:  {Level: "error", Kind: "pool_down", Pool: "db"},
+		3:  {Level: "error", Kind: "listener_full", Listener: "web", Pool: "web"},
+		7:  {Level: "warn", Kind: "reload_refused"},
+		9:  {Level: "warn", Kind: "backend_down", Pool: "db", Backend: "10.0.0.1:5432"},
+		13: {Level: "warn", Kind: "name_unresolved", Pool: "web", Backend: "b.test:80"},
+		16: {Level: "info", Kind: "drain", Pool: "db", Backend: "10.0.0.2:5432"},
 	} {
 		want.Text = texts[i]
 		if diff := cmp.Diff(want, found[i]); diff != "" {
 			t.Error(diff)
 		}
 	}
-	s = &admin.Status{Config: admin.ConfigStatus{LastOK: true, LastRollback: &admin.RollbackDone{At: now.Add(-time.Hour)}, AppliedAt: now}}
+	s = &admin.Status{Connections: 8, MaxConnections: 9, Config: admin.ConfigStatus{LastOK: true, LastRollback: &admin.RollbackDone{At: now.Add(-time.Hour)}, AppliedAt: now}}
 	if found := statusProblems(s, now); len(found) > 0 {
 		t.Errorf("problems %q of a proxy that is well", found)
 	}
