@@ -68,6 +68,11 @@ func backendNames(pools []control.PoolInfo) (names []string) {
 
 // unknown is the error about a name that does not exist. It says which ones do.
 func unknown(what, name string, names []string) error {
+	return admin.NotFound(fmt.Sprintf("unknown %s %s", what, name), thereAre(names))
+}
+
+// thereAre says which names exist.
+func thereAre(names []string) string {
 	slices.Sort(names)
 	hint := "there are " + strings.Join(names[:min(len(names), namesShown)], ", ")
 	switch {
@@ -78,5 +83,5 @@ func unknown(what, name string, names []string) error {
 	case len(names) > namesShown:
 		hint += " and others; l4proxy status lists them"
 	}
-	return admin.NotFound(fmt.Sprintf("unknown %s %s", what, name), hint)
+	return hint
 }

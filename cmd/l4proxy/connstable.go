@@ -4,17 +4,16 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"l4proxy/admin"
+	"l4proxy/internal/term"
 )
 
 // printConns writes a table of connections for people, and says how many there are.
 func printConns(w io.Writer, page *admin.ConnectionPage) error {
 	var b strings.Builder
 	if len(page.Connections) > 0 {
-		tableOfConns(&b, page.Connections)
+		b.WriteString(tableOfConns(page.Connections, true).Render(screenOf(w)))
 		b.WriteString("\n")
 	}
 	fmt.Fprintf(&b, "%d of %s", page.Matched, count(page.Total, "connection"))
@@ -26,27 +25,37 @@ func printConns(w io.Writer, page *admin.ConnectionPage) error {
 	return err
 }
 
-func tableOfConns(w io.Writer, conns []admin.Connection) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "ID\tCLIENT\tLISTENER\tBACKEND\tSTATE\tAGE\tIDLE\tIN\tOUT\tIN/S\tOUT/S\tRTT\tRETR\n")
+// tableOfConns has one row per connection. A sample of a kill has no rates.
+func tableOfConns(conns []admin.Connection, rates bool) *term.Table {
+	columns := []term.Column{
+		term.Text("ID"), term.Text("CLIENT").Short(15), term.Text("LISTENER").Short(8).Optional(2), term.Text("BACKEND").Short(15), term.Text("STATE").Optional(3),
+		term.Number("AGE"), term.Number("IDLE"), term.Number("IN").Optional(1), term.Number("OUT").Optional(1),
+	}
+	if rates {
+		columns = append(columns, term.Number("IN/S"), term.Number("OUT/S"))
+	}
+	table := term.NewTable(append(columns, term.Number("RTT").Optional(5), term.Number("RETR").Optional(4))...)
 	for i := range conns {
 		c := &conns[i]
+		row := []any{
+			c.ID, orDash(c.Client), c.Listener, orDash(c.Backend), c.State, term.Seconds(c.Age), term.Seconds(c.Idle),
+			bytesText(float64(c.BytesIn)), bytesText(float64(c.BytesOut)),
+		}
+		if rates {
+			row = append(row, bytesText(c.RateIn), bytesText(c.RateOut))
+		}
 		rtt, retransmits := tcpTexts(c.ClientTCP, c.BackendTCP)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(c.ID), printable(c.Client), printable(c.Listener),
-			orDash(c.Backend), printable(c.State), secondsText(c.Age), secondsText(c.Idle), bytesText(float64(c.BytesIn)), bytesText(float64(c.BytesOut)),
-			bytesText(c.RateIn), bytesText(c.RateOut), rtt, retransmits)
+		table.Row(append(row, rtt, retransmits)...)
 	}
-	_ = table.Flush() // into memory
+	return table
 }
 
 func orDash(text string) string {
 	if text == "" {
 		return "-"
 	}
-	return printable(text)
+	return text
 }
-
-func secondsText(s float64) string { return ago(time.Duration(s * float64(time.Second))) }
 
 // tcpTexts are what the kernel knows about both sides, the client's first.
 func tcpTexts(client, backend *admin.TCPInfo) (rtt, retransmits string) {
@@ -54,7 +63,7 @@ func tcpTexts(client, backend *admin.TCPInfo) (rtt, retransmits string) {
 		if t == nil {
 			return "-", "-"
 		}
-		return fmt.Sprintf("%.1fms", t.RTT*1e3), fmt.Sprint(t.Retransmits)
+		return term.Millis(t.RTT), fmt.Sprint(t.Retransmits)
 	}
 	rtt, retransmits = side(client)
 	rtt2, retransmits2 := side(backend)

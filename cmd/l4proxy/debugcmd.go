@@ -5,15 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"l4proxy/admin"
 	"l4proxy/admin/client"
+	"l4proxy/internal/term"
 )
+
+// logLevels are those of log.level.
+var logLevels = []string{"debug", "info", "warn", "error"}
 
 func newDebugCommand() *cobra.Command {
 	var q admin.DebugRequest
@@ -48,9 +52,9 @@ func newDebugCommand() *cobra.Command {
 		return answer, printDebug(out, answer, time.Now())
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&q.Level, "level", "", "log level: debug, info, warn or error")
+	flags.StringVar(&q.Level, "level", "", "log `LEVEL`: debug, info, warn or error")
 	flags.StringVar(&q.Listener, "listener", "", "trace connections of this listener")
-	flags.Var(&q.From, "from", "trace connections from this address or prefix")
+	flags.Var(&q.From, "from", "trace connections from this address or `PREFIX`")
 	flags.DurationVar(&duration, "for", 0, "how long, such as 10m; 24h at most")
 	flags.BoolVar(&q.Stop, "stop", false, "end the traces, and return to the configured level")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -67,8 +71,10 @@ func newDebugCommand() *cobra.Command {
 			return errors.New("--stop cannot be combined with --for")
 		case cmd.Flags().Changed("for") && q.Level == "" && !traces:
 			return errors.New("--for requires --from, --listener or --level")
-		case cmd.Flags().Changed("for") && duration <= 0:
-			return errors.New("--for: write a duration such as 10m")
+		case cmd.Flags().Changed("for") && (duration <= 0 || duration > debugMost):
+			return errors.New("--for: write a duration such as 10m, up to 24h")
+		case q.Level != "" && !slices.Contains(logLevels, q.Level):
+			return fmt.Errorf("--level: write %s", strings.Join(logLevels, ", "))
 		}
 		return noArguments(cmd, args)
 	}
@@ -90,19 +96,19 @@ func printDebug(w io.Writer, d *admin.Debug, now time.Time) error {
 	if len(d.Traces) == 0 {
 		fmt.Fprintf(&b, "no traces\n")
 	} else {
-		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(table, "\nTRACE FROM\tLISTENER\tENDS IN\tCONNECTIONS\tLEFT OUT\n")
+		table := term.NewTable(term.Text("TRACE FROM"), term.Text("LISTENER").Short(12), term.Number("ENDS IN"),
+			term.Number("CONNECTIONS"), term.Number("LEFT OUT"))
 		for _, t := range d.Traces {
 			from, listener := "any", "any"
 			if t.From.IsValid() {
 				from = t.From.String()
 			}
 			if t.Listener != "" {
-				listener = printable(t.Listener)
+				listener = t.Listener
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\n", from, listener, ago(t.Until.Sub(now)), t.Connections, t.LeftOut)
+			table.Row(from, listener, ago(t.Until.Sub(now)), t.Connections, t.LeftOut)
 		}
-		_ = table.Flush() // into memory
+		b.WriteString("\n" + table.Render(screenOf(w)))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -45,11 +45,10 @@ func chooseListener(all []control.ListenerInfo, name string) (control.ListenerIn
 			return l, nil
 		}
 	}
-	hint := "the listeners are " + list(names)
 	if name == "" {
-		return control.ListenerInfo{}, admin.Invalid("listener is missing", hint)
+		return control.ListenerInfo{}, admin.Invalid("listener is missing", thereAre(names))
 	}
-	return control.ListenerInfo{}, admin.NotFound("no listener "+name, hint)
+	return control.ListenerInfo{}, unknown("listener", name, names)
 }
 
 func anyUnix(l *proxy.Listener) bool {

@@ -90,8 +90,8 @@ pools:
 		status         int
 		text           string
 	}{
-		{"wep", "10.0.0.1", 404, "no listener wep: the listeners are web, local"},
-		{"", "10.0.0.1", 400, "listener is missing: the listeners are web, local"},
+		{"wep", "10.0.0.1", 404, "unknown listener wep: there are local, web"},
+		{"", "10.0.0.1", 400, "listener is missing: there are local, web"},
 		{"web", "", 400, "from is missing: clients of listener web have an address"},
 		{"local", "10.0.0.1", 400, "clients of listener local have no address"},
 	} {

@@ -6,12 +6,12 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"l4proxy/admin"
 	"l4proxy/admin/client"
+	"l4proxy/internal/term"
 )
 
 func newExplainCommand() *cobra.Command {
@@ -26,12 +26,6 @@ func newExplainCommand() *cobra.Command {
 			"--listener may be left out if there is only one. A client of a unix socket has no --from.",
 		Example: "  l4proxy explain --listener web --from 10.1.2.3",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
-		if from != "" {
-			var err error
-			if q.From, err = netip.ParseAddr(from); err != nil {
-				return nil, fmt.Errorf("--from %s is not an IP address: write one such as 10.1.2.3", from)
-			}
-		}
 		answer, err := c.Explain(ctx, q)
 		if err != nil {
 			return nil, err
@@ -39,8 +33,16 @@ func newExplainCommand() *cobra.Command {
 		return answer, printExplain(out, answer)
 	})
 	cmd.Flags().StringVar(&q.Listener, "listener", "", "name of the listener (default: the only one)")
-	cmd.Flags().StringVar(&from, "from", "", "address of the client, such as 10.1.2.3")
-	cmd.Flags().StringVar(&q.SNI, "sni", "", "server name that a TLS client asks for")
+	cmd.Flags().StringVar(&from, "from", "", "`ADDRESS` of the client, such as 10.1.2.3")
+	cmd.Flags().StringVar(&q.SNI, "sni", "", "server `NAME` that a TLS client asks for")
+	cmd.Args = func(cmd *cobra.Command, args []string) (err error) {
+		if cmd.Flags().Changed("from") {
+			if q.From, err = netip.ParseAddr(from); err != nil {
+				return fmt.Errorf("--from %s is not an IP address: write one such as 10.1.2.3", from)
+			}
+		}
+		return noArguments(cmd, args)
+	}
 	return cmd
 }
 
@@ -51,8 +53,8 @@ func printExplain(w io.Writer, e *admin.Explain) error {
 		fmt.Fprintln(&b, printable(line))
 	}
 	if e.ACL.Allowed && len(e.Backends) > 0 {
-		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(table, "\nTURN\tBACKEND\tSTATE\tSCORE\tCONNECTIONS\tLIMIT\tWEIGHT\tREASON\n")
+		table := term.NewTable(term.Number("TURN"), term.Text("BACKEND").Short(15), term.Text("STATE"), term.Number("SCORE"),
+			term.Number("CONNECTIONS"), term.Number("LIMIT"), term.Number("WEIGHT"), term.Text("REASON"))
 		for _, backend := range e.Backends {
 			turn, score := "-", "-"
 			if backend.Turn > 0 {
@@ -61,10 +63,10 @@ func printExplain(w io.Writer, e *admin.Explain) error {
 			if backend.Score != nil {
 				score = fmt.Sprintf("%.4g", *backend.Score)
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\n", turn, printable(backend.Address), backend.State, score,
-				backend.Connections, limitText(int64(backend.MaxConnections)), backend.Weight, printable(backend.Reason))
+			table.Row(turn, backend.Address, term.State(backend.State), score,
+				backend.Connections, limitText(int64(backend.MaxConnections)), backend.Weight, backend.Reason)
 		}
-		_ = table.Flush() // into memory
+		b.WriteString("\n" + table.Render(screenOf(w)))
 	}
 	if e.ACL.Allowed && e.Omitted > 0 {
 		fmt.Fprintf(&b, "and %d more\n", e.Omitted)

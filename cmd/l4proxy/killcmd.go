@@ -14,6 +14,7 @@ import (
 
 	"l4proxy/admin"
 	"l4proxy/admin/client"
+	"l4proxy/internal/term"
 )
 
 func newKillCommand() *cobra.Command {
@@ -122,15 +123,15 @@ func printKill(w io.Writer, k *admin.Kill, gradual bool) error {
 	case k.DryRun:
 		fmt.Fprintf(&b, "dry run: %s would be ended", count(k.Matched, "connection"))
 		if k.Seconds > 0 {
-			fmt.Fprintf(&b, ", within %s", secondsText(k.Seconds))
+			fmt.Fprintf(&b, ", within %s", term.Seconds(k.Seconds))
 		}
 		b.WriteString("\n\n")
-		tableOfConns(&b, k.Sample)
+		b.WriteString(tableOfConns(k.Sample, false).Render(screenOf(w)))
 		if more := k.Matched - len(k.Sample); more > 0 {
 			fmt.Fprintf(&b, "and %d more\n", more)
 		}
 	case gradual:
-		fmt.Fprintf(&b, "ending %s, done in %s\n", count(k.Matched, "connection"), secondsText(k.Seconds))
+		fmt.Fprintf(&b, "ending %s, done in %s\n", count(k.Matched, "connection"), term.Seconds(k.Seconds))
 	case k.Killed == k.Matched:
 		fmt.Fprintf(&b, "ended %s\n", count(k.Killed, "connection"))
 	default:
