@@ -33,8 +33,9 @@ var completers = map[string]completer{
 	"pool":     names(offerPools),
 	"backend":  names(offerBackends),
 
-	"level": words("debug", "info", "warn", "error"),
+	"level": words(logLevels...),
 	"sort":  words(admin.Sorts...),
+	"type":  offerEventTypes,
 	"state": words(admin.BackendUp, admin.BackendDrain, admin.BackendDown),
 }
 
@@ -59,6 +60,15 @@ func addCompletions(root *cobra.Command) {
 			cmd.ValidArgsFunction = cobra.NoFileCompletions
 		}
 	}
+}
+
+// offerEventTypes completes the last of several types.
+func offerEventTypes(_ *cobra.Command, typed string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
+	before := typed[:strings.LastIndexByte(typed, ',')+1]
+	for _, kind := range eventTypes() {
+		all = append(all, before+kind)
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 func files(*cobra.Command, string) ([]cobra.Completion, cobra.ShellCompDirective) {

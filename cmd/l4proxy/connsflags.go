@@ -20,7 +20,7 @@ func (f *connFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.Listener, "listener", "", "only connections of this listener")
 	flags.StringVar(&f.Pool, "pool", "", "only connections of this pool")
 	flags.StringVar(&f.Backend, "backend", "", "only connections to this backend: its address as configured, or the one it resolved to")
-	flags.Var(&f.From, "from", "of clients at this address or in this prefix, such as 10.1.2.3 or 10.1.0.0/16")
+	flags.Var(&f.From, "from", "only connections of clients at this address or in this `PREFIX`, such as 10.1.2.3 or 10.1.0.0/16")
 	flags.DurationVar(&f.olderThan, "older-than", 0, "only connections at least this old, such as 10m")
 	flags.DurationVar(&f.idle, "idle", 0, "only connections on which no byte has moved for this time, such as 10m")
 }

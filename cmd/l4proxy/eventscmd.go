@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,10 +16,14 @@ import (
 
 	"l4proxy/admin"
 	"l4proxy/admin/client"
+	"l4proxy/events"
 )
 
 // mostEvents is the most events that the proxy has.
 const mostEvents = 1000
+
+// eventLevels are those of events, the least first.
+var eventLevels = []string{"info", "warn", "error"}
 
 func newEventsCommand() *cobra.Command {
 	var query admin.EventQuery
@@ -50,6 +55,9 @@ func newEventsCommand() *cobra.Command {
 			fmt.Fprintln(out, printable(describeEvent(&list.Events[i])))
 		}
 		if !follow {
+			if len(list.Events) == 0 {
+				fmt.Fprintln(out, "no events")
+			}
 			return list, nil
 		}
 		query.After = list.Last
@@ -60,9 +68,35 @@ func newEventsCommand() *cobra.Command {
 	flags.DurationVar(&since, "since", 0, "only events that are at most this old, such as 10m")
 	flags.Uint64Var(&query.After, "after", 0, "only events after the one with this ID")
 	flags.IntVar(&query.Limit, "limit", 0, "the most events to print, 1 to 1000 (default 100)")
-	flags.StringVar(&query.Type, "type", "", "only these types, separated by commas, such as backend_down,backend_up")
-	flags.StringVar(&query.Level, "level", "", "only events of this level or a higher one: info, warn or error")
+	flags.StringVar(&query.Type, "type", "", "only these `TYPES`, separated by commas, such as backend_down,backend_up")
+	flags.StringVar(&query.Level, "level", "", "only events of this `LEVEL` or a higher one: info, warn or error")
+	_ = cmd.RegisterFlagCompletionFunc("level", cobra.FixedCompletions(eventLevels, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case flags.Changed("limit") && (query.Limit < 1 || query.Limit > mostEvents):
+			return fmt.Errorf("--limit: write a number from 1 to %d", mostEvents)
+		case flags.Changed("since") && since <= 0:
+			return errors.New("--since: write a duration such as 10m")
+		case flags.Changed("level") && !slices.Contains(eventLevels, query.Level):
+			return fmt.Errorf("--level: write %s", strings.Join(eventLevels, ", "))
+		}
+		if flags.Changed("type") {
+			for kind := range strings.SplitSeq(query.Type, ",") {
+				if !slices.Contains(eventTypes(), kind) {
+					return fmt.Errorf("--type: %q is not a type of events: docs/api.md lists them", kind)
+				}
+			}
+		}
+		return noArguments(cmd, args)
+	}
 	return cmd
+}
+
+// eventTypes are all types of events, in order.
+func eventTypes() []string {
+	all := slices.AppendSeq([]string{events.Other, events.Denied, events.Failed}, maps.Values(events.Types()))
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // followEvents prints events as they happen, after those that were printed.
