@@ -54,7 +54,7 @@ func sourcePorts(f *Facts) []Finding {
 	if !ok {
 		return nil
 	}
-	const why = "Each connection to the same backend address takes a source port; when they run out, dials fail with the reason no_port."
+	const why = "Each connection to the same backend address takes a source port; when they run out, dials fail with the reason local_ports."
 	widen := setSysctl("net.ipv4.ip_local_port_range", widePorts)
 	pool, most := f.busiest()
 	switch {
@@ -199,7 +199,7 @@ func timeWait(f *Facts) []Finding {
 	case ports && known && reuse != 1 && waiting > free/2:
 		return []Finding{{
 			Level: Warning, Found: fmt.Sprintf("%d sockets are in TIME_WAIT, with %d source ports (net.ipv4.tcp_tw_reuse is %d)", waiting, free, reuse),
-			Why: "Each holds a source port for a minute; without free ports, dials fail with the reason no_port.",
+			Why: "Each holds a source port for a minute; without free ports, dials fail with the reason local_ports.",
 			Do:  setSysctl("net.ipv4.tcp_tw_reuse", 1),
 		}}
 	}

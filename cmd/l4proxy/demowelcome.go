@@ -37,12 +37,8 @@ func demoWelcome(o *demoOptions, addr, admin string, backends []*demo.Backend) s
 	}
 	if admin != "" {
 		command := func(name string) string { return fmt.Sprintf("%s %s --admin %s", programName(), name, admin) }
-		status := "What is up, and what is wrong"
-		if hasCommand("top") {
-			status += "; live with top instead of status"
-		}
 		tries = append(tries,
-			[2]string{status, command("status")},
+			[2]string{"What is up, and what is wrong; live with top instead of status", command("status")},
 			[2]string{"Take a backend out of service; put it back with --undo", command("drain") + " --backend " + backends[0].Addr()})
 	}
 	if onTCP {
@@ -78,9 +74,4 @@ func programName() string {
 		}
 	}
 	return own
-}
-
-func hasCommand(name string) bool {
-	found, _, err := newRoot().Find([]string{name})
-	return err == nil && found.Name() == name
 }
