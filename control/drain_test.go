@@ -230,7 +230,7 @@ pools: {one: {backends: ["192.0.2.1:1", "192.0.2.2:1"]}, two: {backends: ["192.0
 				t.Errorf("error = %v, want %s", err, want)
 			}
 		}
-		const want = "the pools one, two all have a backend 192.0.2.1:1: name one of them"
+		const want = "the pools one, two all have a backend 192.0.2.1:1: name the pool, too"
 		if err := set("", "192.0.2.1:1"); err == nil || err.Error() != want {
 			t.Errorf("error = %v, want %s", err, want)
 		}

@@ -69,7 +69,7 @@ func (l *Live) findBackend(pool, address string) (found string, keys []BackendKe
 	slices.Sort(in)
 	switch {
 	case len(in) > 1:
-		return "", nil, fmt.Errorf("the pools %s all have a backend %s: name one of them", strings.Join(in, ", "), address)
+		return "", nil, fmt.Errorf("the pools %s all have a backend %s: name the pool, too", strings.Join(in, ", "), address)
 	case len(in) == 0 && pool != "":
 		return "", nil, fmt.Errorf("%w backend %s in the pool %s", ErrUnknown, address, pool)
 	case len(in) == 0:

@@ -244,6 +244,14 @@ var tests = []test{
 		config: `{workers: 8, listeners: {web: {bind: "127.0.0.1:8080"}}, pools: {app: {backends: ["127.0.0.1:8081"]}}}`,
 	},
 	{
+		check: "cpu", name: "an event loop has bound the first thread", adjust: running, level: OK, found: "4 workers",
+		config: `{workers: 4, listeners: {web: {bind: "127.0.0.1:8080"}}, pools: {app: {backends: ["127.0.0.1:8081"]}}}`,
+		changes: map[string]string{
+			"proc/77/status": "Name:\tl4proxy\nCpus_allowed_list:\t1\n", "proc/77/task/77/status": "Cpus_allowed_list:\t1\n",
+			"proc/77/task/78/status": "Cpus_allowed_list:\t0-3\n",
+		},
+	},
+	{
 		check: "cpu", name: "throttled", adjust: running, level: Warning, found: "throttled in 20%", do: "raise the quota",
 		changes: map[string]string{"sys/fs/cgroup/system.slice/l4proxy.service/cpu.stat": "nr_periods 1000\nnr_throttled 200\n"},
 	},

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 
 func cpu(f *Facts) []Finding {
 	workers, quota := f.workers(), f.cpuQuota()
-	allowed := len(cpuSet(f.status("Cpus_allowed_list")))
+	allowed := len(f.cpus())
 	var found []Finding
 	switch {
 	case quota > 0 && float64(workers) > math.Ceil(quota):
@@ -23,8 +24,12 @@ func cpu(f *Facts) []Finding {
 			found[0].Do = "raise the quota to one CPU or more (CPUQuota=100% in systemd, docker run --cpus 1), or set workers: 1"
 		}
 	case allowed > 0 && workers > allowed:
+		cpus := fmt.Sprintf("%d CPUs", allowed)
+		if allowed == 1 {
+			cpus = "1 CPU"
+		}
 		found = append(found, Finding{
-			Level: Warning, Found: fmt.Sprintf("%d workers on %d CPUs", workers, allowed),
+			Level: Warning, Found: fmt.Sprintf("%d workers on %s", workers, cpus),
 			Why: "Workers that share a CPU wait for each other.",
 			Do:  fmt.Sprintf("set workers: auto or %d, or allow more CPUs (CPUAffinity= or AllowedCPUs= in systemd)", allowed),
 		})
@@ -46,6 +51,20 @@ func cpu(f *Facts) []Finding {
 		return fine("%d workers, quota of %.3g CPUs", workers, quota)
 	}
 	return fine("%d workers, no quota", workers)
+}
+
+// cpus are those that the process may use. Each event loop binds its thread to one of them, and
+// that thread may be the one whose line the process shows, so all threads are asked.
+func (f *Facts) cpus() map[int]bool {
+	all := cpuSet(f.status("Cpus_allowed_list"))
+	threads, err := fs.Glob(f.Root, f.process()+"/task/*/status")
+	if err != nil {
+		return all
+	}
+	for _, thread := range threads {
+		maps.Copy(all, cpuSet(field(f.text(thread), "Cpus_allowed_list:")))
+	}
+	return all
 }
 
 // cpuSet reads a list such as "0-3,8".
@@ -70,7 +89,7 @@ func numa(f *Facts) []Finding {
 	if err != nil || len(nodes) == 0 {
 		return nil
 	}
-	allowed := cpuSet(f.status("Cpus_allowed_list"))
+	allowed := f.cpus()
 	used := 0
 	var first string
 	for _, node := range nodes {

@@ -60,7 +60,7 @@ func statusProblems(s *admin.Status, now time.Time) []admin.Problem {
 		for _, b := range p.Backends {
 			if text := backendProblem(&b, now); text != "" && !operators[[2]string{p.Name, b.Address}] {
 				about := admin.Problem{Pool: p.Name, Backend: b.Address}
-				found.add(warning, "backend_"+b.State, about, "backend %s of pool %s: %s", backendName(&b), p.Name, text)
+				found.add(warning, "backend_"+b.State, about, "%s of pool %s: %s", problemBackend(&b), p.Name, text)
 			}
 		}
 		for _, n := range p.Names {
@@ -91,6 +91,18 @@ func (p *problems) addConfig(c *admin.ConfigStatus, now time.Time) {
 	}
 }
 
+// problemBackend names a backend within a sentence.
+func problemBackend(b *admin.BackendStatus) string {
+	kind := "backend "
+	if b.Backup {
+		kind = "backup "
+	}
+	if b.Resolved != "" {
+		return kind + b.Address + " (" + b.Resolved + ")"
+	}
+	return kind + b.Address
+}
+
 // backendProblem says why a backend gets no clients, unless an operator wants that.
 func backendProblem(b *admin.BackendStatus, now time.Time) string {
 	switch b.State {
@@ -102,8 +114,11 @@ func backendProblem(b *admin.BackendStatus, now time.Time) string {
 	if b.Since != nil {
 		text += " for " + ago(now.Sub(*b.Since))
 	}
-	if b.RetryIn > 0 {
+	switch {
+	case b.RetryIn > 0:
 		text += ", tried again in " + ago(time.Duration(b.RetryIn*float64(time.Second)))
+	case b.State == admin.BackendBackoff:
+		text += ", tried again with the next client"
 	}
 	if b.Error != "" {
 		text += ": " + b.Error

@@ -35,6 +35,7 @@ func TestStatusProblems(t *testing.T) {
 					{Address: "10.0.0.3:80", State: admin.BackendBackoff, RetryIn: 2, Error: "connect: no route to host"},
 					{Address: "10.0.0.4:80", State: admin.BackendEjected, RetryIn: 20, Since: before(10 * time.Second)},
 					{Address: "10.0.0.5:80", State: admin.BackendUp},
+					{Address: "10.0.0.6:80", State: admin.BackendBackoff, Backup: true, Error: "connect: connection refused"},
 				},
 				Names: []admin.NameStatus{
 					{Backend: "a.test:80", Resolved: before(time.Hour), FailingSince: before(50 * time.Minute), Error: "no such host"},
@@ -60,6 +61,7 @@ func TestStatusProblems(t *testing.T) {
 		"backend 10.0.0.1:5432 of pool db: down for 3m0s: connect: connection refused",
 		"backend 10.0.0.3:80 of pool web: backoff, tried again in 2s: connect: no route to host",
 		"backend 10.0.0.4:80 of pool web: ejected for 10s, tried again in 20s",
+		"backup 10.0.0.6:80 of pool web: backoff, tried again with the next client: connect: connection refused",
 		"name a.test:80 of pool web does not resolve for 50m0s: no such host (the answer of 1h0m ago stays in use)",
 		"name b.test:80 of pool web does not resolve: timed out (no address is known)",
 		"name srv:_c.test of pool web has lost too many addresses at once: 7 removals held back, for 9m0s more: 1, 2, 3, 4, 5 and 2 more (a reload with endpoints.max_removed: 100% carries them out)",
@@ -80,8 +82,8 @@ func TestStatusProblems(t *testing.T) {
 		3:  {Level: "error", Kind: "listener_full", Listener: "web", Pool: "web"},
 		7:  {Level: "warn", Kind: "reload_refused"},
 		9:  {Level: "warn", Kind: "backend_down", Pool: "db", Backend: "10.0.0.1:5432"},
-		13: {Level: "warn", Kind: "name_unresolved", Pool: "web", Backend: "b.test:80"},
-		16: {Level: "info", Kind: "drain", Pool: "db", Backend: "10.0.0.2:5432"},
+		14: {Level: "warn", Kind: "name_unresolved", Pool: "web", Backend: "b.test:80"},
+		17: {Level: "info", Kind: "drain", Pool: "db", Backend: "10.0.0.2:5432"},
 	} {
 		want.Text = texts[i]
 		if diff := cmp.Diff(want, found[i]); diff != "" {

@@ -88,7 +88,7 @@ func poolOf(ctx context.Context, c *client.Client, backend string) (string, erro
 	case 0:
 		return "", admin.NotFound("unknown backend "+backend, "l4proxy status lists the listeners, pools and backends")
 	}
-	return "", fmt.Errorf("the pools %s all have a backend %s: name one of them with --pool", strings.Join(in, ", "), backend)
+	return "", fmt.Errorf("the pools %s all have a backend %s: name the pool, too", strings.Join(in, ", "), backend)
 }
 
 func poolHasBackend(p *admin.PoolStatus, address string) bool {
