@@ -90,7 +90,7 @@ func runDemo(o demoOptions, stdout, stderr io.Writer) error {
 	for _, b := range backends {
 		running.Go(func() { b.Run(ctx) })
 	}
-	cfg, err := demoConfig(o.listen, o.admin, backends)
+	cfg, err := demoConfig(&o, backends)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,8 @@ func runDemo(o demoOptions, stdout, stderr io.Writer) error {
 
 // demoConfig is a configuration as a user could have written it: one that notices within seconds
 // when a backend is stopped or hangs.
-func demoConfig(listen, admin string, backends []*demo.Backend) (*config.Config, error) {
+func demoConfig(o *demoOptions, backends []*demo.Backend) (*config.Config, error) {
+	listen, admin := o.listen, o.admin
 	if host, port, err := net.SplitHostPort(listen); err != nil || strings.Contains(port, "-") || host == "unix" {
 		return nil, fmt.Errorf("--listen %q: write host:port, such as %s", listen, demoListen)
 	}
@@ -135,7 +136,8 @@ func demoConfig(listen, admin string, backends []*demo.Backend) (*config.Config,
 		addresses = append(addresses, b.Addr())
 	}
 	all := object{
-		"log":   object{"format": "text"},
+		// With a load, lines of connections would carry what to try out of sight within seconds.
+		"log":   object{"format": "text", "connections": !o.traffic},
 		"drain": object{"delay": "100ms", "timeout": "1s"},
 		"listeners": object{"demo": object{
 			"bind": listen,

@@ -26,7 +26,11 @@ func demoWelcome(o *demoOptions, addr, admin string, backends []*demo.Backend) s
 		served = append(served, fmt.Sprintf("%s (%s)", backend.Name(), backend.Addr()))
 	}
 	fmt.Fprintf(&b, "l4proxy listens on %s, in front of %s.\n\n", addr, strings.Join(served, ", "))
-	fmt.Fprintf(&b, "Try these in another terminal, each several times, and watch the dashboard or the log below:\n\n")
+	watch := "the dashboard or the log below"
+	if o.traffic {
+		watch = "the dashboard; because of the traffic, the log below has no connections"
+	}
+	fmt.Fprintf(&b, "Try these in another terminal, each several times, and watch %s:\n\n", watch)
 
 	tries := [][2]string{
 		{"The backends take turns", "curl " + url},
