@@ -168,8 +168,10 @@ func allow(methods []*route) string {
 }
 
 // shorten bounds what a message repeats of a request.
-func shorten(text string) string {
-	const most = 80
+func shorten(text string) string { return bounded(text, 80) }
+
+// bounded is text, or its beginning if it has more than most bytes.
+func bounded(text string, most int) string {
 	if len(text) > most {
 		text = text[:most] + "..."
 	}

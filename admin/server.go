@@ -21,6 +21,8 @@ const (
 	bodyTimeout   = 10 * time.Second
 	// idleTimeout is how long a connection may wait for its next request.
 	idleTimeout = time.Minute
+	// maxLogged bounds the error of a command in the log: it may repeat a name of the request.
+	maxLogged = 4 << 10
 	// maxHeader bounds the header of a request, to which net/http adds 4 KiB.
 	maxHeader = 16 << 10
 	// MaxConnections is how many connections are open at once, and so the most descriptors that
@@ -192,7 +194,7 @@ func (s *Server) answer(c *call, route *route) {
 func (s *Server) logCommand(r *http.Request, code int, failed *Error) {
 	args := []any{"request", r.Method + " " + shorten(r.URL.Path), "client", client(r), "status", code}
 	if failed != nil {
-		s.log.Warn("admin command failed", append(args, "error", failed.Message)...)
+		s.log.Warn("admin command failed", append(args, "error", bounded(failed.Message, maxLogged))...)
 		return
 	}
 	s.log.Info("admin command", args...)

@@ -50,6 +50,11 @@ func (s *Server) streamEvents(c *call, query EventQuery, filter eventFilter) err
 		}
 		query.After = id
 	}
+	// A page of another site cannot read the answer, but it would take a slot for as long as it is
+	// open (Fetch Metadata).
+	if site := c.r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		return &Error{http.StatusForbidden, "cross-origin event stream refused", "open it from a page of this address, or not from a browser"}
+	}
 	select {
 	case s.streams.slots <- struct{}{}:
 		defer func() { <-s.streams.slots }()

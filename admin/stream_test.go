@@ -207,6 +207,20 @@ func TestStreamHeartbeat(t *testing.T) {
 }
 
 // Streams are limited, and leave connections for others.
+// A page of another site could open streams, without reading them, until no other client has one.
+func TestStreamsOfOtherSites(t *testing.T) {
+	s := serve(t, "unix", withEvents(newFakeEvents()))
+	for _, site := range []string{"cross-site", "same-site"} {
+		q := request{method: "GET", path: "/api/v1/events", header: map[string]string{"Accept": "text/event-stream", "Sec-Fetch-Site": site}}
+		if code, _, body := s.do(q); code != 403 || !strings.Contains(body, "cross-origin event stream refused") {
+			t.Errorf("%s: %d %s", site, code, body)
+		}
+	}
+	for _, site := range []string{"same-origin", "none"} {
+		s.stream("/api/v1/events", "Sec-Fetch-Site: "+site)
+	}
+}
+
 func TestStreamsAreLimited(t *testing.T) {
 	s := serve(t, "unix", withEvents(newFakeEvents()))
 	var open []net.Conn

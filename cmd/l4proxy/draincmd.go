@@ -19,7 +19,7 @@ const drainPoll = 250 * time.Millisecond
 func newDrainCommand() *cobra.Command {
 	var q admin.DrainRequest
 	var timeout time.Duration
-	var wait bool
+	var wait, yes bool
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "Take a backend, a listener or the whole proxy out of service, gently",
@@ -29,7 +29,8 @@ func newDrainCommand() *cobra.Command {
 			"  neither              shut the whole proxy down, as SIGTERM does\n\n" +
 			"--undo puts a listener or a backend back into service.\n" +
 			"--timeout closes the connections that are left after that time. Without it, connections of a\n" +
-			"listener or a backend stay open until they end; for the whole proxy, drain.timeout applies.",
+			"listener or a backend stay open until they end; for the whole proxy, drain.timeout applies.\n\n" +
+			"On a terminal, the command asks before it shuts the whole proxy down.",
 		Example: "  l4proxy drain --backend 10.0.0.5:5432 --wait\n" +
 			"  l4proxy drain --backend 10.0.0.5:5432 --undo\n" +
 			"  l4proxy drain --listener web --timeout 30s",
@@ -38,6 +39,13 @@ func newDrainCommand() *cobra.Command {
 		if cmd.Flags().Changed("timeout") {
 			limit := admin.Duration(timeout)
 			q.Timeout = &limit
+		}
+		if process := q.Listener == "" && q.Backend == ""; process && !yes {
+			if ask := terminal(cmd.InOrStdin()); ask != nil {
+				if err := confirm(ctx, ask, cmd.ErrOrStderr(), "Shut the whole proxy down?", errNotDrained); err != nil {
+					return nil, err
+				}
+			}
 		}
 		drain, err := c.Drain(ctx, q)
 		if err != nil {
@@ -58,6 +66,7 @@ func newDrainCommand() *cobra.Command {
 	flags.StringVar(&q.Backend, "backend", "", "address of a backend, as in the configuration")
 	flags.BoolVar(&q.Undo, "undo", false, "put the listener or backend back into service")
 	flags.DurationVar(&timeout, "timeout", 0, "close the connections that are left after this time, such as 30s")
+	flags.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&wait, "wait", false, "wait until no connections are left")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		for _, name := range []string{"listener", "pool", "backend"} {
@@ -82,6 +91,9 @@ func newDrainCommand() *cobra.Command {
 	}
 	return cmd
 }
+
+// errNotDrained is a shutdown that was not confirmed.
+var errNotDrained = errors.New("nothing was drained")
 
 // describeDrain says what is drained, and how far it is.
 func describeDrain(d *admin.Drain, now time.Time) string {

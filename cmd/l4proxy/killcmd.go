@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"l4proxy/admin"
 	"l4proxy/admin/client"
@@ -85,33 +82,7 @@ func confirmKill(ctx context.Context, c *client.Client, request admin.KillReques
 	if err != nil || would.Matched <= 1 {
 		return err
 	}
-	fmt.Fprintf(out, "End %s? [y/N] ", count(would.Matched, "connection"))
-	answer := make(chan string, 1)
-	go func() { // a read from a terminal cannot be canceled
-		line, _ := bufio.NewReader(in).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case text := <-answer:
-		if text == "y" || text == "yes" {
-			return nil
-		}
-		return errNotConfirmed
-	case <-ctx.Done():
-		return context.Canceled
-	}
-}
-
-// terminal returns a file that is a terminal, nil for anything else.
-func terminal(in io.Reader) io.Reader {
-	file, ok := in.(*os.File)
-	if !ok {
-		return nil
-	}
-	if _, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS); err != nil {
-		return nil
-	}
-	return file
+	return confirm(ctx, in, out, fmt.Sprintf("End %s?", count(would.Matched, "connection")), errNotConfirmed)
 }
 
 // printKill writes the outcome of a kill for people. gradual says that it had a rate.
