@@ -18,7 +18,7 @@ const programMost = 2 * time.Minute
 func TestMain(m *testing.M) {
 	testscript.Main(leakCheck{m}, map[string]func(){
 		"l4proxy": func() {
-			// Of a script that fails, an upgraded process may be left. The script waits for its output.
+			// A script that fails may leave an upgraded process, and waits for its output.
 			time.AfterFunc(programMost, func() { os.Exit(exitFailed) })
 			useTestResolver()
 			os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
