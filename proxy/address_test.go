@@ -73,7 +73,7 @@ func TestSeveralBinds(t *testing.T) {
 // TestAddressInUse starts a second proxy on the first one's port, on another process's port, and on
 // the first one's unix socket.
 func TestAddressInUse(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		path := filepath.Join(t.TempDir(), "front")

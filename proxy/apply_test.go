@@ -691,7 +691,7 @@ func TestApplyUnderLoad(t *testing.T) {
 // turns. No client is reset or refused.
 func TestApplyMovesClients(t *testing.T) {
 	const clients = 4
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		// No client of another program may use the port: 0.0.0.0 could not be bound then.
 		port := testnet.FreePort(t)
 		r := start(t, engine, addresses(testnet.Serve(t, "tcp", "", testnet.Echo)), func(s *setup) {

@@ -11,7 +11,7 @@ import (
 // end only writes. The writer reads nothing of what was sent before, and still gets the reset, long
 // before half_close ends.
 func TestResetReachesPeerThatTakesNothing(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for i, first := range sides {
 			t.Run(first.String(), func(t *testing.T) {
 				t.Parallel()

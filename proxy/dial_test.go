@@ -44,7 +44,7 @@ func TestRefusingBackend(t *testing.T) {
 // TestAllRefuse: no backend answers. No client waits, and no client is sent to the same backend
 // twice.
 func TestAllRefuse(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
 			name               string
 			backends, attempts int

@@ -180,7 +180,7 @@ func TestResetDuringBulk(t *testing.T) {
 // other backend serves new clients.
 func TestBackendDies(t *testing.T) {
 	const many = 20
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		endless := func(c testnet.Conn) { _ = testnet.Stream(1).Send(c, 1<<40, 16384) }
 		dying := testnet.Serve(t, "tcp", "", endless)
 		other := testnet.Serve(t, "tcp", "", testnet.Echo)

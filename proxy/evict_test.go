@@ -87,7 +87,7 @@ func TestEvictGivesUpDials(t *testing.T) {
 
 // TestEvictSpread checks that connections end evenly over the period, not in one moment.
 func TestEvictSpread(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		r.crowd(40)
@@ -253,7 +253,7 @@ func TestEndIdleSparesARequest(t *testing.T) {
 // TestEvictionKeepsTheOutcome evicts a connection that its backend has already reset, while a slow
 // client still reads what came before. The record names the side that ended it first.
 func TestEvictionKeepsTheOutcome(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		r := start(t, engine, addresses(b), func(s *setup) { s.options.Workers = 1 })
 		c := r.dial()

@@ -44,7 +44,7 @@ func (r *running) recordOf(c testnet.Conn) (found proxy.Record) {
 // client is dialed to the backend that the explanation names first, or gets no backend when it says
 // so.
 func TestExplainIsWhatHappens(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		var backends []*testnet.Backend
 		for range 4 {
 			backends = append(backends, testnet.Serve(t, "tcp", "", testnet.Echo))

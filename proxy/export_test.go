@@ -12,5 +12,8 @@ func (s *Server) Loads() []int64 {
 // OpenListeningSockets is the number of listening sockets, with those that are being closed.
 func (s *Server) OpenListeningSockets() int { return int(s.listening.Load()) }
 
-// Engines is for the tests outside the package.
-var Engines = insideEngines
+// Engines and EnginesTogether are for the tests outside the package.
+var (
+	Engines         = insideEngines
+	EnginesTogether = insideEnginesTogether
+)

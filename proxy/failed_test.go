@@ -21,7 +21,7 @@ func (r *running) failedAre(record proxy.Record, want ...proxy.FailedDial) {
 // TestRecordNamesFailedBackends: some dials fail before one is answered, or all dials fail.
 func TestRecordNamesFailedBackends(t *testing.T) {
 	refused, timeout := proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
 		backends := []string{testnet.Refusing(t), testnet.Silent(t), good.Addr, testnet.Refusing(t)}
 		first := func(s *setup) { s.policy, s.timeout = "first", 50*time.Millisecond }

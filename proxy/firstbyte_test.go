@@ -52,7 +52,7 @@ func TestSilentClientsDoNotEject(t *testing.T) {
 // wait, and the other backend serves the next client. Waiting clients get their answer when the
 // backend continues.
 func TestFirstByteIsLate(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		goOn := make(chan struct{})
 		bad := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			<-goOn

@@ -71,6 +71,22 @@ func insideEngines(t *testing.T, test func(t *testing.T, engine string)) {
 	}
 }
 
+// insideEnginesTogether is insideEngines for a test that mostly waits: it runs with both engines at
+// the same time.
+func insideEnginesTogether(t *testing.T, test func(t *testing.T, engine string)) {
+	t.Helper()
+	testnet.SameFiles(t)
+	for _, engine := range []string{eventloop.IOUring, eventloop.Epoll} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			if _, _, err := eventloop.Probe(engine); err != nil {
+				t.Skip(err)
+			}
+			test(t, engine)
+		})
+	}
+}
+
 // insidePool is a pool of backends, in their order.
 func insidePool(t *testing.T, o balancer.Options, addresses ...string) *Pool {
 	t.Helper()

@@ -24,6 +24,9 @@ const denyText = "Access Denied: Your IP is not authorized"
 // engines runs a test with each engine, and holds it to leaving no descriptor behind.
 var engines = proxy.Engines
 
+// enginesTogether is engines for a test that mostly waits: it runs with both at the same time.
+var enginesTogether = proxy.EnginesTogether
+
 // setup is what a test needs from a proxy: the state of one listener and one pool, and the options.
 type setup struct {
 	listener proxy.Listener

@@ -277,7 +277,7 @@ func port(c testnet.Conn) uint16 { return netip.MustParseAddrPort(c.LocalAddr().
 
 // TestListRates: a client that sends at a steady pace has about that rate, and comes first.
 func TestListRates(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		r.crowd(3)

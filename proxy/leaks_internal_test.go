@@ -24,7 +24,7 @@ import (
 // run short. When all connections have ended, nothing is counted any more: no slot, no load, no
 // connection of a backend, no index. Each client has left one record.
 func TestNothingLeaks(t *testing.T) {
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		t.Run("clients leave", func(t *testing.T) {
 			in := startShort(t, engine, QueueClient)
 			play(in, func() {})

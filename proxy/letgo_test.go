@@ -20,7 +20,7 @@ import (
 func TestReaderPausesAfterBothStreamsHaveEnded(t *testing.T) {
 	const size = 3 << 20
 	const timeout = 300 * time.Millisecond
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for i, reader := range sides {
 			t.Run(reader.String(), func(t *testing.T) {
 				t.Parallel()

@@ -154,7 +154,7 @@ func TestSilentConnections(t *testing.T) {
 // TestClientsGiveUp: clients of three addresses send a request, get no answer for a second, and
 // reset their connections.
 func TestClientsGiveUp(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		hangs := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = io.Copy(io.Discard, c) })
 		other := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(hangs, other), func(s *setup) {

@@ -124,7 +124,7 @@ func TestQueueLeft(t *testing.T) {
 // TestQueueForAnyBackend: all backends refuse. The client waits until one of them is back, and what
 // it has sent is not lost.
 func TestQueueForAnyBackend(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		stopped := testnet.Listen(t, "tcp", "")
 		address := stopped.Addr
 		stopped.Close()

@@ -17,7 +17,7 @@ import (
 // reader does not take completely. The loop must not wait for that reader. It would keep its
 // processor while it waits, and block the whole process at the next garbage collection.
 func TestSlowReaderAtTheEndOfSplicing(t *testing.T) {
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // so that the test can report a failure
 		b := testnet.Listen(t, "tcp", "")
 		in := startInside(t, engine, b, func(*Listener, *Options) {})

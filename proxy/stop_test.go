@@ -88,7 +88,7 @@ func TestDrainTimeout(t *testing.T) {
 // TestStopUnderLoad ends a proxy in the middle of everything: accepts, dials, bulk, denials. It
 // checks that Run returns, and that no descriptor and no goroutine is left.
 func TestStopUnderLoad(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		// Ending connections in order takes a second: bytes that were sent get time to arrive.
 		for how, rounds := range map[string]int{"Stop": 10, "context": 3} {
 			if underRace {
@@ -205,7 +205,7 @@ func TestFinishedBlocks(t *testing.T) {
 	if underRace {
 		many = 5000
 	}
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(testnet.Conn) {})
 		block := make(chan struct{})
 		var told atomic.Int64

@@ -17,7 +17,7 @@ const limit = 100 * time.Millisecond
 
 func TestIdleTimeout(t *testing.T) {
 	const limit = 4 * limit // a busy machine may delay the test
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		r := start(t, engine, addresses(b), func(s *setup) { s.listener.Idle = limit })
 		c := r.dial()
