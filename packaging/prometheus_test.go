@@ -35,6 +35,7 @@ type rule struct {
 type ruleTests struct {
 	RuleFiles          []string `yaml:"rule_files"`
 	EvaluationInterval string   `yaml:"evaluation_interval"`
+	GroupEvalOrder     []string `yaml:"group_eval_order"`
 	Tests              []ruleTest
 }
 
