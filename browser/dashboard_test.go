@@ -185,7 +185,7 @@ func TestBrowserShowsRefusedReload(t *testing.T) {
 	page.click("header button.primary")
 	page.click("dialog button.primary")
 	page.sees("Reloaded: 1 change, generation 2.")
-	page.sees("The file says what is in effect.")
+	page.sees("The file matches what is in effect.")
 	page.until("the new configuration is shown", `document.querySelector(".code").innerText.includes('"first"')`)
 	page.visit("#/")
 	page.sees("No problems")

@@ -187,7 +187,7 @@ func TestBrowserShowsEmptyStates(t *testing.T) {
 	page := open(t, desktop, f.url)
 	for hash, texts := range map[string][]string{
 		"#/":             {"No problems", "No listener is configured.", "No pool is configured.", "Nothing has happened"},
-		"#/pool/nowhere": {"The proxy has no pool of this name."},
+		"#/pool/nowhere": {"The proxy has no pool with this name."},
 		"#/connections":  {"0 live connections", "No connection matches."},
 		"#/config":       {"The file matches what is in effect.", "No command has changed anything"},
 		"#/nonsense":     {"No problems"},
