@@ -260,7 +260,7 @@ func TestStreamsOfClientsThatNeverRead(t *testing.T) {
 }
 
 // Clients that never read delay no shutdown, however long they may take to read.
-func TestShutdownWithStreamsThatNobodyReads(t *testing.T) {
+func TestShutdownWithUnreadStreams(t *testing.T) {
 	events := newFakeEvents()
 	s := serve(t, "unix", withEvents(events))
 	s.server.SetPatience(time.Hour)

@@ -54,7 +54,7 @@ func sampling(src *sampled) (*eventSource, func()) {
 }
 
 // A sample is taken every second while a stream wants them, else every 5s, and the history has one
-// each 5s, for 10 minutes.
+// every 5s, for 10 minutes.
 func TestSamplePeriods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, stop := sampling(new(sampled))
