@@ -26,7 +26,9 @@ var DefaultReloadGuard = ReloadGuard{Failed: 5, Unusable: 30, Least: 20}
 // failures are the reasons of clients that were not served. Denied clients count: a reload that
 // denies all of them is a mistake.
 var failures = []proxy.Reason{
-	proxy.ReasonDenied, proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout,
+	proxy.ReasonDenied, proxy.ReasonClientConnections, proxy.ReasonClientRate, proxy.ReasonBadProxyHeader,
+	proxy.ReasonBadClientHello, proxy.ReasonHandshakeTimeout, proxy.ReasonNoRoute, proxy.ReasonNoBackend,
+	proxy.ReasonQueueFull, proxy.ReasonQueueTimeout,
 	proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
 	proxy.ReasonLocalPorts, proxy.ReasonLocalResources,
 }

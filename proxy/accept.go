@@ -50,7 +50,7 @@ const (
 // arrival is an accepted client that is not a connection yet.
 type arrival struct {
 	fd       int
-	peer     netip.AddrPort
+	client   netip.AddrPort
 	listener *Listener
 	at       int64   // loop clock
 	traced   *traced // nil unless its steps are passed on
@@ -132,7 +132,7 @@ func (s *listenSocket) complete(done *eventloop.Completion) {
 	failed := false
 	switch done.Err {
 	case 0:
-		w.arrive(s, arrival{fd: done.FD, peer: done.Peer, listener: s.listener, at: w.loop.Now()})
+		w.arrive(s, arrival{fd: done.FD, client: done.Peer, listener: s.listener, at: w.loop.Now()})
 	case unix.ECANCELED:
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		w.server.acceptFailed(s.listener, done.Err)
@@ -270,7 +270,7 @@ func (s *listenSocket) takeQueued() unix.Errno {
 		if errno != 0 {
 			return errno
 		}
-		w.arrive(s, arrival{fd: fd, peer: peer, listener: s.listener, at: w.loop.Now()})
+		w.arrive(s, arrival{fd: fd, client: peer, listener: s.listener, at: w.loop.Now()})
 	}
 }
 

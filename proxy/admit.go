@@ -19,9 +19,9 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 	if traces := w.server.tracer.set.Load(); traces != nil {
 		w.followArrival(&a, traces)
 	}
-	if decision := a.listener.ACL.Decide(a.peer.Addr()); !decision.Allow {
+	if decision := a.listener.ACL.Decide(a.client.Addr()); !decision.Allow {
 		counts.deny(a.listener.ACL, decision)
-		w.deny(a, decision)
+		w.deny(a, decision.Action, ReasonDenied, decision.Name)
 		return
 	}
 	if s.refuses() {
@@ -38,19 +38,20 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 	w.place(a)
 }
 
-// deny ends a client that the ACL denies. A denied client never takes a slot.
-func (w *worker) deny(a arrival, decision acl.Decision) {
-	denied := Outcome{Side: SideProxy, Reason: ReasonDenied}
-	if decision.Action == acl.Reset {
+// deny ends a client that may not connect, by the action of a rule or of a limit; rule is the name
+// of what decided. A denied client never takes a slot.
+func (w *worker) deny(a arrival, action acl.Action, reason Reason, rule string) {
+	denied := Outcome{Side: SideProxy, Reason: reason}
+	if action == acl.Reset {
 		rawsys.SetLinger(a.fd, 1, 0)
-		w.endArrival(a, denied, decision.Name)
+		w.endArrival(a, denied, rule)
 		return
 	}
 	var message []byte
-	if decision.Action == acl.Message {
+	if action == acl.Message {
 		message = a.listener.DenyMessage
 	}
-	w.refuse(a, message, denied, decision.Name)
+	w.refuse(a, message, denied, rule)
 }
 
 // refuse turns away a client that has not taken a slot.
@@ -78,7 +79,7 @@ func (w *worker) endArrival(a arrival, o Outcome, rule string) {
 // neverServed is an arrival in the form of a connection, for its record.
 func (w *worker) neverServed(a arrival, o Outcome, rule string) *conn {
 	return &conn{
-		listener: a.listener, counts: w.listenerCounters(a.listener), peer: a.peer, accepted: a.at, outcome: o, rule: rule,
+		listener: a.listener, counts: w.listenerCounters(a.listener), client: a.client, accepted: a.at, outcome: o, rule: rule,
 	}
 }
 
@@ -122,14 +123,14 @@ func (w *worker) admit(a arrival) {
 // newConn makes a connection from an accepted client. The caller sets its state.
 func (w *worker) newConn(a arrival) *conn {
 	c := w.conn(w.takeIndex())
-	c.listener, c.peer, c.accepted, c.lastActive = a.listener, a.peer, a.at, a.at
+	c.listener, c.client, c.accepted, c.lastActive = a.listener, a.client, a.at, a.at
 	c.counts = w.listenerCounters(a.listener)
 	c.flags = flagClient
 	if a.traced != nil {
 		w.followConn(c, a.traced)
 	}
 	w.loop.Attach(c.slot(clientEnd), a.fd)
-	if !a.peer.IsValid() { // a unix socket inherits nothing from its listening socket
+	if !a.client.IsValid() { // a unix socket inherits nothing from its listening socket
 		keepUrgentInLine(a.fd)
 	}
 	return c

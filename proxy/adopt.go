@@ -208,7 +208,7 @@ func (w *worker) adopt(a *adoption) {
 	counts := w.listenerCounters(a.listener)
 	counts.adopted.add(1)
 	if m.Parked && m.Backend < 0 {
-		w.adoptParked(arrival{fd: m.Client, peer: m.Peer, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now())})
+		w.adoptParked(arrival{fd: m.Client, client: m.Peer, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now())})
 		return
 	}
 	c := w.conn(w.takeIndex())
@@ -230,7 +230,7 @@ func (w *worker) adopt(a *adoption) {
 		}
 	}
 	if traces := w.server.tracer.set.Load(); traces != nil {
-		if t := w.follow(traces, c.listener, c.peer, m.Trace); t != nil {
+		if t := w.follow(traces, c.listener, c.client, m.Trace); t != nil {
 			t.bytes = [2]bool{m.Bytes[clientEnd] > 0, m.Bytes[backendEnd] > 0}
 			w.followConn(c, t)
 			w.note(c, Step{Kind: StepAdopted, Pool: c.pool, Backend: c.backend})

@@ -34,7 +34,7 @@ func (w *worker) blame(c *conn) {
 	if c.failed != 0 {
 		ended = c.failed // since then, only the other end was served
 	}
-	silence := balancer.Silence{Client: c.peer.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce()}
+	silence := balancer.Silence{Client: c.client.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce()}
 	switch {
 	case c.outcome.Side == SideBackend:
 		// A client that sends, closes and does not wait for an answer ends first, so it is not

@@ -201,7 +201,7 @@ func (w *worker) abandon() {
 			if m.moved.Backend >= 0 {
 				rawsys.Close(m.moved.Backend)
 			}
-			abandoned(arrival{fd: m.moved.Client, peer: m.moved.Peer, listener: m.listener, at: m.moved.Accepted})
+			abandoned(arrival{fd: m.moved.Client, client: m.moved.Peer, listener: m.listener, at: m.moved.Accepted})
 		}
 	})
 	for _, t := range w.tasks {
@@ -251,7 +251,7 @@ func (w *worker) record(c *conn, fd int) {
 		Outcome:  c.outcome,
 		Listener: c.listener,
 		Pool:     cmp.Or(c.pool, c.listener.Pool),
-		Client:   c.peer,
+		Client:   c.client,
 		Backend:  c.backend,
 		Rule:     c.rule,
 		BytesIn:  c.flow[clientEnd].bytes,
@@ -264,7 +264,7 @@ func (w *worker) record(c *conn, fd int) {
 	if c.connected != 0 {
 		r.Connect = time.Duration(c.connected - c.dialled)
 	}
-	if c.peer.IsValid() {
+	if c.client.IsValid() {
 		var info unix.TCPInfo
 		if rawsys.TCPInfo(fd, &info) == 0 {
 			r.RTT = time.Duration(info.Rtt) * time.Microsecond

@@ -26,7 +26,7 @@ type conn struct {
 	pool     *Pool             // set by route
 	backend  *backend.Backend
 	search   *search // while looking for a backend; later the failed dials; nil for most connections
-	peer     netip.AddrPort
+	client   netip.AddrPort
 	rule     string // the ACL rule that denied the client
 
 	accepted   int64 // loop clock, ns

@@ -20,7 +20,7 @@ const busyRetry = 5 * time.Millisecond
 // dial picks a backend that this client has not tried yet and starts to connect to it. Bytes that
 // the client sends meanwhile stay in its socket.
 func (w *worker) dial(c *conn) {
-	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), Tried: c.tried()})
+	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.client.Addr(), Tried: c.tried()})
 }
 
 // pick asks the balancer for a backend. The client is then connected to it, waits for one, or is

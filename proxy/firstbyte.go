@@ -134,7 +134,7 @@ func (w *worker) blameSilent(now, awake int64) {
 		}
 		pool := c.pool
 		if c.backend.Ejected() || pool.Balancer.Silent(c.backend, balancer.Silence{
-			Client: c.peer.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce(),
+			Client: c.client.Addr(), Asked: c.lastActive, Now: now, Once: pool.countOnce(),
 		}) {
 			c.flags |= flagBlamed
 		}

@@ -96,7 +96,7 @@ func (in *inside) client(number int, sends string) testnet.Conn {
 	from := netip.MustParseAddrPort(c.LocalAddr().String())
 	in.eventually(w, "the backend has what the client has sent", func() (has bool) {
 		w.connections(func(c *conn) {
-			has = has || c.peer == from && c.state == stateRelaying && c.flow[clientEnd].bytes == uint64(len(sends))
+			has = has || c.client == from && c.state == stateRelaying && c.flow[clientEnd].bytes == uint64(len(sends))
 		})
 		return has
 	})

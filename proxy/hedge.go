@@ -84,7 +84,7 @@ func (w *worker) startHedge(c *conn) {
 		return // attempts or budget are used up, or descriptors are short
 	}
 	b, _ := pool.Balancer.Pick(balancer.Request{
-		Now: now, Client: c.peer.Addr(), Tried: append(c.tried(), c.backend), Beside: c.backend,
+		Now: now, Client: c.client.Addr(), Tried: append(c.tried(), c.backend), Beside: c.backend,
 	})
 	if b == nil {
 		pool.Hedges.refund()

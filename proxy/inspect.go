@@ -191,7 +191,7 @@ func (w *worker) info(c *conn) ConnInfo {
 	info := ConnInfo{
 		ID:       w.keyOf(c).String(),
 		Listener: c.listener.Name,
-		Client:   c.peer,
+		Client:   c.client,
 		State:    w.stateOf(c),
 		Age:      time.Duration(now - c.accepted),
 		Idle:     time.Duration(now - c.lastActive),

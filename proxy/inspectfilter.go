@@ -35,7 +35,7 @@ func (m *matcher) matches(c *conn, now int64) bool {
 		return false
 	case m.Pool != "" && (c.pool == nil || c.pool.Name != m.Pool):
 		return false
-	case m.From.IsValid() && !m.isFrom(c.peer):
+	case m.From.IsValid() && !m.isFrom(c.client):
 		return false
 	case m.Backend != "" && !m.isOn(c.backend):
 		return false

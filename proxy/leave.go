@@ -322,7 +322,7 @@ func (w *worker) leaveParked(answer func([]*leaver)) {
 			a := s.nextParked()
 			left = append(left, &leaver{worker: w, arrival: a, socket: s, moved: Moved{
 				Client: a.fd, Backend: -1, Parked: true,
-				Listener: a.listener.Name, Pool: a.listener.Pool.Name, Peer: a.peer, Accepted: a.at,
+				Listener: a.listener.Name, Pool: a.listener.Pool.Name, Peer: a.client, Accepted: a.at,
 			}})
 		}
 	}

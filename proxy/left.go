@@ -137,8 +137,8 @@ func (c *conn) left(age float64, now int64) LeftConn {
 		BytesIn:  c.flow[clientEnd].bytes,
 		BytesOut: c.flow[backendEnd].bytes,
 	}
-	if c.peer.IsValid() {
-		l.Client = c.peer.String()
+	if c.client.IsValid() {
+		l.Client = c.client.String()
 	}
 	if c.pool != nil {
 		l.Pool = c.pool.Name

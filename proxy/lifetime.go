@@ -40,8 +40,8 @@ func (w *worker) cutOff(c *conn, o Outcome) {
 // have no port; their indices differ.
 func (c *conn) chance() int64 {
 	x := uint64(c.accepted)
-	if c.peer.IsValid() {
-		x ^= uint64(c.peer.Port()) << 48
+	if c.client.IsValid() {
+		x ^= uint64(c.client.Port()) << 48
 	} else {
 		x ^= uint64(c.index) << 32
 	}

@@ -193,7 +193,7 @@ func TestLifetimeJitter(t *testing.T) {
 	sum := int64(0)
 	for i := range n {
 		peer := netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1024+i))
-		c := &conn{listener: l, peer: peer, accepted: 1e9, index: uint32(i)}
+		c := &conn{listener: l, client: peer, accepted: 1e9, index: uint32(i)}
 		soft, hard := c.lifeEnds()
 		if soft-c.accepted > lifetime || soft-c.accepted < lifetime-lifetime/lifetimeJitter {
 			t.Fatalf("ends at the age of %v", time.Duration(soft-c.accepted))
@@ -201,7 +201,7 @@ func TestLifetimeJitter(t *testing.T) {
 		if hard-soft != int64(lifetimeGrace) {
 			t.Fatalf("grace of %v", time.Duration(hard-soft))
 		}
-		if moved, _ := (&conn{listener: l, peer: peer, accepted: 1e9, index: 7}).lifeEnds(); moved != soft {
+		if moved, _ := (&conn{listener: l, client: peer, accepted: 1e9, index: 7}).lifeEnds(); moved != soft {
 			t.Fatal("it ends at another time after a hand-over")
 		}
 		ends[soft] = true

@@ -103,7 +103,7 @@ var endNames = [...]string{flowOpen: "", flowFIN: "fin", flowReset: "reset", flo
 func (c *conn) pack() Moved {
 	m := Moved{
 		Client: -1, Backend: -1,
-		Listener: c.listener.Name, Pool: c.pool.Name, Peer: c.peer,
+		Listener: c.listener.Name, Pool: c.pool.Name, Peer: c.client,
 		Accepted: c.accepted, Dialled: c.dialled, Connected: c.connected, LastActive: c.lastActive, Failed: c.failed,
 		Taken: c.taken, Attempts: int(c.attempts),
 		Outcome: MovedOutcome{Side: c.outcome.Side.String(), Reason: c.outcome.Reason.String(), Errno: c.outcome.Errno},
@@ -140,7 +140,7 @@ func movedBackend(b *backend.Backend) MovedBackend {
 // whatever it holds, the connection can be used. The caller sets what belongs to this process: the
 // listener, the pool, the backend, and the flags of sockets and slots.
 func (c *conn) unpack(m *Moved, now int64) {
-	c.peer = m.Peer
+	c.client = m.Peer
 	c.accepted, c.lastActive = pastTime(m.Accepted, now), pastTime(m.LastActive, now)
 	c.taken, c.attempts = m.Taken, uint8(min(max(m.Attempts, 0), 255))
 	for _, f := range movedFlags {

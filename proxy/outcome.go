@@ -36,6 +36,13 @@ const (
 	ReasonReset                     // Side sent a reset
 	ReasonVanished                  // Side no longer answers: keepalive or unacknowledged bytes timed out
 	ReasonDenied                    // the access control list denied the client
+	ReasonBanned                    // the client's address is banned
+	ReasonClientConnections         // the client had per_client.connections already
+	ReasonClientRate                // the client opened connections faster than per_client.rate
+	ReasonBadProxyHeader            // the client had to send a PROXY protocol header, and sent something else
+	ReasonBadClientHello            // what the client sent cannot be routed: no ClientHello, or a broken one
+	ReasonHandshakeTimeout          // what the client had to send first did not arrive within timeouts.handshake
+	ReasonNoRoute                   // no route takes the client, and the listener has no pool of its own
 	ReasonNoBackend                 // the pool had no backend left to try
 	ReasonQueueFull                 // all backends were full, and so was the pool's queue
 	ReasonQueueTimeout              // no slot on a backend became free within queue.timeout
@@ -60,7 +67,8 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"none", "closed", "reset", "vanished", "denied", "no_backend", "queue_full",
+	"none", "closed", "reset", "vanished", "denied", "banned", "client_connections", "client_rate",
+	"bad_proxy_header", "bad_client_hello", "handshake_timeout", "no_route", "no_backend", "queue_full",
 	"queue_timeout", "connect_refused", "connect_timeout",
 	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout",
 	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drained", "drain_timeout",

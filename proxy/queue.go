@@ -115,7 +115,7 @@ func (w *worker) unserved(c *conn) {
 		w.queueTimedOut(c)
 		return
 	}
-	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.peer.Addr(), OnlyAvailable: true})
+	w.pick(c, balancer.Request{Now: w.loop.Now(), Client: c.client.Addr(), OnlyAvailable: true})
 }
 
 // turnAwayUnserved ends a client that no backend serves, in the way that the listener configures.

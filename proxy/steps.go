@@ -124,12 +124,12 @@ func (w *worker) mayFollow() bool {
 
 // followArrival begins to trace a client that was accepted.
 func (w *worker) followArrival(a *arrival, set *traceSet) {
-	if a.traced = w.follow(set, a.listener, a.peer, 0); a.traced == nil {
+	if a.traced = w.follow(set, a.listener, a.client, 0); a.traced == nil {
 		return
 	}
 	w.noteArrival(a, Step{Kind: StepAccepted, Loop: w.number})
 	if a.listener.ACL != nil {
-		e := a.listener.ACL.Explain(a.peer.Addr())
+		e := a.listener.ACL.Explain(a.client.Addr())
 		kind := StepDenied
 		if e.Allow {
 			kind = StepAllowed
@@ -171,7 +171,7 @@ func (s *Server) followOpen(t *trace) {
 			number = of.number // it continues with the trace that replaces its own
 			w.unfollow(c)
 		}
-		if f := w.follow(only, c.listener, c.peer, number); f != nil {
+		if f := w.follow(only, c.listener, c.client, number); f != nil {
 			f.bytes = [2]bool{c.flow[clientEnd].bytes > 0, c.flow[backendEnd].bytes > 0}
 			w.followConn(c, f)
 			w.note(c, Step{Kind: StepFollowed, Pool: c.pool, Backend: c.backend})
@@ -215,7 +215,7 @@ func (w *worker) note(c *conn, step Step) {
 		w.unfollow(c)
 		return
 	}
-	step.Listener, step.Client, step.Age = c.listener, c.peer, time.Duration(w.loop.Now()-c.accepted)
+	step.Listener, step.Client, step.Age = c.listener, c.client, time.Duration(w.loop.Now()-c.accepted)
 	step.Trace, step.At = t.number, time.Duration(w.loop.Now())
 	w.emit(step)
 }
@@ -225,7 +225,7 @@ func (w *worker) noteArrival(a *arrival, step Step) {
 	if a.traced.over(w.server) {
 		return
 	}
-	step.Listener, step.Client, step.Age = a.listener, a.peer, time.Duration(w.loop.Now()-a.at)
+	step.Listener, step.Client, step.Age = a.listener, a.client, time.Duration(w.loop.Now()-a.at)
 	step.Trace, step.At = a.traced.number, time.Duration(w.loop.Now())
 	w.emit(step)
 }

@@ -71,7 +71,7 @@ func seconds(key string, d time.Duration) slog.Attr {
 // not.
 func levelOf(r proxy.Reason) slog.Level {
 	switch r {
-	case proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
+	case proxy.ReasonBadProxyHeader, proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
 		proxy.ReasonLocalPorts, proxy.ReasonLocalResources, proxy.ReasonError:
 		return slog.LevelWarn
 	}
