@@ -5,6 +5,7 @@
 package testnet
 
 import (
+	"maps"
 	"net"
 	"os"
 	"testing"
@@ -55,16 +56,38 @@ func startPoller(t testing.TB) {
 	l.Close()
 }
 
-// SameFiles fails the test if more descriptors are open at its end than now. It counts after all
-// cleanups that the test registers later. Fewer may be open then: what an earlier test has closed
-// in the background is gone a moment later.
+// SameFiles fails the test if descriptors are open at its end that are not open now. It looks after
+// all cleanups that the test registers later. Descriptors may be missing then: what an earlier test
+// closes in the background may still be open now.
 func SameFiles(t testing.TB) {
 	t.Helper()
 	startPoller(t)
-	before := OpenFiles(t)
+	before := openFiles(t)
 	t.Cleanup(func() {
-		if !Within(Patience, func() bool { return OpenFiles(t) <= before }) {
-			t.Errorf("%d descriptors are open after the test, %d were before it", OpenFiles(t), before)
+		var left map[string]string
+		if !Within(Patience, func() bool {
+			left = openFiles(t)
+			maps.DeleteFunc(left, func(fd, file string) bool { return before[fd] == file })
+			return len(left) == 0
+		}) {
+			t.Errorf("left open by the test: %v", left)
 		}
 	})
+}
+
+// openFiles returns what each open descriptor refers to, as in proc_pid_fd(5).
+func openFiles(t testing.TB) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := make(map[string]string, len(entries))
+	for _, e := range entries {
+		// The descriptor that has read the directory is closed by now.
+		if file, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
+			files[e.Name()] = file
+		}
+	}
+	return files
 }
