@@ -4,6 +4,9 @@ FUZZTIME  ?= 30s
 BENCHARGS ?=
 BROWSERARGS ?=
 
+# The longest first, so that the others run beside them.
+PACKAGES = ./proxy ./cmd/l4proxy ./...
+
 .PHONY: help build test race fuzz bench benchmarks peers faults browser lint fmt clean
 
 help: ## list the targets
@@ -14,11 +17,11 @@ build: ## build ./l4proxy
 
 test: ## install what the tests need where that is allowed, then run the fast suite
 	@scripts/setup-test-tools.sh
-	go test -vet=off -timeout 3m ./...
+	go test -vet=off -timeout 3m $(PACKAGES)
 	go test -C bench -vet=off -timeout 3m ./...
 
 race: ## run the fast suite under the race detector
-	go test -vet=off -race -timeout 5m ./...
+	go test -vet=off -race -timeout 5m $(PACKAGES)
 	go test -C bench -vet=off -race -timeout 5m ./...
 
 fuzz: ## fuzz each target for FUZZTIME (30s)

@@ -79,7 +79,7 @@ func TestSilentClients(t *testing.T) {
 func TestClientThatNeverReads(t *testing.T) {
 	s := serve(t, "unix")
 	s.server.SetPatience(50 * time.Millisecond)
-	s.fake.change(func() { s.fake.pools = 10_000 }) // more than socket buffers hold
+	s.fake.change(func() { s.fake.pools = 2_000 }) // more than socket buffers hold
 	var deaf []net.Conn
 	for range 3 {
 		conn := s.dial()
@@ -108,7 +108,7 @@ func TestClientThatNeverReads(t *testing.T) {
 func TestClientsThatNeverReadGiveWay(t *testing.T) {
 	s := serve(t, "unix")
 	s.server.SetPatience(time.Hour)
-	s.fake.change(func() { s.fake.pools = 10_000 }) // more than socket buffers hold
+	s.fake.change(func() { s.fake.pools = 2_000 }) // more than socket buffers hold
 	for range admin.MaxConnections {
 		conn := s.dial()
 		if _, err := io.WriteString(conn, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {

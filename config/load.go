@@ -233,8 +233,11 @@ func readRegular(name string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
+	if info.Size() > maxFileSize {
+		return nil, errTooLarge
+	}
 	data, err := readFile(name)
-	if err == nil && len(data) > maxFileSize {
+	if err == nil && len(data) > maxFileSize { // it has grown meanwhile
 		return nil, errTooLarge
 	}
 	return data, err

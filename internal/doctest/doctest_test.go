@@ -10,11 +10,16 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"l4proxy/internal/testenv"
 )
 
 const repository = "../.."
 
 func TestPlainEnglish(t *testing.T) {
+	if testenv.Race {
+		t.Skip("it starts no goroutine, and takes long under the race detector")
+	}
 	files := 0
 	walk(t, func(name string) {
 		pieces := prose(t, name)

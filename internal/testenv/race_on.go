@@ -1,0 +1,7 @@
+//go:build race
+
+package testenv
+
+// Race reports whether the race detector is on. It makes a step cost about ten times as much, so
+// tests of size or of speed are smaller under it.
+const Race = true
