@@ -2,6 +2,7 @@
 
 FUZZTIME  ?= 30s
 BENCHARGS ?=
+FAULTARGS ?=
 BROWSERARGS ?=
 
 # The longest first, so that the others run beside them.
@@ -39,8 +40,8 @@ benchmarks: build ## run all benchmarks, for hours, and rewrite docs/benchmarks
 peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy; ask dnsmasq
 	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...
 
-faults: ## run the fault suite (root: namespaces, packet loss, killed sockets)
-	L4PROXY_SUITE=faults go test -p 1 -vet=off -count=1 -timeout 9m -run '^TestFault' ./...
+faults: ## run the fault suite (root: namespaces, packet loss, killed sockets); FAULTARGS=-short repeats less
+	L4PROXY_SUITE=faults go test -p 1 -vet=off -count=1 -timeout 9m -run '^TestFault' ./... $(FAULTARGS)
 
 # browser is a module of its own too.
 browser: ## drive the dashboard in headless Chromium; BROWSERARGS=-update writes its pictures

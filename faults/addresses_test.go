@@ -24,7 +24,11 @@ func TestFaultThousandsOfPorts(t *testing.T) {
 		return
 	}
 	engines(t, func(t *testing.T, engine string) {
-		for _, host := range []string{"[::1]", "[::]"} {
+		hosts := []string{"[::1]", "[::]"}
+		if testing.Short() {
+			hosts = hosts[:1]
+		}
+		for _, host := range hosts {
 			b := testnet.Serve(t, "tcp", "", testnet.Echo)
 			binary(t)
 			began := time.Now()

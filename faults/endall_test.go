@@ -11,7 +11,8 @@ import (
 // TestFaultManyEndAtOnce stops a proxy with 9,000 connections and no drain timeout. Every
 // connection gets its log line.
 func TestFaultManyEndAtOnce(t *testing.T) {
-	const many, dialling = 9000, 8
+	const dialling = 8
+	many := rounds(9000)
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) { _, _ = c.Read(make([]byte, 1)) })
 		addr := freeAddress(t, "127.0.0.1")

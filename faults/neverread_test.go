@@ -23,7 +23,7 @@ func TestFaultClientsThatNeverRead(t *testing.T) {
 	// Small socket buffers, so that few bytes fill them.
 	setting(t, "net/ipv4/tcp_wmem", "4096 16384 16384")
 	setting(t, "net/ipv4/tcp_rmem", "4096 16384 16384")
-	const many = 9000
+	many := rounds(9000)
 	engines(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			p := make([]byte, 4096)

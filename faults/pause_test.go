@@ -27,6 +27,7 @@ func TestFaultReaderPauses(t *testing.T) {
 
 func pause(t *testing.T, engine string, size int64) {
 	t.Run(strconv.FormatInt(size, 10), func(t *testing.T) {
+		t.Parallel()
 		bytes := testnet.Stream(7)
 		b := testnet.Serve(t, "tcp", "127.0.0.1:0", func(c testnet.Conn) {
 			_ = bytes.Send(c, size, 64<<10) // the client checks that all bytes arrive

@@ -19,6 +19,15 @@ import (
 	"l4proxy/internal/testnet"
 )
 
+// rounds is how often a test repeats something: a quarter of the usual number with -short, and at
+// least three times.
+func rounds(usual int) int {
+	if testing.Short() {
+		return max(3, usual/4)
+	}
+	return usual
+}
+
 // engines runs a test with each engine.
 func engines(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()

@@ -32,7 +32,7 @@ const (
 // descriptors than before. Every fifth file is bad, and is refused.
 func TestFaultReloads(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		length := reloadSeconds
+		length := rounds(reloadSeconds)
 		if text := os.Getenv(reloadSecondsEnv); text != "" {
 			n, err := strconv.Atoi(text)
 			if err != nil {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"l4proxy/internal/testenv"
 	"l4proxy/internal/testnet"
 )
 
@@ -142,7 +143,8 @@ func TestFaultUpgrades(t *testing.T) {
 		queued := load.queued(t, queueFront)
 
 		began := time.Now()
-		for i := range upgradesUnderLoad {
+		upgrades := rounds(upgradesUnderLoad)
+		for i := range upgrades {
 			time.Sleep(max(0, time.Until(began.Add(time.Duration(i)*upgradeEvery))))
 			v.upgrade()
 			load.upgrades.Add(1)
@@ -161,14 +163,14 @@ func TestFaultUpgrades(t *testing.T) {
 		}
 		last.Wait()
 		t.Logf("%d upgrades in %v; %d new connections, %d rounds of %d long ones, %.1f GB in bulk, %d half-closed, %d queued; failed %d, reset %d",
-			upgradesUnderLoad, length.Round(time.Millisecond), load.served.Load(), load.rounds.Load(), longFlows, float64(load.bulk.Load())/1e9,
+			upgrades, length.Round(time.Millisecond), load.served.Load(), load.rounds.Load(), longFlows, float64(load.bulk.Load())/1e9,
 			halfClosed, queuedClients, load.failed.Load(), load.reset.Load())
 		t.Logf("answers that %d busy connections waited longest for, per upgrade: %s", stallProbes, load.stalls())
 		t.Logf("old process: accepting paused %s; a batch of connections stood still %s", v.figure("accept_pause"), v.figure("longest_batch"))
 		if load.failed.Load()+load.reset.Load() > 0 {
 			t.Errorf("first error: %v\n%s", load.first.Load(), strings.Join(v.abnormal(), "\n"))
 		}
-		if n := strings.Count(v.log(), `"msg":"upgraded",`); n != upgradesUnderLoad {
+		if n := strings.Count(v.log(), `"msg":"upgraded",`); n != upgrades {
 			t.Errorf("%d upgrades are logged", n)
 		}
 		v.end()
@@ -431,17 +433,19 @@ func TestFaultUpgradeOfProcess1(t *testing.T) {
 // a newer version of the hand-over too, and sends what this one does not know. With a program that
 // has no version in common, the upgrade is refused.
 func TestFaultUpgradeBetweenVersions(t *testing.T) {
+	testenv.NeedSuite(t, "faults")
+	builds := t.TempDir()
+	build := func(formats string) string {
+		path := filepath.Join(builds, "l4proxy-"+formats)
+		out, err := exec.Command("go", "build", "-ldflags", "-X l4proxy/upgrade.testFormats="+formats, "-o", path, "l4proxy/cmd/l4proxy").CombinedOutput()
+		if err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		return path
+	}
+	now, next, far := binary(t), build("1-2"), build("3-4")
 	engines(t, func(t *testing.T, engine string) {
 		dir := t.TempDir()
-		build := func(formats string) string {
-			path := filepath.Join(dir, "l4proxy-"+formats)
-			out, err := exec.Command("go", "build", "-ldflags", "-X l4proxy/upgrade.testFormats="+formats, "-o", path, "l4proxy/cmd/l4proxy").CombinedOutput()
-			if err != nil {
-				t.Fatalf("go build: %v\n%s", err, out)
-			}
-			return path
-		}
-		now, next, far := binary(t), build("1-2"), build("3-4")
 		link := filepath.Join(dir, "l4proxy")
 		install := func(binary string) {
 			if err := errors.Join(os.Symlink(binary, link+".new"), os.Rename(link+".new", link)); err != nil {

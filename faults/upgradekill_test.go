@@ -56,7 +56,7 @@ func TestFaultKilledInUpgrades(t *testing.T) {
 		v := serve(t, s)
 		var clients []testnet.Conn
 		lost, starts := 0, 0
-		for round := range killRounds {
+		for round := range rounds(killRounds) {
 			for len(clients) < killClients {
 				network, address := "unix", v.socket
 				if len(clients)%2 == 0 {
@@ -132,7 +132,7 @@ func TestFaultKilledInUpgrades(t *testing.T) {
 			v.upgrade()
 			mustAsk(t, testnet.Dial(t, "tcp", front), "a new client after an upgrade")
 		}
-		t.Logf("%d rounds, %d connections lost with the process that had them, %d starts", killRounds, lost, starts)
+		t.Logf("%d rounds, %d connections lost with the process that had them, %d starts", rounds(killRounds), lost, starts)
 		for _, c := range clients {
 			c.Close()
 		}

@@ -67,6 +67,9 @@ const (
 func TestFaultChaos(t *testing.T) {
 	testenv.NeedSuite(t, "faults")
 	const most = 4
+	if testing.Short() {
+		count /= 4
+	}
 	t.Logf("seed %d, %d connections", seed, count)
 	next := max(only, 1)
 	for _, engine := range []string{"io_uring", "epoll"} {
