@@ -19,7 +19,7 @@ var modules = []string{"../..", "../../bench", "../../browser"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
-	"acl", "backend", "balancer", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
+	"acl", "backend", "balancer", "clientlimit", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
 }
 
 // anything marks a package that may import all others.
@@ -45,6 +45,9 @@ var table = map[string][]string{
 	// Choosing backends, and checking them.
 	"balancer": {"backend", "internal/iheap"},
 	"health":   {"backend", "internal/iheap", "internal/mailbox", "internal/rawsys"},
+
+	// Counts the connections of clients.
+	"clientlimit": {},
 
 	// The data plane gets its State from the control plane, and never sees the configuration.
 	"proxy": dataPlane,
