@@ -99,6 +99,8 @@ type Stats struct {
 	Usable int
 	// Waiting is the number of clients in the queue.
 	Waiting int
+	// Connections are those of the pool, and Limit is the most of them; 0 means no limit.
+	Connections, Limit int64
 	// Panicking says that so few are usable that all are used.
 	Panicking bool
 	// Ejections and Backoffs are how many there were so far. A backoff that lasts counts once.
@@ -110,13 +112,15 @@ func (p *Balancer) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Stats{
-		Backends:  len(p.order),
-		Drained:   p.standing.drained,
-		Usable:    p.inService() - p.standing.unusable,
-		Waiting:   p.queue.len(),
-		Panicking: p.standing.panicking,
-		Ejections: p.ejections,
-		Backoffs:  p.backoffs,
+		Backends:    len(p.order),
+		Drained:     p.standing.drained,
+		Usable:      p.inService() - p.standing.unusable,
+		Waiting:     p.queue.len(),
+		Connections: p.active.Load(),
+		Limit:       p.options.MaxConnections,
+		Panicking:   p.standing.panicking,
+		Ejections:   p.ejections,
+		Backoffs:    p.backoffs,
 	}
 }
 

@@ -21,6 +21,9 @@ type Balancer struct {
 	// What is read without the lock.
 	followsEnds atomic.Bool // the end of a connection may make a difference to others
 	ejects      atomic.Bool
+	// active are the connections of the pool: those of its backends, and of backends that have left
+	// it.
+	active atomic.Int64
 
 	mu sync.Mutex
 	layout
@@ -83,7 +86,7 @@ func (p *Balancer) Pick(r Request) (*backend.Backend, Verdict) {
 		b = p.choose(r.Now, key, r.Tried, false, !r.OnlyAvailable) // a backup is better than none
 	}
 	mustWait := waits && (p.full() || p.queue.len() > 0) // those in the queue are not overtaken
-	if b == nil && !r.OnlyAvailable && !mustWait {
+	if b == nil && !r.OnlyAvailable && !mustWait && !p.atLimit() {
 		b = p.anyLeft(r.Now, r.Tried)
 	}
 	switch {
@@ -98,7 +101,7 @@ func (p *Balancer) Pick(r Request) (*backend.Backend, Verdict) {
 // pickBeside picks for a second dial: an available backend of the same tier.
 func (p *Balancer) pickBeside(r *Request) (*backend.Backend, Verdict) {
 	m := p.members[r.Beside]
-	if m == nil {
+	if m == nil || p.atLimit() {
 		return nil, NoBackend
 	}
 	i := m.tier.chooser.next(request{key: p.key(&r.Client), tried: p.indexes(m.tier, r.Tried)})
@@ -123,6 +126,9 @@ func (p *Balancer) key(client *netip.Addr) uint64 {
 
 // choose picks a backend of the first tier that has one, and counts.
 func (p *Balancer) choose(now int64, key uint64, tried []*backend.Backend, waits, probes bool) *backend.Backend {
+	if p.atLimit() {
+		return nil
+	}
 	for n, t := range p.tiers {
 		// Only the first attempt of a client may be a probe. The later ones must get through as
 		// long as any backend can serve it.
@@ -171,15 +177,22 @@ func (p *Balancer) waitsHere(n int) bool {
 	return false
 }
 
-// full reports whether any backend could serve if it had fewer connections.
+// atLimit reports whether the pool has all the connections that it may have.
+func (p *Balancer) atLimit() bool {
+	most := p.options.MaxConnections
+	return most > 0 && p.active.Load() >= most
+}
+
+// full reports whether any backend could serve if it, or the pool, had fewer connections.
 func (p *Balancer) full() bool {
-	return slices.ContainsFunc(p.tiers, func(t *tier) bool { return t.full > 0 })
+	return p.atLimit() || slices.ContainsFunc(p.tiers, func(t *tier) bool { return t.full > 0 })
 }
 
 // count counts one more connection on the backend i of t.
 func (p *Balancer) count(t *tier, i int) *backend.Backend {
 	b := t.members.backends[i]
 	b.Acquire()
+	p.active.Add(1)
 	if t.available[i] {
 		t.chooser.picked(i)
 	}

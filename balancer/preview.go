@@ -16,6 +16,9 @@ type Preview struct {
 	// Used is the number of connections of the backends that are not down, drained or ejected, and
 	// Limit the most that they may have; 0 if any of them has no limit.
 	Used, Limit int64
+	// Connections are those of the pool, with those of backends that have left it, and
+	// MaxConnections is the most of them; 0 means no limit.
+	Connections, MaxConnections int64
 	// Order are the backends that the client would try, the first ones if there are many.
 	Order []Candidate
 	// Rest are backends that it would not try, the first ones in the order of the configuration.
@@ -119,6 +122,8 @@ func (p *Balancer) Preview(r Request, most int) *Preview {
 		Panicking: t.standing.panicking,
 		Waiting:   t.queue.len(),
 		Queue:     t.options.Queue,
+
+		Connections: t.active.Load(), MaxConnections: t.options.MaxConnections,
 	}
 	before := make(map[*backend.Backend]*Candidate, len(t.records))
 	all := make([]Candidate, len(t.records))

@@ -9,7 +9,7 @@ import "l4proxy/backend"
 func (p *Balancer) Done(b *backend.Backend, now int64) {
 	quiet := func() bool { return !p.followsEnds.Load() && !b.InBackoff() }
 	if quiet() {
-		b.Release()
+		p.release(b)
 		// An Update or a failed dial that came between has counted this connection: only then does
 		// its end make a difference.
 		if quiet() {
@@ -20,21 +20,29 @@ func (p *Balancer) Done(b *backend.Backend, now int64) {
 	} else {
 		p.mu.Lock()
 		defer p.unlock()
-		b.Release()
+		p.release(b)
 	}
 	m := p.members[b]
-	if m == nil {
-		return
-	}
-	if b.InBackoff() {
+	switch {
+	case m == nil:
+	case b.InBackoff():
 		p.probeEnded(m)
-	} else {
+	default:
 		m.tier.recount(m.index)
 	}
-	if m.MaxConnections > 0 {
+	limited := m != nil && m.MaxConnections > 0
+	if limited {
 		p.refresh(m)
+	}
+	if limited || p.options.MaxConnections > 0 {
 		p.serveQueue(now)
 	}
+}
+
+// release takes back what count or Adopt has counted, for the backend and for the pool.
+func (p *Balancer) release(b *backend.Backend) {
+	b.Release()
+	p.active.Add(-1)
 }
 
 // Adopt counts a connection that another process hands over, even beyond MaxConnections. Done ends
@@ -43,6 +51,7 @@ func (p *Balancer) Adopt(b *backend.Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b.Acquire()
+	p.active.Add(1)
 	if m := p.members[b]; m != nil {
 		m.tier.recount(m.index)
 		p.refresh(m)

@@ -63,6 +63,7 @@ func (t *twin) copy(p *Balancer) bool {
 		t.onTrial = append(t.onTrial, tiers[old.tier].records[old.index])
 	}
 	t.options, t.hashes = p.options, p.hashes
+	t.active.Store(p.active.Load())
 	if p.hashes {
 		t.hashSeed = new(*p.hashSeed) // it has room for one hash at a time
 	}

@@ -115,7 +115,7 @@ func (p *Balancer) Update(members []Member, o Options, now int64) error {
 
 // endsMatter reports whether the end of a connection makes a difference to others.
 func (p *Balancer) endsMatter() bool {
-	return slices.ContainsFunc(p.order, func(m *member) bool {
+	return p.options.MaxConnections > 0 || slices.ContainsFunc(p.order, func(m *member) bool {
 		return m.MaxConnections > 0 || m.tier.recounter != nil
 	})
 }

@@ -27,7 +27,7 @@ func TestWholeLanguage(t *testing.T) {
 		got = append(got, key)
 	}
 	want := []string{
-		"proxy_protocol", "routes", "per_client", "timeouts.handshake", "send_proxy",
+		"proxy_protocol", "routes", "timeouts.handshake", "send_proxy",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("not supported yet:\n%q, want\n%q", got, want)

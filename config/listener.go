@@ -16,7 +16,9 @@ type Listener struct {
 	DenyMessage string
 	// MaxConnections bounds this listener; 0 leaves only the bound of the process.
 	MaxConnections int
-	Timeouts       Timeouts
+	// PerClient is nil when clients have no limits of their own.
+	PerClient *PerClient
+	Timeouts  Timeouts
 	// WhenNoBackend is what happens to a client that no backend can serve.
 	WhenNoBackend NoBackend
 	// NoBackendMessage is sent to such a client with the action of that name.
@@ -45,12 +47,12 @@ func (l *Listener) fields() fields {
 		{"acl", pointer(&l.ACL, func(a *ACL) value { return listOf(&a.Rules, rule).orNone() }), "Rules for clients' addresses. Without it, every client is allowed."},
 		{"deny_message", text(&l.DenyMessage, "a string").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
 		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The maximum number of connections of this listener at once. If omitted, only the top-level limit applies."},
+		{"per_client", optional(&l.PerClient), "Limits of each client: connections at once, and new ones per second; see below. If omitted, there are none."},
 		{"timeouts", section(&l.Timeouts), "When to end a connection on which no byte moves, or that is too old; see below."},
 		{"when_no_backend", enum(&l.WhenNoBackend, noBackendActions, NoBackendClose), "What a client sees when no backend can serve it; see [When no backend can serve](#when-no-backend-can-serve)."},
 		{"no_backend_message", text(&l.NoBackendMessage, "a string").max(maxMessage).def(DefaultNoBackendMessage), "What `when_no_backend: message` sends, up to 1024 bytes, exactly as written: no newline is added."},
 		{"proxy_protocol", unsupported{}, ""},
 		{"routes", unsupported{}, ""},
-		{"per_client", unsupported{}, ""},
 	}
 }
 

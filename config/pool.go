@@ -7,7 +7,9 @@ type Pool struct {
 	Name     string
 	Policy   Policy
 	Backends []Backend
-	Connect  Connect
+	// MaxConnections bounds the connections of all backends together; 0 is no bound.
+	MaxConnections int
+	Connect        Connect
 	// Health is nil without active checks, Outlier without passive ones.
 	Health  *Health
 	Outlier *Outlier
@@ -43,6 +45,7 @@ func (p *Pool) fields() fields {
 	return fields{
 		{"policy", enum(&p.Policy, policies, LeastConn), "How a backend is picked; see [Policies](#policies)."},
 		{"backends", required(listOf(&p.Backends, backend), `write backends: ["127.0.0.1:8081"]`), "At least one. Each is an address, or a mapping with the keys below."},
+		{"max_connections", integer(&p.MaxConnections, 1, maxConnections), "The maximum number of connections of the pool at once, of all its backends together. A pool that has reached it is treated as if all its backends were full: clients wait in the `queue`, or `when_no_backend` decides."},
 		{"connect", section(&p.Connect), "How backends are dialed; see below."},
 		{"health", optional(&p.Health), "Checks that detect a dead backend before a client does; see below. If omitted, nothing is checked."},
 		{"outlier", optional(&p.Outlier), "Ejects backends that are up but fail their clients; see below. If omitted, no backend is ejected."},

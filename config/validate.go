@@ -14,6 +14,9 @@ func Complete(c *Config) {
 		if l.Pool == "" && len(c.Pools) == 1 {
 			l.Pool = c.Pools[0].Name
 		}
+		if l.PerClient != nil {
+			l.PerClient.complete()
+		}
 		if l.ACL != nil {
 			for k := range l.ACL.Rules {
 				l.ACL.Rules[k].Name = ruleName(l.ACL.Rules[k].Allow, k)
@@ -171,6 +174,8 @@ func (c *checker) listener(l *Listener, at *path) {
 	if len(l.Binds) > 0 && c.clear(at, "bind") {
 		c.socket(l, at)
 	}
+	c.listenerLimit(l, at)
+	c.perClient(l, at)
 	if !c.clear(at, "when_no_backend") {
 		return
 	}
@@ -241,9 +246,9 @@ func (c *checker) idleQueues() {
 	}
 	for i := range c.c.Pools {
 		p := &c.c.Pools[i]
-		full := slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.MaxConnections > 0 })
+		full := slices.ContainsFunc(p.Backends, func(b Backend) bool { return b.MaxConnections > 0 }) || p.MaxConnections > 0
 		if p.Queue != nil && len(p.Backends) > 0 && !full && !asked[p.Name] {
-			c.faultf(newPath("pools", p.Name, "queue"), "write max_connections for the backends, or when_no_backend: queue in the listener, or remove it",
+			c.faultf(newPath("pools", p.Name, "queue"), "write max_connections for the pool or the backends, or when_no_backend: queue in the listener, or remove it",
 				"no client can ever wait in this queue: no backend can be full, and no listener asks for it")
 		}
 	}

@@ -22,6 +22,7 @@ var defaultSpread = sync.OnceValue(func() time.Duration {
 // pool checks the rules that involve several values of one pool.
 func (c *checker) pool(p *Pool, at *path) {
 	c.backends(p, at)
+	c.connectionLimits(p, at)
 	if c.clear(at, "connect") {
 		c.hedge(p, at.child("connect").child("hedge"))
 	}

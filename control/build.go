@@ -66,6 +66,7 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 	return ListenerPlan{
 		PoolName:       l.Pool,
 		MaxConnections: int64(l.MaxConnections),
+		PerClient:      buildClients(l.PerClient),
 		Follows:        l.WhenNoBackend == config.NoBackendUnlisten,
 		Listener: proxy.Listener{
 			Name:             l.Name,
@@ -73,6 +74,7 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 			Access:           access,
 			ACL:              lists.buildACL(l.ACL),
 			DenyMessage:      []byte(l.DenyMessage),
+			OverLimit:        overLimit(l.PerClient),
 			NoBackend:        noBackend[l.WhenNoBackend],
 			NoBackendMessage: []byte(l.NoBackendMessage),
 			Idle:             l.Timeouts.Idle,

@@ -71,6 +71,7 @@ func balancerOptions(p *config.Pool) balancer.Options {
 		Policy:         p.Policy.String(),
 		SlowStart:      p.SlowStart,
 		PanicThreshold: p.PanicThreshold,
+		MaxConnections: int64(p.MaxConnections),
 	}
 	if p.Hash != nil {
 		o.HashSeed, o.MaxLoad = p.Hash.Seed, p.Hash.MaxLoad

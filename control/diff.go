@@ -135,6 +135,8 @@ func listenerEffect(c Change) string {
 			return fmt.Sprintf("%s open; no new ones until fewer than %d are left", stay(c.Connections), limit)
 		}
 		return ""
+	case strings.HasPrefix(c.Key, "per_client"):
+		return clientsEffect(c)
 	case c.Key == "bind" || c.Key == "acl" || c.Key == "acl default":
 		return stay(c.Connections) + " open"
 	case c.Connections == 1:
@@ -143,7 +145,22 @@ func listenerEffect(c Change) string {
 	return connections(c.Connections) + " keep the old value"
 }
 
+// clientsEffect is what a change of the limits of each client means for open connections. The
+// limits are live, but only connections that began under them are counted.
+func clientsEffect(c Change) string {
+	switch key := strings.TrimPrefix(c.Key, "per_client"); {
+	case key == "" && c.Old == "", key == ".ipv4_prefix", key == ".ipv6_prefix":
+		return stay(c.Connections) + " open, not counted toward these limits"
+	}
+	return stay(c.Connections) + " open"
+}
+
 func poolEffect(c Change, running *Plan) string {
+	if c.Key == "max_connections" && c.Connections > 0 {
+		if limit, err := strconv.ParseInt(c.New, 10, 64); err == nil && limit < c.Connections {
+			return fmt.Sprintf("%s open; no new ones until fewer than %d are left", stay(c.Connections), limit)
+		}
+	}
 	if c.Action != "removed" || c.Connections == 0 {
 		return ""
 	}

@@ -10,6 +10,7 @@ import (
 
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/clientlimit"
 	"l4proxy/discovery"
 	"l4proxy/health"
 	"l4proxy/internal/rawsys"
@@ -18,7 +19,7 @@ import (
 
 // Live keeps what outlives a configuration, by name:
 //   - for each pool, the balancer, the backends, the hedge budget and the [Watch]
-//   - for each listener, the connection slots
+//   - for each listener, the connection slots and the counts of each client
 //   - for both, what an operator has drained, and the weights that an operator has set
 //
 // Make one with NewLive.
@@ -43,6 +44,7 @@ type Live struct {
 	running   *running // nil unless Run runs
 	// departed are the slots of removed listeners that still have connections.
 	departed map[string]*proxy.Slots
+	clients  map[string]*clientlimit.Limiter // by listener
 	drains   drains
 	weights  weights
 }
@@ -118,6 +120,7 @@ func (l *Live) commit(p *Plan, next *prepared) {
 	for i, listener := range next.state.Listeners {
 		listener.Slots.SetLimit(p.Listeners[i].MaxConnections)
 	}
+	l.limitClients(p, next.state)
 	var plane DataPlane
 	if l.running != nil {
 		plane = l.running.plane

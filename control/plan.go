@@ -21,10 +21,12 @@ type Plan struct {
 
 // ListenerPlan is one listener.
 type ListenerPlan struct {
-	proxy.Listener // without Pool and Slots, which are live
+	proxy.Listener // without Pool, Slots and Clients, which are live
 	PoolName       string
 	// MaxConnections is the limit of its slots; 0 means none.
 	MaxConnections int64
+	// PerClient are the limits of each client; nil means none.
+	PerClient *ClientsPlan
 	// Follows says that it is closed while no backend of its pool can serve.
 	Follows bool
 }

@@ -41,6 +41,7 @@ func (l *Live) prepare(p *Plan) (*prepared, error) {
 		listener := planned.Listener
 		listener.Pool = pools[planned.PoolName]
 		listener.Slots = l.slotsFor(planned)
+		listener.Clients = l.clientsFor(planned)
 		next.slots[listener.Name] = listener.Slots
 		next.state.Listeners = append(next.state.Listeners, &listener)
 		if planned.Follows {

@@ -53,6 +53,7 @@ type arrival struct {
 	client   netip.AddrPort
 	listener *Listener
 	at       int64   // loop clock
+	limited  bool    // counts as one of its client; see clientlimit.go
 	traced   *traced // nil unless its steps are passed on
 }
 

@@ -24,6 +24,11 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 		w.deny(a, decision.Action, ReasonDenied, decision.Name)
 		return
 	}
+	var over Reason
+	if a.limited, over = w.overLimit(a.listener, a.client.Addr()); over != ReasonNone {
+		w.deny(a, a.listener.OverLimit, over, overRules[over])
+		return
+	}
 	if s.refuses() {
 		w.refuse(a, nil, Outcome{Side: SideProxy, Reason: ReasonDrained}, "")
 		return
@@ -68,6 +73,7 @@ func (w *worker) refuse(a arrival, message []byte, o Outcome, rule string) {
 
 // endArrival records and closes a client that never became a connection. It holds no slot.
 func (w *worker) endArrival(a arrival, o Outcome, rule string) {
+	a.unlimit()
 	c := w.neverServed(a, o, rule)
 	if a.traced != nil {
 		w.noteArrival(&a, c.endedStep())
@@ -126,6 +132,9 @@ func (w *worker) newConn(a arrival) *conn {
 	c.listener, c.client, c.accepted, c.lastActive = a.listener, a.client, a.at, a.at
 	c.counts = w.listenerCounters(a.listener)
 	c.flags = flagClient
+	if a.limited {
+		c.flags |= flagLimited
+	}
 	if a.traced != nil {
 		w.followConn(c, a.traced)
 	}

@@ -16,6 +16,7 @@ type adoption struct {
 	listener *Listener
 	pool     *Pool
 	backend  *backend.Backend // nil if no backend was dialled
+	limited  bool             // see clientlimit.go
 	tried    []*backend.Backend
 	failed   []FailedDial
 }
@@ -159,6 +160,7 @@ func (s *Server) emptiest() *worker {
 // ended.
 func (w *worker) take(a *adoption) bool {
 	parked := a.moved.Parked && a.moved.Backend < 0
+	a.limited = a.listener.limitAnyway(a.moved.Peer.Addr())
 	if !parked {
 		w.load.Add(1)
 		w.server.slots.takeAnyway(a.listener.Slots)
@@ -168,6 +170,9 @@ func (w *worker) take(a *adoption) bool {
 	}
 	if w.loop.Post(a) {
 		return true
+	}
+	if a.limited {
+		a.listener.Clients.Release(a.moved.Peer.Addr())
 	}
 	if !parked {
 		w.load.Add(-1)
@@ -208,13 +213,16 @@ func (w *worker) adopt(a *adoption) {
 	counts := w.listenerCounters(a.listener)
 	counts.adopted.add(1)
 	if m.Parked && m.Backend < 0 {
-		w.adoptParked(arrival{fd: m.Client, client: m.Peer, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now())})
+		w.adoptParked(arrival{fd: m.Client, client: m.Peer, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now()), limited: a.limited})
 		return
 	}
 	c := w.conn(w.takeIndex())
 	c.unpack(m, w.loop.Now())
 	c.listener, c.counts, c.pool, c.backend = a.listener, counts, a.pool, a.backend
 	c.flags |= flagSlot | flagClient
+	if a.limited {
+		c.flags |= flagLimited
+	}
 	if m.Backend >= 0 {
 		c.flags |= flagBackend
 	} else {

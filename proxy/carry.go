@@ -28,6 +28,7 @@ type ListenerTotals struct {
 	Denied    map[string]uint64            `json:"denied,omitempty"` // by rule
 	Paused    map[string]uint64            `json:"paused,omitempty"` // by cause
 	Durations *histogram.Snapshot          `json:"durations,omitempty"`
+	Unrated   uint64                       `json:"unrated,omitempty"`
 }
 
 // PoolTotals are the sums of one pool, besides its dials.
@@ -80,6 +81,7 @@ func (c *ListenerCounts) totals() ListenerTotals {
 	t := ListenerTotals{
 		Accepted: c.Accepted, BytesIn: c.BytesIn, BytesOut: c.BytesOut, Ended: make(map[string]map[string]uint64),
 		Denied: make(map[string]uint64), Paused: make(map[string]uint64), Durations: &c.Durations,
+		Unrated: c.Unrated,
 	}
 	c.EachEnded(func(side Side, reason Reason, n uint64) {
 		if t.Ended[side.String()] == nil {
@@ -177,6 +179,7 @@ func (t *Totals) carry(c *ListenerCounts, name string) {
 		c.paused[cause] += of.Paused[pauseNames[cause]]
 	}
 	c.Durations.Add(of.Durations)
+	c.Unrated += of.Unrated
 }
 
 // carryPool adds what was carried on to the counts of a pool.

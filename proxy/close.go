@@ -149,6 +149,7 @@ func (w *worker) release(c *conn) {
 	w.closing--
 	w.load.Add(-1)
 	w.uncount(c)
+	c.unlimit()
 	if c.flags&flagSlot != 0 {
 		w.giveSlot(c)
 	} else {

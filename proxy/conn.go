@@ -62,6 +62,7 @@ const (
 	flagAsking                               // the client has sent bytes since the backend's last one
 	flagDiscarding                           // bytes of the remaining stream are discarded; see endRest
 	flagTraced                               // its steps are passed on; see steps.go
+	flagLimited                              // counts as one of its client; see clientlimit.go
 )
 
 // The two ends of a connection. End e has the loop's slot 2i+e; flow[e] carries bytes from end e to

@@ -18,14 +18,16 @@ func (c *counter) get() uint64  { return c.n.Load() }
 
 // listenerCounters are those of one listener on one worker.
 type listenerCounters struct {
-	accepted  counter
-	adopted   counter // see Server.Adopt
-	moved     counter // see Server.HandOver
-	ended     [sides][reasons]counter
-	bytes     [2]counter // by the end that sent them, in this process
-	pauses    [pauses]counter
-	rules     atomic.Pointer[ruleCounters] // nil until the ledger has the listener
-	durations histogram.Histogram
+	accepted counter
+	adopted  counter // see Server.Adopt
+	moved    counter // see Server.HandOver
+	ended    [sides][reasons]counter
+	bytes    [2]counter // by the end that sent them, in this process
+	pauses   [pauses]counter
+	// Clients that were refused by per_client, and those whose rate was not limited.
+	overConnections, overRate, unrated counter
+	rules                              atomic.Pointer[ruleCounters] // nil until the ledger has the listener
+	durations                          histogram.Histogram
 }
 
 // poolCounters are those of one pool on one worker.
@@ -143,7 +145,9 @@ func (w *worker) poolCounters(p *Pool) *poolCounters {
 // connEnded counts a connection or an arrival that has ended.
 func (w *worker) connEnded(c *conn, now int64) {
 	c.counts.ended[c.outcome.Side][c.outcome.Reason].add(1)
-	if c.outcome.Reason != ReasonDenied {
+	switch c.outcome.Reason {
+	case ReasonDenied, ReasonClientConnections, ReasonClientRate:
+	default:
 		c.counts.durations.Observe(durationBounds, time.Duration(now-c.accepted))
 	}
 }

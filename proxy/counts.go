@@ -29,12 +29,17 @@ type ListenerCounts struct {
 	BytesIn  uint64 // client to backend, with those of live connections
 	BytesOut uint64 // backend to client
 	// Denied are the clients that each rule has denied, in the order of the list, the default
-	// first.
+	// first, and then those that the limits of each client have.
 	Denied []RuleCount
 	// Durations are from accept to close, of clients that were not denied.
 	Durations histogram.Snapshot
-	ended     [sides][reasons]uint64
-	paused    [pauses]uint64
+	// Unrated are clients whose rate was not limited, because too many others had connected just
+	// before; see [clientlimit.CountedUnrated].
+	Unrated uint64
+	// Those that the limits of each client have refused; among Denied.
+	overConnections, overRate uint64
+	ended                     [sides][reasons]uint64
+	paused                    [pauses]uint64
 }
 
 // RuleCount is how many clients a rule of an access control list has denied.
@@ -115,6 +120,7 @@ func (s *Server) Counts() Counts {
 	for _, l := range ledger.state.Listeners {
 		of := sumUp(ledger.listeners[l.Name])
 		of.Listener = l
+		of.addLimited(l)
 		carried.carry(&of, l.Name)
 		counts.Listeners = append(counts.Listeners, of)
 		if !pools[l.Pool.Name] {
@@ -127,6 +133,7 @@ func (s *Server) Counts() Counts {
 	for _, name := range ledger.removed {
 		if of := sumUp(ledger.listeners[name]); of.Open > 0 {
 			of.Listener = &Listener{Name: name}
+			of.addLimited(of.Listener)
 			carried.carry(&of, name)
 			counts.Listeners = append(counts.Listeners, of)
 		}
@@ -155,6 +162,9 @@ func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
 			sum.paused[cause] += of.pauses[cause].get()
 		}
 		sum.addDenied(of.rules.Load())
+		sum.overConnections += of.overConnections.get()
+		sum.overRate += of.overRate.get()
+		sum.Unrated += of.unrated.get()
 		histograms = append(histograms, &of.durations)
 	}
 	sum.Durations = histogram.Sum(durationBounds, histograms...)

@@ -6,6 +6,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/balancer"
+	"l4proxy/clientlimit"
 	"l4proxy/internal/rawsys"
 )
 
@@ -20,6 +21,8 @@ type Explanation struct {
 	// more the listener may have.
 	Process, Shared, Own Usage
 	Room                 int
+	// PerClient is how much of its limits the client uses; nil if it has none.
+	PerClient *clientlimit.Usage
 	// Short says that admitted clients wait for a descriptor, so that no client is accepted.
 	Short bool
 	Pool  *Pool
@@ -43,7 +46,7 @@ const (
 	FateServed  Fate = iota // a backend is dialed for it
 	FateQueued              // it waits in the pool's queue
 	FateWaits               // for a free connection slot, or until accepting continues
-	FateDenied              // by the access control list
+	FateDenied              // by the access control list, or by a limit of each client
 	FateRefused             // as when_no_backend says, or by the kernel
 )
 
@@ -95,6 +98,9 @@ func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, mo
 	if l.Slots != nil {
 		e.Own = l.Slots.usage()
 	}
+	if l.Clients != nil && client.IsValid() {
+		e.PerClient = new(l.Clients.Explain(client, s.now()))
+	}
 	for _, d := range doors {
 		e.Door.add(d)
 	}
@@ -120,6 +126,10 @@ func (e *Explanation) fate() (Fate, Reason) {
 		return FateWaits, ReasonNone
 	case !e.ACL.Allow:
 		return FateDenied, ReasonDenied
+	case e.PerClient != nil && e.PerClient.Verdict == clientlimit.OverConnections:
+		return FateDenied, ReasonClientConnections
+	case e.PerClient != nil && e.PerClient.Verdict == clientlimit.OverRate:
+		return FateDenied, ReasonClientRate
 	case d.Drained > 0 && unix:
 		return FateRefused, ReasonDrained
 	case e.Room == 0 || e.Short:

@@ -282,6 +282,7 @@ func (h *handOver) gone(leavers []*leaver) {
 	h.tell(leavers, func(l *leaver) {
 		if l.parked() {
 			l.worker.listenerCounters(l.arrival.listener).moved.add(1)
+			l.arrival.unlimit()
 		} else {
 			l.worker.gone(l)
 		}

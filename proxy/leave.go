@@ -306,6 +306,7 @@ func (w *worker) gone(l *leaver) {
 		debt.pool, debt.backend = c.pool, c.backend
 	}
 	w.owed = append(w.owed, debt)
+	c.unlimit() // the other process counts it
 	c.counts.moved.add(1)
 	if c.flags&flagTraced != 0 {
 		w.note(c, Step{Kind: StepMoved})

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/clientlimit"
 	"l4proxy/internal/rawsys"
 )
 
@@ -22,7 +23,7 @@ func (l *limitLog) due() bool {
 }
 
 // limitLogs has one limitLog per message.
-type limitLogs struct{ accepting, dialling, connections limitLog }
+type limitLogs struct{ accepting, dialling, connections, unrated limitLog }
 
 // acceptFailed logs that a client of l could not be accepted.
 func (s *Server) acceptFailed(l *Listener, errno unix.Errno) {
@@ -51,5 +52,13 @@ func (s *Server) limitReached(l *Listener) {
 			"listener", l.Name, "limit", s.slots.all.Limit())
 	default:
 		s.log.Warn("max_connections reached: new clients wait", "limit", s.slots.all.Limit())
+	}
+}
+
+// unrated logs that a client of l has connected while the table of recent clients was full.
+func (s *Server) unrated(l *Listener) {
+	if s.limits.unrated.due() {
+		s.log.Warn("too many clients at once: per_client.rate is not applied to new ones", "listener", l.Name,
+			"tracked", clientlimit.Capacity)
 	}
 }

@@ -81,6 +81,7 @@ var decided = map[string]map[string]string{
 		"flagAsking":         "moves",
 		"flagDiscarding":     "moves",
 		"flagTraced":         "Trace; the other process has the traces too",
+		"flagLimited":        "new: the connection counts there, beyond the limit too",
 	},
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/balancer"
+	"l4proxy/clientlimit"
 	"l4proxy/listen"
 )
 
@@ -43,6 +44,10 @@ type Listener struct {
 	// Slots counts the listener's connections. It is live: all States with a listener of this name
 	// share it. nil means no limit of its own and no reserved share.
 	Slots *Slots
+	// Clients limits the connections of each client. It is live: States with a listener of this
+	// name share it. nil means no limit. OverLimit is what happens to a client beyond it.
+	Clients   *clientlimit.Limiter
+	OverLimit acl.Action
 }
 
 // NoBackend is what happens to a client that no backend can serve.

@@ -47,6 +47,7 @@ func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 	if c.flags&flagSlot != 0 {
 		w.giveSlot(c)
 	}
+	c.unlimit()
 	linger := lingerMost
 	switch fd := w.loop.FD(slot); {
 	case len(message) > 0:
