@@ -116,6 +116,27 @@ type ListenerStatus struct {
 	Connections int64  `json:"connections"`
 	// MaxConnections is the listener's own limit; 0 means no limit.
 	MaxConnections int64 `json:"max_connections"`
+	// PerClient is set if its clients have limits.
+	PerClient *ClientLimits `json:"per_client,omitempty"`
+}
+
+// ClientLimits are the limits of each client of a listener, and the clients that they are about.
+type ClientLimits struct {
+	// Connections is the most of a client at once, Rate the most new ones per second, and Burst how
+	// many of these may come at once; 0 means no limit.
+	Connections int     `json:"connections"`
+	Rate        float64 `json:"rate"`
+	Burst       int     `json:"burst"`
+	// Clients have connections now. Recent ones have opened connections that Rate has not yet made
+	// up for.
+	Clients int64 `json:"clients"`
+	Recent  int   `json:"recent"`
+	// Refused are the connections beyond the limits, by limit.
+	RefusedConnections uint64 `json:"refused_connections"`
+	RefusedRate        uint64 `json:"refused_rate"`
+	// Unrated are the connections to which Rate was not applied, because too many clients were
+	// recent.
+	Unrated uint64 `json:"unrated"`
 }
 
 // States of a listener.
@@ -133,8 +154,12 @@ type PoolStatus struct {
 	// Serving reports whether any backend can serve.
 	Serving bool `json:"serving"`
 	// Queued is the number of clients that wait for a slot on a backend.
-	Queued   int             `json:"queued"`
-	Backends []BackendStatus `json:"backends"`
+	Queued int `json:"queued"`
+	// Connections are those of all its backends, and of removed ones. MaxConnections is the limit;
+	// 0 means no limit.
+	Connections    int64           `json:"connections"`
+	MaxConnections int64           `json:"max_connections"`
+	Backends       []BackendStatus `json:"backends"`
 	// Names are the entries of the pool that are names, and follow DNS.
 	Names []NameStatus `json:"names,omitempty"`
 }

@@ -150,6 +150,9 @@ const maxRate = 1_000_000 // per second
 // rateUnits are the units of a rate, in seconds.
 var rateUnits = map[string]float64{"s": 1, "m": 60, "h": 3600}
 
+// Rate writes a rate per second as a file has it.
+func Rate(perSecond float64) string { return showRate(perSecond) }
+
 // showRate writes a rate with the unit that makes it a whole number.
 func showRate(perSecond float64) string {
 	for _, unit := range []string{"s", "m", "h"} {

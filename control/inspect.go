@@ -17,8 +17,10 @@ type PoolInfo struct {
 	// CanServe reports whether any backend can serve.
 	CanServe bool
 	// Queued is the number of clients that wait for a slot on a backend.
-	Queued   int
-	Backends []BackendInfo // in the order of the configuration
+	Queued int
+	// Connections are those of the pool, and Limit is the most of them; 0 means no limit.
+	Connections, Limit int64
+	Backends           []BackendInfo // in the order of the configuration
 }
 
 // BackendInfo describes a backend of a pool at a moment.
@@ -63,9 +65,10 @@ func (l *Live) Pools() []PoolInfo {
 }
 
 func (p *livePool) describe(name string, drains *drains) PoolInfo {
+	stats := p.balancer.Stats()
 	info := PoolInfo{
 		Name: name, Policy: p.options.Policy, CanServe: p.watch.shownCanServe.Load(),
-		Queued: p.balancer.Stats().Waiting, Backends: make([]BackendInfo, 0, len(p.members)),
+		Queued: stats.Waiting, Connections: stats.Connections, Limit: stats.Limit, Backends: make([]BackendInfo, 0, len(p.members)),
 	}
 	keys := make(map[*backend.Backend]BackendKey, len(p.backends))
 	for key, b := range p.backends {

@@ -66,6 +66,7 @@ var types = map[string]string{
 	"listener at max_connections: new clients wait":                                       "limit_reached",
 	"accepting paused: out of file descriptors or memory":                                 "out_of_resources",
 	"dialing paused: out of file descriptors or memory":                                   "out_of_resources",
+	"per_client.rate not applied: too many clients have just connected":                   "limit_reached",
 	"max_connections reached, the rest is reserved for other listeners: new clients wait": "limit_reached",
 
 	// The configuration.

@@ -54,6 +54,7 @@ func (b *builder) counts(d *desc, label string, all []Count) {
 func (b *builder) listeners(all []Listener) {
 	accepted, active, closed := b.family(&connectionsTotal), b.family(&connectionsActive), b.family(&connectionsClosed)
 	denied, bytes, paused := b.family(&connectionsDenied), b.family(&bytesTotal), b.family(&acceptPauses)
+	clients, recent, unrated := b.family(&limitedClients), b.family(&recentClients), b.family(&unratedClients)
 	durations, open, limit := b.family(&connectionsDuration), b.family(&listenerOpen), b.family(&listenerLimit)
 	for i := range all {
 		l := &all[i]
@@ -72,6 +73,11 @@ func (b *builder) listeners(all []Listener) {
 			paused.add(float64(c.N), b.word("cause", c.Word), name)
 		}
 		durations.addHistogram(&l.Durations, name)
+		if of := l.PerClient; of != nil {
+			clients.add(float64(of.Clients), name)
+			recent.add(float64(of.Recent), name)
+			unrated.add(float64(of.Unrated), name)
+		}
 		if !l.Removed {
 			open.add(number(l.Open), name)
 			limit.add(float64(l.MaxConnections), name)
@@ -93,6 +99,8 @@ func (b *builder) pools(all []Pool) {
 		desc *desc
 		of   func(*Pool) float64
 	}{
+		{&poolActive, func(p *Pool) float64 { return float64(p.Active) }},
+		{&poolLimit, func(p *Pool) float64 { return float64(p.Limit) }},
 		{&poolServing, func(p *Pool) float64 { return number(p.Serving) }},
 		{&poolPanicking, func(p *Pool) float64 { return number(p.Panicking) }},
 		{&poolRetries, func(p *Pool) float64 { return float64(p.Retries) }},

@@ -31,11 +31,14 @@ var (
 	connectionsTotal    = desc{"l4proxy_connections_total", counter, perListener, "Clients accepted."}
 	connectionsActive   = desc{"l4proxy_connections_active", gauge, perListener, "Connections open now. Clients that are being turned away hold no slot and do not count."}
 	connectionsClosed   = desc{"l4proxy_connections_closed_total", counter, []string{"listener", "reason", "side"}, "Connections and clients that have ended, by the side that ended them first and the reason, as in the log."}
-	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list denied, by the rule that decided."}
+	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list or a limit of each client (per_client) denied, by the rule that decided."}
 	connectionsDuration = desc{"l4proxy_connection_duration_seconds", buckets, perListener, "Time from accept to close."}
 	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections are open."}
 	acceptPauses        = desc{"l4proxy_accept_pauses_total", counter, []string{"cause", "listener"}, "Times that an event loop stopped accepting: slots (max_connections), resources (descriptors or memory), error."}
 	listenerOpen        = desc{"l4proxy_listener_open", gauge, perListener, "1 if the listener accepts clients; 0 while it is drained, or closed because its pool cannot serve."}
+	limitedClients      = desc{"l4proxy_per_client_clients", gauge, perListener, "Clients that have connections now, on listeners with per_client."}
+	recentClients       = desc{"l4proxy_per_client_recent_clients", gauge, perListener, "Clients that have connected so recently that per_client.rate applies to them. 131,072 fit."}
+	unratedClients      = desc{"l4proxy_per_client_unrated_total", counter, perListener, "Connections to which per_client.rate was not applied, because too many clients were recent."}
 	listenerLimit       = desc{"l4proxy_listener_max_connections", gauge, perListener, "The limit of connections of the listener; 0 means no limit of its own."}
 
 	backendActive = desc{"l4proxy_backend_connections_active", gauge, perBackend, "Connections to the backend now, including those being dialed."}
@@ -45,6 +48,8 @@ var (
 	dialDuration  = desc{"l4proxy_backend_dial_duration_seconds", buckets, perPool, "Duration of dials that were answered."}
 
 	poolServing   = desc{"l4proxy_pool_serving", gauge, perPool, "1 if any backend of the pool can serve, by its checks and the operator."}
+	poolActive    = desc{"l4proxy_pool_connections_active", gauge, perPool, "Connections of all backends of the pool now, including those being dialed, and of removed backends."}
+	poolLimit     = desc{"l4proxy_pool_max_connections", gauge, perPool, "The limit of connections of the pool; 0 means no limit."}
 	poolPanicking = desc{"l4proxy_pool_panicking", gauge, perPool, "1 if so few backends are usable that health and ejections are ignored (panic_threshold)."}
 	poolBackends  = desc{"l4proxy_pool_backends", gauge, []string{"pool", "state"}, "Backends by state: up, unknown, down, drain, backoff, ejected."}
 	poolRetries   = desc{"l4proxy_pool_retries_total", counter, perPool, "Dials for clients whose previous dial had failed."}
@@ -91,8 +96,9 @@ var (
 var list = []*desc{
 	&connectionsTotal, &connectionsActive, &connectionsClosed, &connectionsDenied, &connectionsDuration,
 	&bytesTotal, &acceptPauses, &listenerOpen, &listenerLimit,
+	&limitedClients, &recentClients, &unratedClients,
 	&backendActive, &backendDials, &backendUp, &backendDrain, &dialDuration,
-	&poolServing, &poolPanicking, &poolBackends, &poolRetries, &poolHedges, &poolHedgesWon, &poolEjections,
+	&poolActive, &poolLimit, &poolServing, &poolPanicking, &poolBackends, &poolRetries, &poolHedges, &poolHedgesWon, &poolEjections,
 	&poolBackoffs, &poolPauses,
 	&queueWaiting, &queueEntered, &queueTimeouts, &queueRejected, &queueWait,
 	&loopBusy, &loopDelay, &loopConnections,

@@ -59,6 +59,13 @@ type Listener struct {
 	Denied            []Count // by rule
 	Pauses            []Count // by cause
 	Durations         histogram.Snapshot
+	PerClient         *PerClient // nil without limits of each client
+}
+
+// PerClient is about the limits of each client of a listener.
+type PerClient struct {
+	Clients, Recent int64
+	Unrated         uint64
 }
 
 // Ended is how many connections a side has ended for a reason.
@@ -76,6 +83,7 @@ type Count struct {
 // Pool is a pool.
 type Pool struct {
 	Name               string
+	Active, Limit      int64 // Limit is 0 if there is none
 	Serving, Panicking bool
 	States             []Count // of its backends
 	Backends           []Backend

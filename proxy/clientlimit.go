@@ -67,6 +67,19 @@ func (c *conn) unlimit() {
 	}
 }
 
+// OverLimits are the connections that each of the limits of a client has refused.
+func (c *ListenerCounts) OverLimits() (connections, rate uint64) {
+	for _, r := range c.Denied {
+		switch r.Rule {
+		case overRules[ReasonClientConnections]:
+			connections += r.Denied
+		case overRules[ReasonClientRate]:
+			rate += r.Denied
+		}
+	}
+	return connections, rate
+}
+
 // addLimited adds what the limits of each client have refused.
 func (c *ListenerCounts) addLimited(l *Listener) {
 	if l.Clients == nil && c.overConnections+c.overRate == 0 {

@@ -58,7 +58,7 @@ func (s *Server) limitReached(l *Listener) {
 // unrated logs that a client of l has connected while the table of recent clients was full.
 func (s *Server) unrated(l *Listener) {
 	if s.limits.unrated.due() {
-		s.log.Warn("too many clients at once: per_client.rate is not applied to new ones", "listener", l.Name,
+		s.log.Warn("per_client.rate not applied: too many clients have just connected", "listener", l.Name,
 			"tracked", clientlimit.Capacity)
 	}
 }

@@ -65,11 +65,13 @@ func (p *process) listenerStatus() []admin.ListenerStatus {
 		addresses[a.Listener] = append(addresses[a.Listener], a.Bind.String())
 	}
 	drains := p.live.Drains()
+	limits := p.clientLimits()
 	all := []admin.ListenerStatus{}
 	for _, l := range p.live.Listeners() {
 		status := admin.ListenerStatus{
 			Name: l.Name, Pool: l.Pool.Name, Addresses: addresses[l.Name], State: admin.ListenerOpen,
 			Connections: l.Slots.Used(), MaxConnections: l.Slots.Limit(),
+			PerClient: limits[l.Name],
 		}
 		switch {
 		case !p.drainer.ready(), slices.ContainsFunc(drains, func(d control.Drain) bool { return d.Listener == l.Name }):
@@ -94,6 +96,7 @@ func (p *process) poolStatus() []admin.PoolStatus {
 	for _, pool := range p.live.Pools() {
 		status := admin.PoolStatus{
 			Name: pool.Name, Policy: pool.Policy, Serving: pool.CanServe, Queued: pool.Queued,
+			Connections: pool.Connections, MaxConnections: pool.Limit,
 			Backends: []admin.BackendStatus{}, Names: names[pool.Name],
 		}
 		first := uint8(math.MaxUint8)

@@ -200,7 +200,11 @@ func explainLimits(e *proxy.Explanation) []admin.ExplainLimit {
 		limits = append(limits, admin.ExplainLimit{Name: "shared", Used: e.Shared.Used, Limit: e.Shared.Limit, Room: room(e.Shared)})
 	}
 	limits = append(limits, admin.ExplainLimit{Name: "listener", Used: e.Own.Used, Limit: e.Own.Limit, Room: room(e.Own)})
+	limits = append(limits, clientLimits(e.PerClient)...)
 	v := e.Preview
+	if v.MaxConnections > 0 {
+		limits = append(limits, admin.ExplainLimit{Name: "pool", Used: v.Connections, Limit: v.MaxConnections, Room: v.Connections < v.MaxConnections})
+	}
 	backends := admin.ExplainLimit{Name: "backends", Used: v.Used, Limit: v.Limit, Room: v.Verdict == balancer.Picked}
 	limits = append(limits, backends)
 	if e.Pool.QueueTimeout > 0 {
@@ -214,6 +218,9 @@ func explainText(e *proxy.Explanation, shown *admin.Explain, sni string) (text [
 	add := func(format string, values ...any) { text = append(text, fmt.Sprintf(format, values...)) }
 	add("%s", doorText(e))
 	add("%s", aclText(e))
+	if e.PerClient != nil {
+		add("%s", clientText(e.PerClient))
+	}
 	add("%s", limitsText(e, shown.Limits))
 	if sni != "" {
 		add("SNI: the name %s makes no difference: no listener routes by it", strconv.Quote(sni))
@@ -299,7 +306,11 @@ func poolText(e *proxy.Explanation, shown *admin.Explain) string {
 		text += "panic mode ignores health and ejections; "
 	}
 	if len(v.Order) == 0 {
-		text += "no backend can be tried: " + states(shown.States)
+		why := states(shown.States)
+		if v.MaxConnections > 0 && v.Connections >= v.MaxConnections {
+			why = "the pool is full"
+		}
+		text += "no backend can be tried: " + why
 	} else {
 		names := make([]string, 0, 3)
 		for _, c := range v.Order[:min(e.Pool.Attempts, len(v.Order))] {
@@ -313,6 +324,9 @@ func poolText(e *proxy.Explanation, shown *admin.Explain) string {
 			text += " (one possible order: the policy draws)"
 		}
 		text += fmt.Sprintf("; at most %s for a client", count(e.Pool.Attempts, "dial"))
+	}
+	if v.MaxConnections > 0 {
+		text += fmt.Sprintf("; %d of %d connections", v.Connections, v.MaxConnections)
 	}
 	if e.Pool.QueueTimeout > 0 {
 		text += fmt.Sprintf("; queue %d of %d", v.Waiting, v.Queue)
@@ -355,6 +369,9 @@ func outcomeText(e *proxy.Explanation, shown *admin.Explain) string {
 	case proxy.FateWaits:
 		return "outcome: waits in the kernel's queue until it can be accepted"
 	case proxy.FateDenied:
+		if e.ACL.Allow {
+			return "outcome: denied (" + shown.Reason + "): " + denied[e.Listener.OverLimit]
+		}
 		return "outcome: denied: " + denied[e.ACL.Action]
 	case proxy.FateRefused:
 	}

@@ -97,6 +97,9 @@ func (p *process) listenerMetrics(counts []proxy.ListenerCounts, drained map[str
 		if info, ok := live[l.Name]; ok {
 			l.Open = accepting && !info.Closed && !drained[l.Name]
 			l.Active, l.MaxConnections = max(info.Slots.Used(), 0), info.Slots.Limit()
+			if of := info.Clients; of != nil {
+				l.PerClient = &metrics.PerClient{Clients: of.Clients(), Recent: int64(of.Recent(p.live.Now())), Unrated: c.Unrated}
+			}
 		} else {
 			l.Removed = true
 		}
@@ -123,7 +126,7 @@ func (p *process) poolMetrics(counts []proxy.PoolCounts) []metrics.Pool {
 	all := make([]metrics.Pool, 0, len(views))
 	for _, v := range views {
 		stats := v.Balancer.Stats()
-		pool := metrics.Pool{Name: v.Name, Serving: v.CanServe, Panicking: stats.Panicking, Waiting: stats.Waiting}
+		pool := metrics.Pool{Name: v.Name, Active: stats.Connections, Limit: stats.Limit, Serving: v.CanServe, Panicking: stats.Panicking, Waiting: stats.Waiting}
 		pool.States, pool.Backends = backendMetrics(&v)
 		if c := byName[v.Name]; c != nil { // a pool without a listener dials no backend
 			pool.Retries, pool.Hedges, pool.HedgesWon, pool.Pauses = c.Retries, c.Hedges, c.HedgesWon, c.Pauses

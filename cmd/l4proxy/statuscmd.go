@@ -51,6 +51,9 @@ func printStatus(w io.Writer, s *admin.Status, now time.Time) error {
 	}
 	b.WriteString("\n" + listenerTable(s).Render(screen))
 	b.WriteString("\n" + poolTable(s, now).Render(screen))
+	for _, table := range limitTables(s) {
+		b.WriteString("\n" + table.Render(screen))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
