@@ -36,11 +36,12 @@ func sample(backends int) *Snapshot {
 				Denied:    []Count{{"deny[0]", 6}, {"default", 0}},
 				Pauses:    []Count{{"slots", 1}, {"resources", 0}, {"error", 0}},
 				Durations: times(0, time.Millisecond, time.Second, time.Hour),
+				PerClient: &PerClient{Clients: 3, Recent: 2, Unrated: 1},
 			},
 			{Name: "old \"one\"\n", Removed: true, Active: 1, Accepted: 5, Durations: times()},
 		},
 		Pools: []Pool{{
-			Name: "back", Serving: true, States: []Count{{"up", uint64(backends)}, {"down", 0}}, Retries: 1, Hedges: 2, HedgesWon: 1,
+			Name: "back", Active: 5, Limit: 9, Serving: true, States: []Count{{"up", uint64(backends)}, {"down", 0}}, Retries: 1, Hedges: 2, HedgesWon: 1,
 			Ejections: 1, Backoffs: 2, Waiting: 3, Queued: 4, QueueTimeouts: 1, QueueRejected: 2, Pauses: 1,
 			DialTimes: times(time.Millisecond), Waits: times(time.Minute),
 		}},

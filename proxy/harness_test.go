@@ -13,6 +13,8 @@ import (
 	"l4proxy/acl"
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/clientlimit"
+	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
@@ -104,6 +106,9 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 		if l.Slots == nil {
 			l.Slots = proxy.NewSlots(0)
 		}
+		if l.Clients == nil && engine == eventloop.Epoll { // counts clients in all tests of one engine
+			l.Clients = clientlimit.New(clientlimit.Prefixes{IPv4: 32, IPv6: 64})
+		}
 	}
 	var err error
 	if r.server, err = proxy.Listen(r.state, s.options); err != nil {
@@ -123,6 +128,7 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 		r.err = r.server.Run(ctx)
 	}()
 	t.Cleanup(func() {
+		r.noClientCounts()
 		r.server.Stop()
 		if err := r.wait(); err != nil && !r.fails {
 			t.Errorf("Run: %v", err)
@@ -131,6 +137,21 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 		r.accountedFor()
 	})
 	return r, nil
+}
+
+// noClientCounts checks that no connection counts as one of its client, if all have ended.
+func (r *running) noClientCounts() {
+	if r.server.Connections() > 0 {
+		return
+	}
+	for _, l := range r.state.Listeners {
+		if l.Clients == nil {
+			continue
+		}
+		if n := l.Clients.Clients(); n != 0 && r.server.Connections() == 0 {
+			r.t.Errorf("%d clients of listener %s are counted, and no connection is open", n, l.Name)
+		}
+	}
 }
 
 // accountedFor checks that each accepted client was counted once and has left one record, unless
@@ -158,7 +179,10 @@ func (r *running) countedAlike(counts *proxy.Counts) {
 	for _, l := range append(counts.Listeners, counts.Orphans) {
 		moves = moves || l.Moved+l.Adopted > 0
 		in, out = in+l.BytesIn, out+l.BytesOut
-		denied, byRule := l.Ended(proxy.SideProxy, proxy.ReasonDenied), uint64(0)
+		denied, byRule := uint64(0), uint64(0)
+		for _, reason := range []proxy.Reason{proxy.ReasonDenied, proxy.ReasonClientConnections, proxy.ReasonClientRate} {
+			denied += l.Ended(proxy.SideProxy, reason)
+		}
 		for _, rule := range l.Denied {
 			byRule += rule.Denied
 		}

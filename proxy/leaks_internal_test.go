@@ -14,6 +14,7 @@ import (
 	"l4proxy/acl"
 	"l4proxy/backend"
 	"l4proxy/balancer"
+	"l4proxy/clientlimit"
 	"l4proxy/internal/rawsys"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
@@ -68,8 +69,10 @@ func startShort(t *testing.T, engine string, noBackend NoBackend) *inside {
 		}
 		p.ConnectTimeout, p.Attempts, p.Hedge = 15*time.Millisecond, 3, time.Millisecond
 		p.QueueTimeout, p.FirstByte = 30*time.Millisecond, 20*time.Millisecond
-		p.balanceOver(t, members, balancer.Options{Policy: "random", Queue: 10, Seed: 1})
+		p.balanceOver(t, members, balancer.Options{Policy: "random", Queue: 10, Seed: 1, MaxConnections: 20})
 		l.Pool, l.NoBackend, l.Slots = p, noBackend, NewSlots(25)
+		l.Clients = clientlimit.New(clientlimit.Prefixes{IPv4: 32, IPv6: 64})
+		l.Clients.SetLimits(clientlimit.Limits{Connections: 4, Rate: 500, Burst: 20})
 		l.DenyMessage = []byte("denied")
 		var rules []acl.Rule
 		for i, action := range []acl.Action{acl.Message, acl.Close, acl.Reset} {
@@ -208,8 +211,14 @@ func (in *inside) nothingLeft() {
 			t.Errorf("%s: %d, want 0", name, n)
 		}
 	}
+	if n := l.Clients.Clients(); n != 0 {
+		t.Errorf("%d clients are counted", n)
+	}
 	for _, m := range l.Pool.Balancer.Members() {
 		testnet.Eventually(t, "no connection is counted on "+m.Address, func() bool { return m.Active() == 0 })
+	}
+	if n := l.Pool.Balancer.Stats().Connections; n != 0 {
+		t.Errorf("the pool counts %d connections", n)
 	}
 	if n := l.Pool.Hedges.spent.Load(); n < 0 || n > hedgeSaved {
 		t.Errorf("hedges spent = %d, want 0 to %d", n, hedgeSaved)

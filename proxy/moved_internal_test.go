@@ -34,7 +34,7 @@ var decided = map[string]map[string]string{
 		"pool":       "Pool",
 		"backend":    "Server",
 		"search":     "see search",
-		"peer":       "Peer",
+		"client":     "Peer",
 		"rule":       "only of denied clients, which stay",
 		"accepted":   "Accepted",
 		"dialled":    "Dialled",
