@@ -79,8 +79,9 @@ type ExplainBackend struct {
 // ExplainLimit is a limit and its room.
 type ExplainLimit struct {
 	// Name is "process", "shared" (what the process has beyond the reserved shares of listeners),
-	// "listener", "client" (per_client.connections), "client_rate" (how much of per_client.burst the
-	// client has used), "pool", "backends" (all that are not down, drained or ejected) or "queue".
+	// "listener", "client" (per_client.connections), "client_rate" (how much of per_client.burst
+	// the client has used), "pool", "backends" (all that are not down, drained or ejected) or
+	// "queue".
 	Name string `json:"name"`
 	Used int64  `json:"used"`
 	// Limit is 0 if there is none.

@@ -62,8 +62,8 @@ type Options struct {
 	// PanicThreshold is a share of the backends, in percent. With that many usable ones or fewer,
 	// health and ejections are ignored: the checks may be what is broken.
 	PanicThreshold int
-	// MaxConnections is the most connections of the pool at once; 0 means no limit. With them, it is
-	// as if all backends were full.
+	// MaxConnections is the most connections of the pool at once; 0 means no limit. With that many,
+	// it is as if all backends were full.
 	MaxConnections int64
 	// Queue is the most clients that wait while all backends are full.
 	Queue int

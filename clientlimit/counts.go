@@ -7,7 +7,7 @@ type counts struct {
 	used    int
 }
 
-// count is how many connections a client has.
+// count is the number of connections of a client.
 type count struct {
 	key  key
 	hash uint32 // of the key: the bits that choose an entry

@@ -1,5 +1,5 @@
-// Package clientlimit limits how many connections a client may have at once, and how many new ones
-// per second. A client is an address or, with shorter prefixes, a network.
+// Package clientlimit limits how many connections each client may have at once, and how many new
+// ones per second. A client is an address or, with shorter prefixes, a network.
 //
 // What is known about clients is in two kinds of tables:
 //   - counts.go: the clients that have connections, and how many. The table is exact. It has no
@@ -8,8 +8,8 @@
 //     number of clients.
 //
 // Both are divided into shards by a hash with a random seed. A connection takes the lock of one
-// shard, twice: when it begins and when it ends. Without the seed, nobody can find clients that
-// share a shard, or a set of entries.
+// shard, twice: when it begins and when it ends. Without the seed, an attacker cannot find clients
+// that share a shard, or a set of entries.
 package clientlimit
 
 import (

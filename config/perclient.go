@@ -25,8 +25,8 @@ const maxBurst = 1_000_000
 func (p *PerClient) fields() fields {
 	return fields{
 		{"connections", integer(&p.Connections, 1, maxConnections), "The maximum number of connections of a client at once. If omitted, there is no limit."},
-		{"rate", rate(&p.Rate), "How many new connections a client may open: `50/s`, `30/m` or `2/h`. Refused connections do not count. If omitted, there is no limit."},
-		{"burst", integer(&p.Burst, 1, maxBurst), "How many new connections a client may open at once after a pause, 1 to 1,000,000; from then on, `rate` applies. If omitted, it is what `rate` allows in one second, and at least 1. Requires `rate`."},
+		{"rate", rate(&p.Rate), "How many new connections each client may open: `50/s`, `30/m` or `2/h`. Refused connections do not count. If omitted, there is no limit."},
+		{"burst", integer(&p.Burst, 1, maxBurst), "How many new connections each client may open at once after a pause, 1 to 1,000,000; from then on, `rate` applies. If omitted, it is what `rate` allows in one second, and at least 1. Requires `rate`."},
 		{"ipv4_prefix", integer(&p.IPv4Prefix, 1, 32).def("32"), "How many leading bits of an IPv4 address make one client, 1 to 32. With `24`, the 256 addresses of a /24 network share the limits."},
 		{"ipv6_prefix", integer(&p.IPv6Prefix, 1, 128).def("64"), "The same for IPv6, 1 to 128. A single host usually has a /64 network, and can use any address in it."},
 		{"with", enum(&p.With, denyActions, DenyReset), "What a client beyond a limit sees, as in a rule of the `acl`. A reset costs the least, and no client takes it for the end of an answer. `message` sends the `deny_message`."},

@@ -21,7 +21,7 @@ type Explanation struct {
 	// more the listener may have.
 	Process, Shared, Own Usage
 	Room                 int
-	// PerClient is how much of its limits the client uses; nil if it has none.
+	// PerClient is how much of its limits the client uses; nil if no limits apply to it.
 	PerClient *clientlimit.Usage
 	// Short says that admitted clients wait for a descriptor, so that no client is accepted.
 	Short bool

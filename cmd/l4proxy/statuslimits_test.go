@@ -14,7 +14,7 @@ import (
 )
 
 // TestLimitsAreShown: a running proxy with limits of each client and of a pool shows them in its
-// status, its metrics and its explanations.
+// status, its metrics and its explanations, and has them after an upgrade.
 func TestLimitsAreShown(t *testing.T) {
 	b := testnet.Serve(t, "tcp", "", testnet.Echo)
 	s := newService(t, `
@@ -65,12 +65,18 @@ pools:
 	if last := e.Text[len(e.Text)-1]; last != "outcome: denied (client_connections): the connection is reset" {
 		t.Errorf("%q", last)
 	}
-	if c, err := testnet.TryDial("tcp", front); err == nil {
-		if _, err := io.ReadAll(c); !testnet.IsReset(err) {
+	beyond := func() {
+		t.Helper()
+		c, err := testnet.TryDial("tcp", front)
+		if err == nil {
+			_, err = io.ReadAll(c)
+			c.Close()
+		}
+		if !testnet.IsReset(err) {
 			t.Errorf("a client beyond the limit gets %v", err)
 		}
-		c.Close()
 	}
+	beyond()
 	want := admin.ClientLimits{Connections: 1, Rate: 2.0 / 3600, Burst: 3, Clients: 1, Recent: 1, RefusedConnections: 1}
 	if status, err = api.Status(t.Context()); err != nil || *status.Listeners[0].PerClient != want {
 		t.Errorf("%+v, %v, want %+v", status.Listeners[0].PerClient, err, want)
@@ -87,6 +93,18 @@ pools:
 			t.Errorf("the status lacks %q:\n%s", want, text.String())
 		}
 	}
+	s.upgrade()
+	beyond()
+	s.shows(series{
+		`l4proxy_connections_denied_total{listener="web",rule="per_client.connections"}`: 2,
+		`l4proxy_connections_denied_total{listener="web",rule="per_client.rate"}`:        0,
+		`l4proxy_per_client_clients{listener="web"}`:                                     1,
+		`l4proxy_per_client_recent_clients{listener="web"}`:                              0,
+		`l4proxy_per_client_unrated_total{listener="web"}`:                               0,
+		`l4proxy_pool_connections_active{pool="web"}`:                                    1,
+		`l4proxy_pool_max_connections{pool="web"}`:                                       5,
+	})
 	served.Close()
+	s.shows(series{`l4proxy_per_client_clients{listener="web"}`: 0, `l4proxy_pool_connections_active{pool="web"}`: 0})
 	s.stop()
 }

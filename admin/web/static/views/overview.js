@@ -115,7 +115,7 @@ function listeners() {
 		empty: "No listener is configured.",
 		key: (l) => l.name,
 		columns: [
-			{ head: "Listener", cell: nameCell((l) => link.connections({ listener: l.name }), (l) => addresses(l.addresses)) },
+			{ head: "Listener", cell: nameCell((l) => link.connections({ listener: l.name }), (l) => addresses(l.addresses) + clients(l.per_client)) },
 			{ head: "State", cell: badgeCell((l) => l.state) },
 			{ head: "Pool", cell: linkCell((l) => l.pool, (l) => link.pool(l.pool)) },
 			{ head: "Connections", kind: "number", cell: spark((l) => count(l.connections) + (l.max_connections > 0 ? " / " + count(l.max_connections) : ""), (l) => "listener/connections/" + l.name, "Connections") },
@@ -139,7 +139,7 @@ function pools() {
 			{ head: "Pool", cell: nameCell((p) => link.pool(p.name), (p) => p.policy) },
 			{ head: "State", cell: badgeCell((p) => p.serving ? "serving" : "not serving") },
 			{ head: "Backends", cell: healthCell },
-			{ head: "Connections", kind: "number", cell: spark((p) => count(connectionsOf(p)), (p) => "pool/connections/" + p.name, "Connections") },
+			{ head: "Connections", kind: "number", cell: spark((p) => count(connectionsOf(p)) + (p.max_connections > 0 ? " / " + count(p.max_connections) : ""), (p) => "pool/connections/" + p.name, "Connections") },
 			{ head: "Dials /s", kind: "number", value: (p) => rate(live("dials")(p)) },
 			{ head: "Failed /s", kind: "number", value: (p) => rate(live("failed_dials")(p)) },
 			{ head: "p50", kind: "number", value: (p) => latency(live("p50")(p)) },
@@ -161,6 +161,11 @@ function withSeries(items, state) {
 function addresses(all) {
 	const [first, ...rest] = all ?? [];
 	return first === undefined ? "no address" : rest.length === 0 ? first : `${first} and ${rest.length} more`;
+}
+
+// clients says how many clients the limits of a listener are about, and how often they refused one.
+function clients(limits) {
+	return limits ? `; ${plural(limits.clients, "client")}, ${count(limits.refused_connections + limits.refused_rate)} refused` : "";
 }
 
 function nameCell(to, note) {
