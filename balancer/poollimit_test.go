@@ -82,7 +82,7 @@ func TestPoolLimitHoldsForAll(t *testing.T) {
 	for range 3 {
 		fails(p, p.Pick(0, nil), 0)
 	}
-	p.Balancer.Adopt(backends[0])
+	p.Adopt(backends[0])
 	const later = 1000 * second
 	if b := p.Pick(later, nil); b != nil {
 		t.Errorf("picked %v", b)
