@@ -11,7 +11,7 @@ import (
 type Slot uint32
 
 // Op is a kind of operation. A socket has at most one operation in flight on its reading half
-// (OpAccept, OpRecv, OpFill, OpWatch) and one on its writing half (OpConnect, OpSend, OpDrain).
+// (OpAccept, OpRecv, OpFill, OpWatch, OpReady) and one on its writing half (OpConnect, OpSend, OpDrain).
 type Op uint8
 
 // The operations.
@@ -24,10 +24,11 @@ const (
 	OpFill       // socket -> pipe, splice(2)
 	OpDrain      // pipe -> socket, splice(2), until the pipe is empty
 	OpWatch      // waits until the peer resets the connection or hangs up
+	OpReady      // waits until there is something to receive
 )
 
 func (o Op) String() string {
-	return [...]string{"none", "accept", "connect", "recv", "send", "fill", "drain", "watch"}[o]
+	return [...]string{"none", "accept", "connect", "recv", "send", "fill", "drain", "watch", "ready"}[o]
 }
 
 // A Completion says how an operation ended. It is valid only during the call to [Handler.Complete].

@@ -14,7 +14,7 @@ type behaviour struct {
 // TestConformance holds both engines to the same behaviours on real sockets.
 func TestConformance(t *testing.T) {
 	table := slices.Concat(
-		acceptBehaviours, connectBehaviours, receiveBehaviours, sendBehaviours, spliceBehaviours, watchBehaviours, cancelBehaviours,
+		acceptBehaviours, connectBehaviours, receiveBehaviours, sendBehaviours, spliceBehaviours, watchBehaviours, readyBehaviours, cancelBehaviours,
 		socketBehaviours, loopBehaviours,
 	)
 	for _, engine := range []string{Epoll, IOUring} {

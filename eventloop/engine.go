@@ -29,6 +29,7 @@ type engine interface {
 	recv(Slot)
 	send(Slot, []byte)
 	fill(Slot)
+	ready(Slot)
 	drain(Slot, *Pipe)
 	watch(s Slot, fin bool)
 	recheck(Slot)

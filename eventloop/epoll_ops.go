@@ -8,6 +8,7 @@ import (
 
 func (e *epoll) recv(s Slot)           { e.startRead(s, e.table.at(s)) }
 func (e *epoll) fill(s Slot)           { e.startRead(s, e.table.at(s)) }
+func (e *epoll) ready(s Slot)          { e.startRead(s, e.table.at(s)) }
 func (e *epoll) send(s Slot, _ []byte) { e.startWrite(s, e.table.at(s)) }
 func (e *epoll) drain(s Slot, _ *Pipe) { e.startWrite(s, e.table.at(s)) }
 
@@ -40,7 +41,7 @@ func (e *epoll) tryWatch(so *socket) (Completion, bool) {
 
 // startRead makes the first attempt at a receive or fill, if it may succeed.
 func (e *epoll) startRead(s Slot, so *socket) {
-	if so.flags&flagReadable != 0 {
+	if so.flags&flagReadable != 0 || so.in.most > 0 {
 		if done, ended := e.tryRead(so); ended {
 			e.endRead(s, so, done)
 			return
@@ -66,16 +67,17 @@ func (e *epoll) startWrite(s Slot, so *socket) {
 
 // tryRead attempts the receive or fill in flight and reports whether that ended it.
 func (e *epoll) tryRead(so *socket) (Completion, bool) {
-	if so.in.op == OpWatch {
+	switch so.in.op {
+	case OpWatch:
 		return e.tryWatch(so)
-	}
-	if so.in.op == OpFill {
-		pipe, n, errno := e.loop.pipes.fill(int(so.fd))
+	case OpReady:
+		return Completion{}, so.flags&flagReadable != 0
+	case OpFill:
+		pipe, n, errno := e.loop.pipes.fill(int(so.fd), so.in.pipeful())
 		switch {
 		case pipe == nil: // none is free: use a buffer
 		case errno == unix.EAGAIN:
-			so.flags &^= flagReadable
-			return Completion{}, false
+			return e.nothingToRead(so)
 		case n > 0:
 			return Completion{N: n, Pipe: pipe}, true
 		default:
@@ -83,16 +85,26 @@ func (e *epoll) tryRead(so *socket) (Completion, bool) {
 		}
 	}
 	buffer := e.buffers.take()
-	n, errno := rawsys.Recv(int(so.fd), e.buffers.bytes(buffer), unix.MSG_DONTWAIT)
-	if errno == unix.EAGAIN || n > 0 && n < BufferSize && so.flags&flagHangup == 0 {
-		so.flags &^= flagReadable
-	}
+	size := so.in.size()
+	n, errno := rawsys.Recv(int(so.fd), e.buffers.bytes(buffer)[:size], unix.MSG_DONTWAIT)
 	if n > 0 {
-		last := n < BufferSize && so.flags&flagPeerEnded != 0
+		if n < size && so.flags&flagHangup == 0 {
+			so.flags &^= flagReadable
+		}
+		last := n < size && so.flags&flagPeerEnded != 0
 		return Completion{N: n, Buffer: buffer, Last: last}, true
 	}
 	e.buffers.giveBack(buffer)
-	return Completion{Err: errno}, errno != unix.EAGAIN
+	if errno == unix.EAGAIN {
+		return e.nothingToRead(so)
+	}
+	return Completion{Err: errno}, true
+}
+
+// nothingToRead ends a read that does not wait; any other one waits for an edge.
+func (e *epoll) nothingToRead(so *socket) (Completion, bool) {
+	so.flags &^= flagReadable
+	return Completion{Err: unix.ECANCELED}, so.in.most > 0
 }
 
 // tryWrite attempts the connect, send or drain in flight and reports whether that ended it. It

@@ -97,6 +97,35 @@ func (l *Loop) Drain(s Slot, p *Pipe) {
 	l.engine.drain(s, p)
 }
 
+// Ready waits until a receive on s would find bytes or the end of the stream, without receiving. It
+// holds no buffer. The socket may turn out to have nothing to receive.
+func (l *Loop) Ready(s Slot) {
+	l.startRead(s, OpReady)
+	l.engine.ready(s)
+}
+
+// RecvNow is Recv, but it receives no more than most bytes (at most BufferSize), and does not wait:
+// if nothing has come, it ends with ECANCELED. Only bytes that the engine has received ahead for an
+// earlier Recv may be more.
+func (l *Loop) RecvNow(s Slot, most int) {
+	l.startRead(s, OpRecv).in.most = int32(min(most, BufferSize))
+	l.engine.recv(s)
+}
+
+// FillNow is Fill, within the limits of RecvNow.
+func (l *Loop) FillNow(s Slot, most int) {
+	l.startRead(s, OpFill).in.most = int32(min(most, pipeSize))
+	l.engine.fill(s)
+}
+
+// MostAtOnce is the most bytes that one receive (or fill, if spliced) can bring.
+func MostAtOnce(spliced bool) int {
+	if spliced {
+		return pipeSize
+	}
+	return BufferSize
+}
+
 // Spliced prepares the socket in s for Fill and Drain (on), or ends that. Calls nest. All
 // operations work in either state, but Recv and Send cost less while it is off.
 func (l *Loop) Spliced(s Slot, on bool) { l.engine.spliced(s, on) }

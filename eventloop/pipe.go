@@ -94,14 +94,14 @@ func (p *pipePool) close(pipe *Pipe) {
 	p.all = slices.DeleteFunc(p.all, func(other *Pipe) bool { return other == pipe })
 }
 
-// fill moves bytes from a socket into a pipe that is borrowed for them. It returns the pipe, or nil
+// fill moves up to most bytes from a socket into a pipe that is borrowed for them. It returns the pipe, or nil
 // without an error when no pipe is free or a pipe would not do.
-func (p *pipePool) fill(socket int) (*Pipe, int, unix.Errno) {
+func (p *pipePool) fill(socket, most int) (*Pipe, int, unix.Errno) {
 	pipe := p.borrow()
 	if pipe == nil {
 		return nil, 0, 0
 	}
-	n, errno := rawsys.Splice(socket, pipe.w, pipeSize)
+	n, errno := rawsys.Splice(socket, pipe.w, most)
 	pipe.N += n
 	if n == 0 {
 		p.giveBack(pipe)

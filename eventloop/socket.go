@@ -48,9 +48,26 @@ type reading struct {
 	op        Op
 	ended     bool // the completion waits in common.ready
 	cancelled bool
-	polling   bool // io_uring: what the kernel has is a poll; the operation itself is tried after it
-	fin       bool // of OpWatch: the FIN counts
-	found     bool // io_uring, of OpWatch: the end has been seen
+	polling   bool  // io_uring: what the kernel has is a poll; the operation itself is tried after it
+	fin       bool  // of OpWatch: the FIN counts
+	found     bool  // io_uring, of OpWatch: the end has been seen
+	most      int32 // of OpRecv and OpFill: the most bytes, without waiting for them; 0 for an ordinary one
+}
+
+// size is the most bytes that a receive into a buffer may take.
+func (r *reading) size() int {
+	if r.most == 0 {
+		return BufferSize
+	}
+	return min(int(r.most), BufferSize)
+}
+
+// pipeful is the most bytes that a fill may take.
+func (r *reading) pipeful() int {
+	if r.most == 0 {
+		return pipeSize
+	}
+	return int(r.most)
 }
 
 // writing is the operation in flight on a socket's writing half.
@@ -125,7 +142,7 @@ func (c *common) deliver() int {
 			done := c.ready[c.delivered] // a copy: the handler may make ready grow
 			so := c.table.at(done.Slot)
 			switch done.Op {
-			case OpAccept, OpRecv, OpFill, OpWatch:
+			case OpAccept, OpRecv, OpFill, OpWatch, OpReady:
 				so.in = reading{}
 			case OpConnect, OpSend, OpDrain:
 				c.clearWrite(so)

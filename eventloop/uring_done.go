@@ -27,9 +27,12 @@ func (u *uring) completed(e *cqe) int {
 			break
 		}
 		so.in.polling = false
-		if so.in.cancelled || e.res == -int32(unix.ECANCELED) {
+		switch {
+		case so.in.cancelled || e.res == -int32(unix.ECANCELED):
 			u.endRead(s, so, Completion{Err: unix.ECANCELED})
-		} else {
+		case so.in.op == OpReady:
+			u.endRead(s, so, Completion{})
+		default:
 			u.tryRead(s, so)
 		}
 	case forWritePoll:
@@ -118,6 +121,10 @@ func (u *uring) again(s Slot, so *socket, errno unix.Errno) bool {
 	case unix.ENOBUFS:
 		u.starve(s, so)
 	case unix.EAGAIN:
+		if so.in.most > 0 {
+			u.endRead(s, so, Completion{Err: unix.ECANCELED})
+			return true
+		}
 		u.pollRead(s, so)
 	case unix.EINTR:
 		u.tryRead(s, so)

@@ -51,9 +51,12 @@ func (u *uring) drain(s Slot, _ *Pipe)    { u.tryWrite(s, u.table.at(s)) }
 // tryRead makes an attempt at the receive or fill in flight.
 func (u *uring) tryRead(s Slot, so *socket) {
 	if so.in.op == OpFill {
-		pipe, n, errno := u.loop.pipes.fill(int(so.fd))
+		pipe, n, errno := u.loop.pipes.fill(int(so.fd), so.in.pipeful())
 		switch {
 		case pipe == nil: // none is free: use a buffer
+		case errno == unix.EAGAIN && so.in.most > 0:
+			u.endRead(s, so, Completion{Err: unix.ECANCELED})
+			return
 		case errno == unix.EAGAIN, errno == unix.EINTR:
 			u.pollRead(s, so)
 			return
@@ -65,13 +68,17 @@ func (u *uring) tryRead(s Slot, so *socket) {
 			return
 		}
 	}
-	if u.streams && so.flags&flagFull == 0 && so.spliceUsers == 0 && streamable(so) {
+	if u.streams && so.in.most == 0 && so.flags&flagFull == 0 && so.spliceUsers == 0 && streamable(so) {
 		u.startStream(s, so)
 		return
 	}
 	e := u.submission()
 	e.opcode, e.fd, e.userData = opRecv, so.fd, userData(forRead, s)
 	e.flags, e.bufGroup = sqeBufferSelect, bufferGroup
+	if so.in.most > 0 {
+		e.len, e.opFlags = uint32(so.in.size()), unix.MSG_DONTWAIT
+		return
+	}
 	// The previous receive took everything, so an attempt now would most likely find nothing. On a
 	// non-blocking socket, POLL_FIRST would return EAGAIN at once.
 	if so.flags&flagDrained != 0 && so.spliceUsers == 0 {

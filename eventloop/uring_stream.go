@@ -43,6 +43,19 @@ func (u *uring) read(s Slot) {
 		u.endRead(s, so, Completion{Err: unix.Errno(so.aheadErr)})
 	case so.flags&flagStreaming == 0:
 		u.tryRead(s, so)
+	case so.in.most > 0: // it must not wait for the stream
+		u.stopStream(s, so)
+	}
+}
+
+// ready waits for a stream in flight, which keeps what it brings for the next receive, or polls.
+func (u *uring) ready(s Slot) {
+	so := u.table.at(s)
+	switch {
+	case so.ahead != 0 || so.flags&flagEndAhead != 0:
+		u.endRead(s, so, Completion{})
+	case so.flags&flagStreaming == 0:
+		u.pollRead(s, so)
 	}
 }
 
@@ -99,7 +112,10 @@ func (u *uring) streamDone(s Slot, e *cqe) int {
 	if e.flags&cqeMore == 0 {
 		so.flags &^= flagStreaming | flagStopping
 	}
-	asked := so.in.op != OpNone && !so.in.ended
+	asked := so.in.op != OpNone && so.in.op != OpReady && !so.in.ended
+	if so.in.op == OpReady && !so.in.ended {
+		defer u.streamReady(s, so)
+	}
 	if e.res > 0 {
 		n, buffer := u.received(so, e)
 		if asked {
@@ -127,6 +143,16 @@ func (u *uring) endFollows(e *cqe) bool {
 	}
 	next := &u.cqes[head&u.cqMask]
 	return next.userData == e.userData && next.res == 0
+}
+
+// streamReady ends a wait for a stream that has brought something, or continues without the stream.
+func (u *uring) streamReady(s Slot, so *socket) {
+	switch {
+	case so.in.cancelled && so.flags&flagStreaming == 0:
+		u.endRead(s, so, Completion{Err: unix.ECANCELED})
+	case !so.in.cancelled:
+		u.ready(s)
+	}
 }
 
 // streamEnded handles the end of a stream that brought no bytes: errno 0 is the end of the peer's
