@@ -298,6 +298,7 @@ func (w *worker) takeUp(c *conn, pending [2][]byte) {
 		return
 	}
 	c.state = stateRelaying
+	w.startPace(c)
 	for e := range c.flow {
 		if c.flow[e].ended == flowOpen && len(pending[e]) > 0 {
 			w.loop.Send(c.slot(1-e), pending[e])

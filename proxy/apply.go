@@ -151,6 +151,7 @@ func (w *worker) apply(c *change) (inUse []string) {
 		s.startClosing()
 	}
 	w.lookForFirstBytes()
+	w.paceOpen(w.server.serving())
 	w.useFreeSlots() // the limits may have risen
 	for _, s := range w.sockets {
 		inUse = append(inUse, s.listener.Name)

@@ -37,6 +37,7 @@ func (w *worker) end(c *conn, o Outcome) {
 	c.state = stateClosing
 	w.closing++
 	w.loop.StopTimer(c.index)
+	w.endPace(c)
 	busy := false
 	for e := range 2 {
 		if c.flags&(flagClient<<e) != 0 {

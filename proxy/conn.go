@@ -38,6 +38,7 @@ type conn struct {
 	taken      uint64 // bytes that the peers had received at the last check; see delivering
 
 	flow [2]flow
+	pace *pace // nil unless it is subject to limits of bandwidth
 }
 
 type connFlags uint32

@@ -6,6 +6,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/backend"
+	"l4proxy/bandwidth"
 	"l4proxy/internal/histogram"
 )
 
@@ -28,6 +29,9 @@ type listenerCounters struct {
 	overConnections, overRate, unrated counter
 	rules                              atomic.Pointer[ruleCounters] // nil until the ledger has the listener
 	durations                          histogram.Histogram
+	// Waits for limits of bandwidth, and these limits; nil if there were never any.
+	waits  [bandwidth.Directions][bandwidth.Kinds]waitCounters
+	limits atomic.Pointer[bandwidth.Limits]
 }
 
 // poolCounters are those of one pool on one worker.

@@ -129,7 +129,7 @@ func (l *firstByteLook) expire() {
 // first byte. They stay open. A connection that does not count this time may count at a later look.
 func (w *worker) blameSilent(now, awake int64) {
 	w.connections(func(c *conn) {
-		if c.state != stateRelaying || c.flags&(flagAnswered|flagBlamed) != 0 || !c.silent(now-max(c.lastActive, awake)) {
+		if c.state != stateRelaying || c.flags&(flagAnswered|flagBlamed) != 0 || c.paced() || !c.silent(now-max(c.lastActive, awake)) {
 			return
 		}
 		pool := c.pool

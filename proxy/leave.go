@@ -78,6 +78,7 @@ func (w *worker) startLeaving(c *conn, g *leaving) {
 	c.state = stateLeaving
 	c.flags &^= flagMayHedge
 	w.loop.StopTimer(c.index)
+	w.endPace(c)
 	for e := range 2 {
 		if c.flags&(flagClient<<e) != 0 {
 			slot, from := c.slot(e), 1-e

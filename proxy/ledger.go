@@ -3,6 +3,8 @@ package proxy
 import (
 	"maps"
 	"slices"
+
+	"l4proxy/bandwidth"
 )
 
 // A ledger has the counters of all workers, by name: the counts of a listener or pool that a new
@@ -30,6 +32,7 @@ func newLedger(state *State, workers int, old *ledger) *ledger {
 	for _, listener := range state.Listeners {
 		keepOrMake(l.listeners, old.listeners, listener.Name, workers)
 		keepOrMake(l.pools, old.pools, listener.Pool.Name, workers)
+		setLimits(l.listeners[listener.Name], listener.Bandwidth)
 		for _, of := range l.listeners[listener.Name] {
 			of.rules.Store(newRuleCounters(listener.ACL, of.rules.Load()))
 		}
@@ -49,6 +52,22 @@ func (s *Server) keepBook(next *ledger) {
 	old := s.ledger.Swap(next)
 	if carried := s.carried.Load(); carried != nil {
 		s.carried.CompareAndSwap(carried, carried.without(old, next)) // CarryOn may come first
+	}
+}
+
+// setLimits changes the limits of bandwidth of a listener, which all workers share. They stay with
+// its counters: of a listener that was removed, they still apply to its connections.
+func setLimits(workers []*listenerCounters, s bandwidth.Settings) {
+	limits := workers[0].limits.Load()
+	if limits == nil {
+		if !s.Any() {
+			return
+		}
+		limits = bandwidth.NewLimits()
+	}
+	limits.Set(s)
+	for _, of := range workers {
+		of.limits.Store(limits)
 	}
 }
 

@@ -44,6 +44,7 @@ var decided = map[string]map[string]string{
 		"flushing":   "only in stateFlushing, which stays",
 		"taken":      "Taken",
 		"flow":       "see flow",
+		"pace":       "new: the limits of the other process apply, with full buckets",
 	},
 	"flow": {
 		"bytes":   "Bytes",

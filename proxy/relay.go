@@ -26,6 +26,7 @@ func (w *worker) relay(c *conn) {
 	if c.flags&flagTraced != 0 {
 		w.dialStep(c, StepConnected, c.backend, c.dialled, Outcome{})
 	}
+	w.startPace(c)
 	w.watchIdle(c)
 	w.read(c, clientEnd)
 	w.read(c, backendEnd)
@@ -50,6 +51,9 @@ func (w *worker) watchIdle(c *conn) {
 }
 
 func (w *worker) relayExpired(c *conn) {
+	if c.paced() {
+		c.lastActive = w.loop.Now() // bytes have come; it is the proxy that holds them back
+	}
 	w.watchEnded(c)
 	if c.flags&flagDiscarding != 0 {
 		for e := range c.flow {
@@ -125,6 +129,9 @@ func (w *worker) read(c *conn, end int) {
 			return
 		}
 	}
+	if c.pace != nil && c.flags&flagDiscarding == 0 && w.readPaced(c, end) {
+		return
+	}
 	if f.spliced {
 		w.loop.Fill(c.slot(end))
 	} else {
@@ -135,8 +142,12 @@ func (w *worker) read(c *conn, end int) {
 // relayDone continues the flow from end, or the flow to end if a write has ended.
 func (w *worker) relayDone(c *conn, end int, done *eventloop.Completion) {
 	switch done.Op {
+	case eventloop.OpReady:
+		w.readyDone(c, end, done)
 	case eventloop.OpRecv, eventloop.OpFill:
-		w.readDone(c, end, done)
+		if c.pace == nil || !w.paceRead(c, end, done) {
+			w.readDone(c, end, done)
+		}
 	case eventloop.OpSend, eventloop.OpDrain:
 		w.writeDone(c, 1-end, done)
 	}

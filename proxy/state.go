@@ -5,6 +5,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/balancer"
+	"l4proxy/bandwidth"
 	"l4proxy/clientlimit"
 	"l4proxy/listen"
 )
@@ -38,6 +39,9 @@ type Listener struct {
 	// Lifetime is the age at which a connection is ended at the next quiet moment; 0 means no
 	// limit. Some are ended up to a tenth of it earlier.
 	Lifetime time.Duration
+	// Bandwidth limits how fast bytes pass. Another State with a listener of this name changes the
+	// limits of its open connections too.
+	Bandwidth bandwidth.Settings
 	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes
 	// before it have been delivered.
 	CloseOnFIN bool

@@ -34,6 +34,8 @@ type worker struct {
 	leavers map[uint32]*leaver     // by index: connections in stateLeaving and stateMoving
 	owed    []owed                 // see handover.go
 	held    bool                   // no listening socket accepts clients for now; see pause.go
+	pacer   *pacer                 // nil until a flow has waited for a limit of bandwidth
+	grants  grants
 
 	// load is the number of connections here. Other workers read it to find the one with the most
 	// room, so it has a cache line of its own.
@@ -144,6 +146,8 @@ func (w *worker) Message(m any) {
 		w.adopt(m)
 	case roomElsewhere:
 		w.useFreeSlots()
+	case grantsCame:
+		w.takeGrants()
 	case func(*worker):
 		m(w)
 	}

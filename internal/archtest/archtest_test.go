@@ -19,7 +19,7 @@ var modules = []string{"../..", "../../bench", "../../browser"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
-	"acl", "backend", "balancer", "clientlimit", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
+	"acl", "backend", "balancer", "bandwidth", "clientlimit", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
 }
 
 // anything marks a package that may import all others.
@@ -32,6 +32,7 @@ var table = map[string][]string{
 	"acl":       {},
 	"admin":     {}, // its client, and the dashboard
 	"backend":   {"internal/rawsys"},
+	"bandwidth": {"internal/iheap"}, // the sharing of limits, without sockets
 	"config":    {},
 	"discovery": {},
 	"events":    {},
