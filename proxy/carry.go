@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"l4proxy/acl"
+	"l4proxy/bandwidth"
 	"l4proxy/internal/histogram"
 )
 
@@ -21,14 +22,16 @@ type Totals struct {
 // ListenerTotals are the sums of one listener. Connections that have moved are among Accepted, and
 // end elsewhere; their bytes up to then are among these.
 type ListenerTotals struct {
-	Accepted  uint64                       `json:"accepted"`
-	BytesIn   uint64                       `json:"bytes_in"`
-	BytesOut  uint64                       `json:"bytes_out"`
-	Ended     map[string]map[string]uint64 `json:"ended,omitempty"`  // by side and reason
-	Denied    map[string]uint64            `json:"denied,omitempty"` // by rule
-	Paused    map[string]uint64            `json:"paused,omitempty"` // by cause
-	Durations *histogram.Snapshot          `json:"durations,omitempty"`
-	Unrated   uint64                       `json:"unrated,omitempty"`
+	Accepted uint64                       `json:"accepted"`
+	BytesIn  uint64                       `json:"bytes_in"`
+	BytesOut uint64                       `json:"bytes_out"`
+	Ended    map[string]map[string]uint64 `json:"ended,omitempty"`  // by side and reason
+	Denied   map[string]uint64            `json:"denied,omitempty"` // by rule
+	Paused   map[string]uint64            `json:"paused,omitempty"` // by cause
+	// Waits for limits of bandwidth, by direction and what the limit applies to.
+	Waits     map[string]map[string]BandwidthWaits `json:"bandwidth_waits,omitempty"`
+	Durations *histogram.Snapshot                  `json:"durations,omitempty"`
+	Unrated   uint64                               `json:"unrated,omitempty"`
 }
 
 // PoolTotals are the sums of one pool, besides its dials.
@@ -99,6 +102,20 @@ func (c *ListenerCounts) totals() ListenerTotals {
 			t.Paused[cause.String()] = n
 		}
 	})
+	for d := range c.waits {
+		of := make(map[string]BandwidthWaits)
+		for k, waits := range c.waits[d] {
+			if waits.N > 0 {
+				of[bandwidth.Kind(k).String()] = waits
+			}
+		}
+		if len(of) > 0 {
+			if t.Waits == nil {
+				t.Waits = make(map[string]map[string]BandwidthWaits)
+			}
+			t.Waits[bandwidth.Direction(d).String()] = of
+		}
+	}
 	return t
 }
 
@@ -177,6 +194,11 @@ func (t *Totals) carry(c *ListenerCounts, name string) {
 	}
 	for cause := range c.paused {
 		c.paused[cause] += of.Paused[pauseNames[cause]]
+	}
+	for d := range c.waits {
+		for k := range c.waits[d] {
+			c.waits[d][k].add(of.Waits[bandwidth.Direction(d).String()][bandwidth.Kind(k).String()])
+		}
 	}
 	c.Durations.Add(of.Durations)
 	c.Unrated += of.Unrated

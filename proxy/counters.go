@@ -48,6 +48,22 @@ type poolCounters struct {
 	waits         histogram.Histogram // in the queue
 }
 
+// waitCounters count the waits of flows for a limit.
+type waitCounters struct {
+	n, ns counter
+}
+
+// BandwidthWaits are how often flows have waited for a limit, and for how long in all.
+type BandwidthWaits struct {
+	N    uint64        `json:"n"`
+	Time time.Duration `json:"time"` // in nanoseconds, as JSON
+}
+
+func (w *BandwidthWaits) add(more BandwidthWaits) {
+	w.N += more.N
+	w.Time += more.Time
+}
+
 // A PauseCause is why a listening socket stopped accepting clients for a while.
 type PauseCause uint8
 

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"slices"
+	"time"
 
+	"l4proxy/bandwidth"
 	"l4proxy/internal/histogram"
 )
 
@@ -40,6 +42,7 @@ type ListenerCounts struct {
 	overConnections, overRate uint64
 	ended                     [sides][reasons]uint64
 	paused                    [pauses]uint64
+	waits                     [bandwidth.Directions][bandwidth.Kinds]BandwidthWaits
 }
 
 // RuleCount is how many clients a rule of an access control list has denied.
@@ -78,6 +81,11 @@ func (c *ListenerCounts) EachPause(f func(cause PauseCause, n uint64)) {
 	for cause, n := range c.paused {
 		f(PauseCause(cause), n)
 	}
+}
+
+// BandwidthWaits are the waits of flows for a limit of bandwidth.
+func (c *ListenerCounts) BandwidthWaits(d bandwidth.Direction, k bandwidth.Kind) BandwidthWaits {
+	return c.waits[d][k]
 }
 
 // PoolCounts are the sums of one pool.
@@ -160,6 +168,11 @@ func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
 		}
 		for cause := range of.pauses {
 			sum.paused[cause] += of.pauses[cause].get()
+		}
+		for d := range of.waits {
+			for k := range of.waits[d] {
+				sum.waits[d][k].add(BandwidthWaits{of.waits[d][k].n.get(), time.Duration(of.waits[d][k].ns.get())})
+			}
 		}
 		sum.addDenied(of.rules.Load())
 		sum.overConnections += of.overConnections.get()

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"l4proxy/bandwidth"
@@ -232,15 +230,4 @@ func (w *worker) paceRead(c *conn, end int, done *eventloop.Completion) (again b
 	}
 	w.read(c, end)
 	return true
-}
-
-// waitCounters count the waits of flows for a limit.
-type waitCounters struct {
-	n, ns counter
-}
-
-// BandwidthWaits are how often flows have waited for a limit, and for how long in all.
-type BandwidthWaits struct {
-	N    uint64
-	Time time.Duration
 }
