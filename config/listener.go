@@ -18,6 +18,8 @@ type Listener struct {
 	MaxConnections int
 	// PerClient is nil when clients have no limits of their own.
 	PerClient *PerClient
+	// Bandwidth is nil when there are no limits of bandwidth for connections and the listener.
+	Bandwidth *Bandwidth
 	Timeouts  Timeouts
 	// WhenNoBackend is what happens to a client that no backend can serve.
 	WhenNoBackend NoBackend
@@ -48,6 +50,7 @@ func (l *Listener) fields() fields {
 		{"deny_message", text(&l.DenyMessage, "a string").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
 		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The maximum number of connections of this listener at once. If omitted, only the top-level limit applies."},
 		{"per_client", optional(&l.PerClient), "Limits of each client: connections at once, and new ones per second; see below. If omitted, there are none."},
+		{"bandwidth", optional(&l.Bandwidth), "How fast bytes may pass, of each connection and of all; see [Bandwidth](edge.md#bandwidth). If omitted, there is no limit."},
 		{"timeouts", section(&l.Timeouts), "When to end a connection on which no byte moves, or that is too old; see below."},
 		{"when_no_backend", enum(&l.WhenNoBackend, noBackendActions, NoBackendClose), "What a client sees when no backend can serve it; see [When no backend can serve](#when-no-backend-can-serve)."},
 		{"no_backend_message", text(&l.NoBackendMessage, "a string").max(maxMessage).def(DefaultNoBackendMessage), "What `when_no_backend: message` sends, up to 1024 bytes, exactly as written: no newline is added."},

@@ -18,6 +18,8 @@ type PerClient struct {
 	IPv4Prefix, IPv6Prefix int
 	// With is what a client beyond a limit sees.
 	With DenyAction
+	// Bandwidth is what all connections of a client may use together; nil is no limit.
+	Bandwidth *Rates
 }
 
 const maxBurst = 1_000_000
@@ -30,6 +32,7 @@ func (p *PerClient) fields() fields {
 		{"ipv4_prefix", integer(&p.IPv4Prefix, 1, 32).def("32"), "How many leading bits of an IPv4 address make one client, 1 to 32. With `24`, the 256 addresses of a /24 network share the limits."},
 		{"ipv6_prefix", integer(&p.IPv6Prefix, 1, 128).def("64"), "The same for IPv6, 1 to 128. A single host usually has a /64 network, and can use any address in it."},
 		{"with", enum(&p.With, denyActions, DenyReset), "What a client beyond a limit sees, as in a rule of the `acl`. A reset costs the least, and no client takes it for the end of an answer. `message` sends the `deny_message`."},
+		{"bandwidth", optional(&p.Bandwidth), "How fast bytes may pass, of all connections of a client together: `{in: 10MB/s, out: 10MB/s}`; see [Bandwidth](edge.md#bandwidth). If omitted, there is no limit."},
 	}
 }
 
@@ -49,11 +52,11 @@ func (c *checker) perClient(l *Listener, at *path) {
 		return
 	}
 	in := at.child("per_client")
-	if !c.clear(in, "connections", "rate", "burst") {
+	if !c.clear(in, "connections", "rate", "burst", "bandwidth") {
 		return
 	}
 	c.refuse(p.Burst > 0 && p.Rate == 0, in.child("burst"), "write rate too, such as rate: 50/s, or remove it", "per_client.burst has no effect without rate")
-	c.refuse(!p.limits() && p.Burst == 0, in, "write {connections: 100} or {rate: 50/s}, or remove it", "per_client limits nothing")
+	c.refuse(!p.limits() && p.Burst == 0 && p.Bandwidth == nil, in, "write {connections: 100} or {rate: 50/s}, or remove it", "per_client limits nothing")
 	if c.clear(at, "bind") && len(l.Binds) > 0 {
 		onlyUnix := !slices.ContainsFunc(l.Binds, func(b Bind) bool { return !b.IsUnix() })
 		c.refuse(onlyUnix, in, "remove it, or write max_connections for the listener", "per_client has no effect on a unix socket, whose clients have no address")

@@ -176,6 +176,7 @@ func (c *checker) listener(l *Listener, at *path) {
 	}
 	c.listenerLimit(l, at)
 	c.perClient(l, at)
+	c.bandwidth(l, at)
 	if !c.clear(at, "when_no_backend") {
 		return
 	}

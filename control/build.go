@@ -80,6 +80,7 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 			Idle:             l.Timeouts.Idle,
 			HalfClose:        l.Timeouts.HalfClose,
 			Lifetime:         l.Timeouts.Lifetime,
+			Bandwidth:        buildBandwidth(l),
 			CloseOnFIN:       l.Timeouts.CloseOnFIN,
 		},
 	}, errors.Join(failed...)

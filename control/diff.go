@@ -137,6 +137,10 @@ func listenerEffect(c Change) string {
 		return ""
 	case strings.HasPrefix(c.Key, "per_client"):
 		return clientsEffect(c)
+	case isBandwidth(c.Key) && c.Connections == 1:
+		return "applies to 1 connection at once"
+	case isBandwidth(c.Key):
+		return "applies to " + connections(c.Connections) + " at once"
 	case c.Key == "bind" || c.Key == "acl" || c.Key == "acl default":
 		return stay(c.Connections) + " open"
 	case c.Connections == 1:
@@ -153,6 +157,11 @@ func clientsEffect(c Change) string {
 		return stay(c.Connections) + " open, not counted toward these limits"
 	}
 	return stay(c.Connections) + " open"
+}
+
+// isBandwidth reports whether a key of a listener is one of its limits of bandwidth, which are live.
+func isBandwidth(key string) bool {
+	return strings.HasPrefix(key, "bandwidth") || strings.HasPrefix(key, "per_client.bandwidth")
 }
 
 func poolEffect(c Change, running *Plan) string {
