@@ -135,12 +135,12 @@ func listenerEffect(c Change) string {
 			return fmt.Sprintf("%s open; no new ones until fewer than %d are left", stay(c.Connections), limit)
 		}
 		return ""
-	case strings.HasPrefix(c.Key, "per_client"):
-		return clientsEffect(c)
 	case isBandwidth(c.Key) && c.Connections == 1:
 		return "applies to 1 connection at once"
 	case isBandwidth(c.Key):
 		return "applies to " + connections(c.Connections) + " at once"
+	case strings.HasPrefix(c.Key, "per_client"):
+		return clientsEffect(c)
 	case c.Key == "bind" || c.Key == "acl" || c.Key == "acl default":
 		return stay(c.Connections) + " open"
 	case c.Connections == 1:

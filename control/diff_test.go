@@ -98,6 +98,8 @@ func TestListenerEffects(t *testing.T) {
 		{Change{Key: "timeouts.idle", Connections: 1}, "1 connection keeps the old value"},
 		{Change{Key: "timeouts.idle", Connections: 2}, "2 connections keep the old value"},
 		{Change{Key: "bind", Connections: 1}, "1 connection stays open"},
+		{Change{Key: "bandwidth.total.in", Connections: 1}, "applies to 1 connection at once"},
+		{Change{Key: "per_client.bandwidth", Connections: 2}, "applies to 2 connections at once"},
 		{Change{Key: "max_connections", New: "10", Connections: 12}, "12 connections stay open; no new ones until fewer than 10 are left"},
 		{Change{Key: "max_connections", New: "20", Connections: 12}, ""},
 	} {

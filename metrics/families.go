@@ -55,6 +55,7 @@ func (b *builder) listeners(all []Listener) {
 	accepted, active, closed := b.family(&connectionsTotal), b.family(&connectionsActive), b.family(&connectionsClosed)
 	denied, bytes, paused := b.family(&connectionsDenied), b.family(&bytesTotal), b.family(&acceptPauses)
 	clients, recent, unrated := b.family(&limitedClients), b.family(&recentClients), b.family(&unratedClients)
+	waits, waited := b.family(&bandwidthWaits), b.family(&bandwidthWait)
 	durations, open, limit := b.family(&connectionsDuration), b.family(&listenerOpen), b.family(&listenerLimit)
 	for i := range all {
 		l := &all[i]
@@ -69,6 +70,11 @@ func (b *builder) listeners(all []Listener) {
 		}
 		bytes.add(float64(l.BytesIn), b.word("direction", "in"), name)
 		bytes.add(float64(l.BytesOut), b.word("direction", "out"), name)
+		for _, of := range l.BandwidthWaits {
+			direction, kind := b.word("direction", of.Direction), b.word("limit", of.Limit)
+			waits.add(float64(of.N), direction, kind, name)
+			waited.add(of.Time.Seconds(), direction, kind, name)
+		}
 		for _, c := range l.Pauses {
 			paused.add(float64(c.N), b.word("cause", c.Word), name)
 		}

@@ -34,6 +34,8 @@ var (
 	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list or a limit of each client (per_client) denied, by the rule that decided."}
 	connectionsDuration = desc{"l4proxy_connection_duration_seconds", buckets, perListener, "Time from accept to close."}
 	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections are open."}
+	bandwidthWaits      = desc{"l4proxy_bandwidth_waits_total", counter, []string{"direction", "limit", "listener"}, "Times that bytes of a connection had to wait for a limit of bandwidth: of the connection, the client or the listener. Absent for limits that were never set."}
+	bandwidthWait       = desc{"l4proxy_bandwidth_wait_seconds_total", counter, []string{"direction", "limit", "listener"}, "Time that bytes of connections waited for a limit of bandwidth. Its rate is the number of connections that are waiting."}
 	acceptPauses        = desc{"l4proxy_accept_pauses_total", counter, []string{"cause", "listener"}, "Times that an event loop stopped accepting: slots (max_connections), resources (descriptors or memory), error."}
 	listenerOpen        = desc{"l4proxy_listener_open", gauge, perListener, "1 if the listener accepts clients; 0 while it is drained, or closed because its pool cannot serve."}
 	limitedClients      = desc{"l4proxy_per_client_clients", gauge, perListener, "Clients that have connections now, on listeners with per_client."}
@@ -95,7 +97,7 @@ var (
 // list is all of them, in the order of the documentation.
 var list = []*desc{
 	&connectionsTotal, &connectionsActive, &connectionsClosed, &connectionsDenied, &connectionsDuration,
-	&bytesTotal, &acceptPauses, &listenerOpen, &listenerLimit,
+	&bytesTotal, &bandwidthWaits, &bandwidthWait, &acceptPauses, &listenerOpen, &listenerLimit,
 	&limitedClients, &recentClients, &unratedClients,
 	&backendActive, &backendDials, &backendUp, &backendDrain, &dialDuration,
 	&poolActive, &poolLimit, &poolServing, &poolPanicking, &poolBackends, &poolRetries, &poolHedges, &poolHedgesWon, &poolEjections,

@@ -32,11 +32,12 @@ func sample(backends int) *Snapshot {
 		Listeners: []Listener{
 			{
 				Name: "web", Open: true, MaxConnections: 500, Active: 4, Accepted: 100, BytesIn: 1 << 40, BytesOut: 12,
-				Ended:     []Ended{{"client", "closed", 90}, {"proxy", "denied", 6}},
-				Denied:    []Count{{"deny[0]", 6}, {"default", 0}},
-				Pauses:    []Count{{"slots", 1}, {"resources", 0}, {"error", 0}},
-				Durations: times(0, time.Millisecond, time.Second, time.Hour),
-				PerClient: &PerClient{Clients: 3, Recent: 2, Unrated: 1},
+				Ended:          []Ended{{"client", "closed", 90}, {"proxy", "denied", 6}},
+				Denied:         []Count{{"deny[0]", 6}, {"default", 0}},
+				BandwidthWaits: []Waits{{"out", "listener", 12, 3 * time.Second}},
+				Pauses:         []Count{{"slots", 1}, {"resources", 0}, {"error", 0}},
+				Durations:      times(0, time.Millisecond, time.Second, time.Hour),
+				PerClient:      &PerClient{Clients: 3, Recent: 2, Unrated: 1},
 			},
 			{Name: "old \"one\"\n", Removed: true, Active: 1, Accepted: 5, Durations: times()},
 		},

@@ -58,6 +58,7 @@ type Listener struct {
 	Ended             []Ended
 	Denied            []Count // by rule
 	Pauses            []Count // by cause
+	BandwidthWaits    []Waits
 	Durations         histogram.Snapshot
 	PerClient         *PerClient // nil without limits of each client
 }
@@ -66,6 +67,13 @@ type Listener struct {
 type PerClient struct {
 	Clients, Recent int64
 	Unrated         uint64
+}
+
+// Waits are the waits of connections for a limit of bandwidth.
+type Waits struct {
+	Direction, Limit string
+	N                uint64
+	Time             time.Duration
 }
 
 // Ended is how many connections a side has ended for a reason.

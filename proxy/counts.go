@@ -83,9 +83,28 @@ func (c *ListenerCounts) EachPause(f func(cause PauseCause, n uint64)) {
 	}
 }
 
-// BandwidthWaits are the waits of flows for a limit of bandwidth.
+// BandwidthWaits are the waits of flows for one kind of limit.
 func (c *ListenerCounts) BandwidthWaits(d bandwidth.Direction, k bandwidth.Kind) BandwidthWaits {
 	return c.waits[d][k]
+}
+
+// WaitsOf are the waits for a limit.
+type WaitsOf struct {
+	Direction bandwidth.Direction
+	Kind      bandwidth.Kind
+	BandwidthWaits
+}
+
+// AllBandwidthWaits are the waits for each limit that is set, or for which flows have waited.
+func (c *ListenerCounts) AllBandwidthWaits() (all []WaitsOf) {
+	for d := range bandwidth.Directions {
+		for k := range bandwidth.Kinds {
+			if c.waits[d][k].N > 0 || c.Listener.Bandwidth.Rates[k][d] > 0 {
+				all = append(all, WaitsOf{d, k, c.waits[d][k]})
+			}
+		}
+	}
+	return all
 }
 
 // PoolCounts are the sums of one pool.

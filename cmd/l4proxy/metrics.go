@@ -109,6 +109,11 @@ func (p *process) listenerMetrics(counts []proxy.ListenerCounts, drained map[str
 		for _, r := range c.Denied {
 			l.Denied = append(l.Denied, metrics.Count{Word: r.Rule, N: r.Denied})
 		}
+		for _, waits := range c.AllBandwidthWaits() {
+			l.BandwidthWaits = append(l.BandwidthWaits, metrics.Waits{
+				Direction: waits.Direction.String(), Limit: waits.Kind.String(), N: waits.N, Time: waits.Time,
+			})
+		}
 		c.EachPause(func(cause proxy.PauseCause, n uint64) {
 			l.Pauses = append(l.Pauses, metrics.Count{Word: cause.String(), N: n})
 		})
