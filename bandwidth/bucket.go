@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// depthPart: a bucket holds the bytes of a second divided by this, 125 ms. A limit is then
-	// exceeded by 1.25 % over 10 s at most, and a timer may be late by that much before bytes are
-	// lost to the rate.
-	depthPart = 8
+	// depthPart: a bucket holds the bytes of a second divided by this, 200 ms. So a limit is
+	// exceeded by at most 2 % over 10 s. A loop that is late by more than that, less a quantum,
+	// falls behind the limit.
+	depthPart = 5
 	// creditPart is the part of a second whose bytes a flow may be behind the others and catch up.
-	creditPart = 2 * depthPart
+	creditPart = 16
 	// A flow that waits gets a quantum at a time: large enough that moving it is worth a system
 	// call or two, small enough that others soon get theirs.
-	quantumPart = 2 * depthPart // at most this part of a second
-	quantumFrom = 16 << 10      // more than that only
-	quantumTick = 100           // up to this part of a second
+	quantumPart = 16       // at most this part of a second
+	quantumTick = 100      // this part of a second, if that is more than
+	quantumFrom = 16 << 10 // this
 	quantumMost = 256 << 10
 	quantumLow  = 4 << 10 // with many flows waiting, not below this (unless quantumPart is)
 )

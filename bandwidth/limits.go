@@ -83,8 +83,8 @@ func NewLimits() *Limits {
 	return l
 }
 
-// Set changes the limits. Flows that wait notice it when they are served next, within 125 ms of the
-// old rate's time.
+// Set changes the limits. Flows that wait notice it when their bucket is served next, which is after
+// a quantum of the old rate at the latest.
 func (l *Limits) Set(s Settings) {
 	for k := range s.Rates {
 		for d, rate := range s.Rates[k] {

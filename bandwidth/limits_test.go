@@ -58,8 +58,8 @@ func TestReconnectingGainsNothing(t *testing.T) {
 	l := NewLimits()
 	l.Set(s)
 	turns, m := joined(l, "192.0.2.1", 1)
-	if n, _ := turns[Out][Client].Take(1<<20, 1); n != 1000 {
-		t.Fatalf("the first burst is %d bytes, want 125ms of the rate", n)
+	if n, _ := turns[Out][Client].Take(1<<20, 1); n != 1600 {
+		t.Fatalf("the first burst is %d bytes, want 200ms of the rate", n)
 	}
 	m.Leave(2)
 	turns, m = joined(l, "192.0.2.1", 3)
