@@ -185,8 +185,8 @@ func (t *Turn) Withdraw() bool {
 	return true
 }
 
-// fill adds the tokens of the time since the last call, and returns the rate. Loops have clocks that
-// differ by a little, so now may be earlier than the last one.
+// fill adds the tokens of the time since the last call, and returns the rate. Loops read the clock
+// at different times, so now may be earlier than that call.
 func (b *Bucket) fill(now int64) (rate float64) {
 	rate = float64(b.rate.Load())
 	depth := max(rate/depthPart, 1)

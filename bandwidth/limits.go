@@ -83,8 +83,8 @@ func NewLimits() *Limits {
 	return l
 }
 
-// Set changes the limits. Flows that wait notice it when their bucket is served next, which is after
-// a quantum of the old rate at the latest.
+// Set changes the limits. Flows that wait notice it when their bucket is served next, after a
+// quantum of the old rate at the latest.
 func (l *Limits) Set(s Settings) {
 	for k := range s.Rates {
 		for d, rate := range s.Rates[k] {

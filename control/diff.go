@@ -159,7 +159,7 @@ func clientsEffect(c Change) string {
 	return stay(c.Connections) + " open"
 }
 
-// isBandwidth reports whether a key of a listener is one of its limits of bandwidth, which are live.
+// isBandwidth reports whether a key of a listener is one of its limits of bandwidth. They are live.
 func isBandwidth(key string) bool {
 	return strings.HasPrefix(key, "bandwidth") || strings.HasPrefix(key, "per_client.bandwidth")
 }

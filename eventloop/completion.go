@@ -11,7 +11,8 @@ import (
 type Slot uint32
 
 // Op is a kind of operation. A socket has at most one operation in flight on its reading half
-// (OpAccept, OpRecv, OpFill, OpWatch, OpReady) and one on its writing half (OpConnect, OpSend, OpDrain).
+// (OpAccept, OpRecv, OpFill, OpWatch, OpReady) and one on its writing half (OpConnect, OpSend,
+// OpDrain).
 type Op uint8
 
 // The operations.

@@ -94,8 +94,8 @@ func (p *pipePool) close(pipe *Pipe) {
 	p.all = slices.DeleteFunc(p.all, func(other *Pipe) bool { return other == pipe })
 }
 
-// fill moves up to most bytes from a socket into a pipe that is borrowed for them. It returns the pipe, or nil
-// without an error when no pipe is free or a pipe would not do.
+// fill moves up to most bytes from a socket into a pipe that is borrowed for them. It returns the
+// pipe, or nil without an error when no pipe is free or a pipe would not do.
 func (p *pipePool) fill(socket, most int) (*Pipe, int, unix.Errno) {
 	pipe := p.borrow()
 	if pipe == nil {

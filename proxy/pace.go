@@ -8,7 +8,7 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// A pace is what a connection has that is subject to limits of bandwidth; most have none.
+// A pace belongs to a connection that is subject to limits of bandwidth. Most are not.
 //
 // A limited flow reads in three steps: it waits until bytes have come (OpReady), takes its turn at
 // each limit for as many, and reads what it was granted, at once. Until then it holds no buffer and

@@ -10,8 +10,8 @@ import (
 // do not keep a loop from its other work. The rest is due at the next tick.
 const servedAtOnce = 1024
 
-// A pacer is the task that serves the buckets in which flows wait. A worker has one timer for all of
-// them. A bucket that loops share is served by the loop of whichever flow has waited first.
+// A pacer is the task that serves the buckets in which flows wait. A worker has one timer for all
+// of them. A bucket that loops share is served by the loop of the flow that waited first.
 type pacer struct {
 	timerTask
 	worker  *worker
