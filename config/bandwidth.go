@@ -58,16 +58,16 @@ func byteRate(dst *int64) scalar[int64] {
 	return scalar[int64]{
 		dst: dst, as: asString | asNumber, what: `a bandwidth such as "10MB/s" or "100Mbit/s"`,
 		typ:   textLike(`^[0-9]+(\.[0-9]+)? ?([kMG]B|[KMG]iB|B|[kMG]bit)/s$`),
-		show:  showByteRate,
+		show:  ByteRate,
 		parse: parseByteRate,
 		bounds: func(v int64) *Fault {
 			switch {
 			case v == 0:
 				return faultf("remove it, for no limit", "this limit cannot be 0")
 			case v < minBandwidth:
-				return faultf(`write "1kB/s" or more`, "less than 1kB/s: %s", showByteRate(v))
+				return faultf(`write "1kB/s" or more`, "less than 1kB/s: %s", ByteRate(v))
 			case v > maxBandwidth:
-				return faultf(`write "100GB/s" or less, or remove it`, "more than 100GB/s: %s", showByteRate(v))
+				return faultf(`write "100GB/s" or less, or remove it`, "more than 100GB/s: %s", ByteRate(v))
 			}
 			return nil
 		},
@@ -110,8 +110,9 @@ func unclearUnit(number, unit string) *Fault {
 	return unreadable(fmt.Sprintf(`write "%s%sB/s" for bytes, or "%s%sbit/s" for bits`, number, letter, number, letter))
 }
 
-// showByteRate writes a bandwidth in the largest unit that makes it a whole number.
-func showByteRate(v int64) string {
+// ByteRate is how a file has a number of bytes per second: in the largest unit that makes it a whole
+// number.
+func ByteRate(v int64) string {
 	for _, u := range byteUnits {
 		if n := v / int64(u.bytes); n > 0 && v%int64(u.bytes) == 0 {
 			return fmt.Sprintf("%d%s/s", n, u.name)
@@ -150,7 +151,7 @@ func (c *checker) bandwidth(l *Listener, at *path) {
 		}
 		below := func(rate int64, what *path, name string, wider int64, widerName string) {
 			c.refuse(rate > 0 && wider > 0 && rate > wider && c.clear(what, key), what.child(key), "write less than that, or remove it",
-				"%s.%s can never be reached: %s.%s is %s", name, key, widerName, key, showByteRate(wider))
+				"%s.%s can never be reached: %s.%s is %s", name, key, widerName, key, ByteRate(wider))
 		}
 		below(of(each), in, "bandwidth", of(client), "per_client.bandwidth")
 		below(of(each), in, "bandwidth", of(total), "bandwidth.total")

@@ -222,6 +222,9 @@ func explainText(e *proxy.Explanation, shown *admin.Explain, sni string) (text [
 		add("%s", clientText(e.PerClient))
 	}
 	add("%s", limitsText(e, shown.Limits))
+	if limits := bandwidthText(&e.Listener.Bandwidth, e.Client); limits != "" {
+		add("%s", limits)
+	}
 	if sni != "" {
 		add("SNI: the name %s makes no difference: no listener routes by it", strconv.Quote(sni))
 	}
