@@ -159,7 +159,7 @@ func (b *Bucket) due(rate float64, now int64) int64 {
 }
 
 // Refund gives back n bytes that were granted and not moved. A negative n charges for bytes that
-// were moved without a grant: whoever takes bytes next waits for them.
+// were moved without a grant: the next turns wait for them.
 func (t *Turn) Refund(n int) {
 	b := t.bucket
 	if b == nil || n == 0 || b.rate.Load() == 0 {
@@ -200,7 +200,7 @@ func (b *Bucket) fill(now int64) (rate float64) {
 	return rate
 }
 
-// quantum is how many bytes a flow gets at a time while so many wait.
+// quantum is how many bytes a flow gets at a time while that number of flows wait.
 func quantum(rate float64, waiting int) float64 {
 	most := min(max(rate/quantumTick, quantumFrom), rate/quantumPart, quantumMost)
 	share := max(rate/quantumPart/float64(waiting), quantumLow)

@@ -110,8 +110,8 @@ func unclearUnit(number, unit string) *Fault {
 	return unreadable(fmt.Sprintf(`write "%s%sB/s" for bytes, or "%s%sbit/s" for bits`, number, letter, number, letter))
 }
 
-// ByteRate is how a file has a number of bytes per second: in the largest unit that makes it a whole
-// number.
+// ByteRate writes a number of bytes per second as a file has it, in the largest unit that makes it
+// a whole number.
 func ByteRate(v int64) string {
 	for _, u := range byteUnits {
 		if n := v / int64(u.bytes); n > 0 && v%int64(u.bytes) == 0 {
