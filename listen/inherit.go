@@ -44,6 +44,16 @@ func (o *Opener) adopt(fd int, bind Bind) error {
 	if o.Prepare != nil {
 		o.Prepare(fd)
 	}
+	family, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err := bind.Options.fixed(fd, bind.tcp().Addr() == netip.IPv6Unspecified()); err != nil {
+		return err
+	}
+	if err := bind.Options.apply(fd, family); err != nil {
+		return err
+	}
+	if listens != 0 && bind.Options.Backlog > 0 { // a socket that listens gets another backlog
+		rawsys.Listen(fd, bind.Options.Backlog)
+	}
 	return nil
 }
 
@@ -66,6 +76,10 @@ func IsAt(fd int, bind Bind) (at string, same bool, err error) {
 	}
 	want := bind.tcp()
 	same = own.Addr() == want.Addr().Unmap().WithZone("") || bind.everywhere() && own.Addr() == netip.IPv4Unspecified()
+	if on := bind.Options.Interface; same && on != "" { // a socket that is bound to none can be bound to it
+		own := device(fd)
+		same = own == "" || own == on
+	}
 	return own.String(), same && (want.Port() == 0 || own.Port() == want.Port()), nil
 }
 

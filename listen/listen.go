@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,7 +14,8 @@ import (
 	"l4proxy/internal/rawsys"
 )
 
-// Backlog of listening sockets; the kernel lowers it to net.core.somaxconn.
+// Backlog of listening sockets without [Options].Backlog; the kernel lowers it to
+// net.core.somaxconn.
 const Backlog = 65535
 
 // Bind is an address to listen on.
@@ -25,6 +27,10 @@ type Bind struct {
 	Path string
 	// Place is where the configuration names it (FILE:LINE:COL), for errors; "" if unknown.
 	Place string
+	// Options are those of its sockets.
+	Options Options
+	// Access says who may connect to a unix socket; nil leaves that to the listener.
+	Access *Access
 }
 
 // IsUnix reports whether it is a unix socket.
@@ -49,6 +55,12 @@ func (b Bind) tcp() netip.AddrPort {
 		return netip.AddrPortFrom(netip.IPv6Unspecified(), b.Addr.Port())
 	}
 	return b.Addr
+}
+
+// at is the same address with another port.
+func (b Bind) at(port uint16) Bind {
+	b.Addr = netip.AddrPortFrom(b.Addr.Addr(), port)
+	return b
 }
 
 // Access says who may connect to a unix socket: any process with write permission on its file.
@@ -77,7 +89,7 @@ type Opener struct {
 	Prepare func(fd int)
 	// IPv4 are the ports on which the process listens on 0.0.0.0 too: there, [::] is for IPv6 only.
 	// See IPv4Ports.
-	IPv4 map[uint16]bool
+	IPv4 Ports
 	// Own are addresses on which this process listens already. A new socket may overlap them: it
 	// joins their sockets with SO_REUSEPORT from the start. The kernel gives a client to the socket
 	// with the most specific address, and prefers an IPv4 socket for an IPv4 client.
@@ -87,17 +99,18 @@ type Opener struct {
 }
 
 // IPv4Ports returns the ports of 0.0.0.0 among binds.
-func IPv4Ports(binds []Bind) map[uint16]bool {
-	ports := make(map[uint16]bool)
+func IPv4Ports(binds []Bind) Ports {
+	ports := make(Ports)
 	for _, b := range binds {
 		if b.Addr.Addr() == netip.IPv4Unspecified() {
-			ports[b.Addr.Port()] = true
+			ports.add(b)
 		}
 	}
 	return ports
 }
 
-// Open listens on an address. access is for unix sockets; nil leaves it to the umask.
+// Open listens on an address. access is for unix sockets without [Bind].Access; nil leaves it to
+// the umask.
 //
 // inherited are listening sockets of that address that another process has opened. All of them are
 // used: closing one would reset the clients in its queue. They belong to the Sockets unless Open
@@ -125,7 +138,7 @@ func (o *Opener) open(bind Bind, access *Access, inherited []int) (*Sockets, err
 		}
 	}
 	if bind.IsUnix() {
-		return o.openUnix(bind, access, inherited)
+		return o.openUnix(bind, cmp.Or(bind.Access, access), inherited)
 	}
 	return o.openTCP(bind, inherited)
 }

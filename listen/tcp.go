@@ -11,10 +11,10 @@ import (
 
 // openTCP opens a listening socket for each shard that has no inherited one.
 func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
-	addr, everywhere := bind.tcp(), bind.everywhere()
+	addr := bind.tcp()
 	var opened []int
 	if len(inherited) == 0 {
-		first, err := o.openFirst(addr, everywhere)
+		first, err := o.openFirst(bind)
 		if err != nil {
 			return nil, err
 		}
@@ -27,13 +27,13 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 		err = errno
 	}
 	addr = netip.AddrPortFrom(addr.Addr(), bound.Port())
-	s.Bind = Bind{Addr: addr, Place: bind.Place}
+	s.Bind = Bind{Addr: addr, Place: bind.Place, Options: bind.Options}
 	if only, err := unix.GetsockoptInt(s.fds[0], unix.IPPROTO_IPV6, unix.IPV6_V6ONLY); err == nil {
 		s.IPv6Only = only != 0 && addr.Addr().IsUnspecified()
 	}
 	for err == nil && len(s.fds) < o.Shards {
 		var fd int
-		if fd, err = o.listenTCP(addr, everywhere, true); err == nil {
+		if fd, err = o.listenTCP(bind.at(addr.Port()), true); err == nil {
 			opened = append(opened, fd)
 			s.fds = append(s.fds, fd)
 		} else if err == unix.EADDRINUSE && len(inherited) > 0 {
@@ -57,13 +57,13 @@ func (o *Opener) openTCP(bind Bind, inherited []int) (*Sockets, error) {
 // SO_REUSEPORT from the start would let a second l4proxy of the same user share the port unnoticed:
 // the first socket is opened without it, and only then lets the others join. It stays one of them.
 // Closed, it would reset the clients that had connected meanwhile.
-func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
-	if o.overlapsOwn(addr) {
-		return o.listenTCP(addr, everywhere, true)
+func (o *Opener) openFirst(bind Bind) (int, error) {
+	if o.overlapsOwn(bind.tcp()) {
+		return o.listenTCP(bind, true)
 	}
-	if addr.Port() == 0 {
+	if bind.Addr.Port() == 0 {
 		// The kernel gives up a port that it chose itself when a socket stops listening.
-		chosen, err := o.bindTCP(addr, everywhere, false)
+		chosen, err := o.bindTCP(bind, false)
 		if err != nil {
 			return -1, err
 		}
@@ -72,9 +72,9 @@ func (o *Opener) openFirst(addr netip.AddrPort, everywhere bool) (int, error) {
 		if errno != 0 {
 			return -1, errno
 		}
-		addr = netip.AddrPortFrom(addr.Addr(), bound.Port())
+		bind = bind.at(bound.Port())
 	}
-	fd, err := o.listenTCP(addr, everywhere, false)
+	fd, err := o.listenTCP(bind, false)
 	if err != nil {
 		return -1, err
 	}
@@ -95,31 +95,32 @@ func (o *Opener) overlapsOwn(addr netip.AddrPort) bool {
 }
 
 // listenTCP makes a listening TCP socket; with shared, one with SO_REUSEPORT.
-func (o *Opener) listenTCP(addr netip.AddrPort, everywhere, shared bool) (int, error) {
-	fd, err := o.bindTCP(addr, everywhere, shared)
+func (o *Opener) listenTCP(bind Bind, shared bool) (int, error) {
+	fd, err := o.bindTCP(bind, shared)
 	if err != nil {
 		return -1, err
 	}
 	// Listening finds out what binding does not: with SO_REUSEADDR two sockets may be bound, but
 	// not listen.
-	if errno := rawsys.Listen(fd, Backlog); errno != 0 {
+	if errno := rawsys.Listen(fd, bind.Options.Queue()); errno != 0 {
 		rawsys.Close(fd)
 		return -1, errno
 	}
 	return fd, nil
 }
 
-// bindTCP makes a TCP socket that is bound to addr.
-func (o *Opener) bindTCP(addr netip.AddrPort, everywhere, shared bool) (fd int, err error) {
+// bindTCP makes a TCP socket that is bound to an address.
+func (o *Opener) bindTCP(bind Bind, shared bool) (fd int, err error) {
+	addr, options := bind.tcp(), &bind.Options
 	scope, err := rawsys.Scope(addr.Addr())
 	if err != nil {
 		return -1, err
 	}
 	sa := rawsys.InetSockaddr(addr, scope)
-	fd, errno := rawsys.Socket(sa.Family(), unix.SOCK_STREAM|o.Flags, 0)
-	if errno == unix.EAFNOSUPPORT && everywhere { // a machine without IPv6
+	fd, errno := options.TCP.Socket(sa.Family(), o.Flags)
+	if errno == unix.EAFNOSUPPORT && bind.everywhere() { // a machine without IPv6
 		sa = rawsys.InetSockaddr(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), 0)
-		fd, errno = rawsys.Socket(sa.Family(), unix.SOCK_STREAM|o.Flags, 0)
+		fd, errno = options.TCP.Socket(sa.Family(), o.Flags)
 	}
 	if errno != 0 {
 		return -1, errno
@@ -132,7 +133,7 @@ func (o *Opener) bindTCP(addr netip.AddrPort, everywhere, shared bool) (fd int, 
 	}()
 	if sa.Family() == unix.AF_INET6 {
 		v6only := 0
-		if o.IPv4[addr.Port()] {
+		if o.v6only(bind) {
 			v6only = 1
 		}
 		rawsys.SetInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
@@ -147,6 +148,9 @@ func (o *Opener) bindTCP(addr netip.AddrPort, everywhere, shared bool) (fd int, 
 	}
 	if o.Prepare != nil {
 		o.Prepare(fd)
+	}
+	if err := options.apply(fd, sa.Family()); err != nil {
+		return -1, err
 	}
 	if errno := sa.Bind(fd); errno != 0 {
 		return -1, errno

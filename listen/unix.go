@@ -14,7 +14,7 @@ import (
 func (o *Opener) openUnix(bind Bind, access *Access, inherited []int) (*Sockets, error) {
 	s := &Sockets{Bind: bind, fds: inherited, shards: o.Shards}
 	if len(inherited) == 0 {
-		fd, err := o.listenUnix(bind.Path, access)
+		fd, err := o.listenUnix(bind, access)
 		if err != nil {
 			return nil, err
 		}
@@ -28,7 +28,8 @@ func (o *Opener) openUnix(bind Bind, access *Access, inherited []int) (*Sockets,
 
 // listenUnix makes a listening unix socket. It replaces the file that a killed process has left,
 // but not one on which a process still listens.
-func (o *Opener) listenUnix(path string, access *Access) (int, error) {
+func (o *Opener) listenUnix(bind Bind, access *Access) (int, error) {
+	path := bind.Path
 	sa, err := rawsys.UnixSockaddr(path)
 	if err != nil {
 		return -1, err
@@ -47,7 +48,7 @@ func (o *Opener) listenUnix(path string, access *Access) (int, error) {
 	}
 	// The owner is set before the socket listens, so before any client can connect.
 	if err = access.own(path); err == nil {
-		if errno := rawsys.Listen(fd, Backlog); errno != 0 {
+		if errno := rawsys.Listen(fd, bind.Options.Queue()); errno != 0 {
 			err = errno
 		}
 	}
@@ -80,7 +81,7 @@ func bindFile(fd int, sa *rawsys.Sockaddr, access *Access) error {
 
 // own sets the owner of a socket's file.
 func (a *Access) own(path string) error {
-	if a == nil || a.User < 0 && a.Group < 0 {
+	if a == nil || a.User < 0 && a.Group < 0 || path[0] == '@' {
 		return nil
 	}
 	if err := unix.Lchown(path, a.User, a.Group); err != nil {
@@ -91,6 +92,9 @@ func (a *Access) own(path string) error {
 
 // stale reports whether path is a unix socket on which no process listens.
 func stale(sa *rawsys.Sockaddr, path string) bool {
+	if path[0] == '@' {
+		return false // the kernel frees an abstract name with its last socket
+	}
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return false

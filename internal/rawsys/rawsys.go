@@ -34,6 +34,13 @@ func SetInt(fd, level, option, value int) unix.Errno {
 	return errno
 }
 
+// SetString is setsockopt(2) with a text.
+func SetString(fd, level, option int, value string) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option),
+		uintptr(unsafe.Pointer(unsafe.StringData(value))), uintptr(len(value)), 0)
+	return errno
+}
+
 // SetLinger sets SO_LINGER. With onoff 1 and seconds 0, a following close(2) sends a reset instead
 // of a FIN.
 func SetLinger(fd int, onoff, seconds int32) unix.Errno {
