@@ -23,6 +23,7 @@ type listenSocket struct {
 	bound    *bound
 	lingers  bool // once closing, it waits for handshakes to complete; see syn.go
 	fd       int
+	backlog  int // of listen(2)
 	index    uint32
 	state    listenState
 	// parked are clients that were accepted when no slot was free. They get the next free slots, in
@@ -60,7 +61,7 @@ type arrival struct {
 // addSocket registers a listening socket. startAccepting follows once the loop runs: before that,
 // io_uring takes no more submissions than fit into its queue.
 func (w *worker) addSocket(fd int, b *bound, l *Listener) *listenSocket {
-	s := &listenSocket{worker: w, listener: l, bound: b, fd: fd}
+	s := &listenSocket{worker: w, listener: l, bound: b, fd: fd, backlog: b.bind.Options.Queue()}
 	s.index = w.startTask(s)
 	w.sockets = append(w.sockets, s)
 	w.loop.Attach(s.slot(), fd)

@@ -74,7 +74,10 @@ func (c *change) commit(state *State, maxConnections int) (gone []*bound) {
 			s.log.Info("no longer listening", "listener", b.listener.Name, "address", b.Bind.String())
 			continue
 		}
-		b.listener, b.bind = w.listener, w.bind
+		if b.bind.Options.Backlog != w.bind.Options.Backlog {
+			c.relisten = append(c.relisten, b)
+		}
+		b.listener, b.bind, b.access = w.listener, w.bind, w.access()
 	}
 	for _, b := range c.opened {
 		s.log.Info("listening", "listener", b.listener.Name, "address", b.Bind.String())
@@ -132,6 +135,9 @@ func (w *worker) apply(c *change) (inUse []string) {
 		}
 		moved := s.listener.Name != to.listener.Name
 		s.listener = to.listener
+		if slices.Contains(c.relisten, s.bound) {
+			s.setBacklog(to.bind.Options.Queue())
+		}
 		if moved {
 			s.applyShut()
 		}

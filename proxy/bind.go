@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 type bound struct {
 	listener  *Listener
 	bind      listen.Bind // as configured
+	access    *listen.Access
 	inherited bool
 	keepFile  bool // another program keeps the sockets open, and the file of a unix socket
 	*listen.Sockets
@@ -34,7 +36,9 @@ type change struct {
 	keep   map[*bound]want // the old ones that stay
 	opened []*bound        // those of bound that are new
 	stays  map[string]bool // listeners of both States
-	undo   []func()        // of changes to files of unix sockets
+	// relisten are those of keep whose backlog changes.
+	relisten []*bound
+	undo     []func() // of changes to files of unix sockets
 }
 
 // want is an address that a State asks for, and the sockets that it gets.
@@ -44,9 +48,14 @@ type want struct {
 	old      *bound // nil if they are to be opened
 }
 
-// bindKey is what makes two binds the same address.
+// access says who may connect to a unix socket.
+func (w want) access() *listen.Access { return cmp.Or(w.bind.Access, w.listener.Access) }
+
+// bindKey is what makes two binds the same address. Sockets with other options are other sockets:
+// the kernel would change some of them only for clients that are accepted later, and others not at
+// all. The backlog can be changed at any time.
 func bindKey(b listen.Bind) listen.Bind {
-	b.Place = ""
+	b.Place, b.Access, b.Options.Backlog = "", nil, 0
 	if b.IsUnix() {
 		return b
 	}
@@ -124,12 +133,12 @@ func (c *change) prepare(state *State, inherited func(string, listen.Bind) []int
 			}
 		} else {
 			c.keep[b] = w
-			if err = c.changeAccess(b, w.listener.Access); err != nil {
+			if err = c.changeAccess(b, w.access()); err != nil {
 				return w.blame(err)
 			}
 		}
 		c.bound = append(c.bound, b)
-		if b.IPv6Only && !opener.IPv4[b.Bind.Addr.Port()] {
+		if b.IPv6Only && w.bind.Options.V6Only == listen.V6Auto && !opener.IPv4.Has(b.Bind) {
 			all = append(all, c.forIPv4(all, w, b))
 		}
 	}
@@ -151,15 +160,15 @@ func (c *change) open(opener *listen.Opener, w want, inherited func(string, list
 	if inherited != nil {
 		fds = inherited(w.listener.Name, w.bind)
 	}
-	sockets, err := opener.Open(w.bind, w.listener.Access, fds...)
+	sockets, err := opener.Open(w.bind, w.access(), fds...)
 	if err != nil {
 		return nil, err
 	}
-	b := &bound{listener: w.listener, bind: w.bind, inherited: len(fds) > 0, Sockets: sockets}
+	b := &bound{listener: w.listener, bind: w.bind, access: w.access(), inherited: len(fds) > 0, Sockets: sockets}
 	b.keepFile = b.inherited && c.server.keepFile != nil && c.server.keepFile(w.listener.Name, w.bind)
 	c.opened = append(c.opened, b)
 	if b.inherited && !b.keepFile {
-		if _, err := sockets.SetAccess(nil, w.listener.Access); err != nil {
+		if _, err := sockets.SetAccess(nil, b.access); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +180,7 @@ func (c *change) open(opener *listen.Opener, w want, inherited func(string, list
 func (b *bound) lost() bool { return !b.keepFile && b.Lost() }
 
 func (c *change) changeAccess(b *bound, access *listen.Access) error {
-	old := b.listener.Access
+	old := b.access
 	if !b.bind.IsUnix() || b.keepFile || old == access || old != nil && access != nil && *old == *access {
 		return nil
 	}
@@ -214,7 +223,7 @@ func (c *change) rollBack() {
 func (s *Server) prepare(fd int) {
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	keepUrgentInLine(fd)
-	s.keepAlive.set(fd)
+	s.keepAlive.Set(fd)
 }
 
 // keepUrgentInLine keeps the urgent byte in the stream (SO_OOBINLINE, socket(7)). Without it, a
@@ -231,5 +240,14 @@ func (s *Server) unlinkAll() {
 	s.unlinked = true
 	for _, b := range s.bound {
 		b.unlink()
+	}
+}
+
+// setBacklog gives a listening socket another backlog. listen(2) on a socket that listens changes
+// nothing else.
+func (s *listenSocket) setBacklog(queue int) {
+	s.backlog = queue
+	if listens, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens != 0 {
+		rawsys.Listen(s.fd, queue)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"l4proxy/backend"
 	"l4proxy/balancer"
 	"l4proxy/eventloop"
-	"l4proxy/internal/rawsys"
 )
 
 // resourceRetry is the pause before a dial that lacked a descriptor or memory is retried.
@@ -57,10 +56,23 @@ func (w *worker) pick(c *conn, r balancer.Request) {
 func (w *worker) connect(c *conn, b *backend.Backend) {
 	pool, now := c.pool, w.loop.Now()
 	c.backend, c.flags = b, c.flags|flagCounted
-	switch errno := w.startConnect(c.slot(backendEnd), pool, b); errno {
-	case 0:
-	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+	if c.search != nil {
+		c.search.sources = 0
+	}
+	d := c.dialler()
+	errno := w.startConnect(c.slot(backendEnd), pool, b, &d)
+	c.triedSources(&d)
+	switch {
+	case errno == 0:
+	case errno == unix.EMFILE, errno == unix.ENFILE, errno == unix.ENOBUFS, errno == unix.ENOMEM:
 		w.waitForResources(c)
+		return
+	case d.local:
+		c.dialled = now
+		c.countAttempt()
+		o, _ := dialOutcome(errno)
+		w.countFailed(pool, b, o.Reason)
+		w.dialFailed(c, o)
 		return
 	// This machine has no IPv6 (EAFNOSUPPORT), or a security profile forbids the call: no client
 	// will reach this backend from here.
@@ -89,22 +101,6 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 		c.flags |= flagMayHedge
 	}
 	w.watchDial(c)
-}
-
-// startConnect opens a socket in one of the loop's slots and starts to connect it to a backend.
-func (w *worker) startConnect(slot eventloop.Slot, pool *Pool, b *backend.Backend) unix.Errno {
-	addr := b.Sockaddr
-	fd, errno := rawsys.Socket(addr.Family(), unix.SOCK_STREAM|w.loop.SocketFlags(), 0)
-	if errno != 0 {
-		return errno
-	}
-	if addr.Family() != unix.AF_UNIX {
-		rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	}
-	keepUrgentInLine(fd)
-	w.loop.Attach(slot, fd)
-	w.loop.Connect(slot, addr)
-	return 0
 }
 
 // watchDial sets the timer of a dial to what is due next: a second dial, another attempt at a full
@@ -181,6 +177,7 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 		w.connected(c, done.Err)
 	case w.queueFull(c.pool, c.backend, c.dialled, done):
 		w.watchDial(c)
+	case done.Err == unix.EADDRNOTAVAIL && w.redial(c, done):
 	default:
 		o := w.dialOver(c.pool, c.backend, c.dialled, done)
 		c.flags &^= flagBackend | flagMayHedge
@@ -197,6 +194,14 @@ func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 		w.uncount(c)
 		w.loop.StopTimer(c.index)
 	}
+}
+
+// redial repeats a dial from another source address, if there is one.
+func (w *worker) redial(c *conn, done *eventloop.Completion) bool {
+	d := c.dialler()
+	again := w.anotherSource(c.pool, c.backend, &d, done)
+	c.triedSources(&d)
+	return again
 }
 
 // answered reports whether a connect that failed was answered nevertheless: the handshake was
@@ -277,6 +282,8 @@ func dialOutcome(errno unix.Errno) (o Outcome, peersFault bool) {
 		return Outcome{SideBackend, ReasonConnectUnreachable, errno}, true
 	case unix.EADDRNOTAVAIL, unix.EADDRINUSE:
 		return Outcome{SideProxy, ReasonLocalPorts, errno}, false
+	case errNoSource:
+		return Outcome{SideProxy, ReasonNoSource, errno}, false
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		return Outcome{SideProxy, ReasonLocalResources, errno}, false
 	}

@@ -20,7 +20,8 @@ type hedge struct {
 	pool    *Pool
 	backend *backend.Backend
 	dialled int64 // loop clock
-	won     bool  // it was answered, and the dial of conn is being given up
+	origin  dialler
+	won     bool // it was answered, and the dial of conn is being given up
 	err     unix.Errno
 }
 
@@ -90,9 +91,10 @@ func (w *worker) startHedge(c *conn) {
 		pool.Hedges.refund()
 		return
 	}
-	h := &hedge{worker: w, conn: c, pool: pool, backend: b, dialled: now}
+	h := &hedge{worker: w, conn: c, pool: pool, backend: b, dialled: now,
+		origin: dialler{client: c.client.Addr(), first: c.serial}}
 	h.index = w.startTask(h)
-	if errno := w.startConnect(h.slot(), pool, b); errno != 0 { // the first dial continues
+	if errno := w.startConnect(h.slot(), pool, b, &h.origin); errno != 0 { // the first dial continues
 		pool.Hedges.refund()
 		h.free()
 		return
@@ -144,6 +146,7 @@ func (h *hedge) complete(done *eventloop.Completion) {
 		h.win(done.Err)
 	case w.queueFull(h.pool, h.backend, h.dialled, done):
 		h.setTimer()
+	case w.anotherSource(h.pool, h.backend, &h.origin, done):
 	default:
 		h.fail(done)
 	}

@@ -7,17 +7,13 @@ import (
 
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
+	"l4proxy/internal/sockopt"
 )
 
 // KeepAlive is how the proxy detects a peer that has vanished: the socket options of tcp(7), on
-// both sides of every connection. The zero value means [DefaultKeepAlive].
-type KeepAlive struct {
-	Idle     time.Duration // TCP_KEEPIDLE: idle time before the first probe; whole seconds
-	Interval time.Duration // TCP_KEEPINTVL: time between probes; whole seconds
-	// Timeout is TCP_USER_TIMEOUT: how long bytes or probes may stay unacknowledged. A peer that
-	// reads nothing but answers probes is kept; see lookAfterPeers.
-	Timeout time.Duration
-}
+// both sides of every connection. The zero value means [DefaultKeepAlive]. A peer that reads nothing
+// but answers probes is kept, whatever Timeout is; see lookAfterPeers.
+type KeepAlive = sockopt.KeepAlive
 
 // DefaultKeepAlive probes well within 350 s, after which the strictest of the large clouds drops an
 // idle flow. It detects a dead peer after two minutes.
@@ -28,15 +24,20 @@ var DefaultKeepAlive = KeepAlive{Idle: time.Minute, Interval: 15 * time.Second, 
 // options from the listening socket.
 const keepAliveAfter = 5 * time.Second
 
-func (k KeepAlive) after() time.Duration { return min(keepAliveAfter, k.Idle/2) }
+func keepAliveDue(k *KeepAlive) time.Duration { return min(keepAliveAfter, k.Idle/2) }
 
-// set sets the options on a TCP socket. With valid values, none of the calls can fail there. On a
-// unix socket they may fail: it has no use for these options.
-func (k KeepAlive) set(fd int) {
-	rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(k.Idle/time.Second))
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(k.Interval/time.Second))
-	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(k.Timeout/time.Millisecond))
+// keepAliveOf is what the sockets of one end have.
+func (w *worker) keepAliveOf(c *conn, end int) *KeepAlive {
+	var own *KeepAlive
+	if end == clientEnd {
+		own = c.listener.KeepAlive
+	} else if o := c.pool.Origin; o != nil && o.TCP.KeepAlive != (KeepAlive{}) {
+		own = &o.TCP.KeepAlive
+	}
+	if own == nil {
+		own = &w.server.keepAlive
+	}
+	return own
 }
 
 // lookStep: looks are due at multiples of it, so that thousands of quiet connections wake a loop
@@ -46,11 +47,11 @@ const lookStep = 1 << 30 // ns
 // nextLook is when the next look at the peers of c is due: once when the connection is old enough
 // for keepalive, then four times per KeepAlive.Timeout.
 func (w *worker) nextLook(c *conn) int64 {
-	k := w.server.keepAlive
+	k := w.keepAliveOf(c, backendEnd)
 	if c.flags&flagKeptAlive == 0 {
-		return c.connected + int64(k.after())
+		return c.connected + int64(keepAliveDue(k))
 	}
-	every := int64(k.Timeout / 4)
+	every := int64(min(k.Timeout, w.keepAliveOf(c, clientEnd).Timeout) / 4)
 	if every < lookStep {
 		return w.loop.Now() + every
 	}
@@ -65,23 +66,26 @@ func (w *worker) nextLook(c *conn) int64 {
 // the option is switched off while the window is closed, and lookAfterPeers checks the answers
 // instead.
 func (w *worker) lookAfterPeers(c *conn) (ended bool) {
-	k := w.server.keepAlive
+	kept := [2]*KeepAlive{w.keepAliveOf(c, clientEnd), w.keepAliveOf(c, backendEnd)}
 	if c.flags&flagKeptAlive == 0 {
-		if c.connected+int64(k.after()) > w.loop.Now() {
+		if c.connected+int64(keepAliveDue(kept[backendEnd])) > w.loop.Now() {
 			return false
 		}
 		c.flags |= flagKeptAlive
-		k.set(w.loop.FD(c.slot(backendEnd)))
+		kept[backendEnd].Set(w.loop.FD(c.slot(backendEnd)))
+		if c.listener.Multipath { // its listening socket could not have all of them
+			kept[clientEnd].Set(w.loop.FD(c.slot(clientEnd)))
+		}
 	}
 	// If no byte has moved since the last look, and none was on its way then, none is now: quiet
 	// connections cost no system call. (A write in flight has filled a send buffer, and a look has
 	// seen that.)
 	const watched = flagPending | flagPatient | flagPatientBackend
-	if c.flags&watched == 0 && w.loop.Now()-c.lastActive > int64(k.Timeout/2)+lookStep {
+	if c.flags&watched == 0 && w.loop.Now()-c.lastActive > int64(max(kept[0].Timeout, kept[1].Timeout)/2)+lookStep {
 		return false
 	}
 	c.flags &^= flagPending
-	for e := range 2 {
+	for e, k := range kept {
 		patient := flagPatient << e
 		fd := w.loop.FD(c.slot(e))
 		var info unix.TCPInfo

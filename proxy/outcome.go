@@ -50,6 +50,7 @@ const (
 	ReasonConnectTimeout            // the last backend tried did not answer
 	ReasonConnectUnreachable        // there was no route to the last backend tried
 	ReasonLocalPorts                // the proxy had no source port left towards the backend
+	ReasonNoSource                  // the pool's source has no address of the family of the backend
 	ReasonLocalResources            // the proxy ran out of descriptors or memory
 	ReasonIdleTimeout               // no byte moved for timeouts.idle
 	ReasonHalfCloseTimeout          // one stream had ended, and no byte moved for timeouts.half_close
@@ -70,7 +71,7 @@ var reasonNames = [reasons]string{
 	"none", "closed", "reset", "vanished", "denied", "banned", "client_connections", "client_rate",
 	"bad_proxy_header", "bad_client_hello", "handshake_timeout", "no_route", "no_backend", "queue_full",
 	"queue_timeout", "connect_refused", "connect_timeout",
-	"connect_unreachable", "local_ports", "local_resources", "idle_timeout", "half_close_timeout",
+	"connect_unreachable", "local_ports", "no_source", "local_resources", "idle_timeout", "half_close_timeout",
 	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drained", "drain_timeout",
 	"killed", "stopped", "error",
 }

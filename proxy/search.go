@@ -12,8 +12,10 @@ import (
 type search struct {
 	tried  []*backend.Backend // backends that failed for this client
 	failed []FailedDial       // the same for the log, including those before a wait in the queue
-	hedge  *hedge             // the second dial for the client, nil if there is none
-	ticket *ticket            // stateQueued; see queue.go
+	// sources is how many source addresses the dial in flight has tried and found without a port.
+	sources uint32
+	hedge   *hedge  // the second dial for the client, nil if there is none
+	ticket  *ticket // stateQueued; see queue.go
 	// waitUntil is when the wait in the queue ends; 0 before the first wait.
 	waitUntil int64
 	waiting   int64  // since when the client waits in the queue; 0 while it does not

@@ -20,7 +20,8 @@ type Listener struct {
 	Name  string
 	Binds []listen.Bind
 	Pool  *Pool
-	// Access sets the permissions of the unix sockets among Binds; nil leaves them to the umask.
+	// Access sets the permissions of the unix sockets among Binds that have none of their own; nil
+	// leaves them to the umask.
 	Access *listen.Access
 
 	// ACL decides which clients may connect; nil allows all clients.
@@ -45,6 +46,11 @@ type Listener struct {
 	// CloseOnFIN ends the connection with the first FIN: both sides are closed once the bytes
 	// before it have been delivered.
 	CloseOnFIN bool
+	// KeepAlive is how clients that have vanished are detected; nil means Options.KeepAlive. The
+	// TCP options of Binds have the same.
+	KeepAlive *KeepAlive
+	// Multipath: clients may connect by MPTCP.
+	Multipath bool
 	// Slots counts the listener's connections. It is live: all States with a listener of this name
 	// share it. nil means no limit of its own and no reserved share.
 	Slots *Slots
@@ -73,6 +79,9 @@ type Pool struct {
 	ConnectTimeout time.Duration
 	// Attempts is the most backends that may be dialled for one client.
 	Attempts int
+	// Origin is where connections come from, and the options of their sockets; nil leaves both to
+	// the kernel.
+	Origin *Origin
 	// Hedge is how long a backend has to answer before a second one is dialled as well; 0 means
 	// never.
 	Hedge time.Duration

@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/rawsys"
-	"l4proxy/listen"
 )
 
 // A client that completes its handshake after the last accept, and before the socket is closed or
@@ -53,7 +52,7 @@ func (s *listenSocket) endQueue() {
 	s.takeSYNs()
 	if s.state == listenShut || s.state == listenReopening {
 		rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-		_ = rawsys.Listen(s.fd, listen.Backlog)
+		_ = rawsys.Listen(s.fd, s.backlog)
 	}
 }
 

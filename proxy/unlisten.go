@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/internal/rawsys"
-	"l4proxy/listen"
 )
 
 // shutReasons are why a listener is closed to new clients while its sockets stay open. It reopens
@@ -133,7 +132,7 @@ func (s *listenSocket) reopen() {
 	}
 	rawsys.SetInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // as on existing connections
 	s.takeSYNs()                                               // shut may have waited for descriptors
-	if errno := rawsys.Listen(s.fd, listen.Backlog); errno != 0 {
+	if errno := rawsys.Listen(s.fd, s.backlog); errno != 0 {
 		if s.state != listenReopening {
 			w.server.log.Error("cannot reopen listener, retrying", "listener", s.listener.Name, "error", errno.Error())
 		}
