@@ -14,6 +14,7 @@ const (
 	DialTimeout
 	DialUnreachable
 	DialLocalPorts
+	DialNoSource
 	DialLocalResources
 	DialError
 	dialFailures
@@ -21,7 +22,7 @@ const (
 
 // dialFailureNames are words of the closed list of reasons: see package proxy.
 var dialFailureNames = [dialFailures]string{
-	"connect_refused", "connect_timeout", "connect_unreachable", "local_ports", "local_resources", "error",
+	"connect_refused", "connect_timeout", "connect_unreachable", "local_ports", "no_source", "local_resources", "error",
 }
 
 func (f DialFailure) String() string { return dialFailureNames[f] }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"iter"
 	"net"
 	"net/netip"
 	"strconv"
@@ -22,12 +21,16 @@ type Address struct {
 	// servers (RFC 2782). Port is 0.
 	SRV  bool
 	Port uint16
-	// Path is the absolute path of a unix socket; the other fields are empty.
+	// Path is the absolute path of a unix socket, or @ and its name in the abstract name space
+	// (unix(7)); the other fields are empty.
 	Path string
 }
 
 // IsUnix reports whether the address is that of a unix socket.
 func (a Address) IsUnix() bool { return a.Path != "" }
+
+// IsAbstract reports whether the address is that of a unix socket without a file.
+func (a Address) IsAbstract() bool { return strings.HasPrefix(a.Path, "@") }
 
 // String returns the address as it is written in a file: "host:port", with brackets around IPv6, or
 // "unix:/path", or "srv:NAME".
@@ -53,37 +56,6 @@ func (a Address) Name() string {
 	return a.Host
 }
 
-// Bind is one or more addresses to listen on: more when it ends in a range of ports.
-type Bind struct {
-	Address
-	// Last is the last port of the range; 0 is Port.
-	Last uint16
-}
-
-// Addresses returns the addresses one by one.
-func (b Bind) Addresses() iter.Seq[Address] {
-	return func(yield func(Address) bool) {
-		a := b.Address
-		for port := int(b.Port); port <= max(int(b.Port), int(b.Last)); port++ {
-			a.Port = uint16(port)
-			if !yield(a) {
-				return
-			}
-		}
-	}
-}
-
-func (b Bind) String() string {
-	text := b.Address.String()
-	if b.Last > b.Port {
-		text += fmt.Sprintf("-%d", b.Last)
-	}
-	return text
-}
-
-// count is how many addresses b has.
-func (b Bind) count() int { return max(int(b.Last)-int(b.Port), 0) + 1 }
-
 const (
 	maxUnixPath = 107 // sun_path is 108 bytes with its NUL, unix(7)
 	maxHostLen  = 253 // RFC 1035 section 2.3.4, as text
@@ -92,50 +64,6 @@ const (
 
 	srvPrefix = "srv:"
 )
-
-func bind(dst *Bind) scalar[Bind] {
-	return scalar[Bind]{dst: dst, as: asString, what: whatAddress, typ: anyText, parse: parseBind,
-		bounds: func(b Bind) *Fault {
-			switch {
-			case b.SRV:
-				return serviceToListenOn(b.Address)
-			case b.Last != 0 && b.Last < b.Port:
-				return noRange(fmt.Sprintf("%d-%d", b.Port, b.Last))
-			}
-			return checkAddress(b.Address)
-		}}
-}
-
-func parseBind(s string) (Bind, *Fault) {
-	if name, ok := strings.CutPrefix(s, srvPrefix); ok {
-		return Bind{}, serviceToListenOn(Address{Host: name, SRV: true})
-	}
-	a, ports, f := splitAddress(s, ":")
-	if f != nil || a.IsUnix() {
-		return Bind{Address: a}, f
-	}
-	low, high, isRange := strings.Cut(ports, "-")
-	b := Bind{Address: a}
-	if b.Port, f = parsePort(low, ports); f != nil {
-		return Bind{}, f
-	}
-	if !isRange {
-		return b, nil
-	}
-	b.Last, f = parsePort(high, ports)
-	switch {
-	case f != nil:
-	case b.Port == 0:
-		f = faultf("begin the range at 1 or above, as in 8000-8010", "the range %s contains port 0, for which the system chooses a port", quote(ports))
-	case b.Last < b.Port:
-		f = noRange(ports)
-	}
-	return b, f
-}
-
-func noRange(ports string) *Fault {
-	return faultf("write the lower port first, as in 8000-8010", "%s is not a range of ports", quote(ports))
-}
 
 func backendAddress(dst *Address) scalar[Address] {
 	return scalar[Address]{dst: dst, as: asString, what: whatAddress, typ: anyText, parse: parseBackend,
@@ -174,7 +102,10 @@ func parseBackend(s string) (Address, *Fault) {
 // proposal.
 func splitAddress(s, bare string) (a Address, port string, f *Fault) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		if !strings.HasPrefix(path, "/") || path == "/" {
+		switch {
+		case path == "@":
+			return a, "", faultf("write unix:@name", "%s has no name", quote(s))
+		case !strings.HasPrefix(path, "@") && !strings.HasPrefix(path, "/") || path == "/":
 			return a, "", faultf("write unix:/path/to/socket", "%s has no absolute path", quote(s))
 		}
 		return Address{Path: path}, "", nil
@@ -270,6 +201,3 @@ func checkHost(host string) *Fault {
 	}
 	return nil
 }
-
-// binds is the value of one entry in a list of addresses to listen on.
-func binds(dst *Bind) value { return bind(dst) }

@@ -13,7 +13,7 @@ import (
 func CheckAddresses(cfg *Config, here Machine) []Fault {
 	listeners := cfg.Listeners
 	book := &addressBook{
-		exact: make(map[Address]*claim), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(here.Addresses)),
+		exact: make(map[Address]claims), ports: make(map[uint16]*portClaims), local: make(map[netip.Addr]bool, len(here.Addresses)),
 		here: here,
 	}
 	for _, ip := range here.Addresses {
@@ -28,7 +28,7 @@ func CheckAddresses(cfg *Config, here Machine) []Fault {
 			}
 			reported := false // only the first port of a range
 			for a := range b.Addresses() {
-				c := &claim{address: a, listener: &listeners[i], index: k}
+				c := &claim{address: a, listener: &listeners[i], index: k, on: b.Interface, v6only: b.V6Only}
 				if known := here.Hosts[a.Name()]; len(known) > 0 {
 					c.ip = known[0].Addr()
 				}
@@ -56,9 +56,9 @@ func CheckAddresses(cfg *Config, here Machine) []Fault {
 // addressBook records which listener owns which address. The rules are those of bind(2) and
 // listen(2): an address has one listener, and a wildcard takes all addresses of its families.
 type addressBook struct {
-	exact map[Address]*claim
-	ports map[uint16]*portClaims
-	local map[netip.Addr]bool // addresses of this machine
+	exact map[Address]claims
+	ports map[uint16]*portClaims // of all interfaces
+	local map[netip.Addr]bool    // addresses of this machine
 	here  Machine
 }
 
@@ -68,7 +68,12 @@ type claim struct {
 	ip       netip.Addr // of a host name, when it is known
 	listener *Listener  // nil for the admin address
 	index    int        // of the listener's Binds
+	on       string     // the network interface; "" for all
+	v6only   V6Only
 }
+
+// apart reports whether two claims are for different network interfaces.
+func (c *claim) apart(other *claim) bool { return c.on != "" && other.on != "" && c.on != other.on }
 
 func (c *claim) String() string {
 	if c.ip.IsValid() {
@@ -92,10 +97,39 @@ func (c *claim) owner() string {
 	return "the listener " + quote(c.listener.Name)
 }
 
-// portClaims are the first claims of each kind on one port.
+// portClaims are the claims of each kind on one port: the first ones on each network interface.
 type portClaims struct {
-	all, any4, any6  *claim // every address, 0.0.0.0, or [::]
-	one4, one6, name *claim // a single address; a name, which may have either family
+	all, any4, any6  claims // every address, 0.0.0.0, or [::]
+	one4, one6, name claims // a single address; a name, which may have either family
+}
+
+// claims are those of one kind. Most ports have one claim at most.
+type claims []*claim
+
+// here is the claim that a dial to this machine reaches: one on all network interfaces. Which
+// interface a dial to this machine uses is not known, but it is most often the loopback one.
+func (cs claims) here() *claim {
+	i := slices.IndexFunc(cs, func(c *claim) bool { return c.on == "" || c.on == "lo" })
+	if i < 0 {
+		return nil
+	}
+	return cs[i]
+}
+
+// add keeps a claim unless its interface has one.
+func (cs *claims) add(c *claim) {
+	if !slices.ContainsFunc(*cs, func(other *claim) bool { return other.on == c.on }) {
+		*cs = append(*cs, c)
+	}
+}
+
+// beside returns the first claim that is not apart from c.
+func (cs claims) beside(c *claim) *claim {
+	i := slices.IndexFunc(cs, func(other *claim) bool { return !c.apart(other) })
+	if i < 0 {
+		return nil
+	}
+	return cs[i]
 }
 
 // claim notes who listens on an address, and refuses one that another bind owns. Port 0 is a new
@@ -105,10 +139,10 @@ func (book *addressBook) claim(c *claim) *Fault {
 	if !a.IsUnix() && a.Port == 0 {
 		return nil
 	}
-	if owner := book.exact[a]; owner != nil {
+	if owner := book.exact[a].beside(c); owner != nil {
 		return c.taken(owner)
 	}
-	book.exact[a] = c
+	book.exact[a] = append(book.exact[a], c)
 	if a.IsUnix() {
 		return nil
 	}
@@ -117,30 +151,28 @@ func (book *addressBook) claim(c *claim) *Fault {
 		p = new(portClaims)
 		book.ports[a.Port] = p
 	}
-	var kind **claim
-	var others []*claim
+	var kind *claims
+	var others []claims
 	switch {
 	case a.Host != "":
-		kind, others = &p.name, []*claim{p.all, p.any6}
+		kind, others = &p.name, []claims{p.all, p.any6}
 	case !a.IP.IsValid():
-		kind, others = &p.all, []*claim{p.any4, p.any6, p.one4, p.one6, p.name}
+		kind, others = &p.all, []claims{p.any4, p.any6, p.one4, p.one6, p.name}
 	case a.IP == netip.IPv4Unspecified():
-		kind, others = &p.any4, []*claim{p.all, p.one4}
+		kind, others = &p.any4, []claims{p.all, p.one4}
 	case a.IP == netip.IPv6Unspecified():
-		kind, others = &p.any6, []*claim{p.all, p.one6, p.name} // and IPv4: see dualStack
+		kind, others = &p.any6, []claims{p.all, p.one6, p.name} // and IPv4: see dualStack
 	case a.IP.Is4():
-		kind, others = &p.one4, []*claim{p.all, p.any4}
+		kind, others = &p.one4, []claims{p.all, p.any4}
 	default:
-		kind, others = &p.one6, []*claim{p.all, p.any6}
+		kind, others = &p.one6, []claims{p.all, p.any6}
 	}
-	for _, other := range others {
-		if other != nil {
+	for _, of := range others {
+		if other := of.beside(c); other != nil {
 			return c.fault(other, "choose another port, or remove one of them", "overlaps %s of", other)
 		}
 	}
-	if *kind == nil {
-		*kind = c
-	}
+	kind.add(c)
 	return nil
 }
 
@@ -166,23 +198,35 @@ func (c *claim) fault(other *claim, fix, does string, args ...any) *Fault {
 }
 
 // dualStack finds the binds to [::] that take the IPv4 addresses of others with them: [::] is for
-// both families unless there is 0.0.0.0 at its port.
+// both families unless v6only says something else, or there is 0.0.0.0 at its port.
 func (book *addressBook) dualStack() []Fault {
-	lowest := make(map[string]*portClaims) // by the bind to [::]: report only one pair of ports for two ranges
+	type pair struct{ six, four *claim }
+	lowest := make(map[string]pair) // by the bind to [::]: report only one pair of ports for two ranges
 	for _, p := range book.ports {
-		if p.any6 == nil || p.any4 != nil || p.one4 == nil {
-			continue
-		}
-		path := p.any6.path()
-		if other := lowest[path]; other == nil || p.any6.address.Port < other.any6.address.Port {
-			lowest[path] = p
+		for _, six := range p.any6 {
+			four := p.one4.beside(six)
+			switch any4 := p.any4.beside(six); {
+			case six.v6only == V6Yes:
+				continue
+			case any4 != nil && six.v6only == V6No:
+				four = any4
+			case any4 != nil:
+				continue
+			}
+			path := six.path()
+			if known, ok := lowest[path]; four != nil && (!ok || six.address.Port < known.six.address.Port) {
+				lowest[path] = pair{six, four}
+			}
 		}
 	}
 	var faults []Fault
 	for _, path := range slices.Sorted(maps.Keys(lowest)) {
 		p := lowest[path]
-		faults = append(faults, *p.any6.fault(p.one4, "[::] takes IPv4 too; choose another port, or write single addresses",
-			"overlaps %s of", p.one4))
+		fix := "[::] takes IPv4 too; choose another port, or write single addresses"
+		if p.six.v6only == V6No {
+			fix = "[::] with v6only: false takes IPv4 too; remove v6only, or choose another port"
+		}
+		faults = append(faults, *p.six.fault(p.four, fix, "overlaps %s of", p.four))
 	}
 	return faults
 }
@@ -206,7 +250,7 @@ func (book *addressBook) owners(b *Backend) (owners []*claim) {
 
 func (book *addressBook) owner(a Address) *claim {
 	a = book.here.canonical(a)
-	if c := book.exact[a]; c != nil {
+	if c := book.exact[a].here(); c != nil {
 		return c
 	}
 	p := book.ports[a.Port]
@@ -220,12 +264,14 @@ func (book *addressBook) owner(a Address) *claim {
 	switch {
 	case !here:
 		return nil
-	case p.all != nil:
-		return p.all
-	case v4 && p.any4 != nil:
-		return p.any4
+	case len(p.all) > 0:
+		return p.all.here()
+	case v4 && len(p.any4) > 0:
+		return p.any4.here()
+	case v4 && len(p.any6) > 0 && p.any6[0].v6only == V6Yes:
+		return nil
 	}
-	return p.any6
+	return p.any6.here()
 }
 
 // loops finds the backends that lead back to their own pool. A connection to one would cause

@@ -44,12 +44,13 @@ func TestPositionString(t *testing.T) {
 
 func TestBindString(t *testing.T) {
 	for want, b := range map[string]Bind{
-		"127.0.0.1:80":        {Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}, 0},
-		"[::1]:0":             {Address{IP: netip.MustParseAddr("::1")}, 0},
-		":80":                 {Address{Port: 80}, 0},
-		"unix:/run/x":         {Address{Path: "/run/x"}, 0},
-		"[fe80::1%lo]:80":     {Address{IP: netip.MustParseAddr("fe80::1%lo"), Port: 80}, 0},
-		"localhost:8000-8010": {Address{Host: "localhost", Port: 8000}, 8010},
+		"127.0.0.1:80":        {Address: Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 80}},
+		"[::1]:0":             {Address: Address{IP: netip.MustParseAddr("::1")}},
+		":80":                 {Address: Address{Port: 80}},
+		"unix:/run/x":         {Address: Address{Path: "/run/x"}},
+		"unix:@front":         {Address: Address{Path: "@front"}},
+		"[fe80::1%lo]:80":     {Address: Address{IP: netip.MustParseAddr("fe80::1%lo"), Port: 80}},
+		"localhost:8000-8010": {Address: Address{Host: "localhost", Port: 8000}, Last: 8010},
 	} {
 		if got := b.String(); got != want {
 			t.Errorf("%q, want %q", got, want)

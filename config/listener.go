@@ -6,7 +6,9 @@ import "time"
 type Listener struct {
 	Name  string
 	Binds []Bind
-	// Socket applies to the unix sockets among Binds.
+	// TCP applies to the TCP sockets among Binds; nil leaves all options at their defaults.
+	TCP *TCP
+	// Socket applies to the unix sockets among Binds that have none of their own.
 	Socket Socket
 	// Pool is the name of an entry of Config.Pools.
 	Pool string
@@ -42,7 +44,8 @@ func (l *Listener) name() *string { return &l.Name }
 func (l *Listener) fields() fields {
 	return fields{
 		{"bind", required(listOf(&l.Binds, binds).orOne(), `write bind: ":8080"`),
-			"`host:port`, `\"[::]:port\"`, `\"host:8000-8010\"`, `unix:/path`, or a list of them; see [Addresses](#addresses)."},
+			"`host:port`, `\"[::]:port\"`, `\"host:8000-8010\"`, `unix:/path`, `unix:@name`, a mapping with the keys below, or a list of them; see [Addresses](#addresses)."},
+		{"tcp", optional(&l.TCP), "Options of the listener's TCP sockets; see below."},
 		{"mode", mode(&l.Socket.Mode), "The permissions of the listener's unix sockets, in octal: `\"0660\"`. A process needs write permission to connect. If omitted, they are 0777 minus the umask."},
 		{"owner", owner(&l.Socket.Owner), "The owner of the listener's unix sockets: `\"user\"`, `\"user:group\"` or `\":group\"`, by name or number. If omitted, the user and group of the process own them. Only root can set another user; any other user can only set a group that it is a member of."},
 		{"pool", text(&l.Pool, "the name of a pool").full("write a name, or remove the key"), "The pool that serves the clients. Optional if there is exactly one pool."},

@@ -36,6 +36,9 @@ func (m *Machine) resolved(a Address) []Address {
 
 // canonical is the same for all spellings of one address. A name is the first of its addresses.
 func (m *Machine) canonical(a Address) Address {
+	if a.IsAbstract() {
+		return a
+	}
 	if a.Path != "" {
 		a.Path = filepath.Clean(a.Path)
 		if m.RealPath != nil {

@@ -33,6 +33,10 @@ type Pool struct {
 	Rebalance *Rebalance
 	// Resolve says how host names of backends follow DNS.
 	Resolve Resolve
+	// TCP are options of the sockets to backends; nil leaves all at their defaults.
+	TCP *TCP
+	// SourceAddress is where connections to backends come from.
+	SourceAddress SourceAddress
 	// Endpoints says how far the set of backends may change by itself.
 	Endpoints Endpoints
 }
@@ -63,6 +67,8 @@ func (p *Pool) fields() fields {
 		{"rebalance", optional(&p.Rebalance), "Ends connections of backends that have too many; see below. If omitted, connections stay where they are."},
 		{"resolve", section(&p.Resolve), "How the host names of backends follow DNS; see below."},
 		{"endpoints", section(&p.Endpoints), "How far DNS may change the set of backends at once; see below."},
+		{"source", sourceAddress(&p.SourceAddress), "The address that connections to backends come from: `client`, which is the address of the client, or one or more addresses of this machine, which are used in turn; see [Source addresses](edge.md#source-addresses). Health checks use the addresses of this machine. If omitted, the kernel chooses."},
+		{"tcp", optional(&p.TCP), "Options of the sockets to backends; see below."},
 		{"send_proxy", unsupported{}, ""},
 	}
 }

@@ -68,6 +68,11 @@ func (r renderer) value(v value) error {
 	switch v := v.(type) {
 	case requiredValue:
 		return r.value(v.emptyable)
+	case bindValue:
+		if v.of.BindOptions == (BindOptions{}) {
+			return r.text(v.of.String())
+		}
+		return r.fields(v.fields())
 	case interface{ inside() value }:
 		return r.value(v.inside())
 	case clients:
@@ -176,8 +181,10 @@ func (v scalar[T]) plain() any {
 		return v.show(*v.dst)
 	}
 	switch any(*v.dst).(type) {
-	case bool, int, uint16:
+	case bool, int, uint8, uint16, uint32:
 		return *v.dst
+	case V6Only:
+		return any(*v.dst) == V6Yes
 	}
 	return v.current()
 }

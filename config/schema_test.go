@@ -36,8 +36,9 @@ func TestSchemaKeys(t *testing.T) {
 	for at, fs := range sections() {
 		want := fs.keys()
 		slices.Sort(want)
-		if !slices.Equal(got[at], want) {
-			t.Errorf("%q has %q, want %q", at, got[at], want)
+		keys := slices.Compact(got[at]) // a mapping may stand alone or in a list
+		if !slices.Equal(keys, want) {
+			t.Errorf("%q has %q, want %q", at, keys, want)
 		}
 	}
 }

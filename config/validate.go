@@ -177,6 +177,11 @@ func (c *checker) listener(l *Listener, at *path) {
 	c.listenerLimit(l, at)
 	c.perClient(l, at)
 	c.bandwidth(l, at)
+	if l.TCP != nil && c.clear(at, "tcp", "bind") {
+		l.TCP.check(c, at.child("tcp"), true)
+		onlyUnix := len(l.Binds) > 0 && !slices.ContainsFunc(l.Binds, func(b Bind) bool { return !b.IsUnix() })
+		c.refuse(onlyUnix, at.child("tcp"), "remove it", "tcp has no effect on unix sockets")
+	}
 	if !c.clear(at, "when_no_backend") {
 		return
 	}
@@ -213,8 +218,8 @@ func firstUnix(binds []Bind) int {
 // socket checks the settings of unix sockets, and warns of an ACL on one.
 func (c *checker) socket(l *Listener, at *path) {
 	unix := firstUnix(l.Binds)
-	if unix < 0 {
-		const fix = "remove it, or write bind: unix:/path"
+	if !slices.ContainsFunc(l.Binds, func(b Bind) bool { return b.IsUnix() && !b.IsAbstract() }) {
+		const fix = "remove it, or write bind: unix:/path" // an abstract one has no file
 		c.refuse(l.Socket.Owner != (Owner{}), at.child("owner"), fix, "owner requires a unix socket in bind")
 		c.refuse(l.Socket.Mode != 0, at.child("mode"), fix, "mode requires a unix socket in bind")
 	}

@@ -36,6 +36,12 @@ func (c *checker) pool(p *Pool, at *path) {
 		c.tiers(p, at)
 	}
 	c.followed(p, at)
+	if c.clear(at, "source", "backends") {
+		c.sources(p, at)
+	}
+	if p.TCP != nil && c.clear(at, "tcp") {
+		p.TCP.check(c, at.child("tcp"), false)
+	}
 	if c.clear(at, "policy", "hash") {
 		c.policy(p, at)
 	}

@@ -29,6 +29,7 @@ func Build(cfg *config.Config, facts *Facts) (*Plan, error) {
 	}
 	admin, err := buildAdmin(cfg, facts)
 	plan.Admin = admin
+	failed = append(failed, facts.checkSockets(cfg))
 	if err := errors.Join(append(failed, err)...); err != nil {
 		return nil, err
 	}
@@ -63,6 +64,10 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 		failed = append(failed, at(cfg.Where(config.Path("listeners", l.Name)),
 			fmt.Errorf("listener %s: %w", l.Name, err)))
 	}
+	var keepAlive *proxy.KeepAlive // nil: the default
+	if k := buildTCP(l.TCP).KeepAlive; k != (proxy.KeepAlive{}) {
+		keepAlive = &k
+	}
 	return ListenerPlan{
 		PoolName:       l.Pool,
 		MaxConnections: int64(l.MaxConnections),
@@ -72,6 +77,8 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 			Name:             l.Name,
 			Binds:            binds,
 			Access:           access,
+			KeepAlive:        keepAlive,
+			Multipath:        l.TCP != nil && l.TCP.MPTCP,
 			ACL:              lists.buildACL(l.ACL),
 			DenyMessage:      []byte(l.DenyMessage),
 			OverLimit:        overLimit(l.PerClient),
@@ -89,7 +96,14 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 // buildBinds makes the addresses of a listener. There is one error for each bind that cannot be
 // used, also if it is a range of ports.
 func buildBinds(cfg *config.Config, l *config.Listener, facts *Facts) (binds []listen.Bind, failed []error) {
+	tcp := buildTCP(l.TCP)
 	for i, b := range l.Binds {
+		options := buildOptions(b, tcp)
+		access, err := facts.access(&b.Socket)
+		if err != nil {
+			failed = append(failed, at(cfg.Where(config.Path("listeners", l.Name, "bind", i, "owner")),
+				fmt.Errorf("listener %s: %w", l.Name, err)))
+		}
 		place := cfg.Where(config.Path("listeners", l.Name, "bind", i))
 		for a := range b.Addresses() {
 			bind, err := buildBind(a, facts)
@@ -97,7 +111,7 @@ func buildBinds(cfg *config.Config, l *config.Listener, facts *Facts) (binds []l
 				failed = append(failed, at(place, fmt.Errorf("listener %s: bind %s: %w", l.Name, a, err)))
 				break
 			}
-			bind.Place = place.String()
+			bind.Place, bind.Options, bind.Access = place.String(), options, access
 			binds = append(binds, bind)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"l4proxy/balancer"
 	"l4proxy/config"
 	"l4proxy/discovery"
+	"l4proxy/health"
 	"l4proxy/internal/rawsys"
 	"l4proxy/proxy"
 )
@@ -25,6 +26,7 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 			ConnectTimeout: p.Connect.Timeout,
 			Attempts:       p.Connect.Attempts,
 			Hedge:          p.Connect.Hedge,
+			Origin:         buildOrigin(p),
 		},
 		Options: balancerOptions(p),
 		Rules: Rules{
@@ -46,6 +48,7 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 	}
 	if p.Health != nil {
 		pool.Checks = buildChecks(p.Health)
+		pool.Checks.Checker = health.From(checksFrom(p), pool.Checks.Checker)
 	}
 	pool.Guard = Guard{MaxRemoved: p.Endpoints.MaxRemoved, Hold: p.Endpoints.Hold}
 	var failed []error

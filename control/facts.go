@@ -12,12 +12,13 @@ import (
 )
 
 // Facts are what the names in a configuration stand for outside of it: hosts, network interfaces,
-// users and groups.
+// users and groups; and which options the sockets can have here.
 type Facts struct {
 	machine config.Machine
 	hosts   map[discovery.Name]answer[[]discovery.Endpoint]
 	users   map[string]answer[int]
 	groups  map[string]answer[int]
+	sockets map[need]error // nil: a socket can have the option here
 }
 
 // answer is what a name stands for, or why that is unknown.
@@ -33,7 +34,9 @@ func Gather(ctx context.Context, cfg *config.Config, lookup Lookup) *Facts {
 		hosts:   make(map[discovery.Name]answer[[]discovery.Endpoint]),
 		users:   make(map[string]answer[int]),
 		groups:  make(map[string]answer[int]),
+		sockets: make(map[need]error),
 	}
+	f.trySockets(cfg)
 	var names []discovery.Name
 	for i := range cfg.Pools {
 		for _, b := range cfg.Pools[i].Backends {
@@ -48,6 +51,7 @@ func Gather(ctx context.Context, cfg *config.Config, lookup Lookup) *Facts {
 			if b.Host != "" {
 				names = append(names, discovery.Name{Host: b.Host})
 			}
+			f.lookUpOwner(b.Socket.Owner)
 		}
 		f.lookUpOwner(l.Socket.Owner)
 	}

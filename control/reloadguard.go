@@ -30,7 +30,7 @@ var failures = []proxy.Reason{
 	proxy.ReasonBadClientHello, proxy.ReasonHandshakeTimeout, proxy.ReasonNoRoute, proxy.ReasonNoBackend,
 	proxy.ReasonQueueFull, proxy.ReasonQueueTimeout,
 	proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
-	proxy.ReasonLocalPorts, proxy.ReasonLocalResources,
+	proxy.ReasonLocalPorts, proxy.ReasonNoSource, proxy.ReasonLocalResources,
 }
 
 func (g *ReloadGuard) check() error {

@@ -35,8 +35,12 @@ func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) erro
 func dial(ctx context.Context, dialer net.Dialer, addr net.Addr) (net.Conn, error) {
 	dialer.KeepAlive, dialer.Control = -1, resetOnClose
 	dialer.SetMultipathTCP(false)
+	connect := func() (net.Conn, error) { return dialer.DialContext(ctx, addr.Network(), addr.String()) }
+	if o := originOf(ctx, addr); o != nil {
+		connect = func() (net.Conn, error) { return o.dialFrom(ctx, dialer, addr) }
+	}
 	for {
-		conn, err := dialer.DialContext(ctx, addr.Network(), addr.String())
+		conn, err := connect()
 		switch c, isTCP := conn.(*net.TCPConn); {
 		case isTCP:
 			if own, remote := c.LocalAddr().(*net.TCPAddr), c.RemoteAddr().(*net.TCPAddr); own.Port == remote.Port && own.IP.Equal(remote.IP) {

@@ -176,6 +176,7 @@ func (w *worker) connEnded(c *conn, now int64) {
 var dialFailures = map[Reason]backend.DialFailure{
 	ReasonConnectRefused: backend.DialRefused, ReasonConnectTimeout: backend.DialTimeout,
 	ReasonConnectUnreachable: backend.DialUnreachable, ReasonLocalPorts: backend.DialLocalPorts,
+	ReasonNoSource:       backend.DialNoSource,
 	ReasonLocalResources: backend.DialLocalResources, ReasonError: backend.DialError,
 }
 

@@ -61,6 +61,7 @@ var decided = map[string]map[string]string{
 		"waitUntil": "WaitUntil",
 		"waiting":   "follows from WaitUntil",
 		"turn":      "new: they move in its order",
+		"sources":   "new: a client that is being dialed for is dialed for again",
 	},
 	"connFlags": {
 		"flagClient":         "Client",

@@ -72,7 +72,7 @@ func seconds(key string, d time.Duration) slog.Attr {
 func levelOf(r proxy.Reason) slog.Level {
 	switch r {
 	case proxy.ReasonBadProxyHeader, proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
-		proxy.ReasonLocalPorts, proxy.ReasonLocalResources, proxy.ReasonError:
+		proxy.ReasonLocalPorts, proxy.ReasonNoSource, proxy.ReasonLocalResources, proxy.ReasonError:
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo

@@ -19,7 +19,7 @@ var modules = []string{"../..", "../../bench", "../../browser"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
-	"acl", "backend", "balancer", "bandwidth", "clientlimit", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "listen",
+	"acl", "backend", "balancer", "bandwidth", "clientlimit", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "internal/sockopt", "listen",
 }
 
 // anything marks a package that may import all others.
@@ -38,14 +38,14 @@ var table = map[string][]string{
 	"events":    {},
 	"eventloop": {"internal/mailbox", "internal/rawsys"},
 	"filewatch": {},
-	"listen":    {"internal/rawsys"},
+	"listen":    {"internal/rawsys", "internal/sockopt"},
 	"logs":      {},
 	"metrics":   {"internal/histogram"}, // declares what it shows; cmd adapts
 	"systemd":   {"internal/rawsys", "listen"},
 
 	// Choosing backends, and checking them.
 	"balancer": {"backend", "internal/iheap"},
-	"health":   {"backend", "internal/iheap", "internal/mailbox", "internal/rawsys"},
+	"health":   {"backend", "internal/iheap", "internal/mailbox", "internal/rawsys", "internal/sockopt"},
 
 	// Counts the connections of clients.
 	"clientlimit": {},
@@ -82,10 +82,11 @@ var table = map[string][]string{
 
 	"internal/archtest":  {},
 	"internal/doctest":   {},
-	"internal/histogram": {}, // counts durations in classic and native buckets
-	"internal/iheap":     {}, // the heap in which items can be found and moved
-	"internal/mailbox":   {}, // values from many goroutines to one
-	"internal/rawsys":    {}, // system calls that cannot block, addresses in the kernel's form, the clock
+	"internal/histogram": {},                  // counts durations in classic and native buckets
+	"internal/iheap":     {},                  // the heap in which items can be found and moved
+	"internal/mailbox":   {},                  // values from many goroutines to one
+	"internal/rawsys":    {},                  // system calls that cannot block, addresses in the kernel's form, the clock
+	"internal/sockopt":   {"internal/rawsys"}, // options of TCP sockets, and whether this kernel has them
 	"internal/testenv":   {},
 	"internal/testload":  {}, // a load generator that notices every failure
 	"internal/testnet":   {},
