@@ -8,7 +8,7 @@ type Listener struct {
 	Binds []Bind
 	// TCP applies to the TCP sockets among Binds; nil leaves all options at their defaults.
 	TCP *TCP
-	// Socket applies to the unix sockets among Binds that have none of their own.
+	// Socket applies to the unix sockets among Binds, unless they have a Socket of their own.
 	Socket Socket
 	// Pool is the name of an entry of Config.Pools.
 	Pool string

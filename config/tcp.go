@@ -14,7 +14,7 @@ type TCP struct {
 	Congestion string
 	// UserTimeout is how long sent bytes may stay unacknowledged.
 	UserTimeout time.Duration
-	// KeepAlive is nil when nothing is said.
+	// KeepAlive is nil if the key is left out.
 	KeepAlive *KeepAlive
 	// FastOpen is of listeners only.
 	FastOpen bool

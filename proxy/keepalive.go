@@ -11,8 +11,8 @@ import (
 )
 
 // KeepAlive is how the proxy detects a peer that has vanished: the socket options of tcp(7), on
-// both sides of every connection. The zero value means [DefaultKeepAlive]. A peer that reads nothing
-// but answers probes is kept, whatever Timeout is; see lookAfterPeers.
+// both sides of every connection. The zero value means [DefaultKeepAlive]. A peer that reads
+// nothing but answers probes is kept, whatever Timeout is; see lookAfterPeers.
 type KeepAlive = sockopt.KeepAlive
 
 // DefaultKeepAlive probes well within 350 s, after which the strictest of the large clouds drops an

@@ -12,7 +12,7 @@ import (
 )
 
 // Origin is where the connections to the backends of a pool come from, and the options of their
-// sockets. A unix socket has neither.
+// sockets. Neither is for unix sockets.
 type Origin struct {
 	TCP sockopt.TCP
 	// Client: connections come from the address of the client, with another port. It has to have
@@ -23,8 +23,8 @@ type Origin struct {
 	IPv4, IPv6 []*rawsys.Sockaddr
 }
 
-// errNoSource is why a dial has no source address: the pool has none of the family of the backend,
-// or the client does not have it. No call that a dial makes returns this error.
+// errNoSource is why a dial has no source address: the pool lacks one of the family of the
+// backend, or the client has another family. No call that a dial makes returns this error.
 const errNoSource = unix.EPFNOSUPPORT
 
 // from are the source addresses for a family.

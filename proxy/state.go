@@ -20,7 +20,7 @@ type Listener struct {
 	Name  string
 	Binds []listen.Bind
 	Pool  *Pool
-	// Access sets the permissions of the unix sockets among Binds that have none of their own; nil
+	// Access sets the permissions of the unix sockets among Binds, unless a bind has its own; nil
 	// leaves them to the umask.
 	Access *listen.Access
 

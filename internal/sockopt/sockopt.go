@@ -44,7 +44,7 @@ type KeepAlive struct {
 }
 
 // Set sets the options on a TCP socket. With valid values, none of the calls can fail there. A
-// socket of MPTCP has no TCP_USER_TIMEOUT, and a unix socket has none of these options.
+// socket of MPTCP lacks TCP_USER_TIMEOUT, and a unix socket lacks all of these options.
 func (k KeepAlive) Set(fd int) {
 	rawsys.SetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	rawsys.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(k.Idle/time.Second))
