@@ -68,6 +68,7 @@ type settings struct {
 	engine   string
 	socket   string   // default: in a directory of the test
 	binds    []string // beside the socket
+	options  string   // entries of bind in YAML, beside those
 	noSocket bool     // only binds
 	backends []string
 	workers  int    // 0 is 2
@@ -90,8 +91,12 @@ func (s *settings) file(t *testing.T) string {
 	if !s.noSocket {
 		binds = append([]string{"unix:" + s.socket}, binds...)
 	}
+	bind := quote(binds)
+	if s.options != "" {
+		bind = strings.TrimSuffix(bind, "]") + ", " + s.options + "]"
+	}
 	text := fmt.Sprintf("engine: %s\nworkers: %d\n%s\nlisteners:\n  front:\n    bind: %s\n    pool: back\n%s\n"+
-		"pools:\n  back:\n    backends: %s\n%s\n", s.engine, cmp.Or(s.workers, 2), s.top, quote(binds), s.listener, quote(s.backends), s.pool)
+		"pools:\n  back:\n    backends: %s\n%s\n", s.engine, cmp.Or(s.workers, 2), s.top, bind, s.listener, quote(s.backends), s.pool)
 	path := filepath.Join(t.TempDir(), "l4proxy.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
