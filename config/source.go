@@ -41,6 +41,9 @@ func (c *Config) Where(path string) Position {
 	n := s.root
 	at := n
 	for _, step := range steps(path) {
+		if step == "[0]" && n.kind != kindList {
+			continue // n stands for a list of one
+		}
 		if n.kind == kindList {
 			i, err := strconv.Atoi(strings.Trim(step, "[]"))
 			if err != nil || i < 0 || i >= len(n.items) {
@@ -52,7 +55,7 @@ func (c *Config) Where(path string) Position {
 		}
 		m := n.member(step)
 		if m == nil {
-			break // or a value that stands for a list of one, or for a mapping
+			break // or a value that stands for a mapping
 		}
 		n, at = m.value, m.keyNode()
 		if n.env != "" || n.kind != kindMap && n.kind != kindList {

@@ -197,7 +197,7 @@ func tos(dst *uint8) value {
 	bounds := v.bounds
 	v.bounds = func(n uint8) *Fault {
 		if n&ecnBits != 0 {
-			return faultf(fmt.Sprintf("write %d", n&^ecnBits), "the lowest two bits of %d belong to ECN (RFC 3168)", n)
+			return faultf(fmt.Sprintf("write %d", max(4, n&^ecnBits)), "the lowest two bits of %d belong to ECN (RFC 3168)", n)
 		}
 		return bounds(n)
 	}
