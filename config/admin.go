@@ -115,6 +115,9 @@ func (c *checker) admin(a *Admin) {
 	const fix = "remove it, or write bind: unix:/path"
 	c.refuse(!a.Bind.IsUnix() && a.Socket.Owner != (Owner{}), at.child("owner"), fix, "owner requires a unix socket in bind")
 	c.refuse(!a.Bind.IsUnix() && a.Socket.Mode != 0, at.child("mode"), fix, "mode requires a unix socket in bind")
+	const noFile = "an abstract unix socket has no file, so %s has no effect: any process in the network namespace can connect"
+	c.refuse(a.Bind.IsAbstract() && a.Socket.Owner != (Owner{}), at.child("owner"), fix, noFile, "owner")
+	c.refuse(a.Bind.IsAbstract() && a.Socket.Mode != 0, at.child("mode"), fix, noFile, "mode")
 	if !c.clear(at, "token") {
 		return
 	}

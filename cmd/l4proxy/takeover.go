@@ -183,7 +183,7 @@ func (t *takeover) unlink(p *process) {
 	}
 	for _, s := range t.unused {
 		path, ok := strings.CutPrefix(s.Bind, "unix:")
-		if !ok || s.KeepFile || own[s.Bind] {
+		if !ok || s.KeepFile || own[s.Bind] || strings.HasPrefix(path, "@") { // no file
 			continue
 		}
 		if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
