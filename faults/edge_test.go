@@ -141,8 +141,8 @@ func recipe(t *testing.T, document, section string) string {
 }
 
 // TestFaultTransparent runs the recipe of the documentation: clients dial addresses that no machine
-// has, the proxy serves them, and backends see the addresses of the clients. A backend of another
-// family is passed over.
+// has, the proxy serves them, also after an upgrade, and backends see the addresses of the clients.
+// A backend of another family is passed over.
 func TestFaultTransparent(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -156,23 +156,29 @@ func TestFaultTransparent(t *testing.T) {
 	servers.listen(t, "10.0.1.2:80")
 	servers.listen(t, "[2001:db8:1::2]:80")
 	engines(t, func(t *testing.T, engine string) {
-		p := run(t, settings{
+		p := serve(t, settings{
 			engine: engine, backends: []string{"10.0.1.2:80", "[2001:db8:1::2]:80"},
 			options: `{address: ":8080", transparent: true}`, pool: "    source: client",
 		})
-		for dialed, want := range map[string]string{"192.0.2.80:80": "10.0.0.2", "[2001:db8:2::80]:80": "2001:db8::2"} {
-			for range 3 {
-				if got, err := clients.ask(dialed); err != nil || got != want {
-					t.Fatalf("the backend of a client that dials %s sees %q, %v, want %s\n%s", dialed, got, err, want, p.log())
+		served := func() {
+			t.Helper()
+			for dialed, want := range map[string]string{"192.0.2.80:80": "10.0.0.2", "[2001:db8:2::80]:80": "2001:db8::2"} {
+				for range 3 {
+					if got, err := clients.ask(dialed); err != nil || got != want {
+						t.Fatalf("the backend of a client that dials %s sees %q, %v, want %s\n%s", dialed, got, err, want, p.log())
+					}
 				}
 			}
 		}
+		served()
+		p.upgrade()
+		served()
 		c := p.dial() // a client without an address
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Error("a client of the unix socket was served")
 		}
 		testnet.Eventually(t, "the reason is logged", func() bool { return strings.Contains(p.log(), `"reason":"no_source"`) })
-		p.stop()
+		p.end()
 	})
 }
 
