@@ -41,9 +41,9 @@ func (b *Bandwidth) fields() fields {
 	}
 }
 
-// byteUnits are the units of a bandwidth, in bytes, as a file has them. Those of bits come last:
+// bandwidthUnits are the units of a bandwidth, in bytes, as a file has them. Those of bits come last:
 // they are read, and never written.
-var byteUnits = []struct {
+var bandwidthUnits = []struct {
 	name  string
 	bytes float64
 }{
@@ -80,7 +80,7 @@ func parseByteRate(text string) (int64, *Fault) {
 		return 0, unreadable(`write a number and a unit, such as "10MB/s"`)
 	}
 	number, unit, perSecond := m[1], m[2], m[3] != ""
-	for _, u := range byteUnits {
+	for _, u := range bandwidthUnits {
 		if u.name != unit {
 			continue
 		}
@@ -96,7 +96,7 @@ func parseByteRate(text string) (int64, *Fault) {
 	return 0, unclearUnit(number, unit)
 }
 
-// unclearUnit says what a unit may mean that is not one of byteUnits.
+// unclearUnit says what a unit may mean that is not one of bandwidthUnits.
 func unclearUnit(number, unit string) *Fault {
 	prefix := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(unit), "ps"), "it"), "s")
 	prefix = strings.TrimSuffix(strings.TrimSuffix(prefix, "b"), "i")
@@ -113,7 +113,7 @@ func unclearUnit(number, unit string) *Fault {
 // ByteRate writes a number of bytes per second as a file has it, in the largest unit that makes it
 // a whole number.
 func ByteRate(v int64) string {
-	for _, u := range byteUnits {
+	for _, u := range bandwidthUnits {
 		if n := v / int64(u.bytes); n > 0 && v%int64(u.bytes) == 0 {
 			return fmt.Sprintf("%d%s/s", n, u.name)
 		}
