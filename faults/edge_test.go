@@ -132,7 +132,7 @@ func recipe(t *testing.T, document, section string) string {
 		t.Fatal(err)
 	}
 	_, after, _ := strings.Cut(string(text), "\n## "+section+"\n")
-	_, after, _ = strings.Cut(after, "\n```sh\n")
+	_, after, _ = strings.Cut(after, "\n```bash\n")
 	script, _, found := strings.Cut(after, "\n```\n")
 	if !found {
 		t.Fatalf("%s has no script in %q", document, section)
