@@ -30,8 +30,12 @@ type Config struct {
 	Engine  Engine
 	// MaxConnections bounds the connections of the whole process; 0 is derived from RLIMIT_NOFILE.
 	MaxConnections int
-	Drain          Drain
-	Reload         Reload
+	// User and Group are names or numbers, "" to stay as the process was started. Confine is what
+	// it gives up besides.
+	User, Group string
+	Confine     Confine
+	Drain       Drain
+	Reload      Reload
 	// Admin is nil when there is no admin address.
 	Admin *Admin
 	// Listeners and Pools are in file order; their names are unique.
@@ -55,6 +59,11 @@ func (c *Config) fields() fields {
 		{"engine", enum(&c.Engine, engines, EngineAuto), "How the loops wait: `io_uring`, `epoll`, or `auto`, which is io_uring where it works."},
 		{"max_connections", integer(&c.MaxConnections, 1, maxConnections).def("auto"),
 			"The maximum number of connections at once, of all listeners together. `auto` derives it from RLIMIT_NOFILE. With two or more listeners, a quarter of it is [reserved for them](operations.md#limits) in equal shares."},
+		{"user", account(&c.User, "the name or number of a user", "l4proxy"),
+			"The user to run as once everything is open: ports, sockets, the pid file. l4proxy must be started as root, or as this user. If omitted, the process stays what it was started as. See [Privileges and confinement](operations.md#privileges-and-confinement)."},
+		{"group", account(&c.Group, "the name or number of a group", "l4proxy"), "Its group. If omitted, the one that the system's user database names. Requires `user`."},
+		{"confine", enum(&c.Confine, confines, ConfineAuto),
+			"What the process gives up after startup, as far as the kernel can: with `auto`, privileges that no proxy needs, and writing outside of a few directories, which costs nothing at run time. `strict` also filters system calls, at about 20 ns per call. `off` gives up nothing."},
 		{"drain", section(&c.Drain), "Limits of a graceful shutdown; see below."},
 		{"reload", section(&c.Reload), "Whether the proxy reloads by itself when a file changes; see below."},
 		{"admin", optional(&c.Admin), "The address for health checks, status and commands; see below. If omitted, there is none."},

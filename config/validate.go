@@ -113,6 +113,7 @@ func (c *checker) clear(p *path, keys ...string) bool {
 func (c *checker) all() {
 	section(c.c).check(c, nil)
 	c.drain()
+	c.identity()
 	for i := range c.c.Pools {
 		c.pool(&c.c.Pools[i], newPath("pools", c.c.Pools[i].Name))
 	}

@@ -31,6 +31,9 @@ func Build(cfg *config.Config, facts *Facts) (*Plan, error) {
 	plan.Admin = admin
 	failed = append(failed, facts.checkSockets(cfg))
 	if err := errors.Join(append(failed, err)...); err != nil {
+	identity, unknown := buildIdentity(cfg, facts)
+	plan.Identity = identity
+	if err := errors.Join(append(failed, err, unknown)...); err != nil {
 		return nil, err
 	}
 	if err := facts.checkAddresses(cfg); err != nil {

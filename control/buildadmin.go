@@ -30,7 +30,7 @@ func PlanAdmin(ctx context.Context, cfg *config.Config, lookup Lookup) (*AdminPl
 	if cfg.Admin == nil {
 		return nil, nil
 	}
-	only := &config.Config{File: cfg.File, Source: cfg.Source, Admin: cfg.Admin}
+	only := &config.Config{File: cfg.File, Source: cfg.Source, Admin: cfg.Admin, User: cfg.User, Group: cfg.Group}
 	return buildAdmin(only, Gather(ctx, only, lookup))
 }
 

@@ -81,10 +81,15 @@ func summary(changes []Change) string {
 // startSettings are the settings that cannot change while the process runs.
 var startSettings = []string{"workers", "engine", "log.format"}
 
+// restartSettings are those of them that an upgrade does not change either: what a process has
+// given up, the process after it lacks too.
+var restartSettings = []string{"user", "group", "confine"}
+
 // keepStartSettings gives cfg the values of them that are in effect, so that each reload compares
 // with what runs.
 func keepStartSettings(cfg, running *config.Config) {
 	cfg.Workers, cfg.Engine, cfg.Log.Format = running.Workers, running.Engine, running.Log.Format
+	cfg.User, cfg.Group, cfg.Confine = running.User, running.Group, running.Confine
 }
 
 // compare lists the changes from the running configuration to the next, in a stable order.
@@ -104,6 +109,9 @@ func compare(live *Live, running, next *configured) []Change {
 		case "process":
 			if c.AtStart = slices.Contains(startSettings, d.Key); c.AtStart {
 				c.Effect = "takes effect with a restart or an upgrade"
+			}
+			if slices.Contains(restartSettings, d.Key) {
+				c.AtStart, c.Effect = true, "takes effect with a restart"
 			}
 		case "listener":
 			c.Connections = load.listeners[d.Name]

@@ -19,6 +19,8 @@ type Facts struct {
 	users   map[string]answer[int]
 	groups  map[string]answer[int]
 	sockets map[need]error // nil: a socket can have the option here
+	// identity is the user that the process runs as; nil if none is configured.
+	identity answer[*Identity]
 }
 
 // answer is what a name stands for, or why that is unknown.
@@ -61,6 +63,7 @@ func Gather(ctx context.Context, cfg *config.Config, lookup Lookup) *Facts {
 		}
 		f.lookUpOwner(a.Socket.Owner)
 	}
+	f.identity = lookUpIdentity(cfg.User, cfg.Group)
 	f.resolve(ctx, names, lookup)
 	return f
 }
@@ -125,12 +128,18 @@ func (f *Facts) endpoints(s *SourcePlan) ([]discovery.Endpoint, error) {
 }
 
 // access is who may connect to a listener's unix sockets; nil if neither mode nor owner is
-// configured.
+// configured. Without an owner, the sockets belong to the user of the process, also if that has
+// opened them as another one.
 func (f *Facts) access(s *config.Socket) (*listen.Access, error) {
-	if *s == (config.Socket{}) {
+	as := f.identity.value
+	change := as != nil && !as.Current
+	if *s == (config.Socket{}) && !change {
 		return nil, nil
 	}
 	a := &listen.Access{Mode: s.Mode, User: -1, Group: -1}
+	if change {
+		a.User, a.Group = as.UID, as.GID
+	}
 	if s.User != "" {
 		a.User = f.users[s.User].value
 	}

@@ -17,6 +17,7 @@ type Plan struct {
 	Listeners []ListenerPlan
 	Pools     []PoolPlan
 	Admin     *AdminPlan // nil: no admin address
+	Identity  *Identity  // who to run as; nil stays the same
 }
 
 // ListenerPlan is one listener.

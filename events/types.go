@@ -104,6 +104,7 @@ var types = map[string]string{
 
 	// The process.
 	"l4proxy started": "started",
+	"confined":        "confined",
 	"io_uring unavailable, falling back to epoll":                   "engine_fallback",
 	"shutting down: waiting for connections to end":                 "drain_started",
 	"already shutting down: the next signal closes all connections": "drain_started",

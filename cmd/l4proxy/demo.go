@@ -101,7 +101,7 @@ func runDemo(o demoOptions, stdout, stderr io.Writer) error {
 	defer signal.Stop(signals)
 	starting, started := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer started()
-	p, err := startUnlessStopped(starting, cfg, nil, stderr, nil)
+	p, err := startUnlessStopped(starting, cfg, nil, stderr, nil, nil)
 	if err != nil {
 		return failure{explainDemo(o.listen, o.admin, err)}
 	}

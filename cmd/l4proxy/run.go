@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/config"
+	"l4proxy/confine"
 	"l4proxy/control"
 	"l4proxy/eventloop"
 	"l4proxy/events"
@@ -70,8 +71,10 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 	if err != nil {
 		return from.failed(err)
 	}
-	p, err := startUnlessStopped(starting, cfg, manager, cmd.ErrOrStderr(), from)
+	give := &privileges{files: files, pid: pid, from: from}
+	p, err := startUnlessStopped(starting, cfg, manager, cmd.ErrOrStderr(), from, give)
 	if err != nil {
+		pid.remove()
 		return from.failed(err)
 	}
 	started()
@@ -80,11 +83,6 @@ func runProxy(cmd *cobra.Command, file string, pid pidFile) error {
 	from.loadReloads(p)
 	if from != nil {
 		p.receiving(true)
-	} else {
-		if err := pid.write(); err != nil {
-			p.abandon()
-			return failure{err}
-		}
 	}
 	go debug.FreeOSMemory() // what reading a large configuration took
 	err = p.serve(signals)
@@ -121,8 +119,8 @@ func loadUnlessStopped(starting context.Context, file string) (*config.Config, [
 var errInterrupted = errors.New("interrupted by a signal during startup")
 
 // startUnlessStopped is start, and says so if a signal has canceled it.
-func startUnlessStopped(starting context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover) (*process, error) {
-	p, err := start(starting, cfg, manager, stderr, from)
+func startUnlessStopped(starting context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover, give *privileges) (*process, error) {
+	p, err := startConfined(starting, cfg, manager, stderr, from, give)
 	if err != nil && starting.Err() != nil {
 		return nil, errInterrupted
 	}
@@ -156,13 +154,20 @@ type process struct {
 	from     *takeover // nil if this process was not started by an upgrade
 	upgrades upgrades
 	parent   atomic.Pointer[upgrade.Parent]
+	confined *confine.Report // nil: everything is as it was at the start
 	// handedOver is closed when another process has taken over.
 	handedOver chan struct{}
 }
 
 // start does everything that can fail. When it returns an error, nothing is left open. from is the
-// process that an upgrade replaces, nil for none.
+// process that an upgrade replaces, nil for none. The process keeps its privileges.
 func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover) (*process, error) {
+	return startConfined(ctx, cfg, manager, stderr, from, nil)
+}
+
+// startConfined is start, and gives up privileges once everything is open, before the process
+// serves.
+func startConfined(ctx context.Context, cfg *config.Config, manager *systemd.Manager, stderr io.Writer, from *takeover, give *privileges) (*process, error) {
 	fileLimit, err := control.RaiseFileLimit()
 	if err != nil {
 		return nil, err
@@ -171,6 +176,9 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	from.loadNames(names, slog.Default())
 	plan, err := control.Build(cfg, control.Gather(ctx, cfg, names.Lookup))
 	if err != nil {
+		return nil, err
+	}
+	if err := give.check(cfg, plan); err != nil {
 		return nil, err
 	}
 	workers := cfg.Workers
@@ -232,6 +240,10 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	p.server.SetRecording(cfg.Log.Connections)
 	p.server.TraceAll(level.Level() <= slog.LevelDebug)
 	from.load(p)
+	if err := give.up(p, plan); err != nil {
+		p.abandon()
+		return nil, err
+	}
 	if err := from.ready(p); err != nil { // before the log: clients wait for it
 		p.abandon()
 		return nil, err
@@ -241,6 +253,7 @@ func start(ctx context.Context, cfg *config.Config, manager *systemd.Manager, st
 	}
 	p.log.Info("l4proxy started", "version", version, "config", source(cfg), "engine", p.server.Engine(), "workers", workers,
 		"max_connections", connections)
+	p.logConfined()
 	for _, a := range p.server.Addrs() {
 		p.log.Info("listening", "listener", a.Listener, "address", a.Bind.String())
 	}

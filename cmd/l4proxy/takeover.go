@@ -27,6 +27,7 @@ const (
 	stateUpgrades = "upgrades" // upgradeCounts
 	stateDebug    = "debug"    // savedDebug
 	stateNames    = "names"    // []control.SavedName, sent before all others
+	stateConfined = "confined" // confine.State, sent with names
 )
 
 // takeover is the start of a process that an upgrade has started: it takes over from an old one. A

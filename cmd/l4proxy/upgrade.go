@@ -89,7 +89,7 @@ func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Re
 	from := &handing{p: p, admin: -1}
 	defer from.close()
 	result, err = upgrade.Run(ctx, upgrade.Options{Program: program, Version: version, Needs: openFiles(),
-		Early: stateOfService(map[string]any{stateNames: p.live.ExportNames()}), Log: p.log}, from)
+		Early: stateOfService(map[string]any{stateNames: p.live.ExportNames(), stateConfined: p.restrictions()}), Log: p.log}, from)
 	if err != nil {
 		return result, err
 	}

@@ -34,6 +34,7 @@ var table = map[string][]string{
 	"backend":   {"internal/rawsys"},
 	"bandwidth": {"internal/iheap"}, // the sharing of limits, without sockets
 	"config":    {},
+	"confine":   {},
 	"discovery": {},
 	"events":    {},
 	"eventloop": {"internal/mailbox", "internal/rawsys"},
