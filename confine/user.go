@@ -100,7 +100,7 @@ func (u *User) tryHere(f func() error) error {
 	if err := setThreadGroups(u.Groups); err != nil {
 		return err
 	}
-	// From the user, root's privileges for files follow (capabilities(7), effect of user ID changes).
+	// Root's privileges for files follow from the user (capabilities(7), user ID changes).
 	gid, uid := setThreadID(unix.SYS_SETFSGID, u.GID), setThreadID(unix.SYS_SETFSUID, u.UID)
 	failed := f()
 	setThreadID(unix.SYS_SETFSUID, uid)

@@ -34,7 +34,7 @@ func Writable(more []string) []string {
 	return slices.Compact(list)
 }
 
-// LandlockABI is the version of Landlock, 0 if the kernel has none.
+// LandlockABI is the version of Landlock, 0 if the kernel lacks it.
 func LandlockABI() int {
 	version, err := ll.LandlockGetABIVersion()
 	if err != nil {
