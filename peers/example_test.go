@@ -96,7 +96,7 @@ func (n *node) recovering() (bool, error) {
 		return false, err
 	}
 	defer c.Close()
-	if _, err := io.WriteString(c, "Q\x00\x00\x00\x20SELECT pg_is_in_recovery()\x00"); err != nil {
+	if _, err := io.WriteString(c, "Q\x00\x00\x00\x1fSELECT pg_is_in_recovery()\x00"); err != nil {
 		return false, err
 	}
 	answer, err := readUntil(c, "Z\x00\x00\x00\x05I")
