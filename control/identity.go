@@ -67,6 +67,12 @@ func lookUpIdentity(name, group string) answer[*Identity] {
 	return answer[*Identity]{value: id}
 }
 
+// LookUpIdentity looks up the user of a configuration; nil if none is configured.
+func LookUpIdentity(cfg *config.Config) (*Identity, error) {
+	known := lookUpIdentity(cfg.User, cfg.Group)
+	return known.value, known.err
+}
+
 // buildIdentity returns the user to run as.
 func buildIdentity(cfg *config.Config, facts *Facts) (*Identity, error) {
 	known := facts.identity

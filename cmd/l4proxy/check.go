@@ -35,10 +35,12 @@ func newCheckCommand(file *string) *cobra.Command {
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name := configFile(*file, os.LookupEnv)
-			cfg, err := config.Load(name, os.LookupEnv)
+			cfg, files, err := config.LoadFiles(name, os.LookupEnv)
 			if err == nil {
 				if faults := config.CheckAddresses(cfg, control.ThisMachine()); faults != nil {
 					err = cfg.Locate(faults)
+				} else {
+					err = readableFor(cfg, files)
 				}
 			}
 			var text string

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 			os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 		},
 		"echo-backend":           echoBackend,
+		"under-profile":          underProfile,
 		"without-io-uring":       without(unix.SYS_IO_URING_SETUP),
 		"without-io-uring-enter": without(unix.SYS_IO_URING_ENTER),
 	})

@@ -79,6 +79,20 @@ func (g *privileges) check(cfg *config.Config, plan *control.Plan) error {
 	return nil
 }
 
+// readableFor reports a file that the configured user cannot read. Only root can find that out; a
+// user that does not exist on this machine may exist where the configuration is for.
+func readableFor(cfg *config.Config, files []config.File) error {
+	id, err := control.LookUpIdentity(cfg)
+	if err != nil || id == nil {
+		return nil
+	}
+	user := userOf(&control.Plan{Identity: id})
+	if err := user.Readable(namesOf(files)...); err != nil {
+		return cfg.Locate([]config.Fault{{Path: config.Path("user"), Msg: err.Error()}})
+	}
+	return nil
+}
+
 // positioned adds the position of the key user to an error.
 func positioned(cfg *config.Config, err error) error {
 	if at := cfg.Where(config.Path("user")); at != (config.Position{}) {
