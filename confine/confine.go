@@ -59,32 +59,29 @@ type Report struct {
 // it may have given up a part. What the kernel lacks is no error, see Report.Missing.
 func Apply(o Options) (*Report, error) {
 	r := &Report{State: o.Inherited}
-	var err error
 	if o.User != nil {
 		r.User = o.User.Name
 	}
 	switch {
 	case o.User != nil && !o.User.current():
-		err = o.User.become(setOf(o.Needs))
+		if err := o.User.become(setOf(o.Needs)); err != nil {
+			return nil, err
+		}
 	case o.Level != Off && unix.Geteuid() == 0:
-		err = dropFromRoot()
+		r.try("capabilities not dropped", dropFromRoot())
 	case o.Level != Off:
 		// With no_new_privs, execve(2) ignores the capabilities of a file. Those that came from
 		// there have to survive an upgrade.
-		err = keepOverExec()
-	}
-	if err != nil {
-		return nil, err
+		r.try("capabilities not kept for an upgrade", keepOverExec())
 	}
 	if o.Level != Off {
-		if err := noNewPrivs(); err != nil {
-			return nil, err
-		}
+		r.try("no_new_privs not set", noNewPrivs())
 		r.limitWrites(o.Writable)
 	}
 	if o.Level == Strict {
 		r.filterCalls()
 	}
+	var err error
 	if r.Capabilities, err = current(); err != nil {
 		return nil, err
 	}
@@ -99,15 +96,19 @@ func noNewPrivs() error {
 	if hasNoNewPrivs() {
 		return nil
 	}
-	if err := setOnAllThreads(unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
-		return fmt.Errorf("no_new_privs: %w", err)
-	}
-	return nil
+	return setOnAllThreads(unix.PR_SET_NO_NEW_PRIVS, 1, 0)
 }
 
 func hasNoNewPrivs() bool {
 	on, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	return on == 1
+}
+
+// try notes what could not be given up.
+func (r *Report) try(what string, err error) {
+	if err != nil {
+		r.missing(what, err)
+	}
 }
 
 func (r *Report) missing(what string, why error) {

@@ -43,7 +43,7 @@ func LandlockABI() int {
 	return version
 }
 
-var errNoLandlock = errors.New("Landlock needs Linux 5.13 or newer, with landlock in the kernel's lsm= list")
+var errNoLandlock = errors.New("needs Linux 5.13 or newer, with landlock in the kernel's lsm= list")
 
 // limitWrites lets the process change files in some directories only (Landlock). A process can have
 // 16 layers of such rules, so one that has inherited a layer adds no other.
@@ -55,7 +55,7 @@ func (r *Report) limitWrites(dirs []string) {
 		r.missing("writes not limited", errNoLandlock)
 		return
 	}
-	config := landlock.MustConfig(landlock.AccessFSSet(changes)).BestEffort()
+	config := landlock.Config{HandledAccessFS: changes}.BestEffort()
 	var rules []landlock.Rule
 	for _, dir := range Writable(dirs) {
 		rights := landlock.AccessFSSet(creates)

@@ -294,6 +294,24 @@ var tests = []test{
 		level: Problem, found: "600000 pages", do: "ss -tm",
 	},
 
+	{check: "privileges", name: "not root", adjust: running, config: simple, level: OK, found: "only what it needs"},
+	{
+		check: "privileges", name: "root", adjust: running, config: simple, changes: map[string]string{"proc/77/status": "Uid:\t0 0 0 0\n"},
+		level: Note, found: "the proxy runs as root", do: "set user:",
+	},
+	{
+		check: "privileges", name: "root until it is started", adjust: running, changes: map[string]string{"proc/77/status": "Uid:\t999 0 0 0\n"},
+		config: "{user: daemon, " + simple[1:], level: OK,
+	},
+	{
+		check: "privileges", name: "off", config: "{confine: off, " + simple[1:],
+		level: Note, found: "confine is off", do: "set confine: auto",
+	},
+	{
+		check: "privileges", name: "an old kernel", config: simple, adjust: func(f *Facts) { f.Landlock = 0 },
+		level: Note, found: "the kernel lacks Landlock", do: "Linux 5.13",
+	},
+
 	{check: "low-ports", name: "none", config: simple, level: OK},
 	{check: "low-ports", name: "without the privilege", config: lowPort, level: Problem, found: "this user may not listen on ports below 1024: listener web (0.0.0.0:80)", do: "ip_unprivileged_port_start=80"},
 	{check: "low-ports", name: "with the privilege", config: lowPort, adjust: running, level: OK, found: "allowed"},

@@ -27,6 +27,7 @@ var Checks = []Check{
 	{"numa", "Workers on more than one NUMA node.", numa},
 	{"memory", "The memory limit against `max_connections`; processes that were killed.", memory},
 	{"tcp-memory", "`net.ipv4.tcp_mem` against the memory of all sockets.", tcpMemory},
+	{"privileges", "What the proxy keeps that it does not need: root, writing everywhere.", privileges},
 	{"low-ports", "Ports that need a privilege.", lowPorts},
 	{"ipv6", "IPv6 addresses in the configuration on a machine without IPv6.", ipv6},
 	{"name-servers", "Whether each name server answers, if there are host names to look up.", nameServers},

@@ -66,7 +66,7 @@ var machine = map[string]string{
 	// The running proxy.
 	"proc/77/limits": "Max open files            524288               524288               files     \n" +
 		"Max locked memory         8388608              8388608              bytes     \n",
-	"proc/77/status":       "Name:\tl4proxy\nCapEff:\t0000000000000400\nSeccomp:\t2\nCpus_allowed_list:\t0-3\n",
+	"proc/77/status":       "Name:\tl4proxy\nUid:\t999 999 999 999\nCapEff:\t0000000000000400\nSeccomp:\t2\nCpus_allowed_list:\t0-3\n",
 	"proc/77/cgroup":       "0::/system.slice/l4proxy.service\n",
 	"proc/77/net/netstat":  "TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 0 0\n",
 	"proc/77/net/sockstat": "TCP: inuse 13 orphan 0 tw 142 alloc 13 mem 240\n",
@@ -142,6 +142,7 @@ func facts(t *testing.T, tt *test) *Facts {
 	f := &Facts{
 		Root: with(tt.changes), Version: "1.0", CPUs: 4,
 		TryIOUring:    func() error { return nil },
+		Landlock:      6,
 		AskNameServer: func(netip.Addr) error { return nil },
 	}
 	if tt.adjust != nil {

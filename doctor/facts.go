@@ -36,6 +36,8 @@ type Facts struct {
 	CPUs int
 	// TryIOUring makes a ring as the proxy does, and returns why it cannot.
 	TryIOUring func() error
+	// Landlock is the version of Landlock, 0 if the kernel lacks it.
+	Landlock int
 	// AskNameServer sends a query to a name server, and returns an error if no answer comes.
 	AskNameServer func(netip.Addr) error
 }

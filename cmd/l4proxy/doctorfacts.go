@@ -16,6 +16,7 @@ import (
 
 	"l4proxy/admin/client"
 	"l4proxy/config"
+	"l4proxy/confine"
 	"l4proxy/control"
 	"l4proxy/doctor"
 	"l4proxy/eventloop"
@@ -36,6 +37,7 @@ type patient struct {
 func examine(ctx context.Context, flags *adminFlags, env func(string) (string, bool)) (*patient, error) {
 	p := &patient{facts: &doctor.Facts{
 		Root: os.DirFS("/"), Version: version, CPUs: proxy.AvailableCPUs(),
+		Landlock:      confine.LandlockABI(),
 		TryIOUring:    func() error { _, _, err := eventloop.Probe(eventloop.IOUring); return err },
 		AskNameServer: func(ip netip.Addr) error { return askNameServer(ctx, ip) },
 	}}

@@ -78,8 +78,8 @@ func freeLowPort(t *testing.T) string {
 }
 
 // TestPrivileges: a service that starts as root and becomes another user can still do everything
-// that it has to: bind a low port at a reload, upgrade, update its pid file. What it has given up is
-// the same afterwards.
+// that it has to: bind a low port at a reload, upgrade, update its pid file. What it has given up
+// is the same afterwards.
 func TestPrivileges(t *testing.T) {
 	testenv.NeedRoot(t)
 	daemon, err := user.Lookup("daemon")
