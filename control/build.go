@@ -30,7 +30,6 @@ func Build(cfg *config.Config, facts *Facts) (*Plan, error) {
 	admin, err := buildAdmin(cfg, facts)
 	plan.Admin = admin
 	failed = append(failed, facts.checkSockets(cfg))
-	if err := errors.Join(append(failed, err)...); err != nil {
 	identity, unknown := buildIdentity(cfg, facts)
 	plan.Identity = identity
 	if err := errors.Join(append(failed, err, unknown)...); err != nil {
