@@ -37,7 +37,7 @@ benchmarks: build ## run all benchmarks, for hours, and rewrite docs/benchmarks
 	go build -C bench -o bin/ . ./plainproxy
 	bench/bin/bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
 
-peers: ## drive Redis, PostgreSQL, nginx, iperf3 and ssh through the proxy; ask dnsmasq
+peers: ## drive Redis, PostgreSQL, nginx, HAProxy, iperf3 and ssh through the proxy; ask dnsmasq
 	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...
 
 faults: ## run the fault suite (root: namespaces, packet loss, killed sockets); FAULTARGS=-short repeats less

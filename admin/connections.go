@@ -46,7 +46,11 @@ type Connection struct {
 	Client string `json:"client"`
 	// Backend is "" while none was picked.
 	Backend string `json:"backend,omitempty"`
-	// State is "connecting", "queued", "open", "half-closed" or "closing".
+	// Peer is the address of the proxy or load balancer that has named the client in a PROXY
+	// protocol header. ServerName is the name that the client's ClientHello asks for.
+	Peer       string `json:"peer,omitempty"`
+	ServerName string `json:"sni,omitempty"`
+	// State is "handshake", "connecting", "queued", "open", "half-closed" or "closing".
 	State    string    `json:"state"`
 	Accepted time.Time `json:"accepted"`
 	// Age and Idle are in seconds.

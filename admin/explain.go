@@ -8,8 +8,12 @@ type ExplainQuery struct {
 	Listener string `json:"listener,omitempty"`
 	// From is the client's address. It is left out for a client of a unix socket.
 	From netip.Addr `json:"from,omitzero"`
-	// SNI is the server name that a TLS client asks for.
-	SNI string `json:"sni,omitempty"`
+	// SNI is the server name that a TLS client asks for, and ALPN the protocols that it offers,
+	// separated by commas.
+	SNI  string `json:"sni,omitempty"`
+	ALPN string `json:"alpn,omitempty"`
+	// TLS is false for a client that does not speak TLS. If it is left out, the client does.
+	TLS *bool `json:"tls,omitempty"`
 }
 
 // Explain says what would happen to a client that connects now. Nothing is counted or dialed.
@@ -20,11 +24,19 @@ type Explain struct {
 	// one step a line, in the order in which they happen.
 	Outcome string   `json:"outcome"`
 	Text    []string `json:"text"`
+	// ProxyHeader says that a peer at this address must send a PROXY protocol header, and the
+	// address in it is the client's. The rest is for a header without an address.
+	ProxyHeader bool `json:"proxy_header,omitempty"`
 	// ACL is the decision of the access control list.
 	ACL ExplainACL `json:"acl"`
 	// Reason is why a client is denied or refused, as in the log and the metrics.
 	Reason string `json:"reason,omitempty"`
-	// Pool is that of the listener, for a denied client too.
+	// ReadsHello says that the listener has routes, and waits for the client's first bytes. Route
+	// is the route that takes the client, if any.
+	ReadsHello bool          `json:"reads_hello"`
+	Route      *ExplainRoute `json:"route,omitempty"`
+	// Pool is that of the route, or of the listener, for a denied client too. It is left out if no
+	// pool takes the client.
 	Pool   string `json:"pool,omitempty"`
 	Policy string `json:"policy,omitempty"`
 	// Random says that the policy draws: Backends are in one possible order.
@@ -40,6 +52,13 @@ type Explain struct {
 	States map[string]int `json:"states"`
 	// Limits are what must have room for the client.
 	Limits []ExplainLimit `json:"limits"`
+}
+
+// ExplainRoute is a route of a listener.
+type ExplainRoute struct {
+	// Index is the position in the list of routes, from 0. Clients are those that the route takes.
+	Index   int    `json:"index"`
+	Clients string `json:"clients"`
 }
 
 // ExplainACL is a decision of an access control list.

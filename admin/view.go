@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -108,9 +109,12 @@ type Unconfirmed struct {
 
 // ListenerStatus is one listener.
 type ListenerStatus struct {
-	Name      string   `json:"name"`
-	Pool      string   `json:"pool"`
-	Addresses []string `json:"addresses"`
+	Name string `json:"name"`
+	// Pool is "" if only routes lead to pools.
+	Pool string `json:"pool"`
+	// Routes are in the order of the configuration.
+	Routes    []RouteStatus `json:"routes,omitempty"`
+	Addresses []string      `json:"addresses"`
 	// State is one of the words below.
 	State       string `json:"state"`
 	Connections int64  `json:"connections"`
@@ -137,6 +141,26 @@ type ClientLimits struct {
 	// Unrated are the connections to which Rate was not applied, because too many clients were
 	// recent.
 	Unrated uint64 `json:"unrated"`
+}
+
+// RouteStatus is a route of a listener: which clients it takes, in words, and where they go.
+type RouteStatus struct {
+	Clients string `json:"clients"`
+	Pool    string `json:"pool"`
+}
+
+// Pools are the pools to which the listener sends clients, each once.
+func (l *ListenerStatus) Pools() []string {
+	var all []string
+	if l.Pool != "" {
+		all = append(all, l.Pool)
+	}
+	for _, r := range l.Routes {
+		if !slices.Contains(all, r.Pool) {
+			all = append(all, r.Pool)
+		}
+	}
+	return all
 }
 
 // States of a listener.

@@ -33,7 +33,7 @@ func (l *lab) startVerified(ctx context.Context, p peer, set setup, b bench) (in
 	if inst, err = l.serve(ctx, p, set); err != nil {
 		return instance{}, err
 	}
-	if err := l.verify(ctx, b.target); err != nil {
+	if err := l.verify(ctx, append(openingFlag(b.opening), b.target)...); err != nil {
 		return instance{}, errors.Join(fmt.Errorf("%s does not pass bytes unchanged: %w", p.name, err), inst.end())
 	}
 	if set.Prefixes > 0 {

@@ -235,6 +235,7 @@ func (b bench) startOrigin(spec traffic.OriginSpec) (*process, error) {
 
 func (b bench) startOriginOn(listen, dir string, spec traffic.OriginSpec) (*process, error) {
 	spec.Listen = []string{listen}
+	spec.ProxyHeader = b.setup.SendProxy != ""
 	text, err := argument(spec)
 	if err != nil {
 		return nil, err

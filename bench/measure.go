@@ -13,9 +13,10 @@ import (
 
 // size is what a scenario demands of a peer's configuration.
 type size struct {
-	backends int // 0: usualBackends
-	prefixes int // of the access control list; 0: no list
-	more     int // further listeners, each with a pool of its own; at most moreFronts
+	backends int    // 0: usualBackends
+	prefixes int    // of the access control list; 0: no list
+	sni      string // the name by which clients are routed; "": they are not
+	more     int    // further listeners, each with a pool of its own; at most moreFronts
 	// failing is set if the backends are processes of their own, failingBackends of
 	// them, one of which is going to fail.
 	failing bool
@@ -30,6 +31,7 @@ type bench struct {
 	target   string  // host:port for the load
 	more     []ports // the fronts beside the first
 	setup    setup   // of the origin: its directory, what it listens on
+	opening  []byte  // the first bytes of each request, if it is more than the pattern
 	rate     float64 // of an open loop, in operations per second; 0: closed loop
 	duration time.Duration
 	// pid is the proxy's, originPID the origin's; 0 if there is none.
@@ -67,6 +69,12 @@ func (l *lab) measure(ctx context.Context, p peer, s scenario, rate float64) (m 
 	}
 	if p.observed {
 		set.Admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.adminPort))
+	}
+	set.SendProxy = p.sendProxy
+	if s.size.sni != "" {
+		if b.opening, err = clientHello(s.size.sni); err != nil {
+			return measured{}, err
+		}
 	}
 	b.target, b.more = l.target(p), l.moreFronts[:s.size.more]
 	b.setup = set

@@ -33,6 +33,10 @@ type peer struct {
 	failover bool
 	// observed is set if the peer has an admin address, by which it is observed.
 	observed bool
+	// sni is set if the peer routes by the name in a ClientHello.
+	sni bool
+	// sendProxy is the version of the PROXY protocol that the backends get, if any.
+	sendProxy string
 	// beside, if set, is the peer that it is compared with, in place of the rivals.
 	beside string
 	// changes are the kinds of change that the peer can make while it runs.
@@ -46,6 +50,8 @@ func (p peer) lacks(at *place, n size) string {
 		return "only with -network " + p.only
 	case p.noACL && n.prefixes > 0:
 		return "has no access control list"
+	case !p.sni && n.sni != "":
+		return "does not route by SNI"
 	case !p.failover && n.failing:
 		return "has nothing against failing backends"
 	case n.change != "" && p.changes[n.change].apply == nil:
@@ -136,7 +142,7 @@ func findHAProxy(ctx context.Context) ([]peer, error) {
 		return nil, err
 	}
 	return []peer{{
-		name: "haproxy", version: version, role: rival, failover: true, changes: haproxyChanges(binary),
+		name: "haproxy", version: version, role: rival, failover: true, sni: true, changes: haproxyChanges(binary),
 		command: func(s setup) ([]string, error) {
 			if err := s.restrict(""); err != nil {
 				return nil, err
@@ -171,7 +177,7 @@ func findNginx(ctx context.Context) ([]peer, error) {
 		return []string{binary, "-p", s.Dir, "-e", "stderr", "-c", config}, err
 	}
 	return []peer{{
-		name: "nginx", version: strings.TrimPrefix(version, "nginx version: "), role: rival, failover: true,
+		name: "nginx", version: strings.TrimPrefix(version, "nginx version: "), role: rival, failover: true, sni: true,
 		command: command, changes: nginxChanges(command),
 	}}, nil
 }
@@ -219,7 +225,7 @@ func findL4proxy(ctx context.Context, o options) ([]peer, error) {
 			return []string{binary, "run", "-c", config}, err
 		}
 		peers = append(peers, peer{
-			name: "l4proxy " + engine, version: version, role: ours, failover: true,
+			name: "l4proxy " + engine, version: version, role: ours, failover: true, sni: true,
 			command: command, changes: l4proxyChanges(command),
 		})
 	}

@@ -30,11 +30,12 @@ func TestConfigurationsAreTaken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, n := range []size{{}, {backends: 100, prefixes: 1000}, {failing: true}} {
+		for _, n := range []size{{}, {backends: 100, prefixes: 1000}, {failing: true}, {sni: serverName}} {
 			set, err := testLab(t).setup(t.TempDir(), n)
 			if err != nil {
 				t.Fatal(err)
 			}
+			set.SendProxy = "v1"
 			argv, err := peers[0].command(set)
 			if err != nil {
 				t.Fatal(err)

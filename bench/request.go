@@ -19,7 +19,9 @@ func answering(request, answer int) func(bench) (*process, error) {
 // answeringOnce is an origin that answers one request and closes.
 func answeringOnce() func(bench) (*process, error) {
 	return func(b bench) (*process, error) {
-		return b.startOrigin(traffic.OriginSpec{Work: traffic.Connection, RequestBytes: smallMessage, ResponseBytes: smallMessage})
+		return b.startOrigin(traffic.OriginSpec{
+			Work: traffic.Connection, RequestBytes: len(b.opening) + smallMessage, ResponseBytes: smallMessage, Opening: b.opening,
+		})
 	}
 }
 
@@ -72,7 +74,8 @@ func requests(n, request, answer int) func(context.Context, bench) (measured, er
 func connections(n int) func(context.Context, bench) (measured, error) {
 	return func(ctx context.Context, b bench) (measured, error) {
 		return b.load(ctx, "connection", traffic.ClientSpec{
-			Work: traffic.Connection, Connections: n, RequestBytes: smallMessage, ResponseBytes: smallMessage, Rate: b.rate,
+			Work: traffic.Connection, Connections: n, RequestBytes: len(b.opening) + smallMessage, ResponseBytes: smallMessage,
+			Opening: b.opening, Rate: b.rate,
 		})
 	}
 }

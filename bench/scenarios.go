@@ -32,6 +32,10 @@ func scenarios() []scenario {
 	for _, prefixes := range []int{0, 10, 10_000, 1_000_000} {
 		all = append(all, manyPrefixes(prefixes))
 	}
+	for _, clients := range []int{64, 512} {
+		all = append(all, routedBySNI(clients))
+	}
+	all = append(all, proxyHeader(64))
 	all = append(all, startUp(10_000), observedRequests(4000), mix(), outageKill(), outageStop(), reloads(), upgrades())
 	// Second opinions: the same kinds of work from other tools.
 	all = append(all, http(64), http(512), httpClose(), redis(), iperf(1), iperf(8))

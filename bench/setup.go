@@ -29,6 +29,8 @@ type setup struct {
 	Change         string       // the kind of change under load, if any
 	More           []front      // beside the first, in the scenario mix
 	Failing        bool         // a backend is going to fail
+	SNI            string       // the name by which clients are routed, if they are
+	SendProxy      string       // the version of the PROXY protocol that backends get, if any
 	Prefixes       int          // of the access control list; 0: no list
 	Trusted        netip.Prefix // the prefix that contains the clients
 	AllowList      string       // the file with the prefixes, in the peer's format
@@ -70,6 +72,7 @@ func (l *lab) setup(dir string, n size) (setup, error) {
 		Listen:   fmt.Sprintf("0.0.0.0:%d", l.proxyPort),
 		Failing:  n.failing,
 		Change:   n.change,
+		SNI:      n.sni,
 		Prefixes: n.prefixes,
 		Trusted:  l.place.trusted,
 		Body:     body,

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -21,12 +23,17 @@ func runVerify(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the error contains what is wrong
 	from := flags.String("from", "", "source `address`")
+	opening := flags.String("opening", "", "first `bytes` of each connection, in base64")
 	refused := flags.Bool("refused", false, "expect to be refused")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() != 1 {
-		return errors.New("usage: verify [-from ADDRESS] [-refused] TARGET")
+		return errors.New("usage: verify [-from ADDRESS] [-opening BYTES] [-refused] TARGET")
+	}
+	first, err := base64.StdEncoding.DecodeString(*opening)
+	if err != nil {
+		return fmt.Errorf("-opening: %w", err)
 	}
 	var dialer net.Dialer
 	if *from != "" {
@@ -39,12 +46,20 @@ func runVerify(ctx context.Context, args []string) error {
 	if *refused {
 		return verifyRefused(ctx, &dialer, flags.Arg(0))
 	}
-	return verify(ctx, &dialer, flags.Arg(0))
+	return verify(ctx, &dialer, flags.Arg(0), first)
 }
 
-// verify sends a few sizes of random bytes to address and expects the same
-// bytes back.
-func verify(ctx context.Context, dialer *net.Dialer, address string) error {
+// openingFlag are the arguments that give verify the first bytes of each connection.
+func openingFlag(opening []byte) []string {
+	if opening == nil {
+		return nil
+	}
+	return []string{"-opening", base64.StdEncoding.EncodeToString(opening)}
+}
+
+// verify sends a few sizes of random bytes to address, each after the opening, and
+// expects the same bytes back.
+func verify(ctx context.Context, dialer *net.Dialer, address string, opening []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
 	random := rand.NewChaCha8([32]byte{})
@@ -52,7 +67,7 @@ func verify(ctx context.Context, dialer *net.Dialer, address string) error {
 		sent := make([]byte, size)
 		// ChaCha8 never fails to fill a slice.
 		_, _ = random.Read(sent)
-		if err := roundTrip(ctx, dialer, address, sent); err != nil {
+		if err := roundTrip(ctx, dialer, address, slices.Concat(opening, sent)); err != nil {
 			return fmt.Errorf("%d bytes: %w", size, err)
 		}
 	}

@@ -304,25 +304,30 @@ func (book *addressBook) loops(cfg *Config) (faults []Fault) {
 					}
 					continue
 				}
-				next := c.listener.Pool
-				switch {
-				case byName[next] == nil || state[next] == done:
-				case state[next] == open:
-					f := faultf("write the address of a server, or remove it",
-						"the backend %s is the proxy itself: the pool %s leads back to it through %s of its listener %s",
-						b.Address, quote(pool), c, quote(c.listener.Name))
-					f.Path, f.See = Path("pools", pool, "backends", i, "address"), []string{c.path()}
-					faults = append(faults, *f)
-				default:
-					visit(next)
+				looped := false
+				for _, next := range c.listener.PoolNames() {
+					switch {
+					case byName[next] == nil || state[next] == done || looped:
+					case state[next] == open:
+						f := faultf("write the address of a server, or remove it",
+							"the backend %s is the proxy itself: the pool %s leads back to it through %s of its listener %s",
+							b.Address, quote(pool), c, quote(c.listener.Name))
+						f.Path, f.See = Path("pools", pool, "backends", i, "address"), []string{c.path()}
+						faults = append(faults, *f)
+						looped = true
+					default:
+						visit(next)
+					}
 				}
 			}
 		}
 		state[pool] = done
 	}
 	for i := range listeners {
-		if name := listeners[i].Pool; byName[name] != nil && state[name] == 0 {
-			visit(name)
+		for _, name := range listeners[i].PoolNames() {
+			if byName[name] != nil && state[name] == 0 {
+				visit(name)
+			}
 		}
 	}
 	return faults

@@ -1,61 +1,16 @@
 package config
 
 import (
-	"errors"
-	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
 
-// The whole example of the configuration language: every key in it is either accepted or refused as
-// not supported yet, with exactly these problems.
+// The whole example of the configuration language is accepted, and its values are the defaults where
+// it shows defaults.
 func TestWholeLanguage(t *testing.T) {
-	_, err := Load("testdata/full/contract.yaml", testEnv)
-	var problems Problems
-	if !errors.As(err, &problems) {
-		t.Fatalf("error %v, want Problems", err)
-	}
-	var got []string
-	for _, p := range problems {
-		key, ok := strings.CutSuffix(p.Msg, " is not supported yet")
-		if !ok {
-			t.Errorf("neither accepted nor unsupported: %v", p)
-		}
-		got = append(got, key)
-	}
-	want := []string{
-		"proxy_protocol", "routes", "timeouts.handshake", "send_proxy",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("not supported yet:\n%q, want\n%q", got, want)
-	}
-}
-
-// What of that example is supported is accepted when the rest is left out, and its values are the
-// defaults where it shows defaults.
-func TestWholeLanguageSupportedPart(t *testing.T) {
-	data, err := os.ReadFile("testdata/full/contract.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = Parse("testdata/full/contract.yaml", data, testEnv)
-	var problems Problems
-	if !errors.As(err, &problems) {
-		t.Fatalf("error %v, want Problems", err)
-	}
-	root, p := readYAML("contract.yaml", data)
-	if p != nil {
-		t.Fatal(p)
-	}
-	for _, p := range problems {
-		if !removeAt(root, p.Line, p.Col) {
-			t.Fatalf("no key at %v", p)
-		}
-	}
-	c, err := newDecoder("testdata/full/contract.yaml", testEnv).finish(root, data)
+	c, err := Load("testdata/full/contract.yaml", testEnv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,8 @@ func (d *differ) listeners(old, next *Config) {
 			d.add("", "", l.summary())
 			continue
 		}
-		d.table("", was.fields(), l.fields(), "acl")
+		d.table("", was.fields(), l.fields(), "acl", "routes")
+		d.routes(was, l)
 		d.rules(was, l)
 	}
 	for i := range old.Listeners {
@@ -124,7 +125,7 @@ func (l *Listener) summary() string {
 	for _, b := range l.Binds {
 		binds = append(binds, b.String())
 	}
-	return strings.Join(binds, ", ") + " -> pool " + l.Pool
+	return strings.Join(binds, ", ") + " -> " + l.Serves()
 }
 
 // rules compares two access control lists. What is left of both when the rules that are in both are

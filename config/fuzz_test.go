@@ -116,7 +116,7 @@ func checkConfig(t *testing.T, c *Config) {
 		t.Error("no listener")
 	}
 	for _, l := range c.Listeners {
-		if len(l.Binds) == 0 || !pools[l.Pool] || l.Timeouts.Idle < 0 || l.Timeouts.HalfClose < 0 {
+		if len(l.Binds) == 0 || !pools[l.Pool] && (l.Pool != "" || len(l.Routes) == 0) || l.Timeouts.Idle < 0 || l.Timeouts.HalfClose < 0 {
 			t.Errorf("an incomplete listener: %+v", l)
 		}
 		if !noBackendActions.has(l.WhenNoBackend) || len(l.NoBackendMessage) > maxMessage {

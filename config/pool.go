@@ -39,6 +39,8 @@ type Pool struct {
 	SourceAddress SourceAddress
 	// Endpoints says how far the set of backends may change by itself.
 	Endpoints Endpoints
+	// SendProxy is nil when backends get no PROXY protocol header.
+	SendProxy *SendProxy
 }
 
 const maxPanicThreshold = 99 // 100 would ignore health always
@@ -69,7 +71,7 @@ func (p *Pool) fields() fields {
 		{"endpoints", section(&p.Endpoints), "How far DNS may change the set of backends at once; see below."},
 		{"source", sourceAddress(&p.SourceAddress), "The address that connections to backends come from: `client`, which is the address of the client, or one or more addresses of this machine, which are used in turn; see [Source addresses](edge.md#source-addresses). Health checks use the addresses of this machine. If omitted, the kernel chooses."},
 		{"tcp", optional(&p.TCP), "Options of the sockets to backends; see below."},
-		{"send_proxy", unsupported{}, ""},
+		{"send_proxy", pointer(&p.SendProxy, sendProxy), "Send a PROXY protocol header to the backends first: `v1`, `v2`, or a mapping with the keys below. Every backend of the pool must expect it. Health checks send one too, unless they use `health.port`; see [PROXY protocol](edge.md#proxy-protocol-to-backends)."},
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func Complete(c *Config) {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		if l.Pool == "" && len(c.Pools) == 1 {
+		if l.Pool == "" && len(c.Pools) == 1 && l.Routes == nil {
 			l.Pool = c.Pools[0].Name
 		}
 		if l.PerClient != nil {
@@ -122,6 +122,7 @@ func (c *checker) all() {
 	}
 	if len(c.unread.exact) == 0 && len(c.c.Listeners) > 0 {
 		c.idleQueues()
+		c.idleExtensions()
 	}
 	c.bindCount()
 	if c.c.Admin != nil {
@@ -160,6 +161,7 @@ func (c *checker) listener(l *Listener, at *path) {
 	names := c.names
 	switch {
 	case pool != nil || len(names) == 0:
+	case l.Pool == "" && (len(l.Routes) > 0 || !c.clear(at, "routes")):
 	case l.Pool == "":
 		fix := "write the name of one"
 		if len(names) <= 8 {
@@ -172,6 +174,10 @@ func (c *checker) listener(l *Listener, at *path) {
 	if l.ACL != nil && c.clear(at, "acl") {
 		c.reached(l.ACL, at.child("acl"))
 	}
+	if len(l.Routes) > 0 {
+		c.routes(l, at.child("routes"))
+		c.serverFirst(l)
+	}
 	if len(l.Binds) > 0 && c.clear(at, "bind") {
 		c.socket(l, at)
 	}
@@ -183,12 +189,17 @@ func (c *checker) listener(l *Listener, at *path) {
 		onlyUnix := len(l.Binds) > 0 && !slices.ContainsFunc(l.Binds, func(b Bind) bool { return !b.IsUnix() })
 		c.refuse(onlyUnix, at.child("tcp"), "remove it", "tcp has no effect on unix sockets")
 	}
+	c.reads(l, at)
 	if !c.clear(at, "when_no_backend") {
 		return
 	}
-	if pool != nil {
-		c.withoutBackend(l, at.child("when_no_backend"), pool)
+	for _, name := range l.PoolNames() {
+		if pool := c.pools[name]; pool != nil {
+			c.withoutBackend(l, at.child("when_no_backend"), pool)
+		}
 	}
+	c.refuse(l.WhenNoBackend == NoBackendUnlisten && len(l.Routes) > 0, at.child("when_no_backend"), "write another action",
+		"when_no_backend: unlisten is not for a listener with routes, whose pools go down one by one")
 	c.refuse(l.NoBackendMessage != DefaultNoBackendMessage && l.WhenNoBackend != NoBackendMessage, at.child("no_backend_message"),
 		"write that, or remove it", "no_backend_message has no effect without when_no_backend: message")
 }
@@ -199,8 +210,11 @@ func (c *checker) withoutBackend(l *Listener, at *path, pool *Pool) {
 	switch l.WhenNoBackend {
 	case NoBackendQueue:
 		c.refuse(pool.Queue == nil && c.clear(inPool, "queue"), at, "write queue: {size: 1000, timeout: 10s} there",
-			"when_no_backend: queue requires a queue in the pool %s", l.Pool)
+			"when_no_backend: queue requires a queue in the pool %s", pool.Name)
 	case NoBackendUnlisten:
+		if len(l.Routes) > 0 {
+			return // refused as such
+		}
 		if unix := firstUnix(l.Binds); unix >= 0 {
 			c.faultf(at, "write another action, or give the address to a listener of its own",
 				"when_no_backend: unlisten is not for a unix socket, and %s is one", l.Binds[unix])
@@ -224,7 +238,7 @@ func (c *checker) socket(l *Listener, at *path) {
 		c.refuse(l.Socket.Owner != (Owner{}), at.child("owner"), fix, "owner requires a unix socket in bind")
 		c.refuse(l.Socket.Mode != 0, at.child("mode"), fix, "mode requires a unix socket in bind")
 	}
-	if unix < 0 || l.ACL == nil {
+	if unix < 0 || l.ACL == nil || l.ProxyProtocol != nil && l.ProxyProtocol.Unix { // a header has their address
 		return
 	}
 	onlyUnix := !slices.ContainsFunc(l.Binds, func(b Bind) bool { return !b.IsUnix() })
@@ -248,7 +262,9 @@ func (c *checker) idleQueues() {
 	asked := make(map[string]bool)
 	for i := range c.c.Listeners {
 		if c.c.Listeners[i].WhenNoBackend == NoBackendQueue {
-			asked[c.c.Listeners[i].Pool] = true
+			for _, name := range c.c.Listeners[i].PoolNames() {
+				asked[name] = true
+			}
 		}
 	}
 	for i := range c.c.Pools {

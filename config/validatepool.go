@@ -42,6 +42,7 @@ func (c *checker) pool(p *Pool, at *path) {
 	if p.TCP != nil && c.clear(at, "tcp") {
 		p.TCP.check(c, at.child("tcp"), false)
 	}
+	c.sendProxy(p, at.child("send_proxy"))
 	if c.clear(at, "policy", "hash") {
 		c.policy(p, at)
 	}

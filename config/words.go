@@ -134,6 +134,21 @@ var denyActions = &words[DenyAction]{what: "deny action", list: []word[DenyActio
 
 func (a DenyAction) String() string { return denyActions.text(a) }
 
+// StartTLS is a protocol whose clients may ask for TLS before they send a ClientHello.
+type StartTLS uint8
+
+// The protocols.
+const (
+	StartTLSOff StartTLS = iota
+	StartTLSPostgres
+)
+
+var startTLSProtocols = &words[StartTLS]{what: "protocol", list: []word[StartTLS]{
+	{"off", StartTLSOff}, {"postgres", StartTLSPostgres},
+}, instead: map[string]string{"postgresql": "write postgres", "pg": "write postgres", "pgsql": "write postgres"}}
+
+func (s StartTLS) String() string { return startTLSProtocols.text(s) }
+
 // NoBackend is what happens to a client that no backend can serve.
 type NoBackend uint8
 

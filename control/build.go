@@ -70,17 +70,24 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 	if k := buildTCP(l.TCP).KeepAlive; k != (proxy.KeepAlive{}) {
 		keepAlive = &k
 	}
+	routes, routePools, err := buildRoutes(l)
+	failed = append(failed, err)
 	return ListenerPlan{
 		PoolName:       l.Pool,
+		RoutePoolNames: routePools,
 		MaxConnections: int64(l.MaxConnections),
 		PerClient:      buildClients(l.PerClient),
 		Follows:        l.WhenNoBackend == config.NoBackendUnlisten,
 		Listener: proxy.Listener{
 			Name:             l.Name,
 			Binds:            binds,
+			Routes:           routes,
 			Access:           access,
 			KeepAlive:        keepAlive,
 			Multipath:        l.TCP != nil && l.TCP.MPTCP,
+			ProxyFrom:        lists.proxyFrom(l.ProxyProtocol),
+			StartTLS:         startTLS[l.StartTLS],
+			Handshake:        l.Timeouts.Handshake,
 			ACL:              lists.buildACL(l.ACL),
 			DenyMessage:      []byte(l.DenyMessage),
 			OverLimit:        overLimit(l.PerClient),

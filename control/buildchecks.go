@@ -5,8 +5,9 @@ import (
 	"l4proxy/health"
 )
 
-// buildChecks makes the health checks of a pool, still without targets.
-func buildChecks(h *config.Health) *health.Group {
+// buildChecks makes the health checks of a pool, still without targets. header is what each sends
+// first, if anything.
+func buildChecks(h *config.Health, header []byte) *health.Group {
 	return &health.Group{
 		Options: health.Options{
 			Interval:     h.Interval,
@@ -16,16 +17,23 @@ func buildChecks(h *config.Health) *health.Group {
 			Rise:         h.Rise,
 			Fall:         h.Fall,
 		},
-		Checker: checkers[h.Type](h),
+		Checker: checkers[h.Type](h, header),
 	}
 }
 
 // checkers make the checks, by their types.
-var checkers = map[config.HealthType]func(h *config.Health) health.Checker{
-	config.HealthTCP:    func(*config.Health) health.Checker { return health.NewTCP() },
-	config.HealthTLS:    func(h *config.Health) health.Checker { return health.NewTLS(tlsOptions(h)) },
-	config.HealthHTTP:   func(h *config.Health) health.Checker { return health.NewHTTP(httpOptions(h)) },
-	config.HealthExpect: func(h *config.Health) health.Checker { return health.NewExpect(script(h)) },
+var checkers = map[config.HealthType]func(h *config.Health, header []byte) health.Checker{
+	// The application never sees a TCP check, so there is nothing to send.
+	config.HealthTCP: func(*config.Health, []byte) health.Checker { return health.NewTCP() },
+	config.HealthTLS: func(h *config.Health, header []byte) health.Checker {
+		return health.After(header, health.NewTLS(tlsOptions(h)))
+	},
+	config.HealthHTTP: func(h *config.Health, header []byte) health.Checker {
+		return health.After(header, health.NewHTTP(httpOptions(h)))
+	},
+	config.HealthExpect: func(h *config.Health, header []byte) health.Checker {
+		return health.After(header, health.NewExpect(script(h)))
+	},
 }
 
 func tlsOptions(h *config.Health) health.TLSOptions {

@@ -27,6 +27,7 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 			Attempts:       p.Connect.Attempts,
 			Hedge:          p.Connect.Hedge,
 			Origin:         buildOrigin(p),
+			SendProxy:      sendProxy(p.SendProxy),
 		},
 		Options: balancerOptions(p),
 		Rules: Rules{
@@ -47,7 +48,7 @@ func buildPool(cfg *config.Config, p *config.Pool, facts *Facts) (PoolPlan, erro
 		pool.Rules.Rebalance = Rebalance{Rate: p.Rebalance.Rate, Jitter: float64(p.Rebalance.Jitter) / 100}
 	}
 	if p.Health != nil {
-		pool.Checks = buildChecks(p.Health)
+		pool.Checks = buildChecks(p.Health, checkHeader(p))
 		pool.Checks.Checker = health.From(checksFrom(p), pool.Checks.Checker)
 	}
 	pool.Guard = Guard{MaxRemoved: p.Endpoints.MaxRemoved, Hold: p.Endpoints.Hold}

@@ -97,8 +97,27 @@ func TestEachCheck(t *testing.T) {
 			t.Fatalf("no checker for %s", kind)
 		}
 		h := config.Health{Type: kind, Script: []config.Step{{Send: []byte("x")}}, TLS: kind == config.HealthHTTP, Status: []config.StatusRange{{From: 200, To: 299}}}
-		if buildChecks(&h).Checker == nil {
+		if buildChecks(&h, nil).Checker == nil {
 			t.Errorf("%s makes no checker", kind)
+		}
+	}
+}
+
+// TestChecksOfAPoolWithHeaders: checks begin with a header, unless they ask another service.
+func TestChecksOfAPoolWithHeaders(t *testing.T) {
+	for _, test := range []struct {
+		sends *config.SendProxy
+		port  uint16
+		want  string
+	}{
+		{nil, 0, ""},
+		{&config.SendProxy{Version: config.ProxyV1}, 0, "PROXY UNKNOWN\r\n"},
+		{&config.SendProxy{Version: config.ProxyV2}, 0, "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"},
+		{&config.SendProxy{Version: config.ProxyV2}, 9000, ""},
+	} {
+		p := &config.Pool{SendProxy: test.sends, Health: &config.Health{Type: config.HealthTCP, Port: test.port}}
+		if got := checkHeader(p); string(got) != test.want {
+			t.Errorf("%+v: %q, want %q", test, got, test.want)
 		}
 	}
 }

@@ -149,7 +149,7 @@ func listenerEffect(c Change) string {
 		return "applies to " + connections(c.Connections) + " at once"
 	case strings.HasPrefix(c.Key, "per_client"):
 		return clientsEffect(c)
-	case c.Key == "bind" || c.Key == "acl" || c.Key == "acl default":
+	case c.Key == "bind" || c.Key == "routes" || c.Key == "acl" || c.Key == "acl default":
 		return stay(c.Connections) + " open"
 	case c.Connections == 1:
 		return "1 connection keeps the old value"

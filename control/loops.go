@@ -8,15 +8,16 @@ import (
 
 // ownBind is an address at which a listener of this proxy listens.
 type ownBind struct {
-	addr netip.Addr // invalid: all addresses
-	path string
-	pool string // of the listener
+	addr  netip.Addr // invalid: all addresses
+	path  string
+	pools []string // to which the listener sends clients
 }
 
 // ownBinds are those of a plan, by port; those of unix sockets are at port 0.
 func ownBinds(listeners []ListenerPlan) map[uint16][]ownBind {
 	binds := make(map[uint16][]ownBind)
 	for i := range listeners {
+		pools := listeners[i].poolNames()
 		for _, b := range listeners[i].Binds {
 			port := b.Addr.Port()
 			if b.IsUnix() {
@@ -24,7 +25,7 @@ func ownBinds(listeners []ListenerPlan) map[uint16][]ownBind {
 			} else if port == 0 {
 				continue // the kernel chooses one
 			}
-			binds[port] = append(binds[port], ownBind{b.Addr.Addr().WithZone(""), b.Path, listeners[i].PoolName})
+			binds[port] = append(binds[port], ownBind{b.Addr.Addr().WithZone(""), b.Path, pools})
 		}
 	}
 	return binds
@@ -36,20 +37,18 @@ func ownBinds(listeners []ListenerPlan) map[uint16][]ownBind {
 func (l *Live) leadsBack(pool string, e Endpoint) bool {
 	seen := make(map[string]bool)
 	var reaches func(e Endpoint) bool
-	reaches = func(e Endpoint) bool {
-		for _, b := range l.binds[e.TCP.Port()] {
-			if !b.takes(e) || seen[b.pool] {
-				continue
-			}
-			if b.pool == pool {
-				return true
-			}
-			seen[b.pool] = true
-			if next := l.pools[b.pool]; next != nil && slices.ContainsFunc(next.plan.Members, func(m MemberPlan) bool { return reaches(m.Key.Endpoint) }) {
-				return true
-			}
+	leads := func(next string) bool {
+		if next == pool || seen[next] {
+			return next == pool
 		}
-		return false
+		seen[next] = true
+		to := l.pools[next]
+		return to != nil && slices.ContainsFunc(to.plan.Members, func(m MemberPlan) bool { return reaches(m.Key.Endpoint) })
+	}
+	reaches = func(e Endpoint) bool {
+		return slices.ContainsFunc(l.binds[e.TCP.Port()], func(b ownBind) bool {
+			return b.takes(e) && slices.ContainsFunc(b.pools, leads)
+		})
 	}
 	return reaches(e)
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"l4proxy/balancer"
@@ -22,14 +23,27 @@ type Plan struct {
 
 // ListenerPlan is one listener.
 type ListenerPlan struct {
-	proxy.Listener // without Pool, Slots and Clients, which are live
+	proxy.Listener // without Pool, RoutePools, Slots and Clients, which are live
+	// PoolName is "" if only routes lead to pools; RoutePoolNames are theirs, by the index of the
+	// route.
 	PoolName       string
+	RoutePoolNames []string
 	// MaxConnections is the limit of its slots; 0 means none.
 	MaxConnections int64
 	// PerClient are the limits of each client; nil means none.
 	PerClient *ClientsPlan
 	// Follows says that it is closed while no backend of its pool can serve.
 	Follows bool
+}
+
+// poolNames are the pools to which the listener may send clients, each once.
+func (l *ListenerPlan) poolNames() []string {
+	names := slices.Clone(l.RoutePoolNames)
+	if l.PoolName != "" {
+		names = append(names, l.PoolName)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // PoolPlan is one pool.

@@ -40,6 +40,9 @@ func (l *Live) prepare(p *Plan) (*prepared, error) {
 		planned := &p.Listeners[i]
 		listener := planned.Listener
 		listener.Pool = pools[planned.PoolName]
+		for _, name := range planned.RoutePoolNames {
+			listener.RoutePools = append(listener.RoutePools, pools[name])
+		}
 		listener.Slots = l.slotsFor(planned)
 		listener.Clients = l.clientsFor(planned)
 		next.slots[listener.Name] = listener.Slots

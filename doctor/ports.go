@@ -97,7 +97,7 @@ func (f *Facts) busiest() (name string, most int64) {
 // shareOf is how many connections the listeners of a pool may have.
 func (f *Facts) shareOf(pool string) (all int64) {
 	for i := range f.Config.Listeners {
-		if l := &f.Config.Listeners[i]; l.Pool == pool {
+		if l := &f.Config.Listeners[i]; slices.Contains(l.PoolNames(), pool) {
 			all += int64(cmp.Or(l.MaxConnections, f.Config.MaxConnections))
 		}
 	}

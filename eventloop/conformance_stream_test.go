@@ -23,10 +23,46 @@ var receiveBehaviours = slices.Concat(
 	on("recv/reset between two receives", recvResetBetween, streams...),
 	on("recv/end right behind the last bytes", recvEndBehindBytes, streams...),
 	on("recv/ahead of Recv", recvAhead, streams...),
+	on("recv/once takes nothing ahead", recvOnce, streams...),
 	on("recv/reset while waiting", recvResetWaiting, "tcp"),
 	on("recv/urgent data does not hide what follows", recvUrgent, "tcp"),
 	on("recv/urgent bytes alone, while signals come", recvUrgentAmongSignals, "tcp"),
 )
+
+// recvOnce: what comes after the bytes stays in the socket, so that a watch and a receive outside
+// of the loop find it, and the next Recv of any kind continues.
+func recvOnce(t *testing.T, d *driver, network string) {
+	s, peer := d.pair(network)
+	once := func(want string) {
+		t.Helper()
+		d.do(func() { d.loop.RecvOnce(s) })
+		write(t, peer, []byte(want))
+		if r := d.await(s, OpRecv); string(r.data) != want {
+			t.Fatalf("received %q, %v, want %q", r.data, r.Err, want)
+		}
+	}
+	once("one")
+	once("two")
+	write(t, peer, []byte("three"))
+	awaitPoll(t, d.loop.FD(s), unix.POLLIN)
+	d.do(func() {
+		if d.loop.Ahead(s) {
+			t.Error("bytes may have come ahead")
+		}
+	})
+	if n := rawsys.Unread(d.loop.FD(s)); n != len("three") {
+		t.Errorf("%d bytes are left in the socket", n)
+	}
+	d.startWatch(s, true)
+	d.cancelRead(s, OpWatch).expect(t, 0, unix.ECANCELED)
+	if r := d.recv(s); string(r.data) != "three" {
+		t.Fatalf("received %q, %v", r.data, r.Err)
+	}
+	d.do(func() { d.loop.RecvOnce(s) })
+	d.cancelRead(s, OpRecv).expect(t, 0, unix.ECANCELED)
+	finish(t, peer)
+	d.recv(s).expect(t, 0, 0)
+}
 
 func write(t *testing.T, peer net.Conn, p []byte) {
 	t.Helper()

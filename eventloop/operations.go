@@ -66,6 +66,13 @@ func (l *Loop) Recv(s Slot) {
 	l.engine.recv(s)
 }
 
+// RecvOnce is Recv that never receives ahead: what follows these bytes stays in the socket until
+// the next Recv. Use it where another operation than Recv may follow.
+func (l *Loop) RecvOnce(s Slot) {
+	l.startRead(s, OpRecv).in.once = true
+	l.engine.recv(s)
+}
+
 // Send sends all of data, which must stay as it is until the completion. len(data) must be
 // positive.
 func (l *Loop) Send(s Slot, data []byte) {

@@ -52,6 +52,7 @@ type reading struct {
 	fin       bool  // of OpWatch: the FIN counts
 	found     bool  // io_uring, of OpWatch: the end has been seen
 	most      int32 // of OpRecv and OpFill: the most bytes, without waiting for them; 0 for an ordinary one
+	once      bool  // io_uring, of OpRecv: not by a stream; see RecvOnce
 }
 
 // size is the most bytes that a receive into a buffer may take.

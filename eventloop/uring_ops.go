@@ -68,7 +68,7 @@ func (u *uring) tryRead(s Slot, so *socket) {
 			return
 		}
 	}
-	if u.streams && so.in.most == 0 && so.flags&flagFull == 0 && so.spliceUsers == 0 && streamable(so) {
+	if u.streams && so.in.most == 0 && !so.in.once && so.flags&flagFull == 0 && so.spliceUsers == 0 && streamable(so) {
 		u.startStream(s, so)
 		return
 	}

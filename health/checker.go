@@ -30,12 +30,30 @@ type tcp struct{}
 func NewTCP() Checker { return tcp{} }
 
 func (tcp) Check(ctx context.Context, addr net.Addr, _ string) error {
-	return withConn(ctx, addr, func(conn net.Conn) error {
+	return withConn(ctx, addr, nil, func(conn net.Conn) error {
 		if c, ok := conn.(*net.TCPConn); ok {
 			_ = c.SetLinger(0) // a reset leaves nothing in TIME_WAIT on either side
 		}
 		return nil
 	})
+}
+
+// After returns a Checker that sends a header, if there is one, before it does what c does: that of
+// the PROXY protocol, without which some servers do not answer. A Checker made by NewTCP sends
+// nothing.
+func After(header []byte, c Checker) Checker {
+	switch c := c.(type) {
+	case tlsChecker:
+		c.before = header
+		return c
+	case httpChecker:
+		c.before = header
+		return c
+	case expect:
+		c.before = header
+		return c
+	}
+	return c
 }
 
 // errNoAnswer stands for a timeout.

@@ -109,6 +109,31 @@ func TestCheckersAreRefused(t *testing.T) {
 	}
 }
 
+// TestChecksSendAHeaderFirst: also to a server that speaks before its clients, and has closed by
+// then.
+func TestChecksSendAHeaderFirst(t *testing.T) {
+	const header = "PROXY UNKNOWN\r\n"
+	first := make(chan string, 1)
+	addr := serve(t, func(c testnet.Conn) {
+		got := make([]byte, len(header))
+		_, _ = io.ReadFull(c, got)
+		first <- string(got)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	for name, checker := range map[string]Checker{
+		"http": NewHTTP(HTTPOptions{}), "expect": NewExpect([]Step{{Receive: []byte("200")}}), "tls": NewTLS(TLSOptions{}),
+	} {
+		err := check(t, After([]byte(header), checker), addr)
+		if got := <-first; got != header || (err != nil) != (name == "tls") {
+			t.Errorf("%s: the server gets %q, the check %v", name, got, err)
+		}
+	}
+	if After([]byte(header), NewTCP()) != NewTCP() {
+		t.Error("a TCP check is no longer for the prober")
+	}
+}
+
 func TestTCPOnAUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	b := testnet.Listen(t, "unix", path)

@@ -15,9 +15,9 @@ import (
 // busyPause is the time between two attempts to connect to a busy unix socket.
 const busyPause = 10 * time.Millisecond
 
-// withConn connects to addr, runs use, and closes the connection. When ctx is done all I/O on it
-// fails.
-func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) error {
+// withConn connects to addr, sends header if there is one, runs use, and closes the connection.
+// When ctx is done all I/O on it fails.
+func withConn(ctx context.Context, addr net.Addr, header []byte, use func(net.Conn) error) error {
 	conn, err := dial(ctx, net.Dialer{}, addr)
 	if err != nil {
 		return failed(ctx, "connect", err)
@@ -25,6 +25,10 @@ func withConn(ctx context.Context, addr net.Addr, use func(net.Conn) error) erro
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if len(header) > 0 {
+		// If the server has closed already, what it said before may satisfy the check.
+		_, _ = conn.Write(header)
+	}
 	return use(conn)
 }
 

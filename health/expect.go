@@ -20,16 +20,19 @@ type Step struct {
 // must contain is found.
 const maxReceived = 64 << 10
 
-type expect struct{ script []Step }
+type expect struct {
+	script []Step
+	before []byte // see After
+}
 
 // NewExpect returns a Checker that carries out a script. A Receive is satisfied when the bytes
 // received since the last satisfied one contain it, however they were cut into packets. A Send may
 // fail if everything expected after it has been received: some servers answer each client as it
 // connects, and close without reading.
-func NewExpect(script []Step) Checker { return expect{script} }
+func NewExpect(script []Step) Checker { return expect{script: script} }
 
 func (c expect) Check(ctx context.Context, addr net.Addr, _ string) error {
-	return withConn(ctx, addr, func(conn net.Conn) error {
+	return withConn(ctx, addr, c.before, func(conn net.Conn) error {
 		return c.talk(ctx, conn)
 	})
 }

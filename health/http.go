@@ -35,7 +35,10 @@ type HTTPOptions struct {
 // maxInformational is how many 1xx answers may come before the final one.
 const maxInformational = 5
 
-type httpChecker struct{ options HTTPOptions }
+type httpChecker struct {
+	options HTTPOptions
+	before  []byte // see After
+}
 
 // NewHTTP returns a Checker that makes one HTTP/1.1 request on a connection of its own. Redirects
 // are not followed.
@@ -44,11 +47,11 @@ func NewHTTP(o HTTPOptions) Checker {
 	if len(o.Status) == 0 {
 		o.Status = []StatusRange{{200, 399}}
 	}
-	return httpChecker{o}
+	return httpChecker{options: o}
 }
 
 func (c httpChecker) Check(ctx context.Context, addr net.Addr, name string) error {
-	return withConn(ctx, addr, func(conn net.Conn) error {
+	return withConn(ctx, addr, c.before, func(conn net.Conn) error {
 		if c.options.TLS != nil {
 			secured, err := c.options.TLS.handshake(ctx, conn, addr, name)
 			if err != nil {

@@ -25,13 +25,16 @@ type TLSOptions struct {
 	Roots *x509.CertPool
 }
 
-type tlsChecker struct{ options TLSOptions }
+type tlsChecker struct {
+	options TLSOptions
+	before  []byte // see After
+}
 
 // NewTLS returns a Checker that passes if a TLS handshake succeeds.
-func NewTLS(o TLSOptions) Checker { return tlsChecker{o} }
+func NewTLS(o TLSOptions) Checker { return tlsChecker{options: o} }
 
 func (c tlsChecker) Check(ctx context.Context, addr net.Addr, name string) error {
-	return withConn(ctx, addr, func(conn net.Conn) error {
+	return withConn(ctx, addr, c.before, func(conn net.Conn) error {
 		secured, err := c.options.handshake(ctx, conn, addr, name)
 		if err != nil {
 			return err

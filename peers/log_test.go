@@ -23,6 +23,8 @@ type connection struct {
 	Rule        string  `json:"rule"`
 	RTT         float64 `json:"tcp_rtt"`
 	Retransmits uint64  `json:"retransmits"`
+	Peer        string  `json:"peer"`
+	SNI         string  `json:"sni"`
 }
 
 type connections []connection

@@ -71,20 +71,20 @@ func postgresDir(t testing.TB, owner *syscall.Credential) string {
 }
 
 // startPostgres runs a server on a copy of the data directory template.
-func startPostgres(t testing.TB, tools postgresTools, template string, owner *syscall.Credential) *postgres {
+func startPostgres(t testing.TB, tools postgresTools, template string, owner *syscall.Credential, more ...string) *postgres {
 	t.Helper()
 	dir := postgresDir(t, owner)
 	data := filepath.Join(dir, "data")
 	command{argv: []string{"cp", "-a", template, data}, user: owner}.run(t)
 	port := strconv.Itoa(testnet.FreePort(t))
 	p := command{
-		argv: []string{
+		argv: append([]string{
 			tools.postgres, "-D", data, "-c", "port=" + port, "-c", "listen_addresses=127.0.0.1",
 			"-c", "unix_socket_directories=" + dir, "-c", "max_connections=20", "-c", "shared_buffers=32MB",
 			// A killed server leaves its files in /dev/shm.
 			"-c", "dynamic_shared_memory_type=mmap",
 			"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "max_wal_size=2GB", "-c", "autovacuum=off",
-		},
+		}, more...),
 		dir: dir, user: owner,
 		stop: syscall.SIGINT, // "fast": SIGTERM would wait for clients
 	}.start(t)

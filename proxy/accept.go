@@ -53,6 +53,7 @@ type arrival struct {
 	fd       int
 	client   netip.AddrPort
 	listener *Listener
+	header   bool    // the client is known only by the PROXY protocol header that it sends first
 	at       int64   // loop clock
 	limited  bool    // counts as one of its client; see clientlimit.go
 	traced   *traced // nil unless its steps are passed on

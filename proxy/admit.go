@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math"
+	"net/netip"
 
 	"l4proxy/acl"
 	"l4proxy/internal/rawsys"
@@ -9,20 +10,22 @@ import (
 
 // The steps between accept and dial. Each of them may end the client.
 
-// arrive runs these steps on the loop that has accepted the client.
-//
-// A listener that needs bytes from the client before the ACL or the route can decide (PROXY
-// protocol, SNI) would read them first. No listener does so yet.
+// arrive runs these steps on the loop that has accepted the client. A peer that must send a PROXY
+// protocol header takes a slot first, because it holds a descriptor while the header is read; see
+// hello.go.
 func (w *worker) arrive(s *listenSocket, a arrival) {
-	counts := w.listenerCounters(a.listener)
-	counts.accepted.add(1)
+	w.listenerCounters(a.listener).accepted.add(1)
 	if traces := w.server.tracer.set.Load(); traces != nil {
 		w.followArrival(&a, traces)
 	}
-	if decision := a.listener.ACL.Decide(a.client.Addr()); !decision.Allow {
-		counts.deny(a.listener.ACL, decision)
-		w.deny(a, decision.Action, ReasonDenied, decision.Name)
-		return
+	if a.header = a.listener.ProxyFrom.Has(a.client.Addr()); !a.header {
+		if a.traced != nil && a.listener.ACL != nil {
+			w.noteArrival(&a, aclStep(a.listener, a.client.Addr()))
+		}
+		if v := w.judge(a.listener, a.client.Addr()); v.denied {
+			w.deny(a, v.action, v.reason, v.rule)
+			return
+		}
 	}
 	var over Reason
 	if a.limited, over = w.overLimit(a.listener, a.client.Addr()); over != ReasonNone {
@@ -43,20 +46,57 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 	w.place(a)
 }
 
+// A verdict is what the checks of a client's address have decided.
+type verdict struct {
+	denied bool
+	action acl.Action // what a denied client sees
+	reason Reason
+	rule   string // the name of what denied it
+}
+
+// judge decides about a client's address, and counts a denial: that of its peer or, if the peer has
+// sent a PROXY protocol header, the one that the header names.
+func (w *worker) judge(l *Listener, client netip.Addr) (v verdict) {
+	if decision := l.ACL.Decide(client); !decision.Allow {
+		w.listenerCounters(l).deny(l.ACL, decision)
+		return verdict{true, decision.Action, ReasonDenied, decision.Name}
+	}
+	return v
+}
+
 // deny ends a client that may not connect, by the action of a rule or of a limit; rule is the name
 // of what decided. A denied client never takes a slot.
 func (w *worker) deny(a arrival, action acl.Action, reason Reason, rule string) {
 	denied := Outcome{Side: SideProxy, Reason: reason}
-	if action == acl.Reset {
+	message, reset := a.listener.farewell(action)
+	if reset {
 		rawsys.SetLinger(a.fd, 1, 0)
 		w.endArrival(a, denied, rule)
 		return
 	}
-	var message []byte
-	if action == acl.Message {
-		message = a.listener.DenyMessage
-	}
 	w.refuse(a, message, denied, rule)
+}
+
+// denyConn is deny for a client that is a connection already, because bytes of it had to be read
+// before its address was known.
+func (w *worker) denyConn(c *conn, action acl.Action, reason Reason, rule string) {
+	c.rule = rule
+	denied := Outcome{Side: SideProxy, Reason: reason}
+	message, reset := c.listener.farewell(action)
+	if reset {
+		c.flags |= flagResetOut
+		w.end(c, denied)
+		return
+	}
+	w.turnAway(c, message, denied)
+}
+
+// farewell is what a denied client gets by an action: a message, if any, and a FIN, or a reset.
+func (l *Listener) farewell(action acl.Action) (message []byte, reset bool) {
+	if action == acl.Message {
+		message = l.DenyMessage
+	}
+	return message, action == acl.Reset
 }
 
 // refuse turns away a client that has not taken a slot.
@@ -116,7 +156,20 @@ func (w *worker) admit(a arrival) {
 		w.end(c, w.ending)
 		return
 	}
-	w.route(c)
+	if a.header || c.listener.readsFirst() {
+		w.startHello(c, a.header)
+		return
+	}
+	w.serve(c)
+}
+
+// serve routes a client whose first bytes, if they matter, have been read, and starts to look for a
+// backend.
+func (w *worker) serve(c *conn) {
+	if c.pool = c.listener.route(c.hello.heard()); c.pool == nil {
+		w.noRoute(c)
+		return
+	}
 	if c.flags&flagTraced != 0 {
 		w.note(c, Step{Kind: StepRouted, Pool: c.pool})
 	}
@@ -144,12 +197,6 @@ func (w *worker) newConn(a arrival) *conn {
 	}
 	return c
 }
-
-// route chooses the pool of a connection.
-func (w *worker) route(c *conn) { c.pool = c.listener.route() }
-
-// route is the pool of a listener's client. No listener routes by what clients send yet.
-func (l *Listener) route() *Pool { return l.Pool }
 
 // roomier returns a worker that has clearly fewer connections than w, or nil. SO_REUSEPORT
 // distributes clients by a hash of the addresses, which is uneven for a few long connections.

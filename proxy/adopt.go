@@ -108,12 +108,15 @@ func (a *adoption) find(s *Server) (known bool) {
 	m := &a.moved
 	known = a.listener.Name != "" && s.hasListener(a.listener)
 	if m.Backend < 0 { // it is routed again
-		a.pool = a.listener.Pool
+		a.pool = a.listener.route(m.heard())
 	} else {
 		a.pool = s.poolNamed(m.Pool)
 		inPool := false
 		a.backend, inPool = s.backendOf(a.pool, m.Server)
 		known = known && inPool
+	}
+	if a.pool == nil { // no backend was picked yet
+		return known
 	}
 	for _, b := range m.Tried {
 		if found := a.pool.find(b); found != nil {
@@ -213,7 +216,7 @@ func (w *worker) adopt(a *adoption) {
 	counts := w.listenerCounters(a.listener)
 	counts.adopted.add(1)
 	if m.Parked && m.Backend < 0 {
-		w.adoptParked(arrival{fd: m.Client, client: m.Peer, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now()), limited: a.limited})
+		w.adoptParked(arrival{fd: m.Client, client: m.Peer, header: m.Header, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now()), limited: a.limited})
 		return
 	}
 	c := w.conn(w.takeIndex())
@@ -230,7 +233,7 @@ func (w *worker) adopt(a *adoption) {
 	}
 	if len(a.tried)+len(a.failed) > 0 || m.WaitUntil > 0 {
 		c.search = &search{tried: a.tried, failed: a.failed}
-		if m.WaitUntil > 0 {
+		if m.WaitUntil > 0 && c.pool != nil {
 			c.search.waitUntil = min(m.WaitUntil, w.loop.Now()+int64(c.pool.QueueTimeout))
 			if c.flags&flagQueued != 0 { // if the timeout has changed, this is as near as it gets
 				c.search.waiting = max(c.accepted, c.search.waitUntil-int64(c.pool.QueueTimeout))
@@ -294,7 +297,11 @@ func (w *worker) takeUp(c *conn, pending [2][]byte) {
 		return
 	case c.flags&flagBackend == 0:
 		c.state = stateMoving
-		w.dial(c)
+		if c.hello != nil {
+			w.resumeHello(c, pending[clientEnd])
+			return
+		}
+		w.serve(c)
 		return
 	}
 	c.state = stateRelaying

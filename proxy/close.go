@@ -263,6 +263,9 @@ func (w *worker) record(c *conn, fd int) {
 		Attempts: int(c.attempts),
 		Failed:   c.failedBefore(),
 	}
+	if h := c.hello; h != nil {
+		r.ViaProxy, r.Peer, r.ServerName, r.UniqueID = h.viaProxy, h.peer, h.hello.ServerName, h.uniqueID
+	}
 	if c.connected != 0 {
 		r.Connect = time.Duration(c.connected - c.dialled)
 	}

@@ -25,9 +25,10 @@ type conn struct {
 	counts   *listenerCounters // of the listener, on this worker
 	pool     *Pool             // set by route
 	backend  *backend.Backend
-	search   *search // while looking for a backend; later the failed dials; nil for most connections
-	client   netip.AddrPort
-	rule     string // the ACL rule that denied the client
+	search   *search        // while looking for a backend; later the failed dials; nil for most connections
+	hello    *hello         // what the client sent before it was routed, and what that said; nil for most
+	client   netip.AddrPort // of the peer, or as its PROXY protocol header says
+	rule     string         // the ACL rule that denied the client
 
 	accepted   int64 // loop clock, ns
 	dialled    int64 // start of the current dial, or of the successful one
@@ -98,6 +99,9 @@ const (
 
 // passed counts bytes from an end that the other end's socket has accepted.
 func (c *conn) passed(from int, n int) {
+	if c.hello != nil && from == clientEnd {
+		n = c.hello.ofClient(n)
+	}
 	if n > 0 {
 		c.flow[from].bytes += uint64(n)
 		c.counts.bytes[from].add(uint64(n))

@@ -150,10 +150,13 @@ func (s *Server) Counts() Counts {
 		of.addLimited(l)
 		carried.carry(&of, l.Name)
 		counts.Listeners = append(counts.Listeners, of)
-		if !pools[l.Pool.Name] {
-			pools[l.Pool.Name] = true
-			of := ledger.poolCounts(l.Pool)
-			carried.carryPool(&of, l.Pool.Name)
+		for p := range l.pools() {
+			if pools[p.Name] {
+				continue
+			}
+			pools[p.Name] = true
+			of := ledger.poolCounts(p)
+			carried.carryPool(&of, p.Name)
 			counts.Pools = append(counts.Pools, of)
 		}
 	}

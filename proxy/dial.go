@@ -97,7 +97,7 @@ func (w *worker) connect(c *conn, b *backend.Backend) {
 		w.dialStep(c, StepDial, b, 0, Outcome{})
 	}
 	pool.Hedges.earn()
-	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts {
+	if pool.Hedge > 0 && int(c.attempts) < pool.Attempts && !c.asksForTLS() {
 		c.flags |= flagMayHedge
 	}
 	w.watchDial(c)
@@ -146,6 +146,7 @@ func (w *worker) dialExpired(c *conn) {
 func (w *worker) giveUpConnect(slot eventloop.Slot) {
 	if w.loop.Busy(slot) {
 		w.loop.CancelWrite(slot)
+		w.loop.CancelRead(slot) // see starttls.go
 		return
 	}
 	w.Complete(&eventloop.Completion{Slot: slot, Op: eventloop.OpConnect, Err: unix.EBUSY})
@@ -163,6 +164,10 @@ func (w *worker) queueFull(pool *Pool, b *backend.Backend, dialled int64, done *
 func (w *worker) dialDone(c *conn, done *eventloop.Completion) {
 	h := c.hedge()
 	switch {
+	case done.Op == eventloop.OpRecv:
+		w.startTLSDone(c, done)
+	case done.Err == 0 && c.asksForTLS():
+		w.startTLS(c)
 	case h != nil && h.won:
 		if done.Err == unix.ECANCELED { // it was the slower one, and counts as in the log
 			w.countFailed(c.pool, c.backend, ReasonConnectTimeout)
@@ -212,10 +217,24 @@ func answered(errno unix.Errno) bool { return errno == unix.ECONNRESET || errno 
 // connected starts relaying after a backend has answered. errno is not 0 if the backend has reset
 // the connection since then.
 func (w *worker) connected(c *conn, errno unix.Errno) {
-	w.relay(c)
-	if errno != 0 {
-		w.broken(c, backendEnd, errno)
+	if c.hello == nil && c.pool.SendProxy == nil {
+		w.relay(c, nil)
+		if errno != 0 {
+			w.broken(c, backendEnd, errno)
+		}
+		return
 	}
+	g := w.greet(c, errno)
+	if g.failed[clientEnd] != 0 {
+		c.flow[clientEnd].ended = flowReset
+	}
+	w.relay(c, g.rest)
+	for _, e := range [...]int{backendEnd, clientEnd} {
+		if errno := g.failed[e]; errno != 0 {
+			w.broken(c, e, errno)
+		}
+	}
+	w.endIfOver(c)
 }
 
 // dialOK counts an answered dial, and reports it to the balancer.

@@ -6,6 +6,7 @@ import (
 
 	"l4proxy/acl"
 	"l4proxy/balancer"
+	"l4proxy/clienthello"
 	"l4proxy/clientlimit"
 	"l4proxy/internal/rawsys"
 )
@@ -25,8 +26,15 @@ type Explanation struct {
 	PerClient *clientlimit.Usage
 	// Short says that admitted clients wait for a descriptor, so that no client is accepted.
 	Short bool
-	Pool  *Pool
-	// Preview is the order of the backends, that of a denied client too.
+	// Reads says that the client has to send something before its pool is known. Route is the index
+	// of the route that takes it, or [route.None].
+	Reads bool
+	Route int
+	// Header says that peers of this address have to send a PROXY protocol header: the address in
+	// it decides about the client.
+	Header bool
+	Pool   *Pool // nil if no pool takes the client
+	// Preview is the order of the backends, that of a denied client too; nil without a pool.
 	Preview *balancer.Preview
 	// Fate is what becomes of the client, and Reason why, if it is not served.
 	Fate   Fate
@@ -79,7 +87,9 @@ func (d *Door) add(o Door) {
 // Explain follows a client of a listener through the steps of the data plane, by the same functions
 // and at most a number of backends, and changes nothing. The zero Addr is a client on a unix
 // socket. ok is false if a loop has ended or ctx is done first.
-func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, most int) (e *Explanation, ok bool) {
+//
+// hello is what the client sends first; it counts only if the listener has routes.
+func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, hello *clienthello.Hello, most int) (e *Explanation, ok bool) {
 	client = client.Unmap()
 	doors, ok := askUntil(ctx, s, func(w *worker) Door { return w.door(l.Name, !client.IsValid()) })
 	if !ok {
@@ -93,8 +103,11 @@ func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, mo
 		Shared:   s.slots.common.usage(),
 		Room:     s.slots.room(l.Slots),
 		Short:    s.retrying.Load() > 0,
-		Pool:     l.route(),
+		Reads:    l.readsFirst(),
+		Route:    l.Routes.Find(hello),
+		Pool:     l.route(hello),
 	}
+	e.Header = l.ProxyFrom.Has(client)
 	if l.Slots != nil {
 		e.Own = l.Slots.usage()
 	}
@@ -104,11 +117,13 @@ func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, mo
 	for _, d := range doors {
 		e.Door.add(d)
 	}
-	r := balancer.Request{Now: s.now(), Client: client}
-	if l.mayWait(e.Pool, &r) {
-		r.Waiter = new(ticket) // says that it would; it is never called
+	if e.Pool != nil {
+		r := balancer.Request{Now: s.now(), Client: client}
+		if l.mayWait(e.Pool, &r) {
+			r.Waiter = new(ticket) // says that it would; it is never called
+		}
+		e.Preview = e.Pool.Balancer.Preview(r, most)
 	}
-	e.Preview = e.Pool.Balancer.Preview(r, most)
 	e.Fate, e.Reason = e.fate()
 	return e, true
 }
@@ -134,6 +149,8 @@ func (e *Explanation) fate() (Fate, Reason) {
 		return FateRefused, ReasonDrained
 	case e.Room == 0 || e.Short:
 		return FateWaits, ReasonNone
+	case e.Pool == nil:
+		return FateRefused, ReasonNoRoute
 	}
 	switch e.Preview.Verdict {
 	case balancer.Waiting:

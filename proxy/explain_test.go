@@ -18,7 +18,7 @@ import (
 // explain asks about a client at the first listener.
 func (r *running) explain(client string) *proxy.Explanation {
 	r.t.Helper()
-	e, ok := r.server.Explain(r.t.Context(), r.state.Listeners[0], netip.MustParseAddr(client), 100)
+	e, ok := r.server.Explain(r.t.Context(), r.state.Listeners[0], netip.MustParseAddr(client), nil, 100)
 	if !ok {
 		r.t.Fatal("no explanation")
 	}

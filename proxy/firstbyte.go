@@ -24,8 +24,10 @@ const (
 func (s *State) lookEvery() time.Duration {
 	least := time.Duration(0)
 	for _, l := range s.Listeners {
-		if t := l.Pool.FirstByte; t > 0 && (least == 0 || t < least) {
-			least = t
+		for p := range l.pools() {
+			if t := p.FirstByte; t > 0 && (least == 0 || t < least) {
+				least = t
+			}
 		}
 	}
 	if least == 0 {

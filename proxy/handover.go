@@ -141,7 +141,9 @@ func (h *handOver) run() error {
 		}
 		// Connections that hold a slot on a backend have moved, so the other process knows which
 		// backends are full. Now the clients that wait can follow.
-		waiting := func(c *conn) bool { return c.state == stateDialling || c.state == stateRetrying }
+		waiting := func(c *conn) bool {
+			return c.state == stateHello || c.state == stateDialling || c.state == stateRetrying
+		}
 		if err := errors.Join(h.pass(waiting), h.queues(), h.parked()); err != nil {
 			return err
 		}

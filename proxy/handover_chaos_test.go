@@ -285,6 +285,7 @@ func handOversOfChaos(t *testing.T, size chaosSize) {
 
 func handOverChaos(t *testing.T, network, from, to string, size chaosSize) {
 	dir := t.TempDir()
+	headed := from != to // backends get a PROXY protocol header
 	address := ""
 	if network == "unix" {
 		address = filepath.Join(dir, "back")
@@ -293,6 +294,19 @@ func handOverChaos(t *testing.T, network, from, to string, size chaosSize) {
 	b := testnet.Serve(t, network, address, func(c testnet.Conn) {
 		busy.Add(1)
 		defer busy.Add(-1)
+		if headed {
+			head := make([]byte, 16)
+			_, err := io.ReadFull(c, head)
+			if err == nil {
+				_, err = io.ReadFull(c, make([]byte, binary.BigEndian.Uint16(head[14:])))
+			}
+			if err != nil {
+				if !testnet.IsReset(err) { // a client that resets at once, or a dial that was forgotten
+					t.Errorf("PROXY protocol header: %v", err)
+				}
+				return
+			}
+		}
 		if err := serve(c); err != nil {
 			t.Error(err)
 		}
@@ -301,6 +315,9 @@ func handOverChaos(t *testing.T, network, from, to string, size chaosSize) {
 	for i, engine := range []string{from, to} {
 		servers[i] = start(t, engine, []string{b.Addr}, func(s *setup) {
 			s.listener.Binds = append(s.listener.Binds, listen.Bind{Path: filepath.Join(dir, strconv.Itoa(i))})
+			if headed {
+				sends(proxy.SendProxy{Version: 2})(s)
+			}
 		})
 	}
 	seed := rand.Uint64()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,8 +101,12 @@ func tryStart(t testing.TB, engine string, backends []string, change ...func(*se
 	r.pool = s.pool(t)
 	r.state = &proxy.State{Listeners: append([]*proxy.Listener{&s.listener}, s.more...)}
 	for _, l := range r.state.Listeners {
-		if l.Pool == nil {
+		switch {
+		case l.Pool != nil:
+		case l.Routes == nil:
 			l.Pool = r.pool
+		case l.RoutePools == nil:
+			l.RoutePools = slices.Repeat([]*proxy.Pool{r.pool}, 8) // more than there are routes
 		}
 		if l.Slots == nil {
 			l.Slots = proxy.NewSlots(0)

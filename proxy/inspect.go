@@ -66,8 +66,12 @@ type ConnInfo struct {
 	Listener string
 	Pool     string         // "" for a client that was turned away before it was routed
 	Client   netip.AddrPort // the zero value for a client of a unix socket
-	Backend  string         // as configured; "" while none was picked
-	State    ConnState
+	// ViaProxy, Peer and ServerName are those of Record.
+	ViaProxy   bool
+	Peer       netip.AddrPort
+	ServerName string
+	Backend    string // as configured; "" while none was picked
+	State      ConnState
 	// Age is the time since accept, Idle the time in which no byte has moved.
 	Age, Idle time.Duration
 	// BytesIn are client to backend, as far as they were written. The rates are bytes per second.
@@ -91,6 +95,7 @@ type ConnState string
 
 // The states.
 const (
+	ConnHandshake  ConnState = "handshake"   // a PROXY protocol header or a ClientHello is being read
 	ConnConnecting ConnState = "connecting"  // a backend is being dialled
 	ConnQueued     ConnState = "queued"      // it waits for a backend
 	ConnOpen       ConnState = "open"        // bytes go both ways
@@ -168,6 +173,8 @@ func (w *worker) stateOf(c *conn) ConnState {
 		state = l.was
 	}
 	switch state {
+	case stateHello:
+		return ConnHandshake
 	case stateDialling, stateRetrying:
 		return ConnConnecting
 	case stateQueued:
@@ -198,6 +205,9 @@ func (w *worker) info(c *conn) ConnInfo {
 		BytesIn:  passed[clientEnd],
 		BytesOut: passed[backendEnd],
 		Traced:   c.flags&flagTraced != 0,
+	}
+	if h := c.hello; h != nil {
+		info.ViaProxy, info.Peer, info.ServerName = h.viaProxy, h.peer, h.hello.ServerName
 	}
 	if c.pool != nil {
 		info.Pool = c.pool.Name

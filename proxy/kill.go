@@ -267,7 +267,7 @@ func (w *worker) kill(m *matcher, s *slicing, keys []connKey) (looked, killed in
 // mayKill reports whether a connection is neither ending already nor moving to another process.
 func mayKill(c *conn) bool {
 	switch c.state {
-	case stateDialling, stateQueued, stateRetrying, stateRelaying:
+	case stateHello, stateDialling, stateQueued, stateRetrying, stateRelaying:
 		return true
 	case stateNone, stateTurnedAway, stateLeaving, stateMoving, stateClosing, stateFlushing:
 	}

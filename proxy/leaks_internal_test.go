@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -69,6 +70,7 @@ func startShort(t *testing.T, engine string, noBackend NoBackend) *inside {
 		}
 		p.ConnectTimeout, p.Attempts, p.Hedge = 15*time.Millisecond, 3, time.Millisecond
 		p.QueueTimeout, p.FirstByte = 30*time.Millisecond, 20*time.Millisecond
+		p.SendProxy = &SendProxy{Version: 2, UniqueID: true}
 		p.balanceOver(t, members, balancer.Options{Policy: "random", Queue: 10, Seed: 1, MaxConnections: 20})
 		l.Pool, l.NoBackend, l.Slots = p, noBackend, NewSlots(25)
 		l.Clients = clientlimit.New(clientlimit.Prefixes{IPv4: 32, IPv6: 64})
@@ -80,6 +82,8 @@ func startShort(t *testing.T, engine string, noBackend NoBackend) *inside {
 			rules = append(rules, acl.Rule{Name: action.String(), Action: action, Prefixes: []netip.Prefix{from}})
 		}
 		l.ACL = acl.Build(rules, true)
+		header := acl.Rule{Allow: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.6/31")}}
+		l.ProxyFrom, l.Handshake = &ProxyFrom{Networks: acl.Build([]acl.Rule{header}, false)}, 20*time.Millisecond
 		l.Binds = append(l.Binds, listen.Bind{Path: t.TempDir() + "/front"})
 	})
 }
@@ -141,6 +145,10 @@ func visit(in *inside, r *rand.Rand) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Duration(r.IntN(60)) * time.Millisecond))
+	if r.IntN(2) == 0 { // 127.0.0.6 and 127.0.0.7 must send a header, which may name a denied client
+		first := fmt.Sprintf("PROXY TCP4 127.0.0.%d 127.0.0.1 1 2\r\n", 5+r.IntN(9))
+		_, _ = c.Write([]byte(first[:1+r.IntN(len(first))]))
+	}
 	if r.IntN(3) > 0 {
 		_, _ = c.Write(make([]byte, 1<<r.IntN(18)))
 	}

@@ -106,6 +106,11 @@ func (w *worker) leavingDone(c *conn, end int, done *eventloop.Completion) {
 	l := w.leavers[c.index]
 	switch done.Op {
 	case eventloop.OpRecv, eventloop.OpFill:
+		if l.was == stateDialling { // the answer of a backend; see startTLSDone
+			w.discard(done)
+			w.forgetDial(c)
+			break
+		}
 		l.received(end, done)
 	case eventloop.OpSend, eventloop.OpDrain:
 		l.sent(1-end, done)
@@ -173,12 +178,19 @@ func (l *leaver) keep(from int, data []byte) {
 // leavingDialDone: a dial that was answered in time moves with its connection.
 func (w *worker) leavingDialDone(c *conn, l *leaver, done *eventloop.Completion) {
 	switch {
+	case done.Err == 0 && c.asksForTLS():
+		w.forgetDial(c)
 	case done.Err == 0 || answered(done.Err):
 		w.dialOK(c.pool, c.backend, c.dialled)
 		c.outcome = Outcome{}
 		c.searchOver()
 		c.connected, c.lastActive = w.loop.Now(), w.loop.Now()
 		l.dialFailed[backendEnd] = done.Err
+		if c.hello != nil || c.pool.SendProxy != nil {
+			g := w.greet(c, done.Err)
+			l.keep(clientEnd, g.rest)
+			l.dialFailed[backendEnd], l.recvFailed[clientEnd] = g.failed[backendEnd], g.failed[clientEnd]
+		}
 	case done.Err == unix.ECANCELED, done.Err == unix.EAGAIN: // EAGAIN: see queueFull
 		w.forgetDial(c)
 	default:
@@ -215,6 +227,10 @@ func (w *worker) hasLeft(c *conn, l *leaver) {
 		return
 	}
 	pending := l.moved.Pending
+	if !c.hello.empty() { // it has no backend yet
+		pending[clientEnd] = append(c.hello.read, pending[clientEnd]...)
+		c.hello.read = nil
+	}
 	l.moved = c.pack()
 	l.moved.Pending = pending
 	if t := w.traced[c.index]; c.flags&flagTraced != 0 && t != nil {
@@ -240,6 +256,13 @@ func (w *worker) hasLeft(c *conn, l *leaver) {
 // noteFailures does what readDone, writeDone and connected do after an error.
 func (w *worker) noteFailures(c *conn, l *leaver) {
 	pending := &l.moved.Pending
+	if l.was == stateHello {
+		if errno := l.recvFailed[clientEnd]; errno != 0 { // no backend has to learn of it
+			c.outcome = outcomeOf(SideClient, errno)
+			c.flow[clientEnd].ended, c.flow[backendEnd].ended = flowReset, flowDead
+		}
+		return
+	}
 	for e := range 2 {
 		if errno := l.sendFailed[e]; errno != 0 {
 			w.broken(c, e, errno)
@@ -323,8 +346,8 @@ func (w *worker) leaveParked(answer func([]*leaver)) {
 		for len(s.parked) > 0 && len(left) < handOverMost {
 			a := s.nextParked()
 			left = append(left, &leaver{worker: w, arrival: a, socket: s, moved: Moved{
-				Client: a.fd, Backend: -1, Parked: true,
-				Listener: a.listener.Name, Pool: a.listener.Pool.Name, Peer: a.client, Accepted: a.at,
+				Client: a.fd, Backend: -1, Parked: true, Header: a.header,
+				Listener: a.listener.Name, Pool: a.listener.poolName(), Peer: a.client, Accepted: a.at,
 			}})
 		}
 	}

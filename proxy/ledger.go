@@ -31,7 +31,9 @@ func newLedger(state *State, workers int, old *ledger) *ledger {
 	}
 	for _, listener := range state.Listeners {
 		keepOrMake(l.listeners, old.listeners, listener.Name, workers)
-		keepOrMake(l.pools, old.pools, listener.Pool.Name, workers)
+		for p := range listener.pools() {
+			keepOrMake(l.pools, old.pools, p.Name, workers)
+		}
 		setLimits(l.listeners[listener.Name], listener.Bandwidth)
 		for _, of := range l.listeners[listener.Name] {
 			of.rules.Store(newRuleCounters(listener.ACL, of.rules.Load()))

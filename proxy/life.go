@@ -8,13 +8,17 @@ import (
 //
 //	step        what happens                                                   file
 //	accept      the loop delivers the descriptor of a new client               accept.go
-//	hello       bytes that decide about the client are read; no such step yet  admit.go
 //	ACL         the access control list decides about the client's address     admit.go
 //	limits      a slot is taken; if no slot is free, the client is parked      admit.go, slots.go
 //	place       the loop with the most room takes the client                   admit.go
-//	route       the pool is chosen                                             admit.go
+//	hello       bytes that decide about the client are read (stateHello)       hello.go
+//	route       the pool is chosen                                             route.go
+//
+// The address of a client whose peer must send a PROXY protocol header is known only after the
+// header was read, so the ACL decides then.
 //
 //	state       what happens                                                   file
+//	hello       a PROXY protocol header or a ClientHello is being read         hello.go
 //	turnedAway  a message, if any, and a FIN are sent; input is discarded      turnaway.go
 //	dialling    a backend is being connected; if that fails, the next one      dial.go, hedge.go
 //	queued      no backend has a free slot, or none can serve: client waits    queue.go
@@ -33,6 +37,7 @@ type connState uint8
 
 const (
 	stateNone connState = iota // no connection: the index is free, or belongs to a task
+	stateHello
 	stateTurnedAway
 	stateDialling
 	stateQueued
@@ -53,6 +58,8 @@ func (w *worker) Complete(done *eventloop.Completion) {
 		return
 	}
 	switch c.state {
+	case stateHello:
+		w.helloDone(c, done)
 	case stateTurnedAway:
 		w.turnedAwayDone(c, done)
 	case stateDialling:
@@ -74,6 +81,8 @@ func (w *worker) Complete(done *eventloop.Completion) {
 func (w *worker) Expire(index uint32) {
 	c := w.conn(index)
 	switch c.state {
+	case stateHello:
+		w.helloExpired(c)
 	case stateTurnedAway:
 		w.end(c, c.outcome)
 	case stateDialling:

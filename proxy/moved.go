@@ -27,7 +27,7 @@ type Moved struct {
 
 	Listener string         `json:"listener"`
 	Pool     string         `json:"pool,omitempty"`
-	Peer     netip.AddrPort `json:"peer,omitzero"` // invalid for a unix socket
+	Peer     netip.AddrPort `json:"peer,omitzero"` // the client's address, or as its PROXY protocol header says; invalid for a unix socket
 	Accepted int64          `json:"accepted"`
 
 	// Server is the backend of a connection that has been dialled.
@@ -46,8 +46,12 @@ type Moved struct {
 	Tried       []MovedBackend `json:"tried,omitempty"`        // not to be dialled again for this client
 	FailedDials []MovedDial    `json:"failed_dials,omitempty"` // for the log
 	WaitUntil   int64          `json:"wait_until,omitempty"`   // the end of the wait in the pool's queue
-	// Parked clients were accepted beyond a limit, and hold no slot.
+	// Parked clients were accepted beyond a limit, and hold no slot. With Header, they are known
+	// only by the PROXY protocol header that they send.
 	Parked bool `json:"parked,omitempty"`
+	Header bool `json:"header,omitempty"`
+	// Hello is what the client has sent before it was connected, nil if nothing was read before.
+	Hello *MovedHello `json:"hello,omitempty"`
 	// Trace is that of its steps if the old process traced it; see Step.
 	Trace uint64 `json:"trace,omitempty"`
 
@@ -103,11 +107,14 @@ var endNames = [...]string{flowOpen: "", flowFIN: "fin", flowReset: "reset", flo
 func (c *conn) pack() Moved {
 	m := Moved{
 		Client: -1, Backend: -1,
-		Listener: c.listener.Name, Pool: c.pool.Name, Peer: c.client,
+		Listener: c.listener.Name, Peer: c.client, Hello: c.hello.pack(),
 		Accepted: c.accepted, Dialled: c.dialled, Connected: c.connected, LastActive: c.lastActive, Failed: c.failed,
 		Taken: c.taken, Attempts: int(c.attempts),
 		Outcome: MovedOutcome{Side: c.outcome.Side.String(), Reason: c.outcome.Reason.String(), Errno: c.outcome.Errno},
 		Idle:    c.listener.Idle, HalfClose: c.listener.HalfClose, CloseOnFIN: c.listener.CloseOnFIN,
+	}
+	if c.pool != nil {
+		m.Pool = c.pool.Name
 	}
 	if c.flags&flagBackend != 0 {
 		m.Server = movedBackend(c.backend)
@@ -149,6 +156,7 @@ func (c *conn) unpack(m *Moved, now int64) {
 		}
 	}
 	c.outcome = m.Outcome.outcome()
+	c.hello = m.Hello.unpack(len(m.Pending[clientEnd]))
 	if m.Backend < 0 { // it looks for a backend
 		c.flags &= flagQueued | flagClientEnded | flagCounted
 		return

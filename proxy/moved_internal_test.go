@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/balancer"
+	"l4proxy/clienthello"
 	"l4proxy/internal/testnet"
 )
 
@@ -34,6 +36,7 @@ var decided = map[string]map[string]string{
 		"pool":       "Pool",
 		"backend":    "Server",
 		"search":     "see search",
+		"hello":      "see hello",
 		"client":     "Peer",
 		"rule":       "only of denied clients, which stay",
 		"accepted":   "Accepted",
@@ -63,6 +66,22 @@ var decided = map[string]map[string]string{
 		"turn":      "new: they move in its order",
 		"sources":   "new: a client that is being dialed for is dialed for again",
 	},
+	"hello": {
+		"phase":       "Hello.Phase",
+		"read":        "Pending",
+		"deadline":    "Hello.Deadline",
+		"viaProxy":    "Hello.ViaProxy",
+		"peer":        "Hello.Peer",
+		"destination": "Hello.Destination",
+		"tlvs":        "Hello.TLVs",
+		"startTLS":    "Hello.StartTLS",
+		"plain":       "Hello.Plain",
+		"parser":      "new: it reads what moves in Pending again",
+		"routed":      "Hello.Routed",
+		"hello":       "Hello.TLS, Hello.ServerName, Hello.ALPN",
+		"own":         "Hello.Own",
+		"uniqueID":    "Hello.UniqueID",
+	},
 	"connFlags": {
 		"flagClient":         "Client",
 		"flagBackend":        "Backend",
@@ -88,7 +107,7 @@ var decided = map[string]map[string]string{
 }
 
 func TestEveryFieldMoves(t *testing.T) {
-	for _, typ := range []reflect.Type{reflect.TypeFor[conn](), reflect.TypeFor[flow](), reflect.TypeFor[search]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[conn](), reflect.TypeFor[flow](), reflect.TypeFor[search](), reflect.TypeFor[hello]()} {
 		fields := make(map[string]bool)
 		for i := range typ.NumField() {
 			fields[typ.Field(i).Name] = true
@@ -109,6 +128,12 @@ func TestEveryFieldMoves(t *testing.T) {
 	for what, of := range decided {
 		for name, decision := range of {
 			first, _, _ := strings.Cut(decision, " ")
+			if what == "hello" && strings.HasPrefix(first, "Hello.") {
+				if _, ok := reflect.TypeFor[MovedHello]().FieldByName(strings.Trim(first[len("Hello."):], ",;")); !ok {
+					t.Errorf("%s of %s moves as %s, which MovedHello does not have", name, what, first)
+				}
+				continue
+			}
 			if _, ok := moved.FieldByName(strings.Trim(first, ",;")); !ok && first[0] >= 'A' && first[0] <= 'Z' {
 				t.Errorf("%s of %s moves as %s, which Moved does not have", name, what, first)
 			}
@@ -163,7 +188,12 @@ func TestMovedReadsTheSame(t *testing.T) {
 	c := &conn{
 		attempts: 3, flags: flags | flagBackend, outcome: Outcome{SideBackend, ReasonReset, unix.ECONNRESET}, listener: l, pool: p,
 		backend: p.Balancer.Members()[1].Backend, accepted: 1, dialled: 2, connected: 3, lastActive: 4, failed: 5, taken: 6,
-		flow:   [2]flow{{bytes: 7, ended: flowDead}, {bytes: 8}},
+		flow: [2]flow{{bytes: 7, ended: flowDead}, {bytes: 8}},
+		hello: &hello{
+			phase: helloClient, deadline: 9, viaProxy: true, peer: netip.MustParseAddrPort("192.0.2.8:1"),
+			destination: netip.MustParseAddrPort("192.0.2.9:1"), tlvs: []byte{4, 0, 0}, startTLS: true, plain: true,
+			routed: true, hello: clienthello.Hello{TLS: true, ServerName: "a", ALPN: []string{"h2"}}, own: 2, uniqueID: "1-2",
+		},
 		search: &search{failed: []FailedDial{{p.Balancer.Members()[0].Backend, ReasonConnectRefused}}},
 	}
 	text, err := json.Marshal(c.pack())
@@ -174,7 +204,7 @@ func TestMovedReadsTheSame(t *testing.T) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		t.Fatal(err)
 	}
-	m.Backend = 1
+	m.Backend, m.Pending[clientEnd] = 1, []byte("123")
 	read := new(conn)
 	read.unpack(&m, 100)
 	s := new(Server)

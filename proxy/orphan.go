@@ -71,8 +71,10 @@ func (s *Server) listenerOf(m *Moved) *Listener {
 // poolNamed is the pool of a name, an empty one if it is not configured.
 func (s *Server) poolNamed(name string) *Pool {
 	for _, l := range s.ledger.Load().state.Listeners {
-		if l.Pool.Name == name {
-			return l.Pool
+		for p := range l.pools() {
+			if p.Name == name {
+				return p
+			}
 		}
 	}
 	o := &s.orphans

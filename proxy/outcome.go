@@ -49,6 +49,7 @@ const (
 	ReasonConnectRefused            // the last backend tried refused
 	ReasonConnectTimeout            // the last backend tried did not answer
 	ReasonConnectUnreachable        // there was no route to the last backend tried
+	ReasonStartTLSRefused           // the last backend tried does not do TLS, which the client has asked for
 	ReasonLocalPorts                // the proxy had no source port left towards the backend
 	ReasonNoSource                  // the pool's source has no address of the family of the backend
 	ReasonLocalResources            // the proxy ran out of descriptors or memory
@@ -71,7 +72,7 @@ var reasonNames = [reasons]string{
 	"none", "closed", "reset", "vanished", "denied", "banned", "client_connections", "client_rate",
 	"bad_proxy_header", "bad_client_hello", "handshake_timeout", "no_route", "no_backend", "queue_full",
 	"queue_timeout", "connect_refused", "connect_timeout",
-	"connect_unreachable", "local_ports", "no_source", "local_resources", "idle_timeout", "half_close_timeout",
+	"connect_unreachable", "starttls_refused", "local_ports", "no_source", "local_resources", "idle_timeout", "half_close_timeout",
 	"lifetime", "backend_down", "backend_removed", "backend_recovered", "rebalanced", "drained", "drain_timeout",
 	"killed", "stopped", "error",
 }
@@ -106,17 +107,24 @@ func outcomeOf(side Side, errno unix.Errno) Outcome {
 type Record struct {
 	Outcome
 	Listener *Listener
-	Pool     *Pool            // the listener's own for a client that was never routed
-	Client   netip.AddrPort   // the zero value for a client on a unix socket
-	Backend  *backend.Backend // the last one tried; nil if no backend was picked
-	Rule     string           // name of the ACL rule that denied the client, or ""
-	BytesIn  uint64           // client to backend
-	BytesOut uint64           // backend to client
-	Accepted time.Duration    // on the loops' clock
-	Duration time.Duration    // accept to close
-	Connect  time.Duration    // of the dial that succeeded
-	Attempts int              // dials
-	Failed   []FailedDial     // failed dials before the last one, in order; nil for most
+	Pool     *Pool          // the listener's own for a client that was never routed; nil if there is no such pool
+	Client   netip.AddrPort // the zero value for a client on a unix socket
+	// ViaProxy: a PROXY protocol header has named the client. Peer is the address of the socket
+	// then, the zero value for a unix socket.
+	ViaProxy bool
+	Peer     netip.AddrPort
+	// ServerName is the name that the client's ClientHello asks for, UniqueID what a PROXY protocol
+	// header has called the connection for the backend; both "" if unknown.
+	ServerName, UniqueID string
+	Backend              *backend.Backend // the last one tried; nil if no backend was picked
+	Rule                 string           // name of the ACL rule that denied the client, or ""
+	BytesIn              uint64           // client to backend
+	BytesOut             uint64           // backend to client
+	Accepted             time.Duration    // on the loops' clock
+	Duration             time.Duration    // accept to close
+	Connect              time.Duration    // of the dial that succeeded
+	Attempts             int              // dials
+	Failed               []FailedDial     // failed dials before the last one, in order; nil for most
 	// RTT and Retransmits are the kernel's view of the client's side (tcp(7), TCP_INFO); 0 when
 	// unknown.
 	RTT         time.Duration

@@ -16,8 +16,9 @@ const (
 	copyAfter = 8
 )
 
-// relay starts both flows of a connection whose backend has answered.
-func (w *worker) relay(c *conn) {
+// relay starts both flows of a connection whose backend has answered. first is what the backend
+// gets before more is read from the client.
+func (w *worker) relay(c *conn, first []byte) {
 	c.state = stateRelaying
 	c.outcome = Outcome{}
 	c.searchOver()
@@ -28,7 +29,11 @@ func (w *worker) relay(c *conn) {
 	}
 	w.startPace(c)
 	w.watchIdle(c)
-	w.read(c, clientEnd)
+	if len(first) > 0 {
+		w.loop.Send(c.slot(backendEnd), first)
+	} else {
+		w.read(c, clientEnd)
+	}
 	w.read(c, backendEnd)
 }
 

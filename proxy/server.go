@@ -64,6 +64,7 @@ type Server struct {
 	clock     func() int64
 	kept      uint64 // records on each loop
 	engine    string // of all workers
+	nonce     uint32 // differs between processes; see uniqueID
 	workers   []*worker
 	slots     slots
 	inherited func(string, listen.Bind) []int
@@ -115,6 +116,7 @@ func Listen(state *State, o Options) (*Server, error) {
 		stop:      make(chan struct{}),
 		inspect:   newInspector(),
 	}
+	s.nonce = rand.Uint32()
 	s.slots.divide(int64(o.MaxConnections), state.Listeners, nil)
 	s.recording.Store(o.Finished != nil)
 	s.tracer.last.Store(uint64(time.Now().UnixMicro())) // so that processes use other numbers

@@ -8,6 +8,7 @@ import (
 	"l4proxy/bandwidth"
 	"l4proxy/clientlimit"
 	"l4proxy/listen"
+	"l4proxy/route"
 )
 
 // State is the configuration of the data plane. The control plane builds it, and it never changes.
@@ -19,10 +20,25 @@ type State struct {
 type Listener struct {
 	Name  string
 	Binds []listen.Bind
-	Pool  *Pool
+	// Pool takes the clients that no route takes. It is nil if there are routes and only they
+	// serve: a client that no route takes is turned away.
+	Pool *Pool
+	// Routes choose the pool by a client's first bytes: the route with index i leads to
+	// RoutePools[i]. nil means that nothing has to be read to choose.
+	Routes     *route.Table
+	RoutePools []*Pool
 	// Access sets the permissions of the unix sockets among Binds, unless a bind has its own; nil
 	// leaves them to the umask.
 	Access *listen.Access
+
+	// ProxyFrom are the peers that have to send a PROXY protocol header first; nil means that no
+	// peer does. The address in the header is the client's. From other peers, a header is payload.
+	ProxyFrom *ProxyFrom
+	// StartTLS is what clients may send before their ClientHello. It counts only with Routes.
+	StartTLS StartTLS
+	// Handshake limits the time in which the PROXY protocol header, what StartTLS says and the
+	// ClientHello must arrive, in all. It is positive if any of them is read.
+	Handshake time.Duration
 
 	// ACL decides which clients may connect; nil allows all clients.
 	ACL *acl.List
@@ -91,6 +107,8 @@ type Pool struct {
 	// QueueTimeout is how long a client may wait for a slot on a backend; 0 means that it does not
 	// wait.
 	QueueTimeout time.Duration
+	// SendProxy is the PROXY protocol header that each backend gets first; nil means none.
+	SendProxy *SendProxy
 	// Hedges limits second dials. It is live: all States with a pool of this name share it. nil
 	// means no second dials.
 	Hedges *HedgeBudget

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4proxy/backend"
+	"l4proxy/clienthello"
 )
 
 // Step is something that happened to a connection that is traced.
@@ -33,6 +34,8 @@ type Step struct {
 	BytesIn  uint64 // client to backend
 	BytesOut uint64
 	Loop     int
+	Peer     netip.AddrPort    // that has sent the PROXY protocol header; invalid for a unix socket
+	Hello    clienthello.Hello // by which the client is routed
 }
 
 // StepKind is what happened.
@@ -47,6 +50,8 @@ const (
 	StepParked                     // no connection slot is free: it waits for one
 	StepSlot                       // it has a connection slot
 	StepMovedLoop                  // to the loop Loop, which has more room
+	StepHeader                     // a PROXY protocol header of Peer has named the client
+	StepHello                      // Hello has come, or bytes that are no ClientHello
 	StepRouted                     // to Pool
 	StepDial                       // of Backend begins
 	StepHedge                      // a second dial, of Backend, begins
@@ -66,7 +71,7 @@ const (
 )
 
 var stepNames = [stepKinds]string{
-	"accepted", "open already", "allowed", "denied", "parked", "slot taken", "moved to another loop", "routed",
+	"accepted", "open already", "allowed", "denied", "parked", "slot taken", "moved to another loop", "header read", "hello read", "routed",
 	"dialing", "dialing beside", "dial failed", "out of descriptors", "queued", "granted", "connected", "first byte",
 	"fin", "reset", "turned away", "moved to another process", "taken over", "ended",
 }
@@ -128,14 +133,16 @@ func (w *worker) followArrival(a *arrival, set *traceSet) {
 		return
 	}
 	w.noteArrival(a, Step{Kind: StepAccepted, Loop: w.number})
-	if a.listener.ACL != nil {
-		e := a.listener.ACL.Explain(a.client.Addr())
-		kind := StepDenied
-		if e.Allow {
-			kind = StepAllowed
-		}
-		w.noteArrival(a, Step{Kind: kind, Rule: e.Name, Prefix: e.Prefix})
+}
+
+// aclStep is what the access control list of a listener decides about an address.
+func aclStep(l *Listener, client netip.Addr) Step {
+	e := l.ACL.Explain(client)
+	kind := StepDenied
+	if e.Allow {
+		kind = StepAllowed
 	}
+	return Step{Kind: kind, Rule: e.Name, Prefix: e.Prefix}
 }
 
 // followConn traces a connection. t is its own.

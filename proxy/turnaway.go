@@ -62,9 +62,10 @@ func (w *worker) turnAway(c *conn, message []byte, o Outcome) {
 		return
 	}
 	w.loop.SetTimer(c.index, w.loop.Now()+int64(linger))
-	if w.loop.Reading(slot) == eventloop.OpNone {
+	switch w.loop.Reading(slot) {
+	case eventloop.OpNone:
 		w.loop.Recv(slot)
-	} else { // it was watched while it waited
+	case eventloop.OpWatch: // while it waited
 		w.unwatchClient(c)
 	}
 }

@@ -55,8 +55,10 @@ func (w *worker) watchDone(c *conn, end int, done *eventloop.Completion) {
 	case stateRelaying:
 		switch {
 		case c.flow[end].ended == flowOpen: // the watch of a client that waited
-			w.read(c, end)
-			w.endIfOver(c)
+			if w.loop.Writing(c.slot(1-end)) == eventloop.OpNone { // else writeDone reads
+				w.read(c, end)
+				w.endIfOver(c)
+			}
 		case done.Err == 0:
 			// Without an error, the peer has closed a unix socket. It may just have finished
 			// sending: the next write shows.
@@ -82,7 +84,7 @@ func (w *worker) waitingClientEnded(c *conn, errno unix.Errno) {
 		w.watchClient(c)
 	case errno != 0:
 		w.end(c, outcomeOf(SideClient, errno))
-	case rawsys.Unread(fd) == 0:
+	case rawsys.Unread(fd) == 0 && c.hello.empty():
 		w.end(c, Outcome{Side: SideClient, Reason: ReasonClosed})
 	case c.flags&flagClientEnded == 0:
 		c.flags |= flagClientEnded

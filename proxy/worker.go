@@ -37,6 +37,10 @@ type worker struct {
 	pacer   *pacer                 // nil until a flow has waited for a limit of bandwidth
 	grants  grants
 
+	first  []byte  // memory for what a backend gets first; see greet
+	tlvs   []byte  // memory for a PROXY protocol header
+	answer [1]byte // memory for an answer to a client; see answerRequest
+
 	// load is the number of connections here. Other workers read it to find the one with the most
 	// room, so it has a cache line of its own.
 	_    [64]byte

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"l4proxy/admin"
@@ -123,11 +124,11 @@ func newListeners() *list[listenerItem] {
 	return &list[item]{
 		sort: -1,
 		key:  func(l *item) string { return l.Name },
-		text: func(l *item) string { return fmt.Sprint(l.Name, " ", l.Addresses, " ", l.Pool, " ", l.State) },
+		text: func(l *item) string { return fmt.Sprint(l.Name, " ", l.Addresses, " ", l.Pools(), " ", l.State) },
 		columns: []column[item]{
 			text("LISTENER", 8, func(l *item) string { return l.Name }),
 			optional(4, text("ADDRESS", 10, func(l *item) string { return addresses(l.Addresses) })),
-			optional(5, text("POOL", 8, func(l *item) string { return l.Pool })),
+			optional(5, text("POOL", 8, func(l *item) string { return strings.Join(l.Pools(), ", ") })),
 			state(func(l *item) string { return l.State }),
 			number("CONNS", 6, func(l *item) float64 { return float64(l.Connections) }, plain),
 			optional(6, number("LIMIT", 5, func(l *item) float64 { return float64(l.MaxConnections) }, limit)),

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,6 +189,12 @@ func (c *Client) Explain(ctx context.Context, q admin.ExplainQuery) (*admin.Expl
 	}
 	if q.SNI != "" {
 		values.Set("sni", q.SNI)
+	}
+	if q.ALPN != "" {
+		values.Set("alpn", q.ALPN)
+	}
+	if q.TLS != nil {
+		values.Set("tls", strconv.FormatBool(*q.TLS))
 	}
 	return do[admin.Explain](ctx, c, http.MethodGet, "/api/v1/explain?"+values.Encode(), nil)
 }

@@ -20,7 +20,9 @@ type clientLoop struct {
 	conns  []conn
 	work   work
 	in     []byte
-	broken []*conn // closed by a failure that work does not know of yet
+	// message is what each request is; nil if it is the pattern.
+	message []byte
+	broken  []*conn // closed by a failure that work does not know of yet
 
 	toOpen  int // connections whose opening has begun
 	opening int // of those, not open yet
@@ -73,7 +75,8 @@ func newClientLoop(r *clientRun) (*clientLoop, error) {
 	l := &clientLoop{
 		run: r, poller: poller, conns: make([]conn, r.spec.Connections), in: make([]byte, receiveBuffer),
 		begin: forever, from: forever, until: forever,
-		record: newRecord(int(r.spec.Duration.Seconds()) + 1),
+		message: message(r.spec.Opening, r.spec.RequestBytes),
+		record:  newRecord(int(r.spec.Duration.Seconds()) + 1),
 	}
 	for i := range l.conns {
 		l.conns[i] = conn{fd: -1, id: int32(i)}

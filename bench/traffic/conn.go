@@ -125,7 +125,7 @@ func (c *conn) beginMessage(intended int64) {
 func (l *clientLoop) exchange(c *conn) (complete bool, fault string) {
 	spec := &l.run.spec
 	for c.state == busy && c.sent < spec.RequestBytes {
-		n, errno := rawsys.Send(int(c.fd), stretch(uint64(c.sent), spec.RequestBytes-c.sent), 0)
+		n, errno := rawsys.Send(int(c.fd), l.request(c.sent, spec.RequestBytes-c.sent), 0)
 		if errno == unix.EAGAIN {
 			break
 		}

@@ -24,6 +24,8 @@ type originLoop struct {
 	addresses []netip.AddrPort // of the listening sockets
 	stopped   atomic.Bool      // it ends
 	in        []byte
+	// message is what each request is; nil if it is the pattern.
+	message []byte
 	// numbered is the response of a Backend; nil if the response is the pattern.
 	numbered []byte
 }
@@ -34,6 +36,7 @@ type originConn struct {
 	readable, ended bool   // as in conn
 	received, sent  uint64 // bytes, since it was accepted
 	checked         bool   // it is a health check and no client
+	headed          bool   // the header of the PROXY protocol has been taken off
 }
 
 // service is how an origin does a kind of work.
@@ -71,6 +74,7 @@ func newOriginLoop(spec OriginSpec) (*originLoop, error) {
 	}
 	l := &originLoop{
 		poller: poller, spec: spec, service: services[spec.Work], in: make([]byte, receiveBuffer),
+		message: message(spec.Opening, spec.RequestBytes),
 	}
 	if spec.Work == Backend {
 		l.numbered = numberedResponse(spec.Number, spec.ResponseBytes)
@@ -160,7 +164,14 @@ func (l *originLoop) dispatch(fd int32, events uint32) {
 	if events&lastEvents != 0 {
 		c.ended = true
 	}
-	switch l.service.step(l, fd, c) {
+	v := goOn
+	if l.spec.ProxyHeader && !c.headed {
+		v = l.takeHeader(fd, c)
+	}
+	if v == goOn && (c.headed || !l.spec.ProxyHeader) {
+		v = l.service.step(l, fd, c)
+	}
+	switch v {
 	case goOn:
 		return
 	case closeIt:
@@ -200,7 +211,7 @@ func answerAlways(l *originLoop, fd int32, c *originConn) verdict {
 		if errno != 0 || n == 0 {
 			return closeIt
 		}
-		if !matchesRequests(l.in[:n], c.received%request, request, l.spec.Verify) {
+		if !l.matchesRequests(l.in[:n], c.received%request, request) {
 			return resetIt
 		}
 		c.received += uint64(n)
@@ -217,10 +228,10 @@ func (l *originLoop) response(position uint64, n int) []byte {
 }
 
 // matchesRequests compares p, which begins at position in a request; other requests may follow.
-func matchesRequests(p []byte, position, request uint64, all bool) bool {
+func (l *originLoop) matchesRequests(p []byte, position, request uint64) bool {
 	for len(p) > 0 {
 		n := min(uint64(len(p)), request-position)
-		if !matches(p[:n], position, all) {
+		if !l.matchesRequest(p[:n], position) {
 			return false
 		}
 		p, position = p[n:], 0

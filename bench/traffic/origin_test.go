@@ -190,14 +190,15 @@ func TestSourceStopsWithItsClient(t *testing.T) {
 }
 
 func TestRequestsThatAreReadTogether(t *testing.T) {
+	l := &originLoop{spec: OriginSpec{Verify: true}}
 	together := []byte(strings.Repeat(string(pattern[:3]), 4))
 	for position := range 3 {
-		if !matchesRequests(together[position:], uint64(position), 3, true) {
+		if !l.matchesRequests(together[position:], uint64(position), 3) {
 			t.Errorf("requests do not match from byte %d on", position)
 		}
 	}
 	together[7]++
-	if matchesRequests(together, 0, 3, true) {
+	if l.matchesRequests(together, 0, 3) {
 		t.Error("a wrong byte in the third request does not show")
 	}
 }

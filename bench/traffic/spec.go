@@ -42,6 +42,9 @@ type ClientSpec struct {
 	// RequestBytes and ResponseBytes are from 1 to 1 MiB. Send and Receive ignore them.
 	RequestBytes  int `json:"request_bytes,omitempty"`
 	ResponseBytes int `json:"response_bytes,omitempty"`
+	// Opening are the first bytes of each request, in place of the pattern. RequestBytes contains
+	// them.
+	Opening []byte `json:"opening,omitempty"`
 	// Rate is operations per second on all connections together; 0 is a closed loop. Request and
 	// Connection may have one, Visit and Flow must.
 	Rate float64 `json:"rate,omitempty"`
@@ -99,6 +102,8 @@ func (s *ClientSpec) validate() error {
 		return errors.New("idle connections have no limit")
 	case s.Duration == 0 && s.Limit == 0 && s.Work != Idle:
 		return errors.New("neither a duration nor a limit")
+	case len(s.Opening) > s.RequestBytes:
+		return errors.New("the opening is longer than a request")
 	case s.Work != Send && s.Work != Receive:
 		return validateSizes(s.RequestBytes, s.ResponseBytes)
 	}
@@ -117,6 +122,11 @@ type OriginSpec struct {
 	// RequestBytes and ResponseBytes are from 1 to 1 MiB; for Request, Connection and Backend.
 	RequestBytes  int `json:"request_bytes,omitempty"`
 	ResponseBytes int `json:"response_bytes,omitempty"`
+	// Opening are the first bytes of each request, as in ClientSpec.
+	Opening []byte `json:"opening,omitempty"`
+	// ProxyHeader says that each connection begins with a header of the PROXY protocol, which is
+	// taken off. A connection without one is reset.
+	ProxyHeader bool `json:"proxy_header,omitempty"`
 	// Verify compares every byte received.
 	Verify bool `json:"verify,omitempty"`
 }
@@ -129,6 +139,8 @@ func (s *OriginSpec) validate() error {
 		return fmt.Errorf("no work %q for an origin: there are %s", s.Work, names(services))
 	case s.Work == Backend && (s.Number < 1 || s.Number > 255):
 		return fmt.Errorf("a backend has a number from 1 to 255, not %d", s.Number)
+	case len(s.Opening) > 0 && len(s.Opening) > s.RequestBytes:
+		return errors.New("the opening is longer than a request")
 	case s.Work == Request || s.Work == Connection || s.Work == Backend:
 		return validateSizes(s.RequestBytes, s.ResponseBytes)
 	}

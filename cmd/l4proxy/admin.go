@@ -69,9 +69,15 @@ func (p *process) listenerStatus() []admin.ListenerStatus {
 	all := []admin.ListenerStatus{}
 	for _, l := range p.live.Listeners() {
 		status := admin.ListenerStatus{
-			Name: l.Name, Pool: l.Pool.Name, Addresses: addresses[l.Name], State: admin.ListenerOpen,
+			Name: l.Name, Addresses: addresses[l.Name], State: admin.ListenerOpen,
 			Connections: l.Slots.Used(), MaxConnections: l.Slots.Limit(),
 			PerClient: limits[l.Name],
+		}
+		if l.Pool != nil {
+			status.Pool = l.Pool.Name
+		}
+		for i, r := range l.Routes.Routes() {
+			status.Routes = append(status.Routes, admin.RouteStatus{Clients: r.String(), Pool: l.RoutePools[i].Name})
 		}
 		switch {
 		case !p.drainer.ready(), slices.ContainsFunc(drains, func(d control.Drain) bool { return d.Listener == l.Name }):

@@ -87,8 +87,8 @@ func describe(cfg *config.Config) []string {
 	lines := []string{source(cfg) + ": ok"}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
-		lines = append(lines, fmt.Sprintf("  listener %s on %s -> pool %s; %s",
-			l.Name, describeBinds(l.Binds), l.Pool, describeACL(l.ACL)))
+		lines = append(lines, fmt.Sprintf("  listener %s on %s -> %s; %s",
+			l.Name, describeBinds(l.Binds), l.Serves(), describeACL(l.ACL)))
 	}
 	for i := range cfg.Pools {
 		lines = append(lines, "  "+describePool(&cfg.Pools[i]))

@@ -16,6 +16,9 @@ func configuredStatus(file string, env func(string) (string, bool)) *admin.Statu
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		shown := admin.ListenerStatus{Name: l.Name, Pool: l.Pool}
+		for k := range l.Routes {
+			shown.Routes = append(shown.Routes, admin.RouteStatus{Pool: l.Routes[k].Pool})
+		}
 		for _, b := range l.Binds {
 			shown.Addresses = append(shown.Addresses, b.String())
 		}

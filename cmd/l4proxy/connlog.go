@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,9 +19,9 @@ func (c connectionLog) finished(r *proxy.Record) {
 	if !c.log.Enabled(context.Background(), level) {
 		return
 	}
-	client, backend := "unix", ""
-	if r.Client.IsValid() {
-		client = r.Client.String()
+	client, backend, pool := addressOf(r.Client), "", ""
+	if r.Pool != nil {
+		pool = r.Pool.Name
 	}
 	if r.Backend != nil {
 		backend = r.Backend.Address
@@ -29,7 +30,7 @@ func (c connectionLog) finished(r *proxy.Record) {
 		slog.String("listener", r.Listener.Name),
 		slog.String("client", client),
 		slog.String("backend", backend),
-		slog.String("pool", r.Pool.Name),
+		slog.String("pool", pool),
 		slog.Uint64("bytes_in", r.BytesIn),
 		slog.Uint64("bytes_out", r.BytesOut),
 		seconds("duration", r.Duration),
@@ -41,6 +42,15 @@ func (c connectionLog) finished(r *proxy.Record) {
 		seconds("tcp_rtt", r.RTT),
 		slog.Uint64("retransmits", uint64(r.Retransmits)),
 	}
+	if r.ViaProxy {
+		attributes = append(attributes, slog.String("peer", addressOf(r.Peer)))
+	}
+	if r.ServerName != "" {
+		attributes = append(attributes, slog.String("sni", r.ServerName))
+	}
+	if r.UniqueID != "" {
+		attributes = append(attributes, slog.String("unique_id", r.UniqueID))
+	}
 	if r.Reason == proxy.ReasonError {
 		attributes = append(attributes, slog.String("error", r.Errno.Error()))
 	}
@@ -48,6 +58,14 @@ func (c connectionLog) finished(r *proxy.Record) {
 		attributes = append(attributes, slog.String("failed", failedDials(r.Failed)))
 	}
 	c.log.LogAttrs(context.Background(), level, "connection", attributes...)
+}
+
+// addressOf is the address of a client or peer.
+func addressOf(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unix"
+	}
+	return a.String()
 }
 
 // failedDials lists the backends, each with the reason why its dial failed.
@@ -71,7 +89,7 @@ func seconds(key string, d time.Duration) slog.Attr {
 // not.
 func levelOf(r proxy.Reason) slog.Level {
 	switch r {
-	case proxy.ReasonBadProxyHeader, proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable,
+	case proxy.ReasonBadProxyHeader, proxy.ReasonNoBackend, proxy.ReasonQueueFull, proxy.ReasonQueueTimeout, proxy.ReasonConnectRefused, proxy.ReasonConnectTimeout, proxy.ReasonConnectUnreachable, proxy.ReasonStartTLSRefused,
 		proxy.ReasonLocalPorts, proxy.ReasonNoSource, proxy.ReasonLocalResources, proxy.ReasonError:
 		return slog.LevelWarn
 	}

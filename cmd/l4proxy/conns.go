@@ -63,13 +63,13 @@ func shownConns(conns []proxy.ConnInfo, now time.Time) []admin.Connection {
 
 func shownConn(c *proxy.ConnInfo, now time.Time) admin.Connection {
 	shown := admin.Connection{
-		ID: c.ID, Listener: c.Listener, Pool: c.Pool, Client: "unix", Backend: c.Backend, State: string(c.State),
+		ID: c.ID, Listener: c.Listener, Pool: c.Pool, Client: addressOf(c.Client), Backend: c.Backend, State: string(c.State),
 		Accepted: now.Add(-c.Age).UTC().Truncate(time.Millisecond), Age: admin.Seconds(c.Age), Idle: admin.Seconds(c.Idle),
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut, RateIn: c.RateIn, RateOut: c.RateOut,
 		ClientTCP: shownTCP(c.ClientTCP), BackendTCP: shownTCP(c.BackendTCP), Traced: c.Traced,
 	}
-	if c.Client.IsValid() {
-		shown.Client = c.Client.String()
+	if shown.ServerName = c.ServerName; c.ViaProxy {
+		shown.Peer = addressOf(c.Peer)
 	}
 	return shown
 }

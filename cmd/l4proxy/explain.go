@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"l4proxy/acl"
 	"l4proxy/admin"
 	"l4proxy/balancer"
+	"l4proxy/clienthello"
 	"l4proxy/control"
 	"l4proxy/proxy"
+	"l4proxy/route"
 )
 
 // explained is how many backends an explanation lists: those that a client would try, and the
@@ -30,11 +31,15 @@ func (p *process) adminExplain(ctx context.Context, q admin.ExplainQuery) (*admi
 	if q.From.IsValid() && !anyTCP(l.Listener) {
 		return nil, admin.Invalid("clients of listener "+l.Name+" have no address: it has a unix socket", "leave out from")
 	}
-	e, ok := p.server.Explain(ctx, l.Listener, q.From, explained)
+	hello, err := helloOf(&q)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := p.server.Explain(ctx, l.Listener, q.From, hello, explained)
 	if !ok {
 		return nil, admin.Conflict("an event loop does not answer", "see /healthz")
 	}
-	return shownExplanation(e, q.SNI, p.live.Now()), nil
+	return shownExplanation(e, hello, p.live.Now()), nil
 }
 
 // chooseListener finds a listener; the only one need not be named.
@@ -70,8 +75,7 @@ func anyTCP(l *proxy.Listener) bool {
 }
 
 // shownExplanation is an explanation for the API.
-func shownExplanation(e *proxy.Explanation, sni string, now int64) *admin.Explain {
-	v := e.Preview
+func shownExplanation(e *proxy.Explanation, hello *clienthello.Hello, now int64) *admin.Explain {
 	shown := &admin.Explain{
 		Listener: e.Listener.Name,
 		Client:   "unix",
@@ -80,10 +84,11 @@ func shownExplanation(e *proxy.Explanation, sni string, now int64) *admin.Explai
 			Allowed: e.ACL.Allow,
 			Default: e.ACL.Rule == 0,
 		},
-		Pool: e.Pool.Name, Policy: v.Policy, Random: v.Random, Attempts: e.Pool.Attempts,
-		Backends: []admin.ExplainBackend{},
-		States:   make(map[string]int),
-		Limits:   explainLimits(e),
+		ProxyHeader: e.Header,
+		ReadsHello:  e.Reads,
+		Backends:    []admin.ExplainBackend{},
+		States:      make(map[string]int),
+		Limits:      explainLimits(e),
 	}
 	if e.Client.IsValid() {
 		shown.Client = e.Client.String()
@@ -100,6 +105,20 @@ func shownExplanation(e *proxy.Explanation, sni string, now int64) *admin.Explai
 	if !e.ACL.Allow {
 		shown.ACL.With = e.ACL.Action.String()
 	}
+	if e.Route != route.None {
+		shown.Route = &admin.ExplainRoute{Index: e.Route, Clients: e.Listener.Routes.Routes()[e.Route].String()}
+	}
+	if e.Pool != nil {
+		showPool(shown, e, now)
+	}
+	shown.Text = explainText(e, shown, hello)
+	return shown
+}
+
+// showPool adds the pool with its backends.
+func showPool(shown *admin.Explain, e *proxy.Explanation, now int64) {
+	v := e.Preview
+	shown.Pool, shown.Policy, shown.Random, shown.Attempts = e.Pool.Name, v.Policy, v.Random, e.Pool.Attempts
 	for i := range v.Order {
 		shown.Backends = append(shown.Backends, explainBackend(&v.Order[i], i+1, v, now))
 	}
@@ -113,8 +132,6 @@ func shownExplanation(e *proxy.Explanation, sni string, now int64) *admin.Explai
 			shown.Omitted += n
 		}
 	}
-	shown.Text = explainText(e, shown, sni)
-	return shown
 }
 
 func explainBackend(c *balancer.Candidate, turn int, v *balancer.Preview, now int64) admin.ExplainBackend {
@@ -201,6 +218,9 @@ func explainLimits(e *proxy.Explanation) []admin.ExplainLimit {
 	}
 	limits = append(limits, admin.ExplainLimit{Name: "listener", Used: e.Own.Used, Limit: e.Own.Limit, Room: room(e.Own)})
 	limits = append(limits, clientLimits(e.PerClient)...)
+	if e.Pool == nil {
+		return limits
+	}
 	v := e.Preview
 	if v.MaxConnections > 0 {
 		limits = append(limits, admin.ExplainLimit{Name: "pool", Used: v.Connections, Limit: v.MaxConnections, Room: v.Connections < v.MaxConnections})
@@ -214,9 +234,12 @@ func explainLimits(e *proxy.Explanation) []admin.ExplainLimit {
 }
 
 // explainText says all of it in words, a step a line.
-func explainText(e *proxy.Explanation, shown *admin.Explain, sni string) (text []string) {
+func explainText(e *proxy.Explanation, shown *admin.Explain, hello *clienthello.Hello) (text []string) {
 	add := func(format string, values ...any) { text = append(text, fmt.Sprintf(format, values...)) }
 	add("%s", doorText(e))
+	if e.Header {
+		add("PROXY protocol: a peer at this address must send a header, and the address in it is the client's; what follows is for a header without an address")
+	}
 	add("%s", aclText(e))
 	if e.PerClient != nil {
 		add("%s", clientText(e.PerClient))
@@ -225,11 +248,13 @@ func explainText(e *proxy.Explanation, shown *admin.Explain, sni string) (text [
 	if limits := bandwidthText(&e.Listener.Bandwidth, e.Client); limits != "" {
 		add("%s", limits)
 	}
-	if sni != "" {
-		add("SNI: the name %s makes no difference: no listener routes by it", strconv.Quote(sni))
+	if line := routeText(e, shown, hello); line != "" {
+		add("%s", line)
 	}
-	add("%s", poolText(e, shown))
-	add("%s", outcomeText(e, shown))
+	if e.Pool != nil {
+		add("%s", poolText(e, shown))
+	}
+	add("%s", outcomeText(e, shown, hello))
 	return text
 }
 
@@ -363,7 +388,7 @@ var denied = map[acl.Action]string{
 	acl.Reset: "the connection is reset",
 }
 
-func outcomeText(e *proxy.Explanation, shown *admin.Explain) string {
+func outcomeText(e *proxy.Explanation, shown *admin.Explain, hello *clienthello.Hello) string {
 	switch e.Fate {
 	case proxy.FateServed:
 		return "outcome: served by " + e.Preview.Order[0].Address + " if it answers"
@@ -383,6 +408,9 @@ func outcomeText(e *proxy.Explanation, shown *admin.Explain) string {
 		return "outcome: refused (drained): the connection is closed"
 	case e.Reason == proxy.ReasonDrained, e.Door.Unlistened > 0:
 		return "outcome: connection refused by the kernel"
+	}
+	if e.Reason == proxy.ReasonNoRoute {
+		return fmt.Sprintf("outcome: refused (%s): %s", shown.Reason, unrouted(hello))
 	}
 	return fmt.Sprintf("outcome: refused (%s): %s", shown.Reason, unserved[e.Listener.NoBackend])
 }

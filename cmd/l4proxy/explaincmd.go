@@ -17,14 +17,18 @@ import (
 func newExplainCommand() *cobra.Command {
 	var q admin.ExplainQuery
 	var from string
+	var tls bool
 	cmd := newAdminCommand(&cobra.Command{
 		Use:   "explain",
 		Short: "Explain what would happen to a client that connects now",
 		Long: "Explain what would happen to a client that connects to a running proxy now: which ACL rule\n" +
-			"decides, whether the limits have room, and which backends would be tried, in which order.\n" +
-			"Nothing is dialed, and nothing changes.\n\n" +
-			"--listener may be left out if there is only one. A client of a unix socket has no --from.",
-		Example: "  l4proxy explain --listener web --from 10.1.2.3",
+			"decides, whether the limits have room, which route takes it, and which backends would be tried, in\n" +
+			"which order. Nothing is dialed, and nothing changes.\n\n" +
+			"--listener may be left out if there is only one. A client of a unix socket has no --from.\n" +
+			"--sni, --alpn and --tls matter for a listener with routes: they say what the client sends first.\n" +
+			"Without them, it is a TLS client that names no server and offers no protocols.",
+		Example: "  l4proxy explain --listener web --from 10.1.2.3\n" +
+			"  l4proxy explain --listener tls --from 10.1.2.3 --sni www.example.com --alpn h2,http/1.1",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
 		answer, err := c.Explain(ctx, q)
 		if err != nil {
@@ -34,12 +38,17 @@ func newExplainCommand() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&q.Listener, "listener", "", "name of the listener (default: the only one)")
 	cmd.Flags().StringVar(&from, "from", "", "`ADDRESS` of the client, such as 10.1.2.3")
-	cmd.Flags().StringVar(&q.SNI, "sni", "", "server `NAME` that a TLS client asks for")
+	cmd.Flags().StringVar(&q.SNI, "sni", "", "server `NAME` that the client asks for in its ClientHello")
+	cmd.Flags().StringVar(&q.ALPN, "alpn", "", "`PROTOCOLS` that the client offers in its ClientHello, separated by commas")
+	cmd.Flags().BoolVar(&tls, "tls", true, "whether the client speaks TLS")
 	cmd.Args = func(cmd *cobra.Command, args []string) (err error) {
 		if cmd.Flags().Changed("from") {
 			if q.From, err = netip.ParseAddr(from); err != nil {
 				return fmt.Errorf("--from %s is not an IP address: write one such as 10.1.2.3", from)
 			}
+		}
+		if cmd.Flags().Changed("tls") {
+			q.TLS = &tls
 		}
 		return noArguments(cmd, args)
 	}

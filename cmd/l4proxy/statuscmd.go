@@ -80,7 +80,7 @@ func listenerTable(s *admin.Status) *term.Table {
 	table := term.NewTable(term.Text("LISTENER").Short(12), term.Text("ADDRESS").Short(12), term.Text("POOL").Short(12), term.Text("STATE"),
 		term.Number("CONNECTIONS"), term.Number("LIMIT"))
 	for _, l := range s.Listeners {
-		table.Row(l.Name, firstAddress(l.Addresses), l.Pool, term.State(l.State), l.Connections, limitText(l.MaxConnections))
+		table.Row(l.Name, firstAddress(l.Addresses), strings.Join(l.Pools(), ", "), term.State(l.State), l.Connections, limitText(l.MaxConnections))
 	}
 	return table
 }

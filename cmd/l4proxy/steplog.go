@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"l4proxy/internal/rawsys"
@@ -14,15 +15,11 @@ type stepLog struct{ log *slog.Logger }
 
 // step is called on one goroutine.
 func (l stepLog) step(s *proxy.Step) {
-	client := "unix"
-	if s.Client.IsValid() {
-		client = s.Client.String()
-	}
 	attributes := []slog.Attr{
 		slog.Uint64("trace", s.Trace),
 		slog.String("step", s.Kind.String()),
 		slog.String("listener", s.Listener.Name),
-		slog.String("client", client),
+		slog.String("client", addressOf(s.Client)),
 		seconds("age", s.Age),
 	}
 	text := func(key, value string) {
@@ -44,6 +41,12 @@ func (l stepLog) step(s *proxy.Step) {
 		}
 	case proxy.StepAccepted, proxy.StepMovedLoop:
 		attributes = append(attributes, slog.Int("loop", s.Loop))
+	case proxy.StepHeader:
+		text("peer", addressOf(s.Peer))
+	case proxy.StepHello:
+		attributes = append(attributes, slog.Bool("tls", s.Hello.TLS))
+		text("sni", s.Hello.ServerName)
+		text("alpn", strings.Join(s.Hello.ALPN, ","))
 	case proxy.StepDial, proxy.StepHedge:
 		attributes = append(attributes, slog.Int("attempt", s.Attempt))
 	case proxy.StepConnected, proxy.StepDialFailed:

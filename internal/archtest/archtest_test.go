@@ -19,7 +19,9 @@ var modules = []string{"../..", "../../bench", "../../browser"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
-	"acl", "backend", "balancer", "bandwidth", "clientlimit", "eventloop", "internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys", "internal/sockopt", "listen",
+	"acl", "backend", "balancer", "bandwidth", "clienthello", "clientlimit", "eventloop",
+	"internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys",
+	"internal/sockopt", "listen", "proxyproto", "route",
 }
 
 // anything marks a package that may import all others.
@@ -29,20 +31,23 @@ var anything = []string{"*"}
 // may have a row of its own. A new package needs a row here, and a reason.
 var table = map[string][]string{
 	// Values and mechanisms.
-	"acl":       {},
-	"admin":     {}, // its client, and the dashboard
-	"backend":   {"internal/rawsys"},
-	"bandwidth": {"internal/iheap"}, // the sharing of limits, without sockets
-	"config":    {},
-	"confine":   {},
-	"discovery": {},
-	"events":    {},
-	"eventloop": {"internal/mailbox", "internal/rawsys"},
-	"filewatch": {},
-	"listen":    {"internal/rawsys", "internal/sockopt"},
-	"logs":      {},
-	"metrics":   {"internal/histogram"}, // declares what it shows; cmd adapts
-	"systemd":   {"internal/rawsys", "listen"},
+	"acl":         {},
+	"admin":       {}, // its client, and the dashboard
+	"backend":     {"internal/rawsys"},
+	"bandwidth":   {"internal/iheap"}, // the sharing of limits, without sockets
+	"config":      {},
+	"confine":     {},
+	"discovery":   {},
+	"events":      {},
+	"eventloop":   {"internal/mailbox", "internal/rawsys"},
+	"filewatch":   {},
+	"listen":      {"internal/rawsys", "internal/sockopt"},
+	"logs":        {},
+	"metrics":     {"internal/histogram"}, // declares what it shows; cmd adapts
+	"systemd":     {"internal/rawsys", "listen"},
+	"clienthello": {},
+	"proxyproto":  {},
+	"route":       {"clienthello"},
 
 	// Choosing backends, and checking them.
 	"balancer": {"backend", "internal/iheap"},

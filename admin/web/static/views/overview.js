@@ -117,7 +117,7 @@ function listeners() {
 		columns: [
 			{ head: "Listener", cell: nameCell((l) => link.connections({ listener: l.name }), (l) => addresses(l.addresses) + clients(l.per_client)) },
 			{ head: "State", cell: badgeCell((l) => l.state) },
-			{ head: "Pool", cell: linkCell((l) => l.pool, (l) => link.pool(l.pool)) },
+			{ head: "Pool", cell: poolsCell },
 			{ head: "Connections", kind: "number", cell: spark((l) => count(l.connections) + (l.max_connections > 0 ? " / " + count(l.max_connections) : ""), (l) => "listener/connections/" + l.name, "Connections") },
 			{ head: "New /s", kind: "number", value: (l) => rate(live("accepted")(l)) },
 			{ head: "In", kind: "number", value: (l) => byteRate(live("bytes_in")(l)) },
@@ -176,14 +176,19 @@ function nameCell(to, note) {
 	};
 }
 
-function linkCell(label, to) {
-	return (td) => {
-		const a = h("a", { class: "name" });
-		td.append(a);
-		return (item) => {
-			text(a, label(item));
-			attribute(a, "href", to(item));
-		};
+// poolsCell links the pools to which a listener sends clients: its own, and those of its routes.
+function poolsCell(td) {
+	const most = 3;
+	let shown = null;
+	return (listener) => {
+		const all = [...new Set([listener.pool, ...(listener.routes ?? []).map((r) => r.pool)])].filter(Boolean);
+		const key = JSON.stringify(all);
+		if (key === shown) {
+			return;
+		}
+		shown = key;
+		const links = all.slice(0, most).flatMap((name, i) => [i ? ", " : null, h("a", { class: "name", href: link.pool(name) }, name)]);
+		td.replaceChildren(...links.filter(Boolean), all.length > most ? ` and ${all.length - most} more` : "");
 	};
 }
 
