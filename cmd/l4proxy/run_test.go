@@ -122,7 +122,7 @@ func TestConfigFile(t *testing.T) {
 
 // connectionFields are those of a connection's line, in their order.
 var connectionFields = []string{"listener", "client", "backend", "pool", "bytes_in", "bytes_out", "duration",
-	"connect_time", "attempts", "reason", "side", "rule", "tcp_rtt", "retransmits", "error", "failed"}
+	"connect_time", "attempts", "reason", "side", "rule", "tcp_rtt", "retransmits", "peer", "sni", "unique_id", "error", "failed"}
 
 func TestConnectionLog(t *testing.T) {
 	pool := &proxy.Pool{Name: "pg"}
@@ -154,6 +154,14 @@ func TestConnectionLog(t *testing.T) {
 		t.Errorf("got %s", line)
 	}
 	record.Failed = nil
+
+	record.ViaProxy, record.Peer = true, netip.MustParseAddrPort("10.9.0.1:5000")
+	record.ServerName, record.UniqueID = "db.example.com", "0a-1"
+	const via = `,"retransmits":7,"peer":"10.9.0.1:5000","sni":"db.example.com","unique_id":"0a-1"}` + "\n"
+	if line := logged(t, slog.LevelInfo, &record); !strings.HasSuffix(line, via) {
+		t.Errorf("got %s", line)
+	}
+	record.ViaProxy, record.ServerName, record.UniqueID = false, "", ""
 
 	record.Reason, record.Errno = proxy.ReasonError, unix.EPERM
 	const errno = `,"retransmits":7,"error":"operation not permitted"}` + "\n"
