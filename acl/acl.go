@@ -44,6 +44,8 @@ type Rule struct {
 	Prefixes []netip.Prefix
 	// Sets hold more prefixes, shared with other rules.
 	Sets []*Set
+	// Matchers match by something else than prefixes.
+	Matchers []Matcher
 	// Action is what happens to matching clients of a denying rule.
 	Action Action
 }
@@ -66,9 +68,10 @@ type Decision struct {
 // List is an access control list. It is immutable and safe for concurrent use. A nil *List allows
 // all clients.
 type List struct {
-	matcher   matcher    // of the rules' Prefixes
-	sets      []ruledSet // by rule
-	decisions []Decision // [0] is the default, [i+1] that of rule i
+	matcher   matcher        // of the rules' Prefixes
+	sets      []ruledSet     // by rule
+	others    []ruledMatcher // by rule
+	decisions []Decision     // [0] is the default, [i+1] that of rule i
 }
 
 // noRule stands for the index of a rule if no rule matches.
@@ -90,7 +93,7 @@ func Build(rules []Rule, defaultAllow bool) *List {
 	for i, r := range rules {
 		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Name: r.Name, Rule: int32(i + 1)})
 	}
-	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), decisions: decisions}
+	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), others: ruledMatchers(rules), decisions: decisions}
 }
 
 // Decide decides about a client. A zone (fe80::1%eth0) or the IPv4-mapped form of an address makes
@@ -119,6 +122,17 @@ func (l *List) Decisions() []Decision {
 // address, if any.
 func (l *List) find(addr netip.Addr) (rule int32, set *Set) {
 	addr = plain(addr)
+	rule, set = l.findPrefix(addr)
+	if l.others != nil {
+		if m := l.findOther(addr, rule); m != nil {
+			return m.rule, nil
+		}
+	}
+	return rule, set
+}
+
+// findPrefix is find among the prefixes of rules and sets.
+func (l *List) findPrefix(addr netip.Addr) (rule int32, set *Set) {
 	rule = l.matcher.match(addr)
 	for _, s := range l.sets {
 		if rule != noRule && rule <= s.rule {

@@ -12,6 +12,8 @@ type Explanation struct {
 	Prefix netip.Prefix
 	// Set is the set that the prefix is from; nil if it is the rule's own, or if no rule matched.
 	Set *Set
+	// By is what matched instead of a prefix; nil if a prefix did.
+	By Matcher
 }
 
 // Explain decides as Decide does, by the same search, and says why.
@@ -19,7 +21,10 @@ func (l *List) Explain(addr netip.Addr) Explanation {
 	if l == nil {
 		return Explanation{Decision: l.Decide(addr)}
 	}
-	rule, set := l.find(addr)
+	rule, set := l.findPrefix(plain(addr))
+	if m := l.findOther(plain(addr), rule); m != nil {
+		return Explanation{Decision: l.decisions[m.rule+1], Rule: int(m.rule) + 1, By: m.Matcher}
+	}
 	e := Explanation{Decision: l.decisions[rule+1], Rule: int(rule) + 1, Set: set}
 	if rule == noRule {
 		return e

@@ -69,12 +69,12 @@ func (c *call) fail(e *Error) {
 }
 
 // readBody reads the body, for decode.
-func (c *call) readBody() *Error {
+func (c *call) readBody(most int64) *Error {
 	var err error
-	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, most))
 	switch tooLarge := new(http.MaxBytesError); {
 	case errors.As(err, &tooLarge):
-		return &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody), ""}
+		return &Error{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", most), ""}
 	case err != nil:
 		return Invalid("cannot read the body: "+err.Error(), "")
 	}

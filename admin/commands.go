@@ -25,6 +25,9 @@ type Commands struct {
 	SetBackend func(ctx context.Context, pool, address string, change BackendChange) (*Drain, error)
 	// Kill ends connections.
 	Kill func(context.Context, KillRequest) (*Kill, error)
+	// Ban sets bans, Unban removes some. by is the address of the client that asked for it.
+	Ban   func(ctx context.Context, by string, request BanRequest) (*Banned, error)
+	Unban func(ctx context.Context, by string, request UnbanRequest) (*Unbanned, error)
 	// Debug changes what is logged, and returns the state afterwards.
 	Debug func(context.Context, DebugRequest) (*Debug, error)
 	// Fault breaks a backend of the demo, or repairs it.

@@ -27,6 +27,8 @@ type Explain struct {
 	// ProxyHeader says that a peer at this address must send a PROXY protocol header, and the
 	// address in it is the client's. The rest is for a header without an address.
 	ProxyHeader bool `json:"proxy_header,omitempty"`
+	// Ban is the ban of the client's address, if it is banned.
+	Ban *Ban `json:"ban,omitempty"`
 	// ACL is the decision of the access control list.
 	ACL ExplainACL `json:"acl"`
 	// Reason is why a client is denied or refused, as in the log and the metrics.
@@ -70,6 +72,9 @@ type ExplainACL struct {
 	// Prefix is what the address matched, and File the list that it came from, if it did.
 	Prefix string `json:"prefix,omitempty"`
 	File   string `json:"file,omitempty"`
+	// Country and ASN are what the databases of geo say about the client, if there are any.
+	Country string `json:"country,omitempty"`
+	ASN     uint32 `json:"asn,omitempty"`
 	// With is what a denied client gets: "message", "close" or "reset".
 	With string `json:"with,omitempty"`
 }

@@ -10,6 +10,7 @@ type Queries struct {
 	Stats   func(context.Context) (*Stats, error)
 	Explain func(context.Context, ExplainQuery) (*Explain, error)
 	Config  func(context.Context) (*RunningConfig, error)
+	Bans    func(context.Context, BanQuery) (*BanPage, error)
 	Debug   func(context.Context) (*Debug, error)
 	Demo    func(context.Context) ([]DemoBackend, error)
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"path"
@@ -24,6 +25,8 @@ type route struct {
 	open bool
 	// query says that the values of the body may stand in the query instead.
 	query bool
+	// body is the largest body, in bytes; 0 is maxBody.
+	body  int64
 	serve func(*Server, *call) (answer any, err error)
 	// stream serves a request whose answer is not one JSON value, in place of serve.
 	stream func(*Server, *call) error
@@ -58,6 +61,12 @@ var routes = []route{
 		summary: "Live connections, a page at a time."},
 	{method: "DELETE", pattern: "/api/v1/connections", query: true, serve: (*Server).kill, request: KillRequest{}, answer: Kill{},
 		summary: "Ends connections."},
+	{method: "GET", pattern: "/api/v1/bans", query: true, serve: (*Server).listBans, request: BanQuery{}, answer: BanPage{},
+		summary: "Banned prefixes, a page at a time."},
+	{method: "PUT", pattern: "/api/v1/bans", body: maxBanBody, serve: (*Server).ban, request: BanRequest{}, answer: Banned{},
+		summary: "Bans one prefix, or many at once."},
+	{method: "DELETE", pattern: "/api/v1/bans", query: true, body: maxBanBody, serve: (*Server).unban, request: UnbanRequest{}, answer: Unbanned{},
+		summary: "Removes bans."},
 	{method: "GET", pattern: "/api/v1/explain", query: true, serve: (*Server).explain, request: ExplainQuery{}, answer: Explain{},
 		summary: "What would happen to a client that connects now."},
 	{method: "GET", pattern: "/api/v1/events", query: true, stream: (*Server).listEvents, request: EventQuery{}, answer: Events{},
@@ -133,7 +142,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, methods []*rou
 	if failed != nil {
 		s.refused(r, failed)
 	} else if i >= 0 && changes {
-		failed = c.readBody()
+		failed = c.readBody(cmp.Or(methods[i].body, maxBody))
 	}
 	// Until here, the connection may be closed in favor of another one: the client may not have
 	// sent all of its request.

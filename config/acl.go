@@ -37,6 +37,8 @@ type Rule struct {
 	// Lists are the files that the rule names. With no prefix there or here, the rule matches no
 	// client.
 	Lists []*List
+	// Geo are the countries and networks.
+	Geo []GeoMatch
 	// With is what a denied client sees; an allow rule has DenyMessage here.
 	With DenyAction
 	// Name is a short label for logs and metrics: the kind and the position in the list, counted
@@ -100,7 +102,9 @@ func (v clients) reset() {}
 
 func (v clients) decode(d *decoder, n *node, p *path) {
 	v.rule.Allow = v.allow
+	d.geo = nil
 	v.rule.Prefixes, v.rule.Lists = d.prefixes(n, p, true)
+	v.rule.Geo = d.geo
 	if n.kind == kindList && len(n.items) == 0 {
 		fix := "write addresses, or remove the rule"
 		if v.allow {
@@ -114,12 +118,13 @@ func (v clients) check(c *checker, p *path) {
 	if v.rule.Allow != v.allow {
 		return
 	}
+	v.checkGeo(c, p)
 	for i, prefix := range v.rule.Prefixes {
 		c.add(p.item(i), checkPrefix(prefix, prefix.String()))
 	}
 }
 
-func (v clients) schema() schema { return oneOrMore(schema{"type": "string"}) }
+func (v clients) schema() schema { return oneOrMore(anyOf(schema{"type": "string"}, geoSchema())) }
 func (v clients) shown() string  { return "" }
 
 func ruleName(allow bool, index int) string {

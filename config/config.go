@@ -36,6 +36,9 @@ type Config struct {
 	Confine     Confine
 	Drain       Drain
 	Reload      Reload
+	Bans        Bans
+	// Geo are the databases that rules with countries or networks ask; nil without any.
+	Geo *Geo
 	// Admin is nil when there is no admin address.
 	Admin *Admin
 	// Listeners and Pools are in file order; their names are unique.
@@ -67,6 +70,8 @@ func (c *Config) fields() fields {
 		{"drain", section(&c.Drain), "Limits of a graceful shutdown; see below."},
 		{"reload", section(&c.Reload), "Whether the proxy reloads by itself when a file changes; see below."},
 		{"admin", optional(&c.Admin), "The address for health checks, status and commands; see below. If omitted, there is none."},
+		{"bans", section(&c.Bans), "How [banned](edge.md#bans) clients are treated, and where bans are saved; see below."},
+		{"geo", optional(&c.Geo), "Databases for access control rules about [countries and networks](edge.md#geoip); see below."},
 		{"listeners", required(named(&c.Listeners, "listener"), `write listeners: {web: {bind: ":8080", pool: web}}`), "The addresses that clients connect to, by name."},
 		{"pools", required(named(&c.Pools, "pool"), `write pools: {web: {backends: ["127.0.0.1:8081"]}}`), "The backends, in pools by name."},
 	}

@@ -19,6 +19,7 @@ type decoder struct {
 	lists    map[string]*List                  // "file:" lists already read, by path
 	values   map[string]fileValue              // files of ${file:PATH} already read, by path
 	files    []File                            // read so far
+	geo      []GeoMatch                        // of the rule that is being read
 	problems Problems
 	dropped  int // problems past maxProblems
 	warnings Problems

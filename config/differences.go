@@ -39,6 +39,7 @@ func Differences(old, next *Config) []Difference {
 	d.table("", old.fields(), next.fields(), "listeners", "pools")
 	d.listeners(old, next)
 	d.lists(old, next)
+	d.geo(old.Geo, next.Geo)
 	d.pools(old, next)
 	return d.found
 }
@@ -179,7 +180,7 @@ func (d *differ) rule(old, next *Rule) {
 
 // entries are the clients of a rule, as in a file.
 func (r *Rule) entries() []string {
-	all := make([]string, 0, len(r.Prefixes)+len(r.Lists))
+	all := make([]string, 0, len(r.Prefixes)+len(r.Lists)+len(r.Geo))
 	for _, p := range r.Prefixes {
 		if p.IsSingleIP() {
 			all = append(all, p.Addr().String())
@@ -189,6 +190,9 @@ func (r *Rule) entries() []string {
 	}
 	for _, l := range r.Lists {
 		all = append(all, "file:"+l.Name)
+	}
+	for i := range r.Geo {
+		all = append(all, r.Geo[i].String())
 	}
 	return all
 }

@@ -17,7 +17,7 @@ func (d *decoder) prefixes(n *node, p *path, files bool) (prefixes []netip.Prefi
 	items := n.items
 	switch {
 	case n.kind == kindList:
-	case n.kind == kindString && files:
+	case n.kind == kindString && files, files && isGeo(n):
 		items = []*node{n}
 	default:
 		fix := "write it as a list, in [ ]"
@@ -31,6 +31,10 @@ func (d *decoder) prefixes(n *node, p *path, files bool) (prefixes []netip.Prefi
 	for i, item := range items {
 		p := p.item(i)
 		fix := ""
+		if files && isGeo(item) {
+			d.decodeGeo(item, p)
+			continue
+		}
 		if item.kind == kindMap { // what YAML makes of [2001:db8::7]
 			fix = "put IPv6 addresses in quotes"
 		}

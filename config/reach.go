@@ -46,7 +46,7 @@ func (a *ACL) deniesAll() bool {
 // may match a client that they do not.
 func covers(before *bart.Table[int], r *Rule) (by []int) {
 	prefixes := r.Prefixes
-	if len(r.Lists) > 0 {
+	if len(r.Lists) > 0 || len(r.Geo) > 0 {
 		prefixes = []netip.Prefix{all4, all6}
 	}
 	for _, p := range prefixes {
@@ -69,7 +69,8 @@ func (r *Rule) because(a *ACL, by []int) string {
 	matches := func(all netip.Prefix) bool {
 		return slices.ContainsFunc(by, func(i int) bool { return slices.Contains(a.Rules[i].Prefixes, all) })
 	}
-	is4, is6 := len(r.Lists) > 0, len(r.Lists) > 0
+	any := len(r.Lists) > 0 || len(r.Geo) > 0
+	is4, is6 := any, any
 	for _, p := range r.Prefixes {
 		is4, is6 = is4 || p.Addr().Is4(), is6 || p.Addr().Is6()
 	}

@@ -76,7 +76,7 @@ func (r renderer) value(v value) error {
 	case interface{ inside() value }:
 		return r.value(v.inside())
 	case clients:
-		return r.text(v.rule.entries())
+		return r.clients(v.rule)
 	case ruleValue:
 		of := v.fields()
 		if v.of.Allow { // with is for deny rules

@@ -88,7 +88,7 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 			ProxyFrom:        lists.proxyFrom(l.ProxyProtocol),
 			StartTLS:         startTLS[l.StartTLS],
 			Handshake:        l.Timeouts.Handshake,
-			ACL:              lists.buildACL(l.ACL),
+			ACL:              lists.buildACL(l.ACL, cfg.Geo),
 			DenyMessage:      []byte(l.DenyMessage),
 			OverLimit:        overLimit(l.PerClient),
 			NoBackend:        noBackend[l.WhenNoBackend],

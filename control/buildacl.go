@@ -10,6 +10,9 @@ var denyActions = map[config.DenyAction]acl.Action{
 	config.DenyMessage: acl.Message, config.DenyClose: acl.Close, config.DenyReset: acl.Reset,
 }
 
+// DenyAction is the action of the data plane for one of the configuration.
+func DenyAction(a config.DenyAction) acl.Action { return denyActions[a] }
+
 // sets are the sets made from list files. Each is made once, for all listeners.
 type sets map[*config.List]*acl.Set
 
@@ -21,7 +24,7 @@ func (s sets) of(l *config.List) *acl.Set {
 	return s[l]
 }
 
-func (s sets) buildACL(a *config.ACL) *acl.List {
+func (s sets) buildACL(a *config.ACL, g *config.Geo) *acl.List {
 	if a == nil {
 		return nil
 	}
@@ -31,6 +34,7 @@ func (s sets) buildACL(a *config.ACL) *acl.List {
 		for _, l := range r.Lists {
 			rules[i].Sets = append(rules[i].Sets, s.of(l))
 		}
+		rules[i].Matchers = geoMatchers(g, r.Geo)
 	}
 	return acl.Build(rules, a.DefaultAllow())
 }

@@ -69,6 +69,19 @@ var types = map[string]string{
 	"per_client.rate not applied: too many clients have just connected":                   "limit_reached",
 	"max_connections reached, the rest is reserved for other listeners: new clients wait": "limit_reached",
 
+	// Bans.
+	"address banned":   "ban",
+	"addresses banned": "ban",
+	"ban removed":      "unban",
+	"bans removed":     "unban",
+	"ban ended":        "ban_ended",
+	"bans ended":       "ban_ended",
+	"bans loaded":      "bans_loaded",
+	"bans saved again": "bans_saved",
+	"bans file damaged: what could be read is in force":               "bans_failed",
+	"bans not loaded, and changes will not be saved":                  "bans_failed",
+	"bans not saved: they stay in force, and are lost with a restart": "bans_failed",
+
 	// The configuration.
 	"reloaded": "reloaded",
 	"reload refused: the running configuration stays in effect":  "reload_failed",

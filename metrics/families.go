@@ -38,6 +38,7 @@ func (b *builder) config(s *Snapshot) {
 	b.single(&unconfirmed, number(c.Unconfirmed))
 	b.counts(&upgrades, "result", []Count{{"success", s.UpgradesOK}, {"failure", s.UpgradesFailed}})
 	b.counts(&drains, "kind", []Count{{"listener", uint64(s.ListenerDrains)}, {"backend", uint64(s.BackendDrains)}})
+	b.single(&bansActive, float64(s.Bans))
 	b.single(&dnsLookups, float64(s.Lookups))
 	b.single(&dnsFailures, float64(s.FailedLookups))
 	b.single(&dnsFailing, float64(s.NamesFailing))

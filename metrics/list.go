@@ -31,7 +31,7 @@ var (
 	connectionsTotal    = desc{"l4proxy_connections_total", counter, perListener, "Clients accepted."}
 	connectionsActive   = desc{"l4proxy_connections_active", gauge, perListener, "Connections open now. Clients that are being turned away hold no slot and do not count."}
 	connectionsClosed   = desc{"l4proxy_connections_closed_total", counter, []string{"listener", "reason", "side"}, "Connections and clients that have ended, by the side that ended them first and the reason, as in the log."}
-	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list or a limit of each client (per_client) denied, by the rule that decided."}
+	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list, a ban or a limit of each client (per_client) denied, by the rule that decided. Banned clients have the rule ban."}
 	connectionsDuration = desc{"l4proxy_connection_duration_seconds", buckets, perListener, "Time from accept to close."}
 	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections are open."}
 	bandwidthWaits      = desc{"l4proxy_bandwidth_waits_total", counter, []string{"direction", "limit", "listener"}, "Times that bytes of a connection had to wait for a limit of bandwidth: of the connection, the client or the listener. Absent for limits that were never set."}
@@ -42,6 +42,8 @@ var (
 	recentClients       = desc{"l4proxy_per_client_recent_clients", gauge, perListener, "Clients that have connected so recently that per_client.rate applies to them. 131,072 fit."}
 	unratedClients      = desc{"l4proxy_per_client_unrated_total", counter, perListener, "Connections to which per_client.rate was not applied, because too many clients were recent."}
 	listenerLimit       = desc{"l4proxy_listener_max_connections", gauge, perListener, "The limit of connections of the listener; 0 means no limit of its own."}
+
+	bansActive = desc{"l4proxy_bans_active", gauge, nil, "Banned prefixes now. Clients that were turned away for one are in l4proxy_connections_denied_total with the rule ban."}
 
 	backendActive = desc{"l4proxy_backend_connections_active", gauge, perBackend, "Connections to the backend now, including those being dialed."}
 	backendDials  = desc{"l4proxy_backend_dials_total", counter, []string{"backend", "pool", "result"}, "Dials that have ended, by result: ok, or the reason of the failure."}
@@ -97,7 +99,7 @@ var (
 // list is all of them, in the order of the documentation.
 var list = []*desc{
 	&connectionsTotal, &connectionsActive, &connectionsClosed, &connectionsDenied, &connectionsDuration,
-	&bytesTotal, &bandwidthWaits, &bandwidthWait, &acceptPauses, &listenerOpen, &listenerLimit,
+	&bytesTotal, &bandwidthWaits, &bandwidthWait, &acceptPauses, &listenerOpen, &listenerLimit, &bansActive,
 	&limitedClients, &recentClients, &unratedClients,
 	&backendActive, &backendDials, &backendUp, &backendDrain, &dialDuration,
 	&poolActive, &poolLimit, &poolServing, &poolPanicking, &poolBackends, &poolRetries, &poolHedges, &poolHedgesWon, &poolEjections,

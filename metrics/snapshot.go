@@ -30,6 +30,7 @@ type Snapshot struct {
 	ListenerDrains, BackendDrains int
 	Lookups, FailedLookups        uint64
 	NamesFailing                  int
+	Bans                          int
 
 	Listeners []Listener // by distinct names
 	Pools     []Pool     // by distinct names

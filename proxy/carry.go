@@ -189,6 +189,9 @@ func (t *Totals) carry(c *ListenerCounts, name string) {
 			}
 		}
 	}
+	if of.Denied[BanRule] > 0 {
+		c.addRule(len(c.Denied), RuleCount{BanRule, 0})
+	}
 	for i := range c.Denied {
 		c.Denied[i].Denied += of.Denied[c.Denied[i].Rule]
 	}

@@ -20,6 +20,7 @@ func (c *counter) get() uint64  { return c.n.Load() }
 // listenerCounters are those of one listener on one worker.
 type listenerCounters struct {
 	accepted counter
+	banned   counter
 	adopted  counter // see Server.Adopt
 	moved    counter // see Server.HandOver
 	ended    [sides][reasons]counter
@@ -166,7 +167,7 @@ func (w *worker) poolCounters(p *Pool) *poolCounters {
 func (w *worker) connEnded(c *conn, now int64) {
 	c.counts.ended[c.outcome.Side][c.outcome.Reason].add(1)
 	switch c.outcome.Reason {
-	case ReasonDenied, ReasonClientConnections, ReasonClientRate:
+	case ReasonDenied, ReasonBanned, ReasonClientConnections, ReasonClientRate:
 	default:
 		c.counts.durations.Observe(durationBounds, time.Duration(now-c.accepted))
 	}

@@ -197,6 +197,9 @@ func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
 			}
 		}
 		sum.addDenied(of.rules.Load())
+		if n := of.banned.get(); n > 0 {
+			sum.addRule(len(sum.Denied), RuleCount{BanRule, n})
+		}
 		sum.overConnections += of.overConnections.get()
 		sum.overRate += of.overRate.get()
 		sum.Unrated += of.unrated.get()

@@ -3,9 +3,11 @@ package proxy
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"l4proxy/acl"
 	"l4proxy/balancer"
+	"l4proxy/bans"
 	"l4proxy/clienthello"
 	"l4proxy/clientlimit"
 	"l4proxy/internal/rawsys"
@@ -16,7 +18,13 @@ type Explanation struct {
 	Listener *Listener
 	Client   netip.Addr
 	Door     Door
-	ACL      acl.Explanation
+	// Ban is the ban of the client's address, nil if it is not banned. BanLeft is how long it
+	// lasts, 0 without an end, and BanAge how long ago it was set.
+	Ban             *bans.Ban
+	BanLeft, BanAge time.Duration
+	// BanAction is what a banned client sees.
+	BanAction acl.Action
+	ACL       acl.Explanation
 	// Process, Shared and Own are the connection slots: of the process, those that listeners share
 	// beyond what is reserved for each, and those of the listener. Room is how many connections
 	// more the listener may have.
@@ -108,6 +116,7 @@ func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, he
 		Pool:     l.route(hello),
 	}
 	e.Header = l.ProxyFrom.Has(client)
+	e.findBan(s)
 	if l.Slots != nil {
 		e.Own = l.Slots.usage()
 	}
@@ -139,6 +148,8 @@ func (e *Explanation) fate() (Fate, Reason) {
 		return FateRefused, ReasonNoBackend
 	case d.Sockets == d.Closed+d.Drained+d.Unlistened+d.Paused && d.Paused > 0:
 		return FateWaits, ReasonNone
+	case e.Ban != nil:
+		return FateDenied, ReasonBanned
 	case !e.ACL.Allow:
 		return FateDenied, ReasonDenied
 	case e.PerClient != nil && e.PerClient.Verdict == clientlimit.OverConnections:

@@ -185,7 +185,7 @@ func (r *running) countedAlike(counts *proxy.Counts) {
 		moves = moves || l.Moved+l.Adopted > 0
 		in, out = in+l.BytesIn, out+l.BytesOut
 		denied, byRule := uint64(0), uint64(0)
-		for _, reason := range []proxy.Reason{proxy.ReasonDenied, proxy.ReasonClientConnections, proxy.ReasonClientRate} {
+		for _, reason := range []proxy.Reason{proxy.ReasonDenied, proxy.ReasonBanned, proxy.ReasonClientConnections, proxy.ReasonClientRate} {
 			denied += l.Ended(proxy.SideProxy, reason)
 		}
 		for _, rule := range l.Denied {

@@ -8,6 +8,7 @@ import (
 //
 //	step        what happens                                                   file
 //	accept      the loop delivers the descriptor of a new client               accept.go
+//	bans        a client whose address is banned is ended                      bans.go
 //	ACL         the access control list decides about the client's address     admit.go
 //	limits      a slot is taken; if no slot is free, the client is parked      admit.go, slots.go
 //	place       the loop with the most room takes the client                   admit.go

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/bans"
 	"l4proxy/eventloop"
 	"l4proxy/listen"
 )
@@ -27,6 +28,8 @@ type Options struct {
 	Workers int
 	// MaxConnections bounds the connections of all listeners; 0 means no bound.
 	MaxConnections int
+	// Bans are the banned prefixes of clients; nil means that there never are any.
+	Bans *bans.Store
 	// KeepAlive: the zero value means DefaultKeepAlive.
 	KeepAlive KeepAlive
 	// Prepared, if set, is called when the event loops exist, before the first listening socket is
@@ -61,6 +64,7 @@ type Server struct {
 	ledger    atomic.Pointer[ledger] // with the State
 	log       *slog.Logger
 	keepAlive KeepAlive
+	bans      *bans.Store
 	clock     func() int64
 	kept      uint64 // records on each loop
 	engine    string // of all workers
@@ -105,6 +109,7 @@ func Listen(state *State, o Options) (*Server, error) {
 	s := &Server{
 		log:       o.Log,
 		keepAlive: o.KeepAlive,
+		bans:      o.Bans,
 		inherited: o.Inherited,
 		keepFile:  o.KeepFile,
 		finished:  o.Finished,

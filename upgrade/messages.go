@@ -16,6 +16,8 @@ type hello struct {
 	PID     int    `json:"pid"`
 	// Early is state that the new process needs to check its configuration.
 	Early State `json:"early,omitempty"`
+	// Bulk announces messages of kindBulk that follow, from the old process.
+	Bulk []bulkEntry `json:"bulk,omitempty"`
 	// Next is there in tests only.
 	Next string `json:"next,omitempty"`
 }

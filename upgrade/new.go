@@ -16,7 +16,8 @@ const greetPatience = 10 * time.Second
 // Session is an upgrade on the side of the new process.
 type Session struct {
 	*link
-	old hello
+	old  hello
+	bulk Bulk
 }
 
 // Join begins the upgrade for which this process was started; nil, nil if it was started otherwise.
@@ -71,6 +72,9 @@ func (s *Session) greet(version string) error {
 	}
 	if _, err := s.old.common(mine.formats); err != nil {
 		return fmt.Errorf("upgrade: %w", err)
+	}
+	if err := s.receiveBulk(); err != nil {
+		return err
 	}
 	s.until(time.Time{}) // the old process sets the deadlines
 	return nil

@@ -90,7 +90,9 @@ type Options struct {
 	Needs int
 	// Early is live state that the new process needs to check its configuration.
 	Early State
-	Log   *slog.Logger // nil means slog.Default
+	// Bulk is live state that is sent before accepting pauses.
+	Bulk Bulk
+	Log  *slog.Logger // nil means slog.Default
 }
 
 // old is an upgrade, on the side of the old process.
@@ -179,7 +181,7 @@ func (u *old) end() {
 // greet exchanges what both processes speak.
 func (u *old) greet() error {
 	u.step(u.Limits.Hello)
-	mine := hello{formats: spoken(), Version: u.Version, PID: os.Getpid(), Early: u.Early, Next: testFormats}
+	mine := hello{formats: spoken(), Version: u.Version, PID: os.Getpid(), Early: u.Early, Bulk: u.Bulk.entries(), Next: testFormats}
 	err := u.send(kindHello, mine, nil)
 	var theirs hello
 	if err == nil {
@@ -189,8 +191,13 @@ func (u *old) greet() error {
 		return u.failed("before it said hello: is it l4proxy?", u.Limits.Hello, err)
 	}
 	u.result.Version = theirs.Version
-	_, err = mine.common(theirs.formats)
-	return err
+	if _, err = mine.common(theirs.formats); err != nil {
+		return err
+	}
+	if err := u.sendBulk(); err != nil {
+		return u.failed("while it took over live state", bulkPatience, err)
+	}
+	return nil
 }
 
 // awaitChecked waits until the new process has done everything that is slow or may fail.

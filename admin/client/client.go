@@ -173,6 +173,25 @@ func (c *Client) Kill(ctx context.Context, request admin.KillRequest) (*admin.Ki
 	return do[admin.Kill](ctx, c, http.MethodDelete, "/api/v1/connections", request)
 }
 
+// Bans asks for a page of bans.
+func (c *Client) Bans(ctx context.Context, q admin.BanQuery) (*admin.BanPage, error) {
+	query, err := encode(q)
+	if err != nil {
+		return nil, err
+	}
+	return do[admin.BanPage](ctx, c, http.MethodGet, "/api/v1/bans"+query, nil)
+}
+
+// Ban sets bans.
+func (c *Client) Ban(ctx context.Context, request admin.BanRequest) (*admin.Banned, error) {
+	return do[admin.Banned](ctx, c, http.MethodPut, "/api/v1/bans", request)
+}
+
+// Unban removes bans.
+func (c *Client) Unban(ctx context.Context, request admin.UnbanRequest) (*admin.Unbanned, error) {
+	return do[admin.Unbanned](ctx, c, http.MethodDelete, "/api/v1/bans", request)
+}
+
 // Upgrade replaces the process with one of another binary.
 func (c *Client) Upgrade(ctx context.Context, request admin.UpgradeRequest) (*admin.Upgrade, error) {
 	return do[admin.Upgrade](ctx, c, http.MethodPost, "/api/v1/upgrade", request)

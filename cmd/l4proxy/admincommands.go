@@ -20,6 +20,8 @@ func (p *process) commands() admin.Commands {
 		Drain:      p.adminDrain,
 		SetBackend: p.adminSetBackend,
 		Kill:       p.adminKill,
+		Ban:        p.adminBan,
+		Unban:      p.adminUnban,
 		Debug:      p.adminSetDebug,
 		Upgrade:    p.adminUpgrade,
 	}

@@ -6,5 +6,6 @@ import "l4proxy/admin"
 func (p *process) queries() admin.Queries {
 	return admin.Queries{
 		Connections: p.adminConnections, Stats: p.adminStats, Explain: p.adminExplain, Debug: p.adminDebug, Config: p.runningConfig,
+		Bans: p.adminBans,
 	}
 }

@@ -39,7 +39,7 @@ func (p *process) adminExplain(ctx context.Context, q admin.ExplainQuery) (*admi
 	if !ok {
 		return nil, admin.Conflict("an event loop does not answer", "see /healthz")
 	}
-	return shownExplanation(e, hello, p.live.Now()), nil
+	return withGeo(shownExplanation(e, hello, p.live.Now()), p.currentConfig().Geo, e.Client), nil
 }
 
 // chooseListener finds a listener; the only one need not be named.
@@ -97,13 +97,19 @@ func shownExplanation(e *proxy.Explanation, hello *clienthello.Hello, now int64)
 		shown.Reason = e.Reason.String()
 	}
 	if e.ACL.Rule > 0 {
-		shown.ACL.Rule, shown.ACL.Prefix = e.ACL.Name, e.ACL.Prefix.String()
+		shown.ACL.Rule = e.ACL.Name
+		if e.ACL.Prefix.IsValid() {
+			shown.ACL.Prefix = e.ACL.Prefix.String()
+		}
 		if e.ACL.Set != nil {
 			shown.ACL.File = e.ACL.Set.Name
 		}
 	}
 	if !e.ACL.Allow {
 		shown.ACL.With = e.ACL.Action.String()
+	}
+	if e.Ban != nil {
+		shown.Ban = shownBan(e.Ban, e.BanAction, e.BanLeft, e.BanAge, time.Now())
 	}
 	if e.Route != route.None {
 		shown.Route = &admin.ExplainRoute{Index: e.Route, Clients: e.Listener.Routes.Routes()[e.Route].String()}
@@ -240,6 +246,9 @@ func explainText(e *proxy.Explanation, shown *admin.Explain, hello *clienthello.
 	if e.Header {
 		add("PROXY protocol: a peer at this address must send a header, and the address in it is the client's; what follows is for a header without an address")
 	}
+	if e.Ban != nil {
+		add("%s", banText(e))
+	}
 	add("%s", aclText(e))
 	if e.PerClient != nil {
 		add("%s", clientText(e.PerClient))
@@ -293,6 +302,8 @@ func aclText(e *proxy.Explanation) string {
 		return "acl: none, all clients are allowed"
 	case e.ACL.Rule == 0:
 		return fmt.Sprintf("acl: no rule matches %s, by default it is %s", client, verb)
+	case e.ACL.By != nil:
+		return fmt.Sprintf("acl: %s by rule %s: %s is in %s", verb, e.ACL.Name, client, e.ACL.By.Describe(e.Client))
 	case e.ACL.Set != nil:
 		return fmt.Sprintf("acl: %s by rule %s: %s is in %s, from the list %s", verb, e.ACL.Name, client, e.ACL.Prefix, e.ACL.Set.Name)
 	}
@@ -397,7 +408,10 @@ func outcomeText(e *proxy.Explanation, shown *admin.Explain, hello *clienthello.
 	case proxy.FateWaits:
 		return "outcome: waits in the kernel's queue until it can be accepted"
 	case proxy.FateDenied:
-		if e.ACL.Allow {
+		switch {
+		case e.Ban != nil:
+			return "outcome: denied: " + denied[e.BanAction]
+		case e.ACL.Allow:
 			return "outcome: denied (" + shown.Reason + "): " + denied[e.Listener.OverLimit]
 		}
 		return "outcome: denied: " + denied[e.ACL.Action]

@@ -12,8 +12,8 @@ var groups = []struct {
 	commands []string
 }{
 	{"Run the proxy:", []string{"run", "demo", "check", "doctor"}},
-	{"Look at a running proxy:", []string{"status", "top", "conns", "events", "explain"}},
-	{"Change a running proxy:", []string{"drain", "weight", "kill", "debug", "reload", "upgrade"}},
+	{"Look at a running proxy:", []string{"status", "top", "conns", "events", "explain", "bans"}},
+	{"Change a running proxy:", []string{"drain", "weight", "kill", "ban", "unban", "debug", "reload", "upgrade"}},
 	{"Tools:", []string{"schema", "completion", "man", "version", "help"}},
 }
 

@@ -49,6 +49,7 @@ func (m metricsSource) Snapshot() *metrics.Snapshot {
 		Config:     p.configMetrics(),
 		UpgradesOK: upgrades.Succeeded, UpgradesFailed: upgrades.Failed,
 		Lookups: names.Lookups, FailedLookups: names.Failed, NamesFailing: names.Failing,
+		Bans: p.bans.Len(),
 	}
 	drained := make(map[string]bool)
 	for _, d := range p.live.Drains() {

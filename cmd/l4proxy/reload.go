@@ -30,7 +30,7 @@ func (p *process) allowReload(load func() (*config.Config, []config.File, error)
 		Lookup:    p.live.Directory.Lookup,
 		Install:   func(s *proxy.State, most int) error { return p.server.Apply(s, most) },
 		Counts:    p.server.Counts,
-		Stages:    []control.Stage{p.stageLog, stagePrivileges, p.admin.stage},
+		Stages:    []control.Stage{p.stageLog, stagePrivileges, p.stageBans, p.admin.stage},
 		Reloading: func(on bool) { p.systemd.reloading(p.server, on) },
 		FileLimit: p.fileLimit,
 		Workers:   p.server.Workers(),

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"l4proxy/bans"
 	"l4proxy/config"
 	"l4proxy/confine"
 	"l4proxy/control"
@@ -146,6 +147,7 @@ type process struct {
 	pending   pendingChanges
 	serving   atomic.Bool // clients are accepted
 	admin     *adminAddress
+	bans      *bans.Store
 	sampled   statsMemory
 	asked     statsMemory
 
@@ -214,6 +216,8 @@ func startConfined(ctx context.Context, cfg *config.Config, manager *systemd.Man
 		events: &eventSource{hub, p.sampler}, lookup: names.Lookup, log: p.log}
 	options := proxy.Options{Engine: cfg.Engine.String(), Workers: workers, MaxConnections: connections, Log: p.log,
 		Inherited: manager.Inherited, KeepFile: manager.FromUnit}
+	p.openBans(from)
+	options.Bans = p.bans
 	lines := connectionLog{logger.Slog()}
 	options.Finished = func(r *proxy.Record) {
 		logger.AwaitRoom(logPatience)
@@ -279,6 +283,7 @@ func (p *process) serve(signals <-chan os.Signal) error {
 	others.Go(func() { p.live.Run(ctx, p.server) })
 	others.Go(func() { p.systemd.run(ctx, p.server) })
 	others.Go(func() { p.runReloader(ctx) })
+	others.Go(func() { p.bans.Run(ctx) })
 	others.Go(func() {
 		p.from.receive(p) // the counters of the old process, which are no event
 		p.sampler.run(ctx)

@@ -26,6 +26,7 @@ const (
 	stateReload   = "reload"   // control.SavedReloads
 	stateUpgrades = "upgrades" // upgradeCounts
 	stateDebug    = "debug"    // savedDebug
+	stateBans     = "bans"     // savedBans; the bulk of this name, sent before, has the rest
 	stateNames    = "names"    // []control.SavedName, sent before all others
 	stateConfined = "confined" // confine.State, sent with names
 )
@@ -119,6 +120,7 @@ func (t *takeover) load(p *process) {
 	if t.read(stateCounts, &counts, p.log) {
 		p.server.CarryOn(counts)
 	}
+	p.takeOverBans(t)
 	var before upgradeCounts
 	if t.read(stateUpgrades, &before, p.log) {
 		p.upgrades.carryOn(before)

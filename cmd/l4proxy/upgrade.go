@@ -89,8 +89,9 @@ func (p *process) upgrade(ctx context.Context, binary string) (result upgrade.Re
 	from := &handing{p: p, admin: -1}
 	defer from.close()
 	result, err = upgrade.Run(ctx, upgrade.Options{Program: program, Version: version, Needs: openFiles(),
-		Early: stateOfService(map[string]any{stateNames: p.live.ExportNames(), stateConfined: p.restrictions()}), Log: p.log}, from)
+		Early: stateOfService(map[string]any{stateNames: p.live.ExportNames(), stateConfined: p.restrictions()}), Bulk: upgrade.Bulk{stateBans: p.bans.Snapshot()}, Log: p.log}, from)
 	if err != nil {
+		p.bans.Thaw()
 		return result, err
 	}
 	p.server.ReleaseListening()
@@ -126,6 +127,10 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 	if err := h.p.server.PauseAccepting(ctx); err != nil {
 		return nil, nil, err
 	}
+	changes, err := h.p.bans.Freeze()
+	if err != nil {
+		return nil, nil, err
+	}
 	if h.sockets, err = h.p.server.ListeningSockets(); err != nil {
 		return nil, nil, err
 	}
@@ -144,7 +149,7 @@ func (h *handing) Pause() (all []upgrade.Socket, state upgrade.State, err error)
 	all = append(all, h.p.parentSocket()...)
 	state = stateOfService(map[string]any{statePools: h.p.live.Export(), stateDrains: h.p.live.Drains(), stateWeights: h.p.live.Weights(),
 		stateStart: h.p.began, stateCounts: h.p.server.Totals(), stateUpgrades: h.p.upgrades.counted().next(),
-		stateDebug: h.p.saveDebug()})
+		stateDebug: h.p.saveDebug(), stateBans: savedBans{Changes: string(changes)}})
 	if h.p.reloader != nil {
 		maps.Copy(state, stateOfService(map[string]any{stateReload: h.p.reloader.Export()}))
 	}

@@ -19,7 +19,7 @@ var modules = []string{"../..", "../../bench", "../../browser"}
 
 // dataPlane are the packages that the event loops are built from.
 var dataPlane = []string{
-	"acl", "backend", "balancer", "bandwidth", "clienthello", "clientlimit", "eventloop",
+	"acl", "backend", "balancer", "bandwidth", "bans", "clienthello", "clientlimit", "eventloop",
 	"internal/histogram", "internal/iheap", "internal/mailbox", "internal/rawsys",
 	"internal/sockopt", "listen", "proxyproto", "route",
 }
@@ -35,7 +35,7 @@ var table = map[string][]string{
 	"admin":       {}, // its client, and the dashboard
 	"backend":     {"internal/rawsys"},
 	"bandwidth":   {"internal/iheap"}, // the sharing of limits, without sockets
-	"config":      {},
+	"config":      {"geo"},            // opens databases, as it reads lists
 	"confine":     {},
 	"discovery":   {},
 	"events":      {},
@@ -48,6 +48,8 @@ var table = map[string][]string{
 	"clienthello": {},
 	"proxyproto":  {},
 	"route":       {"clienthello"},
+	"bans":        {"acl", "internal/rawsys"},
+	"geo":         {},
 
 	// Choosing backends, and checking them.
 	"balancer": {"backend", "internal/iheap"},
@@ -60,7 +62,7 @@ var table = map[string][]string{
 	"proxy": dataPlane,
 
 	// The control plane builds the State.
-	"control": append([]string{"config", "discovery", "filewatch", "health", "proxy"}, dataPlane...),
+	"control": append([]string{"config", "discovery", "filewatch", "geo", "health", "proxy"}, dataPlane...),
 
 	// Carries connections and sockets to the next process.
 	"upgrade": {"internal/rawsys", "listen", "proxy"},

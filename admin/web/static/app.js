@@ -4,6 +4,7 @@ import { restyle } from "./charts.js";
 import { attribute, h, icon, text } from "./dom.js";
 import { clock, period, plural } from "./format.js";
 import { serverNow, start, state, subscribe } from "./store.js";
+import * as bans from "./views/bans.js";
 import * as config from "./views/config.js";
 import * as connections from "./views/connections.js";
 import * as overview from "./views/overview.js";
@@ -21,6 +22,8 @@ function route() {
 		return [pool, pool.create(decode(rest.join("/")))];
 	case "connections":
 		return [connections, connections.create(new URLSearchParams(parameters))];
+	case "bans":
+		return [bans, bans.create(new URLSearchParams(parameters))];
 	case "config":
 		return [config, config.create()];
 	default:
