@@ -18,6 +18,8 @@ const (
 	Message Action = iota // send the deny message, then FIN
 	Close                 // FIN
 	Reset                 // RST
+	Drop                  // nothing: the connection is forgotten, without FIN or RST
+	Tarpit                // nothing: the connection is held open for a time, then RST
 )
 
 // String returns the word of the configuration for a.
@@ -29,6 +31,10 @@ func (a Action) String() string {
 		return "close"
 	case Reset:
 		return "reset"
+	case Drop:
+		return "drop"
+	case Tarpit:
+		return "tarpit"
 	}
 	return "unknown"
 }
@@ -48,6 +54,8 @@ type Rule struct {
 	Matchers []Matcher
 	// Action is what happens to matching clients of a denying rule.
 	Action Action
+	// Shadow rules never decide: matching clients are counted, and the next rules decide.
+	Shadow bool
 }
 
 // DefaultName is Decision.Name if no rule matches.
@@ -63,6 +71,9 @@ type Decision struct {
 	Name string
 	// Rule is the index of the decision in List.Decisions: 0 is the default.
 	Rule int32
+	// Shadow says that this is what the rule would decide if it was no shadow rule; see
+	// List.NextShadow.
+	Shadow bool
 }
 
 // List is an access control list. It is immutable and safe for concurrent use. A nil *List allows
@@ -72,6 +83,7 @@ type List struct {
 	sets      []ruledSet     // by rule
 	others    []ruledMatcher // by rule
 	decisions []Decision     // [0] is the default, [i+1] that of rule i
+	shadows   []shadowRule   // by rule; none of the above has their prefixes
 }
 
 // noRule stands for the index of a rule if no rule matches.
@@ -91,9 +103,13 @@ func Build(rules []Rule, defaultAllow bool) *List {
 	decisions := make([]Decision, 0, len(rules)+1)
 	decisions = append(decisions, Decision{Allow: defaultAllow, Name: DefaultName})
 	for i, r := range rules {
-		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Name: r.Name, Rule: int32(i + 1)})
+		decisions = append(decisions, Decision{Allow: r.Allow, Action: r.Action, Name: r.Name, Rule: int32(i + 1), Shadow: r.Shadow})
 	}
-	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), others: ruledMatchers(rules), decisions: decisions}
+	shadows := shadowRules(rules)
+	if len(shadows) > 0 {
+		rules = only(rules, func(r *Rule) bool { return !r.Shadow })
+	}
+	return &List{matcher: newMatcher(flatten(rules)), sets: ruledSets(rules), others: ruledMatchers(rules), decisions: decisions, shadows: shadows}
 }
 
 // Decide decides about a client. A zone (fe80::1%eth0) or the IPv4-mapped form of an address makes

@@ -179,7 +179,7 @@ func TestInvalidPrefixMatchesNothing(t *testing.T) {
 }
 
 func TestActionWords(t *testing.T) {
-	for a, want := range map[Action]string{Message: "message", Close: "close", Reset: "reset", 99: "unknown"} {
+	for a, want := range map[Action]string{Message: "message", Close: "close", Reset: "reset", Drop: "drop", Tarpit: "tarpit", 99: "unknown"} {
 		if got := a.String(); got != want {
 			t.Errorf("Action(%d) = %q, want %q", a, got, want)
 		}

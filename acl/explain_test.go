@@ -66,10 +66,10 @@ func TestExplain(t *testing.T) {
 		addr string
 		want Explanation
 	}{
-		{"::ffff:10.0.0.13", Explanation{Decision{false, Reset, "one", 1}, 1, netip.MustParsePrefix("10.0.0.13/32"), nil, nil}},
-		{"10.0.0.14", Explanation{Decision{true, Message, "two", 2}, 2, netip.MustParsePrefix("10.0.0.0/8"), trusted, nil}},
-		{"192.0.2.1", Explanation{Decision{true, Message, "two", 2}, 2, netip.MustParsePrefix("192.0.2.0/24"), nil, nil}},
-		{"2001:db8::1", Explanation{Decision: Decision{false, Message, DefaultName, 0}}},
+		{"::ffff:10.0.0.13", Explanation{Decision{false, Reset, "one", 1, false}, 1, netip.MustParsePrefix("10.0.0.13/32"), nil, nil}},
+		{"10.0.0.14", Explanation{Decision{true, Message, "two", 2, false}, 2, netip.MustParsePrefix("10.0.0.0/8"), trusted, nil}},
+		{"192.0.2.1", Explanation{Decision{true, Message, "two", 2, false}, 2, netip.MustParsePrefix("192.0.2.0/24"), nil, nil}},
+		{"2001:db8::1", Explanation{Decision: Decision{false, Message, DefaultName, 0, false}}},
 	} {
 		if got := l.Explain(netip.MustParseAddr(test.addr)); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.addr, got, test.want)

@@ -75,8 +75,10 @@ type ExplainACL struct {
 	// Country and ASN are what the databases of geo say about the client, if there are any.
 	Country string `json:"country,omitempty"`
 	ASN     uint32 `json:"asn,omitempty"`
-	// With is what a denied client gets: "message", "close" or "reset".
+	// With is what a denied client gets: "message", "close", "reset", "drop" or "tarpit".
 	With string `json:"with,omitempty"`
+	// Shadow are the names of the shadow rules that the address meets before: they only count.
+	Shadow []string `json:"shadow,omitempty"`
 }
 
 // ExplainBackend is a backend as the balancer sees it for a client.

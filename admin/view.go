@@ -120,6 +120,11 @@ type ListenerStatus struct {
 	Connections int64  `json:"connections"`
 	// MaxConnections is the listener's own limit; 0 means no limit.
 	MaxConnections int64 `json:"max_connections"`
+	// Tarpitted is how many denied clients are held in the tarpit.
+	Tarpitted uint64 `json:"tarpitted,omitempty"`
+	// Rules are the access control list in order, and then its default. Of a long list, there are
+	// the first 200. It is left out for a listener that allows all clients.
+	Rules []RuleStatus `json:"rules,omitempty"`
 	// PerClient is set if its clients have limits.
 	PerClient *ClientLimits `json:"per_client,omitempty"`
 }
@@ -161,6 +166,25 @@ func (l *ListenerStatus) Pools() []string {
 		}
 	}
 	return all
+}
+
+// RuleStatus is a rule of an access control list.
+type RuleStatus struct {
+	// Name is its name in logs and metrics, "default" for what happens without a match.
+	Name string `json:"name"`
+	// Clients are its first entries as configured, and Prefixes how many it has, with those of its
+	// files.
+	Clients  string `json:"clients"`
+	Prefixes int    `json:"prefixes"`
+	// Action is "allow", or what a denied client sees: "message", "close", "reset", "drop" or
+	// "tarpit".
+	Action string `json:"action"`
+	// Shadow says that it only counts: the next rules decide.
+	Shadow bool `json:"shadow"`
+	// Hits is for how many clients it has decided, and LastHit when it last did. A shadow rule
+	// counts what it matches.
+	Hits    uint64     `json:"hits"`
+	LastHit *time.Time `json:"last_hit,omitempty"`
 }
 
 // States of a listener.

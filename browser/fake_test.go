@@ -153,7 +153,12 @@ func calm() *fake {
 			Config:   admin.ConfigStatus{File: "/etc/l4proxy/config.yaml", Generation: 3, LastOK: true, Watching: true},
 			Listeners: []admin.ListenerStatus{
 				{Name: "web", Pool: "web", Addresses: []string{"0.0.0.0:443", "[::]:443"}, State: admin.ListenerOpen, Connections: 38},
-				{Name: "postgres", Pool: "pg", Addresses: []string{"10.0.0.1:5432"}, State: admin.ListenerOpen, Connections: 2, MaxConnections: 200},
+				{Name: "postgres", Pool: "pg", Addresses: []string{"10.0.0.1:5432"}, State: admin.ListenerOpen, Connections: 2, MaxConnections: 200, Rules: []admin.RuleStatus{
+					{Name: "scanners", Clients: "file:scanners.txt", Prefixes: 48211, Action: "drop", Hits: 91834, LastHit: ago(2 * time.Second)},
+					{Name: "lab", Clients: "10.66.0.0/16", Prefixes: 1, Action: "reset", Shadow: true, Hits: 12, LastHit: ago(3 * time.Hour)},
+					{Name: "allow[2]", Clients: "10.0.0.0/8", Prefixes: 1, Action: "allow", Hits: 4821, LastHit: ago(time.Second)},
+					{Name: "default", Clients: "all others", Action: "message"},
+				}},
 			},
 			Pools: []admin.PoolStatus{
 				{Name: "web", Policy: "p2c", Serving: true, Backends: []admin.BackendStatus{

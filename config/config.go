@@ -83,6 +83,8 @@ type Log struct {
 	Format LogFormat
 	// Connections asks for one line per finished connection.
 	Connections bool
+	// Denied bounds the lines per second of clients that are denied.
+	Denied float64
 }
 
 func (l *Log) fields() fields {
@@ -91,6 +93,7 @@ func (l *Log) fields() fields {
 			"The least important messages to log: `debug`, `info`, `warn`, `error`. `debug` logs each step of every connection; to follow one client, use [`l4proxy debug`](operations.md#following-connections). It can also change the level while the proxy runs."},
 		{"format", enum(&l.Format, logFormats, LogAuto), "`text`, `json`, or `auto`: text on a terminal, json otherwise."},
 		{"connections", boolean(&l.Connections, true), "One line per finished connection."},
+		{"denied", rate(&l.Denied).def("100/s"), "The most lines about denied clients, so that a flood of them cannot fill the disk. Further ones are counted in the metrics and in events, and have no line of their own."},
 	}
 }
 

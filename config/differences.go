@@ -176,19 +176,27 @@ func (d *differ) rule(old, next *Rule) {
 	if old.With != next.With {
 		d.add("with", old.With.String(), next.With.String())
 	}
+	if old.Shadow != next.Shadow {
+		d.add("shadow", fmt.Sprint(old.Shadow), fmt.Sprint(next.Shadow))
+	}
 }
 
 // entries are the clients of a rule, as in a file.
-func (r *Rule) entries() []string {
-	all := make([]string, 0, len(r.Prefixes)+len(r.Lists)+len(r.Geo))
-	for _, p := range r.Prefixes {
+func (r *Rule) entries() []string { return r.Entries(len(r.Prefixes) + len(r.Lists) + len(r.Geo)) }
+
+// Entries are the clients of a rule as in a file, no more than most of them: files first if there
+// are more.
+func (r *Rule) Entries(most int) []string {
+	prefixes := max(0, min(len(r.Prefixes), most-len(r.Lists)))
+	all := make([]string, 0, prefixes+len(r.Lists))
+	for _, p := range r.Prefixes[:prefixes] {
 		if p.IsSingleIP() {
 			all = append(all, p.Addr().String())
 		} else {
 			all = append(all, p.String())
 		}
 	}
-	for _, l := range r.Lists {
+	for _, l := range r.Lists[:min(len(r.Lists), most)] {
 		all = append(all, "file:"+l.Name)
 	}
 	for i := range r.Geo {
@@ -212,6 +220,12 @@ func (a *ACL) texts() []string {
 		texts[i] = verb + strings.Join(r.entries(), ", ")
 		if r.With != DenyMessage {
 			texts[i] += " with " + r.With.String()
+		}
+		if r.Shadow {
+			texts[i] += ", shadow"
+		}
+		if r.Label != "" {
+			texts[i] += ", name " + r.Label
 		}
 	}
 	return texts

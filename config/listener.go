@@ -23,6 +23,8 @@ type Listener struct {
 	ACL *ACL
 	// DenyMessage is sent by rules, and by the default, that deny with a message.
 	DenyMessage string
+	// Tarpit is for the clients that are denied with DenyTarpit.
+	Tarpit Tarpit
 	// MaxConnections bounds this listener; 0 leaves only the bound of the process.
 	MaxConnections int
 	// PerClient is nil when clients have no limits of their own.
@@ -59,6 +61,7 @@ func (l *Listener) fields() fields {
 		{"routes", listOf(&l.Routes, route).most(maxRoutes), "Choose the pool by what a client sends first: the server name and the protocols in its TLS ClientHello, or that it does not speak TLS; see [Routes](#routes)."},
 		{"acl", pointer(&l.ACL, func(a *ACL) value { return listOf(&a.Rules, rule).orNone() }), "Rules for clients' addresses. Without it, every client is allowed."},
 		{"deny_message", text(&l.DenyMessage, "a string").max(maxMessage).def(DefaultDenyMessage), "What a denied client receives, up to 1024 bytes."},
+		{"tarpit", section(&l.Tarpit), "How long, and how many, clients are held that are denied `with: tarpit`; see [Deny actions](edge.md#deny-actions)."},
 		{"max_connections", integer(&l.MaxConnections, 1, maxConnections), "The maximum number of connections of this listener at once. If omitted, only the top-level limit applies."},
 		{"per_client", optional(&l.PerClient), "Limits of each client: connections at once, and new ones per second; see below. If omitted, there are none."},
 		{"bandwidth", optional(&l.Bandwidth), "How fast bytes may pass, of each connection and of all; see [Bandwidth](edge.md#bandwidth). If omitted, there is no limit."},

@@ -24,6 +24,9 @@ func (c *checker) reached(a *ACL, at *path) {
 			c.add(at.item(i), f)
 			continue
 		}
+		if r.Shadow { // it lets all clients pass
+			continue
+		}
 		for _, p := range r.Prefixes {
 			if _, ok := before.Get(p); !ok {
 				before.Insert(p, i)
@@ -37,7 +40,7 @@ var all4, all6 = netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(
 // deniesAll reports whether the deny rules match all clients that have an address.
 func (a *ACL) deniesAll() bool {
 	has := func(p netip.Prefix) bool {
-		return slices.ContainsFunc(a.Rules, func(r Rule) bool { return !r.Allow && slices.Contains(r.Prefixes, p) })
+		return slices.ContainsFunc(a.Rules, func(r Rule) bool { return !r.Allow && !r.Shadow && slices.Contains(r.Prefixes, p) })
 	}
 	return has(all4) && has(all6)
 }

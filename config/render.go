@@ -78,9 +78,13 @@ func (r renderer) value(v value) error {
 	case clients:
 		return r.clients(v.rule)
 	case ruleValue:
-		of := v.fields()
-		if v.of.Allow { // with is for deny rules
-			of = of[:1]
+		var of fields
+		for _, f := range v.fields() {
+			// with is for deny rules, and most rules are no shadow rules.
+			if f.key == "with" && v.of.Allow || f.key == "shadow" && !v.of.Shadow {
+				continue
+			}
+			of = append(of, f)
 		}
 		return r.fields(of)
 	case plainValue:

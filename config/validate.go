@@ -18,9 +18,7 @@ func Complete(c *Config) {
 			l.PerClient.complete()
 		}
 		if l.ACL != nil {
-			for k := range l.ACL.Rules {
-				l.ACL.Rules[k].Name = ruleName(l.ACL.Rules[k].Allow, k)
-			}
+			l.ACL.setNames()
 		}
 	}
 	for i := range c.Pools {
@@ -173,6 +171,7 @@ func (c *checker) listener(l *Listener, at *path) {
 	}
 	if l.ACL != nil && c.clear(at, "acl") {
 		c.reached(l.ACL, at.child("acl"))
+		c.distinct(l.ACL, at.child("acl"))
 	}
 	if len(l.Routes) > 0 {
 		c.routes(l, at.child("routes"))

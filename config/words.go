@@ -121,16 +121,20 @@ func (p Policy) String() string { return policies.text(p) }
 // DenyAction is what a denied client sees.
 type DenyAction uint8
 
-// The deny actions: the listener's deny_message, a close without a word, a reset.
+// The deny actions: the listener's deny_message, a close without a word, a reset, nothing at all,
+// and an open connection that nothing ever comes from.
 const (
 	DenyMessage DenyAction = iota
 	DenyClose
 	DenyReset
+	DenyDrop
+	DenyTarpit
 )
 
 var denyActions = &words[DenyAction]{what: "deny action", list: []word[DenyAction]{
-	{"message", DenyMessage}, {"close", DenyClose}, {"reset", DenyReset},
-}, unsupported: []string{"drop", "tarpit"}}
+	{"message", DenyMessage}, {"close", DenyClose}, {"reset", DenyReset}, {"drop", DenyDrop},
+	{"tarpit", DenyTarpit},
+}}
 
 func (a DenyAction) String() string { return denyActions.text(a) }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"l4proxy/acl"
 	"l4proxy/config"
 	"l4proxy/listen"
 	"l4proxy/proxy"
@@ -21,9 +22,9 @@ func Build(cfg *config.Config, facts *Facts) (*Plan, error) {
 		pool.Rules.Drain = cfg.Drain.Timeout
 		plan.Pools = append(plan.Pools, pool)
 	}
-	lists := make(sets)
+	plan.Lists = Lists{made: make(map[*config.List]*acl.Set), before: facts.Lists.made}
 	for i := range cfg.Listeners {
-		listener, err := buildListener(cfg, &cfg.Listeners[i], facts, lists)
+		listener, err := buildListener(cfg, &cfg.Listeners[i], facts, plan.Lists)
 		failed = append(failed, err)
 		plan.Listeners = append(plan.Listeners, listener)
 	}
@@ -59,7 +60,7 @@ var noBackend = map[config.NoBackend]proxy.NoBackend{
 	config.NoBackendQueue:    proxy.QueueClient,
 }
 
-func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists sets) (ListenerPlan, error) {
+func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists Lists) (ListenerPlan, error) {
 	binds, failed := buildBinds(cfg, l, facts)
 	access, err := facts.access(&l.Socket)
 	if err != nil {
@@ -90,6 +91,7 @@ func buildListener(cfg *config.Config, l *config.Listener, facts *Facts, lists s
 			Handshake:        l.Timeouts.Handshake,
 			ACL:              lists.buildACL(l.ACL, cfg.Geo),
 			DenyMessage:      []byte(l.DenyMessage),
+			Tarpit:           proxy.Tarpit(l.Tarpit),
 			OverLimit:        overLimit(l.PerClient),
 			NoBackend:        noBackend[l.WhenNoBackend],
 			NoBackendMessage: []byte(l.NoBackendMessage),

@@ -8,7 +8,7 @@ import (
 )
 
 // proxyFrom are the peers that have to send a PROXY protocol header.
-func (s sets) proxyFrom(p *config.ProxyProtocol) *proxy.ProxyFrom {
+func (s Lists) proxyFrom(p *config.ProxyProtocol) *proxy.ProxyFrom {
 	if p == nil {
 		return nil
 	}

@@ -21,6 +21,8 @@ type Facts struct {
 	sockets map[need]error // nil: a socket can have the option here
 	// identity is the user that the process runs as; nil if none is configured.
 	identity answer[*Identity]
+	// Lists are those of the configuration before, if there was one.
+	Lists Lists
 }
 
 // answer is what a name stands for, or why that is unknown.

@@ -19,6 +19,7 @@ type Plan struct {
 	Pools     []PoolPlan
 	Admin     *AdminPlan // nil: no admin address
 	Identity  *Identity  // who to run as; nil stays the same
+	Lists     Lists
 }
 
 // ListenerPlan is one listener.

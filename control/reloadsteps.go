@@ -57,6 +57,9 @@ func (r *Reloader) read(ctx context.Context, q Request) (*configured, *Result, e
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
 	}
+	if running.plan != nil {
+		facts.Lists = running.plan.Lists
+	}
 	plan, err := Build(cfg, facts)
 	if err != nil {
 		return nil, nil, err

@@ -99,23 +99,16 @@ func (f *Facts) checkSockets(cfg *config.Config) error {
 	return errors.Join(failed...)
 }
 
-// NeedsNetAdmin reports whether the proxy needs CAP_NET_ADMIN while it runs: each dial that comes
-// from the client's address or has a mark needs it, and so does a reload that opens a transparent
-// listening socket.
-func (p *Plan) NeedsNetAdmin() bool {
-	for i := range p.Listeners {
-		for _, b := range p.Listeners[i].Binds {
-			if b.Options.Transparent || b.Options.TCP.Mark != 0 {
-				return true
-			}
+// NetAdmin lists what needs CAP_NET_ADMIN while the proxy runs, as in "listener web: transparent":
+// each dial that comes from the client's address or has a mark needs it, and so does a reload that
+// opens a transparent listening socket.
+func NetAdmin(cfg *config.Config) (features []string) {
+	for _, n := range needs(cfg) {
+		if n.what == "transparent" || n.what == "mark" {
+			features = append(features, n.by+": "+n.what)
 		}
 	}
-	for i := range p.Pools {
-		if o := p.Pools[i].Origin; o != nil && (o.Client || o.TCP.Mark != 0) {
-			return true
-		}
-	}
-	return false
+	return features
 }
 
 // buildTCP makes the options of TCP sockets.

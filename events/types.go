@@ -62,6 +62,7 @@ var types = map[string]string{
 	"listener drained":                                                                    "listener_drained",
 	"listener in service again":                                                           "listener_in_service",
 	"cannot reopen listener, retrying":                                                    "listener_failed",
+	"log.denied reached: further denied clients are only counted":                         "limit_reached",
 	"max_connections reached: new clients wait":                                           "limit_reached",
 	"listener at max_connections: new clients wait":                                       "limit_reached",
 	"accepting paused: out of file descriptors or memory":                                 "out_of_resources",

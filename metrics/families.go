@@ -58,6 +58,7 @@ func (b *builder) listeners(all []Listener) {
 	clients, recent, unrated := b.family(&limitedClients), b.family(&recentClients), b.family(&unratedClients)
 	waits, waited := b.family(&bandwidthWaits), b.family(&bandwidthWait)
 	durations, open, limit := b.family(&connectionsDuration), b.family(&listenerOpen), b.family(&listenerLimit)
+	hits, lastHit, tarpitted := b.family(&ruleHits), b.family(&ruleLastHit), b.family(&listenerTarpit)
 	for i := range all {
 		l := &all[i]
 		name := b.label("listener", l.Name)
@@ -69,6 +70,14 @@ func (b *builder) listeners(all []Listener) {
 		for _, c := range l.Denied {
 			denied.add(float64(c.N), name, b.word("rule", c.Word))
 		}
+		for _, r := range l.Rules {
+			labels := []*dto.LabelPair{b.word("kind", r.Kind), name, b.word("rule", r.Name)}
+			hits.add(float64(r.Hits), labels...)
+			if !r.LastHit.IsZero() {
+				lastHit.add(float64(r.LastHit.UnixMilli())/1e3, labels...)
+			}
+		}
+		tarpitted.add(float64(l.Tarpitted), name)
 		bytes.add(float64(l.BytesIn), b.word("direction", "in"), name)
 		bytes.add(float64(l.BytesOut), b.word("direction", "out"), name)
 		for _, of := range l.BandwidthWaits {

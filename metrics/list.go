@@ -32,6 +32,9 @@ var (
 	connectionsActive   = desc{"l4proxy_connections_active", gauge, perListener, "Connections open now. Clients that are being turned away hold no slot and do not count."}
 	connectionsClosed   = desc{"l4proxy_connections_closed_total", counter, []string{"listener", "reason", "side"}, "Connections and clients that have ended, by the side that ended them first and the reason, as in the log."}
 	connectionsDenied   = desc{"l4proxy_connections_denied_total", counter, []string{"listener", "rule"}, "Clients that the access control list, a ban or a limit of each client (per_client) denied, by the rule that decided. Banned clients have the rule ban."}
+	ruleHits            = desc{"l4proxy_rule_hits_total", counter, []string{"kind", "listener", "rule"}, "Clients by the rule of the access control list that decided: allow or deny. With kind shadow, clients that a shadow rule matched."}
+	ruleLastHit         = desc{"l4proxy_rule_last_hit_timestamp_seconds", gauge, []string{"kind", "listener", "rule"}, "Unix time of the latest client of the rule. Absent before the first."}
+	listenerTarpit      = desc{"l4proxy_listener_tarpitted", gauge, perListener, "Denied clients that are held in the tarpit of the listener now."}
 	connectionsDuration = desc{"l4proxy_connection_duration_seconds", buckets, perListener, "Time from accept to close."}
 	bytesTotal          = desc{"l4proxy_bytes_total", counter, []string{"direction", "listener"}, "Bytes passed on: in is client to backend, out is backend to client. Grows while connections are open."}
 	bandwidthWaits      = desc{"l4proxy_bandwidth_waits_total", counter, []string{"direction", "limit", "listener"}, "Times that bytes of a connection had to wait for a limit of bandwidth: of the connection, the client or the listener. Absent for limits that were never set."}
@@ -98,7 +101,7 @@ var (
 
 // list is all of them, in the order of the documentation.
 var list = []*desc{
-	&connectionsTotal, &connectionsActive, &connectionsClosed, &connectionsDenied, &connectionsDuration,
+	&connectionsTotal, &connectionsActive, &connectionsClosed, &connectionsDenied, &ruleHits, &ruleLastHit, &listenerTarpit, &connectionsDuration,
 	&bytesTotal, &bandwidthWaits, &bandwidthWait, &acceptPauses, &listenerOpen, &listenerLimit, &bansActive,
 	&limitedClients, &recentClients, &unratedClients,
 	&backendActive, &backendDials, &backendUp, &backendDrain, &dialDuration,

@@ -34,6 +34,8 @@ func sample(backends int) *Snapshot {
 				Name: "web", Open: true, MaxConnections: 500, Active: 4, Accepted: 100, BytesIn: 1 << 40, BytesOut: 12,
 				Ended:          []Ended{{"client", "closed", 90}, {"proxy", "denied", 6}},
 				Denied:         []Count{{"deny[0]", 6}, {"default", 0}},
+				Rules:          []Rule{{"default", "deny", 0, time.Time{}}, {"deny[0]", "deny", 6, time.Unix(1_700_000_200, 5e8)}, {"lab", "shadow", 9, time.Unix(1_700_000_300, 0)}},
+				Tarpitted:      2,
 				BandwidthWaits: []Waits{{"out", "listener", 12, 3 * time.Second}},
 				Pauses:         []Count{{"slots", 1}, {"resources", 0}, {"error", 0}},
 				Durations:      times(0, time.Millisecond, time.Second, time.Hour),

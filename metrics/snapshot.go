@@ -58,6 +58,8 @@ type Listener struct {
 	BytesIn, BytesOut uint64
 	Ended             []Ended
 	Denied            []Count // by rule
+	Rules             []Rule  // by distinct names and kinds
+	Tarpitted         uint64
 	Pauses            []Count // by cause
 	BandwidthWaits    []Waits
 	Durations         histogram.Snapshot
@@ -75,6 +77,13 @@ type Waits struct {
 	Direction, Limit string
 	N                uint64
 	Time             time.Duration
+}
+
+// Rule is a rule of an access control list, or its default.
+type Rule struct {
+	Name, Kind string
+	Hits       uint64
+	LastHit    time.Time // the zero value if there was none
 }
 
 // Ended is how many connections a side has ended for a reason.

@@ -57,6 +57,7 @@ type arrival struct {
 	at       int64   // loop clock
 	limited  bool    // counts as one of its client; see clientlimit.go
 	traced   *traced // nil unless its steps are passed on
+	shadow   string  // the first shadow rule that it has met
 }
 
 // addSocket registers a listening socket. startAccepting follows once the loop runs: before that,
@@ -140,6 +141,7 @@ func (s *listenSocket) complete(done *eventloop.Completion) {
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		w.server.acceptFailed(s.listener, done.Err)
 		w.listenerCounters(s.listener).pauses[PauseResources].add(1)
+		w.endHeld()
 		failed = true
 	default:
 		// An error of the listening socket, which may last: the loop handles errors of one client.
@@ -218,6 +220,7 @@ func (s *listenSocket) nextParked() arrival {
 // stopAccepting closes all listening sockets of this worker.
 func (w *worker) stopAccepting() {
 	w.draining = true
+	w.endHeld()
 	for _, s := range slices.Clone(w.sockets) {
 		s.startClosing()
 	}

@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"math"
-	"net/netip"
 
-	"l4proxy/acl"
 	"l4proxy/internal/rawsys"
 )
 
@@ -18,19 +16,17 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 	if traces := w.server.tracer.set.Load(); traces != nil {
 		w.followArrival(&a, traces)
 	}
-	if a.header = a.listener.ProxyFrom.Has(a.client.Addr()); !a.header {
+	a.header = a.listener.ProxyFrom.Has(a.client.Addr())
+	if !a.header {
 		if a.traced != nil && a.listener.ACL != nil {
 			w.noteArrival(&a, aclStep(a.listener, a.client.Addr()))
 		}
-		if v := w.judge(a.listener, a.client.Addr()); v.denied {
+		v := w.judge(a.listener, a.client.Addr())
+		if v.denied {
 			w.deny(a, v.action, v.reason, v.rule)
 			return
 		}
-	}
-	var over Reason
-	if a.limited, over = w.overLimit(a.listener, a.client.Addr()); over != ReasonNone {
-		w.deny(a, a.listener.OverLimit, over, overRules[over])
-		return
+		a.limited, a.shadow = v.limited, v.shadow
 	}
 	if s.refuses() {
 		w.refuse(a, nil, Outcome{Side: SideProxy, Reason: ReasonDrained}, "")
@@ -44,59 +40,6 @@ func (w *worker) arrive(s *listenSocket, a arrival) {
 		return
 	}
 	w.place(a)
-}
-
-// A verdict is what the checks of a client's address have decided.
-type verdict struct {
-	denied bool
-	action acl.Action // what a denied client sees
-	reason Reason
-	rule   string // the name of what denied it
-}
-
-// judge decides about a client's address, and counts a denial: that of its peer or, if the peer has
-// sent a PROXY protocol header, the one that the header names.
-func (w *worker) judge(l *Listener, client netip.Addr) (v verdict) {
-	if decision := l.ACL.Decide(client); !decision.Allow {
-		w.listenerCounters(l).deny(l.ACL, decision)
-		return verdict{true, decision.Action, ReasonDenied, decision.Name}
-	}
-	return v
-}
-
-// deny ends a client that may not connect, by the action of a rule or of a limit; rule is the name
-// of what decided. A denied client never takes a slot.
-func (w *worker) deny(a arrival, action acl.Action, reason Reason, rule string) {
-	denied := Outcome{Side: SideProxy, Reason: reason}
-	message, reset := a.listener.farewell(action)
-	if reset {
-		rawsys.SetLinger(a.fd, 1, 0)
-		w.endArrival(a, denied, rule)
-		return
-	}
-	w.refuse(a, message, denied, rule)
-}
-
-// denyConn is deny for a client that is a connection already, because bytes of it had to be read
-// before its address was known.
-func (w *worker) denyConn(c *conn, action acl.Action, reason Reason, rule string) {
-	c.rule = rule
-	denied := Outcome{Side: SideProxy, Reason: reason}
-	message, reset := c.listener.farewell(action)
-	if reset {
-		c.flags |= flagResetOut
-		w.end(c, denied)
-		return
-	}
-	w.turnAway(c, message, denied)
-}
-
-// farewell is what a denied client gets by an action: a message, if any, and a FIN, or a reset.
-func (l *Listener) farewell(action acl.Action) (message []byte, reset bool) {
-	if action == acl.Message {
-		message = l.DenyMessage
-	}
-	return message, action == acl.Reset
 }
 
 // refuse turns away a client that has not taken a slot.
@@ -113,20 +56,29 @@ func (w *worker) refuse(a arrival, message []byte, o Outcome, rule string) {
 
 // endArrival records and closes a client that never became a connection. It holds no slot.
 func (w *worker) endArrival(a arrival, o Outcome, rule string) {
+	w.recordArrival(a, o, rule)
+	rawsys.Close(a.fd)
+}
+
+// recordArrival is endArrival without the close.
+func (w *worker) recordArrival(a arrival, o Outcome, rule string) {
 	a.unlimit()
 	c := w.neverServed(a, o, rule)
 	if a.traced != nil {
 		w.noteArrival(&a, c.endedStep())
 	}
 	w.record(c, a.fd)
-	rawsys.Close(a.fd)
 }
 
 // neverServed is an arrival in the form of a connection, for its record.
 func (w *worker) neverServed(a arrival, o Outcome, rule string) *conn {
-	return &conn{
+	c := &conn{
 		listener: a.listener, counts: w.listenerCounters(a.listener), client: a.client, accepted: a.at, outcome: o, rule: rule,
 	}
+	if rule == "" {
+		c.noteShadow(a.shadow)
+	}
+	return c
 }
 
 // place passes a client that has a slot to the loop with the most room: this one, or another.
@@ -185,6 +137,7 @@ func (w *worker) newConn(a arrival) *conn {
 	c.listener, c.client, c.accepted, c.lastActive = a.listener, a.client, a.at, a.at
 	c.counts = w.listenerCounters(a.listener)
 	c.flags = flagClient
+	c.noteShadow(a.shadow)
 	if a.limited {
 		c.flags |= flagLimited
 	}

@@ -163,7 +163,9 @@ func (s *Server) emptiest() *worker {
 // ended.
 func (w *worker) take(a *adoption) bool {
 	parked := a.moved.Parked && a.moved.Backend < 0
-	a.limited = a.listener.limitAnyway(a.moved.Peer.Addr())
+	if !a.moved.unnamed() {
+		a.limited = a.listener.limitAnyway(a.moved.Peer.Addr())
+	}
 	if !parked {
 		w.load.Add(1)
 		w.server.slots.takeAnyway(a.listener.Slots)
@@ -216,7 +218,7 @@ func (w *worker) adopt(a *adoption) {
 	counts := w.listenerCounters(a.listener)
 	counts.adopted.add(1)
 	if m.Parked && m.Backend < 0 {
-		w.adoptParked(arrival{fd: m.Client, client: m.Peer, header: m.Header, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now()), limited: a.limited})
+		w.adoptParked(arrival{fd: m.Client, client: m.Peer, header: m.Header, listener: a.listener, at: pastTime(m.Accepted, w.loop.Now()), limited: a.limited, shadow: m.Shadow})
 		return
 	}
 	c := w.conn(w.takeIndex())

@@ -5,17 +5,6 @@ import "l4proxy/bans"
 // BanRule stands for the bans where rules of access control lists are counted and logged.
 const BanRule = "ban"
 
-// banned ends a client whose address is banned, and reports whether it did.
-func (w *worker) banned(a *arrival, counts *listenerCounters) bool {
-	ban := w.server.bans.Find(a.client.Addr(), w.loop.Now())
-	if ban == nil {
-		return false
-	}
-	counts.banned.add(1)
-	w.deny(*a, w.server.bans.ActionOf(ban), ReasonBanned, BanRule)
-	return true
-}
-
 // Bans are the banned prefixes; nil if there never are any.
 func (s *Server) Bans() *bans.Store { return s.bans }
 

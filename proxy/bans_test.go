@@ -52,7 +52,7 @@ func TestBannedClient(t *testing.T) {
 			}
 		}
 		counts := r.server.Counts()
-		if got := counts.Listeners[0].Denied; !slices.Contains(got, proxy.RuleCount{Rule: proxy.BanRule, Denied: 3}) {
+		if got := counts.Listeners[0].Rules; !slices.Contains(got, proxy.RuleCount{Rule: proxy.BanRule, Kind: proxy.RuleDeny, Hits: 3}) {
 			t.Errorf("counted: %+v", got)
 		}
 		if b.Accepted() != 0 {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"l4proxy/acl"
 	"l4proxy/bandwidth"
@@ -27,11 +28,20 @@ type ListenerTotals struct {
 	BytesOut uint64                       `json:"bytes_out"`
 	Ended    map[string]map[string]uint64 `json:"ended,omitempty"`  // by side and reason
 	Denied   map[string]uint64            `json:"denied,omitempty"` // by rule
+	Rules    []RuleTotals                 `json:"rules,omitempty"`  // of the access control list
 	Paused   map[string]uint64            `json:"paused,omitempty"` // by cause
 	// Waits for limits of bandwidth, by direction and what the limit applies to.
 	Waits     map[string]map[string]BandwidthWaits `json:"bandwidth_waits,omitempty"`
 	Durations *histogram.Snapshot                  `json:"durations,omitempty"`
 	Unrated   uint64                               `json:"unrated,omitempty"`
+}
+
+// RuleTotals is a [RuleCount] by names. Hits is 0 for a rule that denies: see Denied.
+type RuleTotals struct {
+	Rule string        `json:"rule"`
+	Kind string        `json:"kind"`
+	Hits uint64        `json:"hits,omitempty"`
+	Last time.Duration `json:"last,omitempty"` // CLOCK_MONOTONIC
 }
 
 // PoolTotals are the sums of one pool, besides its dials.
@@ -92,10 +102,17 @@ func (c *ListenerCounts) totals() ListenerTotals {
 		}
 		t.Ended[side.String()][reason.String()] = n
 	})
-	for _, r := range c.Denied {
-		if r.Denied > 0 {
-			t.Denied[r.Rule] = r.Denied
+	for _, r := range c.Rules {
+		if r.Hits == 0 {
+			continue
 		}
+		of := RuleTotals{Rule: r.Rule, Kind: r.Kind.String(), Last: r.Last}
+		if r.Kind == RuleDeny {
+			t.Denied[r.Rule] = r.Hits
+		} else {
+			of.Hits = r.Hits
+		}
+		t.Rules = append(t.Rules, of)
 	}
 	c.EachPause(func(cause PauseCause, n uint64) {
 		if n > 0 {
@@ -155,20 +172,42 @@ func (t *Totals) without(old, next *ledger) *Totals {
 		if to < 0 || !known {
 			continue
 		}
-		of.Denied = maps.Clone(of.Denied)
+		of.Denied, of.Rules = maps.Clone(of.Denied), slices.Clone(of.Rules)
 		for _, d := range l.ACL.Decisions() {
-			if !d.Allow && !denies(next.state.Listeners[to].ACL, d.Name) {
+			kind := kindOf(d)
+			if hasRule(next.state.Listeners[to].ACL, d.Name, kind) {
+				continue
+			}
+			if kind == RuleDeny {
 				delete(of.Denied, d.Name)
 			}
+			of.Rules = slices.DeleteFunc(of.Rules, func(r RuleTotals) bool { return r.is(d.Name, kind) })
 		}
 		kept.Listeners[l.Name] = of
 	}
 	return kept
 }
 
-// denies reports whether a list has a rule of that name that denies.
-func denies(list *acl.List, rule string) bool {
-	return slices.ContainsFunc(list.Decisions(), func(d acl.Decision) bool { return !d.Allow && d.Name == rule })
+// hasRule reports whether a list has a rule of that name and kind.
+func hasRule(list *acl.List, rule string, kind RuleKind) bool {
+	return slices.ContainsFunc(list.Decisions(), func(d acl.Decision) bool { return d.Name == rule && kindOf(d) == kind })
+}
+
+func (t RuleTotals) is(rule string, kind RuleKind) bool {
+	return t.Rule == rule && t.Kind == kind.String()
+}
+
+// carryRule adds what was carried on to the count of a rule.
+func (t *ListenerTotals) carryRule(c *RuleCount) {
+	if c.Kind == RuleDeny {
+		c.Hits += t.Denied[c.Rule]
+	}
+	for _, of := range t.Rules {
+		if of.is(c.Rule, c.Kind) {
+			c.Hits += of.Hits
+			c.Last = max(c.Last, of.Last)
+		}
+	}
 }
 
 // carry adds what was carried on to the counts of a listener. Rules that the list no longer has are
@@ -190,10 +229,10 @@ func (t *Totals) carry(c *ListenerCounts, name string) {
 		}
 	}
 	if of.Denied[BanRule] > 0 {
-		c.addRule(len(c.Denied), RuleCount{BanRule, 0})
+		c.addRule(len(c.Rules), RuleCount{Rule: BanRule, Kind: RuleDeny})
 	}
-	for i := range c.Denied {
-		c.Denied[i].Denied += of.Denied[c.Denied[i].Rule]
+	for i := range c.Rules {
+		of.carryRule(&c.Rules[i])
 	}
 	for cause := range c.paused {
 		c.paused[cause] += of.Paused[pauseNames[cause]]

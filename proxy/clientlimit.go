@@ -69,12 +69,12 @@ func (c *conn) unlimit() {
 
 // OverLimits are the connections that each of the limits of a client has refused.
 func (c *ListenerCounts) OverLimits() (connections, rate uint64) {
-	for _, r := range c.Denied {
+	for _, r := range c.Rules {
 		switch r.Rule {
 		case overRules[ReasonClientConnections]:
-			connections += r.Denied
+			connections += r.Hits
 		case overRules[ReasonClientRate]:
-			rate += r.Denied
+			rate += r.Hits
 		}
 	}
 	return connections, rate
@@ -85,7 +85,7 @@ func (c *ListenerCounts) addLimited(l *Listener) {
 	if l.Clients == nil && c.overConnections+c.overRate == 0 {
 		return
 	}
-	c.Denied = append(c.Denied,
-		RuleCount{overRules[ReasonClientConnections], c.overConnections},
-		RuleCount{overRules[ReasonClientRate], c.overRate})
+	c.Rules = append(c.Rules,
+		RuleCount{Rule: overRules[ReasonClientConnections], Kind: RuleDeny, Hits: c.overConnections},
+		RuleCount{Rule: overRules[ReasonClientRate], Kind: RuleDeny, Hits: c.overRate})
 }

@@ -84,8 +84,8 @@ func TestPerClientConnections(t *testing.T) {
 				r.ended(3)
 				mustAsk(t, testnet.DialFrom(t, "127.0.0.2", r.addr), "again")
 				of := r.server.Counts().Listeners[0]
-				if connections, rate := of.OverLimits(); connections != 2 || rate != 0 || len(of.Denied) != 2 {
-					t.Errorf("refused %d and %d, denied %v", connections, rate, of.Denied)
+				if connections, rate := of.OverLimits(); connections != 2 || rate != 0 || of.Denied() != 2 {
+					t.Errorf("refused %d and %d, denied %v", connections, rate, of.Rules)
 				}
 			})
 		}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4proxy/acl"
 	"l4proxy/eventloop"
 	"l4proxy/internal/rawsys"
 )
@@ -212,6 +213,8 @@ func (w *worker) abandon() {
 			if t.state != listenClosed {
 				rawsys.Close(t.fd)
 			}
+		case *held:
+			t.close()
 		case *hedge:
 			rawsys.Close(w.loop.FD(t.slot()))
 		}
@@ -226,6 +229,10 @@ func (w *worker) letGo(c *conn, end int) {
 	slot := c.slot(end)
 	switch {
 	case c.flags&(flagClient<<end) == 0:
+	case end == clientEnd && c.flags&flagTarpit != 0:
+		w.hold(w.loop.Detach(slot), c.listener, acl.Tarpit)
+	case end == clientEnd && c.flags&flagDrop != 0:
+		w.hold(w.loop.Detach(slot), c.listener, acl.Drop)
 	case c.flags&flagResetOut != 0:
 		w.loop.Reset(slot)
 	default:
@@ -242,7 +249,7 @@ func (w *worker) record(c *conn, fd int) {
 		w.note(c, c.endedStep())
 	}
 	w.connEnded(c, w.loop.Now())
-	if !w.server.recording.Load() {
+	if !w.server.recording.Load() || c.outcome.Reason.Denied() && w.withhold(w.loop.Now()) {
 		return
 	}
 	r := w.records.next()
@@ -265,6 +272,9 @@ func (w *worker) record(c *conn, fd int) {
 	}
 	if h := c.hello; h != nil {
 		r.ViaProxy, r.Peer, r.ServerName, r.UniqueID = h.viaProxy, h.peer, h.hello.ServerName, h.uniqueID
+	}
+	if c.flags&flagShadow != 0 {
+		r.Rule, r.Shadow = "", c.rule
 	}
 	if c.connected != 0 {
 		r.Connect = time.Duration(c.connected - c.dialled)

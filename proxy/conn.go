@@ -28,7 +28,7 @@ type conn struct {
 	search   *search        // while looking for a backend; later the failed dials; nil for most connections
 	hello    *hello         // what the client sent before it was routed, and what that said; nil for most
 	client   netip.AddrPort // of the peer, or as its PROXY protocol header says
-	rule     string         // the ACL rule that denied the client
+	rule     string         // the rule that denied the client; with flagShadow, the first shadow rule that it has met
 
 	accepted   int64 // loop clock, ns
 	dialled    int64 // start of the current dial, or of the successful one
@@ -64,6 +64,9 @@ const (
 	flagAsking                               // the client has sent bytes since the backend's last one
 	flagDiscarding                           // bytes of the remaining stream are discarded; see endRest
 	flagTraced                               // its steps are passed on; see steps.go
+	flagShadow                               // rule is one that only counts
+	flagDrop                                 // at the close, the client is dropped; see hold.go
+	flagTarpit                               // at the close, the client goes to the tarpit; see hold.go
 	flagLimited                              // counts as one of its client; see clientlimit.go
 )
 

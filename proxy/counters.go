@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"l4proxy/acl"
 	"l4proxy/backend"
 	"l4proxy/bandwidth"
 	"l4proxy/internal/histogram"
@@ -29,6 +28,7 @@ type listenerCounters struct {
 	// Clients that were refused by per_client, and those whose rate was not limited.
 	overConnections, overRate, unrated counter
 	rules                              atomic.Pointer[ruleCounters] // nil until the ledger has the listener
+	tarpit                             holding                      // of this worker
 	durations                          histogram.Histogram
 	// Waits for limits of bandwidth, and these limits; nil if there were never any.
 	waits  [bandwidth.Directions][bandwidth.Kinds]waitCounters
@@ -87,65 +87,6 @@ var (
 	waitBounds     = histogram.Bounds{0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 )
 
-// ruleCounters count the clients that each rule of an access control list has denied. They belong
-// to one list: another list has its own, which share the counters of rules with the same name.
-type ruleCounters struct {
-	list  *acl.List
-	names []string   // by the index of the decision
-	of    []*counter // the same; nil for one that allows
-}
-
-// countersPerLine fill a cache line: those of another worker must not share it.
-const countersPerLine = 8
-
-// newRuleCounters returns the counters for a list. old is nil for none.
-func newRuleCounters(list *acl.List, old *ruleCounters) *ruleCounters {
-	decisions := list.Decisions()
-	r := &ruleCounters{list: list, names: make([]string, len(decisions)), of: make([]*counter, len(decisions))}
-	known := make(map[string]*counter)
-	if old != nil {
-		for i, of := range old.of {
-			if of != nil {
-				known[old.names[i]] = of
-			}
-		}
-	}
-	var fresh []counter
-	for i, d := range decisions {
-		if r.names[i] = d.Name; d.Allow {
-			continue
-		}
-		if r.of[i] = known[d.Name]; r.of[i] != nil {
-			delete(known, d.Name)
-			continue
-		}
-		if len(fresh) == 0 {
-			fresh = make([]counter, countersPerLine)
-		}
-		r.of[i], fresh = &fresh[0], fresh[1:]
-	}
-	return r
-}
-
-// deny counts a client that a list has denied. The list may be that of the State before: then the
-// rule is found by its name, if it still exists.
-func (l *listenerCounters) deny(list *acl.List, d acl.Decision) {
-	r := l.rules.Load()
-	if r == nil {
-		return
-	}
-	if r.list == list {
-		r.of[d.Rule].add(1)
-		return
-	}
-	for i, name := range r.names {
-		if name == d.Name && r.of[i] != nil {
-			r.of[i].add(1)
-			return
-		}
-	}
-}
-
 // listenerCounters are those of this worker.
 func (w *worker) listenerCounters(l *Listener) *listenerCounters {
 	if of := w.server.ledger.Load().listeners[l.Name]; of != nil {
@@ -166,9 +107,7 @@ func (w *worker) poolCounters(p *Pool) *poolCounters {
 // connEnded counts a connection or an arrival that has ended.
 func (w *worker) connEnded(c *conn, now int64) {
 	c.counts.ended[c.outcome.Side][c.outcome.Reason].add(1)
-	switch c.outcome.Reason {
-	case ReasonDenied, ReasonBanned, ReasonClientConnections, ReasonClientRate:
-	default:
+	if !c.outcome.Reason.Denied() {
 		c.counts.durations.Observe(durationBounds, time.Duration(now-c.accepted))
 	}
 }

@@ -79,7 +79,7 @@ func TestRulesCarryOn(t *testing.T) {
 	of := new(listenerCounters)
 	of.rules.Store(newRuleCounters(old, nil))
 	denied := func(list *acl.List, last byte) {
-		of.deny(list, list.Decide(netip.AddrFrom4([4]byte{192, 0, 2, last})))
+		of.hit(list, list.Decide(netip.AddrFrom4([4]byte{192, 0, 2, last})), int64(last))
 	}
 	for last := byte(1); last <= 4; last++ {
 		denied(old, last)
@@ -89,11 +89,11 @@ func TestRulesCarryOn(t *testing.T) {
 	denied(old, 2)
 	denied(next, 2)
 	denied(next, 3)
-	want := []RuleCount{{"default", 2}, {"new", 1}, {"b", 3}}
-	if got := sumUp([]*listenerCounters{of}).Denied; !slices.Equal(got, want) {
+	want := []RuleCount{{"default", RuleDeny, 2, 4}, {"new", RuleDeny, 1, 3}, {"allow", RuleAllow, 0, 0}, {"b", RuleDeny, 3, 2}}
+	if got := sumUp([]*listenerCounters{of}).Rules; !slices.Equal(got, want) {
 		t.Errorf("denied by rule: %v, want %v", got, want)
 	}
-	if got := sumUp([]*listenerCounters{of, of}).Denied; got[2].Denied != 6 {
+	if got := sumUp([]*listenerCounters{of, of}).Rules; got[3].Hits != 6 {
 		t.Errorf("denied on two loops: %v", got)
 	}
 }
@@ -130,7 +130,7 @@ func TestRemovedNamesBeginAgain(t *testing.T) {
 	dials := map[string]uint64{"none": 3}
 	s.CarryOn(Totals{
 		Listeners: map[string]ListenerTotals{
-			"stays": {Accepted: 10, Denied: map[string]uint64{"a": 1, "b": 2}},
+			"stays": {Accepted: 10, Denied: map[string]uint64{"a": 1, "b": 2}, Rules: []RuleTotals{{"default", "allow", 4, 9}, {"b", "deny", 0, 8}}},
 			"goes":  {Accepted: 20}, "unknown": {Accepted: 30},
 		},
 		Pools: map[string]map[string]uint64{"one": dials, "two": dials},
@@ -148,8 +148,8 @@ func TestRemovedNamesBeginAgain(t *testing.T) {
 	if want := []uint64{10, 0, 30}; !slices.Equal(accepted, want) {
 		t.Errorf("accepted: %d, want %d", accepted, want)
 	}
-	if want := []RuleCount{{"a", 1}, {"b", 0}}; !slices.Equal(counts.Listeners[0].Denied, want) {
-		t.Errorf("denied by rule: %v, want %v", counts.Listeners[0].Denied, want)
+	if want := []RuleCount{{"default", RuleAllow, 4, 9}, {"a", RuleDeny, 1, 0}, {"b", RuleDeny, 0, 0}}; !slices.Equal(counts.Listeners[0].Rules, want) {
+		t.Errorf("by rule: %v, want %v", counts.Listeners[0].Rules, want)
 	}
 	one, two := counts.Pools[0], counts.Pools[1]
 	if one.Retries != 1 || one.AllDials() != 3 || two.Retries != 0 || two.AllDials() != 0 {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"slices"
 	"time"
 
 	"l4proxy/bandwidth"
@@ -30,9 +29,11 @@ type ListenerCounts struct {
 	Open     uint64 // clients of this process that have not ended
 	BytesIn  uint64 // client to backend, with those of live connections
 	BytesOut uint64 // backend to client
-	// Denied are the clients that each rule has denied, in the order of the list, the default
-	// first, and then those that the limits of each client have.
-	Denied []RuleCount
+	// Rules are what the rules have done, in the order of the list, the default first, and then the
+	// limits of each client.
+	Rules []RuleCount
+	// Tarpitted is how many clients are held in the tarpit now.
+	Tarpitted uint64
 	// Durations are from accept to close, of clients that were not denied.
 	Durations histogram.Snapshot
 	// Unrated are clients whose rate was not limited, because too many others had connected just
@@ -43,12 +44,6 @@ type ListenerCounts struct {
 	ended                     [sides][reasons]uint64
 	paused                    [pauses]uint64
 	waits                     [bandwidth.Directions][bandwidth.Kinds]BandwidthWaits
-}
-
-// RuleCount is how many clients a rule of an access control list has denied.
-type RuleCount struct {
-	Rule   string
-	Denied uint64
 }
 
 // Ended is the number of connections that a side has ended for a reason.
@@ -196,9 +191,10 @@ func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
 				sum.waits[d][k].add(BandwidthWaits{of.waits[d][k].n.get(), time.Duration(of.waits[d][k].ns.get())})
 			}
 		}
-		sum.addDenied(of.rules.Load())
+		sum.addRules(of.rules.Load())
+		sum.Tarpitted += of.tarpit.n.get()
 		if n := of.banned.get(); n > 0 {
-			sum.addRule(len(sum.Denied), RuleCount{BanRule, n})
+			sum.addRule(len(sum.Rules), RuleCount{Rule: BanRule, Kind: RuleDeny, Hits: n})
 		}
 		sum.overConnections += of.overConnections.get()
 		sum.overRate += of.overRate.get()
@@ -212,33 +208,6 @@ func sumUp(workers []*listenerCounters) (sum ListenerCounts) {
 	}
 	sum.Open = sum.Accepted + sum.Adopted - sum.AllEnded() - sum.Moved
 	return sum
-}
-
-// addDenied adds what one worker has counted. All workers have the same rules, except while Apply
-// changes them.
-func (c *ListenerCounts) addDenied(r *ruleCounters) {
-	if r == nil {
-		return
-	}
-	next := 0
-	for i, of := range r.of {
-		if of != nil {
-			c.addRule(next, RuleCount{r.names[i], of.get()})
-			next++
-		}
-	}
-}
-
-// addRule adds the count of a rule, which is expected at the index at.
-func (c *ListenerCounts) addRule(at int, of RuleCount) {
-	if at >= len(c.Denied) || c.Denied[at].Rule != of.Rule {
-		at = slices.IndexFunc(c.Denied, func(r RuleCount) bool { return r.Rule == of.Rule })
-	}
-	if at < 0 {
-		c.Denied = append(c.Denied, of)
-		return
-	}
-	c.Denied[at].Denied += of.Denied
 }
 
 func (l *ledger) poolCounts(p *Pool) PoolCounts {

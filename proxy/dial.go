@@ -322,6 +322,7 @@ func (w *worker) waitForResources(c *conn) {
 		// backend.
 		c.lastActive = now
 		w.server.retrying.Add(1)
+		w.endHeld()
 		w.server.dialShort(c.listener)
 		w.poolCounters(c.pool).pauses.add(1)
 		if c.flags&flagTraced != 0 {

@@ -40,6 +40,7 @@ type allEnd struct {
 // endAll ends every connection of this worker, including those that arrive later.
 func (w *worker) endAll(o Outcome) {
 	w.ending = o
+	w.endHeld()
 	e := &allEnd{worker: w}
 	e.index = w.startTask(e)
 	e.expire()

@@ -25,6 +25,8 @@ type Explanation struct {
 	// BanAction is what a banned client sees.
 	BanAction acl.Action
 	ACL       acl.Explanation
+	// Shadows are the shadow rules that the client meets.
+	Shadows []acl.Decision
 	// Process, Shared and Own are the connection slots: of the process, those that listeners share
 	// beyond what is reserved for each, and those of the listener. Room is how many connections
 	// more the listener may have.
@@ -117,6 +119,14 @@ func (s *Server) Explain(ctx context.Context, l *Listener, client netip.Addr, he
 	}
 	e.Header = l.ProxyFrom.Has(client)
 	e.findBan(s)
+	for at := int32(0); l.ACL.Shadows(); {
+		shadow, more := l.ACL.NextShadow(client, at, e.ACL.Decision.Rule)
+		if !more {
+			break
+		}
+		at = shadow.Rule
+		e.Shadows = append(e.Shadows, shadow)
+	}
 	if l.Slots != nil {
 		e.Own = l.Slots.usage()
 	}

@@ -184,18 +184,15 @@ func (r *running) countedAlike(counts *proxy.Counts) {
 	for _, l := range append(counts.Listeners, counts.Orphans) {
 		moves = moves || l.Moved+l.Adopted > 0
 		in, out = in+l.BytesIn, out+l.BytesOut
-		denied, byRule := uint64(0), uint64(0)
+		denied, byRule := uint64(0), l.Denied()
 		for _, reason := range []proxy.Reason{proxy.ReasonDenied, proxy.ReasonBanned, proxy.ReasonClientConnections, proxy.ReasonClientRate} {
 			denied += l.Ended(proxy.SideProxy, reason)
-		}
-		for _, rule := range l.Denied {
-			byRule += rule.Denied
 		}
 		if n := l.Durations.Count(); n != l.AllEnded()-denied {
 			r.t.Errorf("%d durations of %d clients that were not denied", n, l.AllEnded()-denied)
 		}
 		if byRule < denied { // more, if the server was stopped before a client got its message
-			r.t.Errorf("%d clients were denied, by rule %v", denied, l.Denied)
+			r.t.Errorf("%d clients were denied, by rule %v", denied, l.Rules)
 		}
 	}
 	for _, record := range r.records.all() {

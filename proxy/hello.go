@@ -208,10 +208,15 @@ func (w *worker) believe(c *conn, header *proxyproto.Header, n int) bool {
 	}
 	h.phase = l.firstPhase()
 	w.followNamed(c)
-	if v := w.judge(l, c.client.Addr()); v.denied {
+	v := w.judge(l, c.client.Addr())
+	if v.denied {
 		w.denyConn(c, v.action, v.reason, v.rule)
 		return false
 	}
+	if v.limited {
+		c.flags |= flagLimited
+	}
+	c.noteShadow(v.shadow)
 	return true
 }
 

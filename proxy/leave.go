@@ -347,7 +347,7 @@ func (w *worker) leaveParked(answer func([]*leaver)) {
 			a := s.nextParked()
 			left = append(left, &leaver{worker: w, arrival: a, socket: s, moved: Moved{
 				Client: a.fd, Backend: -1, Parked: true, Header: a.header,
-				Listener: a.listener.Name, Pool: a.listener.poolName(), Peer: a.client, Accepted: a.at,
+				Listener: a.listener.Name, Pool: a.listener.poolName(), Peer: a.client, Accepted: a.at, Shadow: a.shadow,
 			}})
 		}
 	}

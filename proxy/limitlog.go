@@ -23,7 +23,7 @@ func (l *limitLog) due() bool {
 }
 
 // limitLogs has one limitLog per message.
-type limitLogs struct{ accepting, dialling, connections, unrated limitLog }
+type limitLogs struct{ accepting, dialling, connections, unrated, denied limitLog }
 
 // acceptFailed logs that a client of l could not be accepted.
 func (s *Server) acceptFailed(l *Listener, errno unix.Errno) {

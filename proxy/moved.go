@@ -52,6 +52,8 @@ type Moved struct {
 	Header bool `json:"header,omitempty"`
 	// Hello is what the client has sent before it was connected, nil if nothing was read before.
 	Hello *MovedHello `json:"hello,omitempty"`
+	// Shadow is the first shadow rule that it has met.
+	Shadow string `json:"shadow,omitempty"`
 	// Trace is that of its steps if the old process traced it; see Step.
 	Trace uint64 `json:"trace,omitempty"`
 
@@ -116,6 +118,9 @@ func (c *conn) pack() Moved {
 	if c.pool != nil {
 		m.Pool = c.pool.Name
 	}
+	if c.flags&flagShadow != 0 {
+		m.Shadow = c.rule
+	}
 	if c.flags&flagBackend != 0 {
 		m.Server = movedBackend(c.backend)
 	}
@@ -155,10 +160,11 @@ func (c *conn) unpack(m *Moved, now int64) {
 			c.flags |= f.flag
 		}
 	}
+	c.noteShadow(m.Shadow)
 	c.outcome = m.Outcome.outcome()
 	c.hello = m.Hello.unpack(len(m.Pending[clientEnd]))
 	if m.Backend < 0 { // it looks for a backend
-		c.flags &= flagQueued | flagClientEnded | flagCounted
+		c.flags &= flagQueued | flagClientEnded | flagCounted | flagShadow
 		return
 	}
 	c.dialled, c.connected = pastTime(m.Dialled, now), pastTime(m.Connected, now)

@@ -38,7 +38,7 @@ var decided = map[string]map[string]string{
 		"search":     "see search",
 		"hello":      "see hello",
 		"client":     "Peer",
-		"rule":       "only of denied clients, which stay",
+		"rule":       "Shadow; that of a denied client stays",
 		"accepted":   "Accepted",
 		"dialled":    "Dialled",
 		"connected":  "Connected",
@@ -101,6 +101,9 @@ var decided = map[string]map[string]string{
 		"flagBlamed":         "moves",
 		"flagAsking":         "moves",
 		"flagDiscarding":     "moves",
+		"flagShadow":         "follows from Shadow",
+		"flagDrop":           "only of denied clients, which stay",
+		"flagTarpit":         "only of denied clients, which stay",
 		"flagTraced":         "Trace; the other process has the traces too",
 		"flagLimited":        "new: the connection counts there, beyond the limit too",
 	},
@@ -186,7 +189,7 @@ func TestMovedReadsTheSame(t *testing.T) {
 		flags |= f.flag
 	}
 	c := &conn{
-		attempts: 3, flags: flags | flagBackend, outcome: Outcome{SideBackend, ReasonReset, unix.ECONNRESET}, listener: l, pool: p,
+		attempts: 3, flags: flags | flagBackend | flagShadow, rule: "lab", outcome: Outcome{SideBackend, ReasonReset, unix.ECONNRESET}, listener: l, pool: p,
 		backend: p.Balancer.Members()[1].Backend, accepted: 1, dialled: 2, connected: 3, lastActive: 4, failed: 5, taken: 6,
 		flow: [2]flow{{bytes: 7, ended: flowDead}, {bytes: 8}},
 		hello: &hello{

@@ -56,6 +56,11 @@ func (m *Moved) heard() *clienthello.Hello {
 	return m.Hello.unpack(0).heard()
 }
 
+// unnamed reports whether the client is known only by a PROXY protocol header that was not read yet.
+func (m *Moved) unnamed() bool {
+	return m.Header || m.Hello != nil && m.Hello.Phase == helloNames[helloHeader]
+}
+
 // unpack is the reverse of pack. A phase that this version does not know ends like one that takes
 // too long, because nothing else would be right.
 func (m *MovedHello) unpack(pending int) *hello {

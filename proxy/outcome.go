@@ -79,6 +79,15 @@ var reasonNames = [reasons]string{
 
 func (r Reason) String() string { return reasonNames[r] }
 
+// Denied reports whether a rule, a ban or a limit for the client's address has denied it.
+func (r Reason) Denied() bool {
+	switch r {
+	case ReasonDenied, ReasonBanned, ReasonClientConnections, ReasonClientRate:
+		return true
+	}
+	return false
+}
+
 // Outcome is how a connection ended.
 type Outcome struct {
 	Side   Side
@@ -117,7 +126,8 @@ type Record struct {
 	// header has called the connection for the backend; both "" if unknown.
 	ServerName, UniqueID string
 	Backend              *backend.Backend // the last one tried; nil if no backend was picked
-	Rule                 string           // name of the ACL rule that denied the client, or ""
+	Rule                 string           // name of the rule that denied the client, or ""
+	Shadow               string           // name of the first shadow rule that an admitted client has met, or ""
 	BytesIn              uint64           // client to backend
 	BytesOut             uint64           // backend to client
 	Accepted             time.Duration    // on the loops' clock

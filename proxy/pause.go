@@ -83,6 +83,7 @@ func (w *worker) accepting() (n int) {
 
 func (w *worker) holdAll() {
 	w.held = true
+	w.endHeld()
 	for _, s := range w.sockets {
 		switch s.state {
 		case listenAccepting:

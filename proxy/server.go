@@ -61,23 +61,24 @@ type Options struct {
 // Server is the data plane as a whole. Make one with [Listen] and run it with Run. The other
 // methods may be called from any goroutine.
 type Server struct {
-	ledger    atomic.Pointer[ledger] // with the State
-	log       *slog.Logger
-	keepAlive KeepAlive
-	bans      *bans.Store
-	clock     func() int64
-	kept      uint64 // records on each loop
-	engine    string // of all workers
-	nonce     uint32 // differs between processes; see uniqueID
-	workers   []*worker
-	slots     slots
-	inherited func(string, listen.Bind) []int
-	keepFile  func(string, listen.Bind) bool
-	finished  func(*Record)
-	step      func(*Step)
-	lost      func(uint64)
-	tracer    tracer
-	recording atomic.Bool
+	ledger        atomic.Pointer[ledger] // with the State
+	log           *slog.Logger
+	keepAlive     KeepAlive
+	bans          *bans.Store
+	clock         func() int64
+	kept          uint64 // records on each loop
+	engine        string // of all workers
+	nonce         uint32 // differs between processes; see uniqueID
+	workers       []*worker
+	slots         slots
+	inherited     func(string, listen.Bind) []int
+	keepFile      func(string, listen.Bind) bool
+	finished      func(*Record)
+	step          func(*Step)
+	lost          func(uint64)
+	tracer        tracer
+	recording     atomic.Bool
+	deniedRecords deniedRecords
 
 	listening atomic.Int64 // listening sockets that are open
 	retrying  atomic.Int64 // connections in stateRetrying

@@ -44,6 +44,8 @@ type Listener struct {
 	ACL *acl.List
 	// DenyMessage is sent to a denied client if the action of the rule is acl.Message.
 	DenyMessage []byte
+	// Tarpit is for clients that are denied with acl.Tarpit.
+	Tarpit Tarpit
 	// NoBackend is what happens to a client that no backend can serve. NoBackendMessage is sent
 	// with MessageClient.
 	NoBackend        NoBackend

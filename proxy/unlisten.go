@@ -45,6 +45,9 @@ func (w *worker) setShut(name string, reason shutReasons, on bool) {
 	}
 	if on {
 		w.shut[name] |= reason
+		if of := w.server.ledger.Load().listeners[name]; of != nil && reason == shutDrain {
+			of[w.number].tarpit.end()
+		}
 	} else if w.shut[name] &^= reason; w.shut[name] == 0 {
 		delete(w.shut, name)
 	}

@@ -44,6 +44,8 @@ func (w *worker) watchEnded(c *conn) {
 // watchDone handles the end of a watch.
 func (w *worker) watchDone(c *conn, end int, done *eventloop.Completion) {
 	switch c.state {
+	case stateNone:
+		w.tasks[c.index].complete(done)
 	case stateQueued, stateRetrying:
 		w.waitingClientEnded(c, done.Err)
 	case stateTurnedAway:

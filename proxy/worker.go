@@ -37,9 +37,14 @@ type worker struct {
 	pacer   *pacer                 // nil until a flow has waited for a limit of bandwidth
 	grants  grants
 
-	first  []byte  // memory for what a backend gets first; see greet
-	tlvs   []byte  // memory for a PROXY protocol header
-	answer [1]byte // memory for an answer to a client; see answerRequest
+	first      []byte  // memory for what a backend gets first; see greet
+	tlvs       []byte  // memory for a PROXY protocol header
+	answer     [1]byte // memory for an answer to a client; see answerRequest
+	dropped    holding // clients that are about to be forgotten; see hold.go
+	nextDenied int64   // see withhold
+	withheld   counter // records of denied clients that were not made
+	holds      int     // clients in these and in tarpits
+	spareHeld  *held   // linked by next
 
 	// load is the number of connections here. Other workers read it to find the one with the most
 	// room, so it has a cache line of its own.

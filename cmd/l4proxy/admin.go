@@ -65,12 +65,13 @@ func (p *process) listenerStatus() []admin.ListenerStatus {
 		addresses[a.Listener] = append(addresses[a.Listener], a.Bind.String())
 	}
 	drains := p.live.Drains()
+	rules, tarpitted := p.ruleStatus()
 	limits := p.clientLimits()
 	all := []admin.ListenerStatus{}
 	for _, l := range p.live.Listeners() {
 		status := admin.ListenerStatus{
 			Name: l.Name, Addresses: addresses[l.Name], State: admin.ListenerOpen,
-			Connections: l.Slots.Used(), MaxConnections: l.Slots.Limit(),
+			Connections: l.Slots.Used(), MaxConnections: l.Slots.Limit(), Rules: rules[l.Name], Tarpitted: tarpitted[l.Name],
 			PerClient: limits[l.Name],
 		}
 		if l.Pool != nil {

@@ -54,6 +54,9 @@ func (c connectionLog) finished(r *proxy.Record) {
 	if r.Reason == proxy.ReasonError {
 		attributes = append(attributes, slog.String("error", r.Errno.Error()))
 	}
+	if r.Shadow != "" {
+		attributes = append(attributes, slog.String("shadow", r.Shadow))
+	}
 	if len(r.Failed) > 0 {
 		attributes = append(attributes, slog.String("failed", failedDials(r.Failed)))
 	}

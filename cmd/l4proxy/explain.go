@@ -105,6 +105,9 @@ func shownExplanation(e *proxy.Explanation, hello *clienthello.Hello, now int64)
 			shown.ACL.File = e.ACL.Set.Name
 		}
 	}
+	for _, s := range e.Shadows {
+		shown.ACL.Shadow = append(shown.ACL.Shadow, s.Name)
+	}
 	if !e.ACL.Allow {
 		shown.ACL.With = e.ACL.Action.String()
 	}
@@ -249,6 +252,9 @@ func explainText(e *proxy.Explanation, shown *admin.Explain, hello *clienthello.
 	if e.Ban != nil {
 		add("%s", banText(e))
 	}
+	for _, s := range e.Shadows {
+		add("shadow: %s", shadowText(&s))
+	}
 	add("%s", aclText(e))
 	if e.PerClient != nil {
 		add("%s", clientText(e.PerClient))
@@ -308,6 +314,14 @@ func aclText(e *proxy.Explanation) string {
 		return fmt.Sprintf("acl: %s by rule %s: %s is in %s, from the list %s", verb, e.ACL.Name, client, e.ACL.Prefix, e.ACL.Set.Name)
 	}
 	return fmt.Sprintf("acl: %s by rule %s: %s is in %s", verb, e.ACL.Name, client, e.ACL.Prefix)
+}
+
+// shadowText is what a shadow rule would do.
+func shadowText(d *acl.Decision) string {
+	if d.Allow {
+		return fmt.Sprintf("rule %s only counts, and would allow it", d.Name)
+	}
+	return fmt.Sprintf("rule %s only counts, and would deny it: %s", d.Name, denied[d.Action])
 }
 
 // limitNames are the limits in words.
@@ -396,7 +410,9 @@ var unserved = map[proxy.NoBackend]string{
 
 var denied = map[acl.Action]string{
 	acl.Message: "it gets the deny_message, and the connection is closed", acl.Close: "the connection is closed",
-	acl.Reset: "the connection is reset",
+	acl.Reset:  "the connection is reset",
+	acl.Drop:   "it sees nothing: the connection is forgotten without a FIN or a reset",
+	acl.Tarpit: "it sees nothing: the connection is held in the tarpit, and then reset",
 }
 
 func outcomeText(e *proxy.Explanation, shown *admin.Explain, hello *clienthello.Hello) string {

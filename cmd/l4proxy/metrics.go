@@ -93,7 +93,7 @@ func (p *process) listenerMetrics(counts []proxy.ListenerCounts, drained map[str
 		c := &counts[i]
 		l := metrics.Listener{
 			Name: c.Listener.Name, Active: int64(c.Open), Accepted: c.Accepted, BytesIn: c.BytesIn, BytesOut: c.BytesOut,
-			Durations: c.Durations,
+			Durations: c.Durations, Tarpitted: c.Tarpitted,
 		}
 		if info, ok := live[l.Name]; ok {
 			l.Open = accepting && !info.Closed && !drained[l.Name]
@@ -107,8 +107,11 @@ func (p *process) listenerMetrics(counts []proxy.ListenerCounts, drained map[str
 		c.EachEnded(func(side proxy.Side, reason proxy.Reason, n uint64) {
 			l.Ended = append(l.Ended, metrics.Ended{Side: side.String(), Reason: reason.String(), N: n})
 		})
-		for _, r := range c.Denied {
-			l.Denied = append(l.Denied, metrics.Count{Word: r.Rule, N: r.Denied})
+		for _, r := range c.Rules {
+			if r.Kind == proxy.RuleDeny {
+				l.Denied = append(l.Denied, metrics.Count{Word: r.Rule, N: r.Hits})
+			}
+			l.Rules = append(l.Rules, metrics.Rule{Name: r.Rule, Kind: r.Kind.String(), Hits: r.Hits, LastHit: p.live.Clock(int64(r.Last))})
 		}
 		for _, waits := range c.AllBandwidthWaits() {
 			l.BandwidthWaits = append(l.BandwidthWaits, metrics.Waits{

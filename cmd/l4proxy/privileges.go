@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,19 +20,47 @@ import (
 // needsOf are the capabilities that a configuration needs while the proxy runs: at a reload, on a
 // new connection, after an upgrade. Each is kept when the user changes, and checked at each start
 // and reload.
-func needsOf(*config.Config) []confine.Need {
+func needsOf(cfg *config.Config) []confine.Need {
 	// Any reload may add a port below 1024. Having to restart for that would end all connections.
-	return []confine.Need{{Capability: unix.CAP_NET_BIND_SERVICE}}
+	needs := []confine.Need{{Capability: unix.CAP_NET_BIND_SERVICE}}
+	for _, feature := range control.NetAdmin(cfg) {
+		needs = append(needs, confine.Need{Capability: unix.CAP_NET_ADMIN, Feature: feature})
+	}
+	if drops(cfg) {
+		needs = append(needs, confine.Need{Capability: unix.CAP_NET_ADMIN}) // see rawsys.Forget
+	}
+	if bindsInterface(cfg) { // to set it again on a socket that was taken over
+		needs = append(needs, confine.Need{Capability: unix.CAP_NET_RAW})
+	}
+	return needs
+}
+
+// drops reports whether a configuration denies clients by dropping them.
+func drops(cfg *config.Config) bool {
+	if cfg.Bans.With == config.DenyDrop {
+		return true
+	}
+	return slices.ContainsFunc(cfg.Listeners, func(l config.Listener) bool {
+		return l.PerClient != nil && l.PerClient.With == config.DenyDrop ||
+			l.ACL != nil && slices.ContainsFunc(l.ACL.Rules, func(r config.Rule) bool { return r.With == config.DenyDrop })
+	})
+}
+
+func bindsInterface(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.Listeners, func(l config.Listener) bool {
+		return slices.ContainsFunc(l.Binds, func(b config.Bind) bool { return b.Interface != "" })
+	})
 }
 
 // writableOf are the directories in which the process creates and removes files while it runs.
-func writableOf(plan *control.Plan, pid pidFile) (dirs []string) {
+func writableOf(cfg *config.Config, plan *control.Plan, pid pidFile) (dirs []string) {
 	add := func(path string) {
 		if path != "" && path[0] != '@' {
 			dirs = append(dirs, filepath.Dir(path))
 		}
 	}
 	add(string(pid))
+	add(cfg.Bans.File)
 	for i := range plan.Listeners {
 		for _, b := range plan.Listeners[i].Binds {
 			add(b.Path)
@@ -134,7 +163,7 @@ func (g *privileges) up(p *process, plan *control.Plan) error {
 		g.from.early(stateConfined, &inherited, p.log)
 	}
 	report, err := confine.Apply(confine.Options{Level: levels[p.cfg.Confine], User: user, Needs: needsOf(p.cfg),
-		Writable: writableOf(plan, g.pid), Inherited: inherited})
+		Writable: writableOf(p.cfg, plan, g.pid), Inherited: inherited})
 	if err != nil {
 		return fmt.Errorf("cannot give up privileges: %w", err)
 	}

@@ -54,6 +54,7 @@ func (p *process) stageLog(_, next *config.Config) (commit, abort func(), err er
 	return func() {
 		p.level.Configure(next.Log.Level)
 		p.server.SetRecording(next.Log.Connections)
+		p.server.SetDeniedRecords(next.Log.Denied)
 	}, nil, nil
 }
 

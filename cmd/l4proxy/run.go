@@ -242,6 +242,7 @@ func startConfined(ctx context.Context, cfg *config.Config, manager *systemd.Man
 		return nil, err
 	}
 	p.server.SetRecording(cfg.Log.Connections)
+	p.server.SetDeniedRecords(cfg.Log.Denied)
 	p.server.TraceAll(level.Level() <= slog.LevelDebug)
 	from.load(p)
 	if err := give.up(p, plan); err != nil {

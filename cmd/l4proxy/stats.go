@@ -52,10 +52,7 @@ func (p *process) adminStats(context.Context) (*admin.Stats, error) {
 func listenerStats(c *proxy.ListenerCounts) admin.ListenerStats {
 	s := admin.ListenerStats{
 		Name: c.Listener.Name, Connections: max(c.Listener.Slots.Used(), 0), Accepted: c.Accepted,
-		BytesIn: c.BytesIn, BytesOut: c.BytesOut,
-	}
-	for _, r := range c.Denied {
-		s.Denied += r.Denied
+		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Denied: c.Denied(),
 	}
 	c.EachEnded(func(_ proxy.Side, reason proxy.Reason, n uint64) {
 		if levelOf(reason) == slog.LevelWarn {

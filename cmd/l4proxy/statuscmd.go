@@ -15,12 +15,15 @@ import (
 )
 
 func newStatusCommand() *cobra.Command {
-	return newAdminCommand(&cobra.Command{
+	var rules bool
+	cmd := newAdminCommand(&cobra.Command{
 		Use:   "status",
 		Short: "Show how a running proxy is doing, problems first",
 		Long: "Show how a running proxy is doing: first what needs attention, then its listeners and its\n" +
-			"backends with their states. 'l4proxy top' shows the same live.",
+			"backends with their states. 'l4proxy top' shows the same live. --rules adds the rules of the\n" +
+			"access control lists with what they have counted.",
 		Example: "  l4proxy status\n" +
+			"  l4proxy status --rules\n" +
 			"  l4proxy status --admin unix:/run/l4proxy/admin.sock\n" +
 			"  l4proxy status --json | jq '.pools[].backends[] | select(.state != \"up\")'",
 	}, func(ctx context.Context, c *client.Client, out io.Writer) (any, error) {
@@ -28,8 +31,14 @@ func newStatusCommand() *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		return status, printStatus(out, status, time.Now())
+		if err := printStatus(out, status, time.Now()); err != nil || !rules {
+			return status, err
+		}
+		_, err = io.WriteString(out, "\n"+ruleTable(status, time.Now()).Render(screenOf(out)))
+		return status, err
 	})
+	cmd.Flags().BoolVar(&rules, "rules", false, "show the rules of the access control lists, with their hits")
+	return cmd
 }
 
 // printStatus writes a status for people.
@@ -96,6 +105,24 @@ func poolTable(s *admin.Status, now time.Time) *term.Table {
 				since = ago(now.Sub(*b.Since))
 			}
 			table.Row(p.Name, backendName(b), term.State(b.State), since, b.Connections, limitText(int64(b.MaxConnections)), b.Weight, b.Total, b.FailedDials)
+		}
+	}
+	return table
+}
+
+func ruleTable(s *admin.Status, now time.Time) *term.Table {
+	table := term.NewTable(term.Text("LISTENER").Short(12), term.Text("RULE").Short(12), term.Text("CLIENTS").Short(12), term.Text("ACTION"),
+		term.Number("PREFIXES"), term.Number("HITS"), term.Number("LAST HIT"))
+	for _, l := range s.Listeners {
+		for _, r := range l.Rules {
+			action, last := r.Action, "-"
+			if r.Shadow {
+				action += ", shadow"
+			}
+			if r.LastHit != nil {
+				last = ago(now.Sub(*r.LastHit)) + " ago"
+			}
+			table.Row(l.Name, r.Name, r.Clients, action, r.Prefixes, r.Hits, last)
 		}
 	}
 	return table

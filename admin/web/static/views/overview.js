@@ -7,6 +7,7 @@ import { secondsSince } from "../store.js";
 import { table } from "../table.js";
 import { demoPanel } from "./demo.js";
 import { badgeCell, card, countCell, feed, link, problemList } from "./parts.js";
+import { rules } from "./rules.js";
 import { tile, tilesOf } from "./tile.js";
 
 export const name = "overview";
@@ -214,11 +215,11 @@ export function create() {
 	const missed = h("p", { class: "note", hidden: true });
 	const head = verdict();
 	const demo = demoPanel();
-	const parts = [tiles(), listeners(), pools()];
+	const parts = [tiles(), listeners(), pools(), rules()];
 	const node = h("div", { class: "view overview" },
 		head.node, demo.node, parts[0].node,
 		h("div", { class: "columns" },
-			h("div", { class: "stack" }, parts[1].node, parts[2].node),
+			h("div", { class: "stack" }, parts[1].node, parts[2].node, parts[3].node),
 			card("Events", { class: "events", aside: h("label", { class: "check" }, onlyWarnings, " Warnings only") }, missed, events.node)));
 	return {
 		node,
