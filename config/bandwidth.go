@@ -41,8 +41,8 @@ func (b *Bandwidth) fields() fields {
 	}
 }
 
-// bandwidthUnits are the units of a bandwidth, in bytes, as a file has them. Those of bits come last:
-// they are read, and never written.
+// bandwidthUnits are the units of a bandwidth, in bytes, as a file has them. Those of bits come
+// last: they are read, and never written.
 var bandwidthUnits = []struct {
 	name  string
 	bytes float64

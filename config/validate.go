@@ -180,6 +180,7 @@ func (c *checker) listener(l *Listener, at *path) {
 	if len(l.Binds) > 0 && c.clear(at, "bind") {
 		c.socket(l, at)
 	}
+	c.reads(l, at)
 	c.listenerLimit(l, at)
 	c.perClient(l, at)
 	c.bandwidth(l, at)
@@ -188,7 +189,6 @@ func (c *checker) listener(l *Listener, at *path) {
 		onlyUnix := len(l.Binds) > 0 && !slices.ContainsFunc(l.Binds, func(b Bind) bool { return !b.IsUnix() })
 		c.refuse(onlyUnix, at.child("tcp"), "remove it", "tcp has no effect on unix sockets")
 	}
-	c.reads(l, at)
 	if !c.clear(at, "when_no_backend") {
 		return
 	}

@@ -36,13 +36,13 @@ func (c *checker) pool(p *Pool, at *path) {
 		c.tiers(p, at)
 	}
 	c.followed(p, at)
+	c.sendProxy(p, at.child("send_proxy"))
 	if c.clear(at, "source", "backends") {
 		c.sources(p, at)
 	}
 	if p.TCP != nil && c.clear(at, "tcp") {
 		p.TCP.check(c, at.child("tcp"), false)
 	}
-	c.sendProxy(p, at.child("send_proxy"))
 	if c.clear(at, "policy", "hash") {
 		c.policy(p, at)
 	}

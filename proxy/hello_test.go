@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"l4proxy/acl"
+	"l4proxy/clientlimit"
 	"l4proxy/internal/testnet"
 	"l4proxy/listen"
 	"l4proxy/proxy"
@@ -144,6 +145,44 @@ func TestHeadersOnUnixSockets(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestLimitsOfNamedClients: the limits of each client concern the address in the header, not the
+// load balancer's, before and after a hand-over.
+func TestLimitsOfNamedClients(t *testing.T) {
+	engines(t, func(t *testing.T, engine string) {
+		b := testnet.Serve(t, "tcp", "", testnet.Echo)
+		limited := func(s *setup) {
+			s.listener.Clients = clientlimit.New(clientlimit.Prefixes{IPv4: 32, IPv6: 64})
+			s.listener.Clients.SetLimits(clientlimit.Limits{Connections: 1})
+		}
+		one := start(t, engine, addresses(b), fromHeaders("127.0.0.0/8"), limited)
+		two := start(t, engine, addresses(b), fromHeaders("127.0.0.0/8"), limited)
+		first, unnamed := one.dial(), one.dial()
+		write(t, first, header(1, nil)+"x")
+		read(t, first, "x")
+		second := one.dial()
+		write(t, second, header(1, nil)+"x")
+		read(t, second, denyText)
+		readEnd(t, second)
+		second.Close()
+		one.endedOne(proxy.SideProxy, proxy.ReasonClientConnections, 0, 0)
+		if report := one.handOver(two); report.Moved != 2 {
+			t.Errorf("report: %+v", report)
+		}
+		write(t, unnamed, header(1, nil)+"x")
+		read(t, unnamed, denyText)
+		readEnd(t, unnamed)
+		unnamed.Close()
+		two.endedOne(proxy.SideProxy, proxy.ReasonClientConnections, 0, 0)
+		first.Close()
+		two.ended(2)
+		third := two.dial()
+		write(t, third, header(1, nil)+"x")
+		read(t, third, "x")
+		third.Close()
+		two.ended(3)
 	})
 }
 

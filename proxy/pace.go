@@ -181,6 +181,12 @@ func (f *pacedFlow) refund(n int) {
 	}
 }
 
+// charge takes n bytes that have passed without a turn off what the limits allow next.
+func (f *pacedFlow) charge(n int) {
+	f.kind = bandwidth.Kinds
+	f.refund(-n)
+}
+
 // paceGranted continues a flow whose wait for a limit is over.
 func (w *worker) paceGranted(t *bandwidth.Turn) {
 	f := t.Owner.(*pacedFlow)

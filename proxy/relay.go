@@ -27,7 +27,9 @@ func (w *worker) relay(c *conn, first []byte) {
 	if c.flags&flagTraced != 0 {
 		w.dialStep(c, StepConnected, c.backend, c.dialled, Outcome{})
 	}
-	w.startPace(c)
+	if w.startPace(c); c.pace != nil {
+		c.pace.flow[clientEnd].charge(int(c.flow[clientEnd].bytes) + len(first)) // see greet
+	}
 	w.watchIdle(c)
 	if len(first) > 0 {
 		w.loop.Send(c.slot(backendEnd), first)
