@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The whole example of the configuration language is accepted, and its values are the defaults where
-// it shows defaults.
+// The whole example of the configuration language is accepted, and its values are the defaults
+// where it shows defaults.
 func TestWholeLanguage(t *testing.T) {
 	c, err := Load("testdata/full/contract.yaml", testEnv)
 	if err != nil {

@@ -56,7 +56,8 @@ func (m *Moved) heard() *clienthello.Hello {
 	return m.Hello.unpack(0).heard()
 }
 
-// unnamed reports whether the client is known only by a PROXY protocol header that was not read yet.
+// unnamed reports whether the client is still to be named by a PROXY protocol header, so that the
+// limits of clients do not concern it yet.
 func (m *Moved) unnamed() bool {
 	return m.Header || m.Hello != nil && m.Hello.Phase == helloNames[helloHeader]
 }

@@ -234,11 +234,11 @@ pools: {pg: {backends: ["10.0.0.5:5432"]}}
 	w.await(`([^\n]* 10\.1\.20\.3:[^\n]*M +[0-9.]+M [^\n]*\n){3}`) // conns --sort rate
 	w.run()                                                        // conns --from
 	w.edit(strings.Replace(config, "acl: [", `acl: [{deny: ["10.1.20.3"]}, `, 1))
-	w.run()                    // reload
-	w.run()                    // kill --dry-run
-	w.run()                    // kill
-	w.await(`the listener 1$`) // explain: the others have ended
-	w.await(`1 of 1 connection`)
+	w.run()                                             // reload
+	w.run()                                             // kill --dry-run
+	w.run()                                             // kill
+	w.await(`the listener 1$`)                          // explain: the others have ended
+	w.await(` 5 +5 +0 +0 [^\n]*\n\n?1 of 1 connection`) // conns: its rates are those of now
 	return w
 }
 
