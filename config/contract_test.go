@@ -2,7 +2,6 @@ package config
 
 import (
 	"reflect"
-	"slices"
 	"testing"
 	"time"
 )
@@ -46,18 +45,4 @@ func TestWholeLanguage(t *testing.T) {
 	if got := p0.Backends; l.WhenNoBackend != NoBackendReset || p0.SlowStart != 30*time.Second || got[1].MaxConnections != 200 || !got[2].Backup {
 		t.Errorf("the example has %+v and %+v", l, p0)
 	}
-}
-
-// removeAt takes the key at a position out of the tree.
-func removeAt(n *node, line, col int) bool {
-	for i, m := range n.members {
-		if m.line == line && m.col == col {
-			n.members = slices.Delete(n.members, i, i+1)
-			return true
-		}
-		if removeAt(m.value, line, col) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(n.items, func(item *node) bool { return removeAt(item, line, col) })
 }

@@ -354,7 +354,7 @@ func TestSharedSocketOutlivesTheServer(t *testing.T) {
 // TestApplyOpensLostSockets: a unix socket whose file was removed, or replaced by one on which no
 // process listens, can be reached again. If another process listens there, Apply fails.
 func TestApplyOpensLostSockets(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		path := filepath.Join(t.TempDir(), "socket")
 		r := start(t, engine, addresses(greets(t, "o")), func(s *setup) { s.listener.Binds = []listen.Bind{{Path: path}} })
 		r.removes = true

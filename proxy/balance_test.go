@@ -62,7 +62,7 @@ func TestLeastConnections(t *testing.T) {
 
 // TestSpread opens 64 long connections: no loop has twice as many as another.
 func TestSpread(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for _, workers := range []int{2, 4} {
 			t.Run(fmt.Sprint(workers), func(t *testing.T) {
 				b := testnet.Serve(t, "tcp", "", testnet.Echo)

@@ -132,7 +132,7 @@ func TestOnlyUnixBackendStaysBusy(t *testing.T) {
 // TestWaitForBusyUnixBackendEnds: clients that no backend serves wait in the queue, but no longer
 // than its timeout.
 func TestWaitForBusyUnixBackendEnds(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		const timeout = 50 * time.Millisecond
 		l := busyListener(t, 0)
 		r := start(t, engine, []string{l.Addr().String()}, queueing(0, 10, 3*timeout), func(s *setup) {

@@ -136,7 +136,7 @@ func TestSilentBackend(t *testing.T) {
 
 // TestAllSilent: every dial times out. The total time is bounded by attempts times the timeout.
 func TestAllSilent(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		backends := []string{testnet.Silent(t), testnet.Silent(t), testnet.Silent(t)}
 		r := start(t, engine, backends, func(s *setup) { s.timeout, s.attempts = 50*time.Millisecond, 2 })
 		c := r.dial()

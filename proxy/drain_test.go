@@ -14,7 +14,7 @@ import (
 // TestDrainOver: with a spread, quiet connections are ended before the timeout, and the others are
 // reported when it is over.
 func TestDrainOver(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		r := start(t, engine, addresses(b))
 		r.dial() // is quiet
@@ -154,7 +154,7 @@ func TestDrainWhileListenerIsDrained(t *testing.T) {
 // TestApplyKeepsListenerDrained: a drained listener stays closed across States, also on a new
 // address and on a unix socket.
 func TestApplyKeepsListenerDrained(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		r := start(t, engine, addresses(greets(t, "o")))
 		r.removes = true
 		r.server.DrainListener("front", true)

@@ -14,7 +14,7 @@ import (
 // TestSilentClientsDoNotEject: 40 clients from 40 addresses send a byte that gets no answer, while
 // another client keeps asking on one connection and is answered. The backend is not ejected.
 func TestSilentClientsDoNotEject(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {
 			first := make([]byte, 1)
 			if _, err := io.ReadFull(c, first); err != nil || first[0] == '?' {

@@ -82,7 +82,7 @@ func (b *scarce) serve(c net.Conn) {
 // the other server. Each client's bytes reach the backend once, no connection stays open, and none
 // looks like a client that sends nothing.
 func TestHandOverDialsOnce(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := serveScarce(t)
 		servers := []*running{start(t, from, []string{b.addr}), start(t, to, []string{b.addr})}
 		var stop atomic.Bool

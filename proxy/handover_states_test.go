@@ -87,7 +87,7 @@ func readEnd(t testing.TB, c testnet.Conn) {
 
 // TestHandOverQueue: clients that wait keep their order, before those that come later.
 func TestHandOverQueue(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Listen(t, "tcp", "")
 		one := start(t, from, addresses(b), queueing(1, 200, testnet.Patience))
 		two := start(t, to, addresses(b), queueing(1, 200, testnet.Patience))
@@ -129,7 +129,7 @@ func TestHandOverQueue(t *testing.T) {
 
 // TestHandOverQueueFails: clients whose delivery fails keep their order too.
 func TestHandOverQueueFails(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		r := start(t, engine, addresses(b), queueing(1, 200, testnet.Patience))
 		served := r.dial()
@@ -174,7 +174,7 @@ func TestHandOverQueueFails(t *testing.T) {
 // TestHandOverDialling: a client whose backend does not answer is dialled again in the other
 // process.
 func TestHandOverDialling(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		one, two := start(t, from, []string{testnet.Silent(t)}), start(t, to, addresses(b))
 		c := one.dial()
@@ -196,7 +196,7 @@ func TestHandOverDialling(t *testing.T) {
 
 // TestHandOverHedged: both dials for a client are withdrawn, and leave no count behind.
 func TestHandOverHedged(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		one := start(t, from, []string{testnet.Silent(t), testnet.Silent(t)}, func(s *setup) {
 			s.pooled = func(p *proxy.Pool) { p.Hedge = 10 * time.Millisecond }
@@ -247,7 +247,7 @@ func TestHandOverOrphans(t *testing.T) {
 
 // TestHandOverCancelled: the context ends in the middle. Both servers serve what they have.
 func TestHandOverCancelled(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		one, two := start(t, from, addresses(b)), start(t, to, addresses(b))
 		const all = 200
@@ -495,7 +495,7 @@ func throughJSON[T any](t testing.TB, value T) (read T) {
 // TestHandOverDiscarding: the first FIN ends the connection (CloseOnFIN). It moves while the
 // backend has yet to read what the client sent before, and what the backend sends is discarded.
 func TestHandOverDiscarding(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Listen(t, "tcp", "")
 		closes := func(s *setup) { s.listener.CloseOnFIN = true }
 		one, two := start(t, from, addresses(b), closes), start(t, to, addresses(b), closes)
@@ -526,7 +526,7 @@ func TestHandOverDiscarding(t *testing.T) {
 // TestSetListeningWhilePaused: a listener that is closed while accepting is paused is closed when
 // the pause is over, and not before.
 func TestSetListeningWhilePaused(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		ctx, cancel := context.WithTimeout(context.Background(), testnet.Patience)

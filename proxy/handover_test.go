@@ -30,6 +30,22 @@ func enginePairs(t *testing.T, test func(t *testing.T, from, to string)) {
 	})
 }
 
+// enginePairsTogether is enginePairs for a test that mostly waits: pairs that differ in the first
+// engine run at the same time.
+func enginePairsTogether(t *testing.T, test func(t *testing.T, from, to string)) {
+	t.Helper()
+	enginesTogether(t, func(t *testing.T, from string) {
+		for _, to := range []string{eventloop.IOUring, eventloop.Epoll} {
+			t.Run("to "+to, func(t *testing.T) {
+				if _, _, err := eventloop.Probe(to); err != nil {
+					t.Skip(err)
+				}
+				test(t, from, to)
+			})
+		}
+	})
+}
+
 // deliverTo returns a deliver function that acts like another process: it duplicates the
 // descriptors, as SCM_RIGHTS does, and copies everything else.
 func deliverTo(t testing.TB, to *running) func([]proxy.Moved) error {

@@ -194,7 +194,7 @@ func TestDialsAreNoHedges(t *testing.T) {
 // TestHedgeBudgetIsForDials: dials are slow, and there is no other backend to dial. The budget that
 // was not spent is there once there is another backend.
 func TestHedgeBudgetIsForDials(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		good := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, []string{testnet.Silent(t), good.Addr}, hedging(5*time.Millisecond),
 			func(s *setup) { s.timeout = 2 * time.Second; s.attempts = 2 })

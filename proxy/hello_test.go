@@ -64,7 +64,7 @@ func helloFor(t testing.TB, name string) string {
 // TestHeaderAtEverySplit: whatever pieces a header comes in, it names the client, and only what
 // follows it reaches the backend.
 func TestHeaderAtEverySplit(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b), fromHeaders("127.0.0.0/8"))
 		count := 0
@@ -490,7 +490,7 @@ func TestPostgresStartTLS(t *testing.T) {
 func TestHandOverFirstBytes(t *testing.T) {
 	hello := helloFor(t, "www.example.com")
 	all := header(2, proxyproto.AppendTLV(nil, 0xE5, "moved")) + hello + "more"
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Listen(t, "tcp", "")
 		setups := []func(*setup){routed, fromHeaders("127.0.0.0/8"), queueing(1, 10, testnet.Patience),
 			sends(proxy.SendProxy{Version: 2, PassTLVs: true})}

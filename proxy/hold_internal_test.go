@@ -56,7 +56,7 @@ func (in *inside) tarpitted(n uint64) {
 }
 
 func TestTarpit(t *testing.T) {
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		in := deniesAll(t, engine, acl.Tarpit, func(*Listener) {})
 		first := testnet.Dial(t, "tcp", in.addr)
 		in.tarpitted(1)
@@ -173,7 +173,7 @@ func TestDropMany(t *testing.T) {
 // TestDenyConn denies clients that are connections already. A unix socket cannot end unseen: a
 // dropped client is held as others are, and then sees the end.
 func TestDenyConn(t *testing.T) {
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		in := startInside(t, engine, testnet.Listen(t, "tcp", ""), func(l *Listener, _ *Options) {
 			l.DenyMessage = []byte("no")
 			l.Tarpit = Tarpit{Time: time.Minute, Max: 1}

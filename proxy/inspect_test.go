@@ -328,7 +328,7 @@ func TestListRates(t *testing.T) {
 // TestListDuringHandOver: while connections move to another server, each is listed at most once by
 // each server, and afterwards all are listed by the other one.
 func TestListDuringHandOver(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		one, two := start(t, from, addresses(b)), start(t, to, addresses(b))
 		clients := one.crowd(200)

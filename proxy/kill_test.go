@@ -25,7 +25,7 @@ func (r *running) kill(n int, f proxy.ConnFilter) {
 // TestKillByFilter: each filter ends what it selects, and each of them leaves one record with its
 // counts.
 func TestKillByFilter(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
 			name   string
 			filter func(r *running, backends []string) proxy.ConnFilter
@@ -90,7 +90,7 @@ func TestKillDryRun(t *testing.T) {
 
 // TestKillRate ends connections one after another, the oldest first.
 func TestKillRate(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		clients := r.crowd(12)
@@ -119,7 +119,7 @@ func TestKillRate(t *testing.T) {
 
 // TestKillSpares: a connection that no longer matches when its turn comes is spared.
 func TestKillSpares(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		clients := r.crowd(3)
@@ -148,7 +148,7 @@ func TestKillSpares(t *testing.T) {
 // TestKillAnyState: whatever a connection does, it is ended. Its peers read a reset if bytes were
 // cut short, otherwise a FIN.
 func TestKillAnyState(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		reads := func(t *testing.T, c testnet.Conn, reset bool) {
 			t.Helper()
 			if _, err := io.Copy(io.Discard, c); testnet.IsReset(err) != reset || !reset && err != nil {
@@ -278,7 +278,7 @@ func TestKillBounds(t *testing.T) {
 // TestKillAndHandOver: a kill ends when another server has taken over the connections. It continues
 // if they come back.
 func TestKillAndHandOver(t *testing.T) {
-	enginePairs(t, func(t *testing.T, from, to string) {
+	enginePairsTogether(t, func(t *testing.T, from, to string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		one, two := start(t, from, addresses(b)), start(t, to, addresses(b))
 		one.crowd(10)

@@ -61,7 +61,7 @@ func TestBackendIsFreeWhenItsSideIsOver(t *testing.T) {
 		"FIN with client": func(c testnet.Conn) { _, _ = c.Write([]byte("answer")); _, _ = io.Copy(io.Discard, c) },
 		"reset":           func(c testnet.Conn) { _ = testnet.Reset(c) },
 	}
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for name, end := range ends {
 			t.Run(name, func(t *testing.T) {
 				b := testnet.Serve(t, "tcp", "", func(c testnet.Conn) {

@@ -71,7 +71,7 @@ func endsWithFIN(t *testing.T, c testnet.Conn) {
 }
 
 func onBothNetworks(t *testing.T, test func(t *testing.T, engine, network string)) {
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		for _, network := range []string{"tcp", "unix"} {
 			t.Run(network, func(t *testing.T) { test(t, engine, network) })
 		}

@@ -144,7 +144,7 @@ func TestMaxConnectionsOfOtherListener(t *testing.T) {
 // TestMaxConnectionsDrain stops accepting while clients wait for a slot. The kernel has accepted
 // them, so they are served.
 func TestMaxConnectionsDrain(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for _, workers := range []int{1, 2} {
 			for _, limit := range limits {
 				t.Run(fmt.Sprintf("%s_%d", limit.name, workers), func(t *testing.T) {

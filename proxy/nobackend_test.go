@@ -53,7 +53,7 @@ func TestNoBackendServes(t *testing.T) {
 
 // TestUnlisten closes a listener and reopens it. A connection continues meanwhile.
 func TestUnlisten(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b))
 		old := r.dial()

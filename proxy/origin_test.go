@@ -101,7 +101,7 @@ func TestSocketOptions(t *testing.T) {
 // TestApplyOptions: a State with other options gets new listening sockets. Connections and clients
 // in the queues of the old ones stay.
 func TestApplyOptions(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Serve(t, "tcp", "", testnet.Echo)
 		r := start(t, engine, addresses(b), func(s *setup) {
 			s.listener.Binds = []listen.Bind{tcpBind("127.0.0.1:" + strconv.Itoa(testnet.FreePort(t)))}

@@ -20,7 +20,7 @@ import (
 // only when the reader takes nothing any more.
 func TestSlowReaderIsNotIdle(t *testing.T) {
 	const idle = time.Second
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		for _, test := range []struct {
 			network string
 			size    int
@@ -91,7 +91,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 // and the FIN still wait in the proxy's socket. A look at the peers must not take that for a reset.
 func TestUnreadEndIsComplete(t *testing.T) {
 	const piece = 16 << 10
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		for end := range 2 {
 			t.Run(sideOf(end).String(), func(t *testing.T) {
 				b := testnet.Listen(t, "tcp", "")
@@ -151,7 +151,7 @@ func TestVanishedReader(t *testing.T) {
 	// More than the reader's window, but less than the proxy's send buffer: with bytes unread, any
 	// close is a reset.
 	const sent = 512 << 10
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		for end := range 2 {
 			t.Run(sideOf(end).String(), func(t *testing.T) {
 				b := testnet.Listen(t, "tcp", "")

@@ -52,7 +52,7 @@ func TestIdleTimeout(t *testing.T) {
 
 // TestHalfCloseTimeout: one side ends its stream, and the other neither answers nor closes.
 func TestHalfCloseTimeout(t *testing.T) {
-	engines(t, func(t *testing.T, engine string) {
+	enginesTogether(t, func(t *testing.T, engine string) {
 		for _, idle := range []time.Duration{0, time.Hour} {
 			for i, first := range sides {
 				t.Run(first.String()+"_idle_"+idle.String(), func(t *testing.T) {

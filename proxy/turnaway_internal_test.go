@@ -34,7 +34,7 @@ func TestStopWhileDenying(t *testing.T) {
 // does. A client that gives its slot back is counted all the time.
 func TestTurnedAwayCounts(t *testing.T) {
 	const rounds = 3000
-	insideEngines(t, func(t *testing.T, engine string) {
+	insideEnginesTogether(t, func(t *testing.T, engine string) {
 		b := testnet.Listen(t, "tcp", "")
 		in := startInside(t, engine, b, func(*Listener, *Options) {})
 		w, l := in.server.workers[0], in.listener()
