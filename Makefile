@@ -18,11 +18,11 @@ build: ## build ./l4proxy
 
 test: ## install what the tests need where that is allowed, then run the fast suite
 	@scripts/setup-test-tools.sh
-	go test -vet=off -timeout 3m $(PACKAGES)
+	go test -vet=off -timeout 5m $(PACKAGES)
 	go test -C bench -vet=off -timeout 3m ./...
 
 race: ## run the fast suite under the race detector
-	go test -vet=off -race -timeout 5m $(PACKAGES)
+	go test -vet=off -race -timeout 9m $(PACKAGES)
 	go test -C bench -vet=off -race -timeout 5m ./...
 
 fuzz: ## fuzz each target for FUZZTIME (30s)
@@ -38,7 +38,7 @@ benchmarks: build ## run all benchmarks, for hours, and rewrite docs/benchmarks
 	bench/bin/bench -l4proxy ./l4proxy -scenario all -out docs/benchmarks $(BENCHARGS)
 
 peers: ## drive Redis, PostgreSQL, nginx, HAProxy, iperf3 and ssh through the proxy; ask dnsmasq
-	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 4m -run '^TestPeer' ./...
+	L4PROXY_SUITE=peers go test -vet=off -count=1 -timeout 6m -run '^TestPeer' ./...
 
 faults: ## run the fault suite (root: namespaces, packet loss, killed sockets); FAULTARGS=-short repeats less
 	L4PROXY_SUITE=faults go test -p 1 -vet=off -count=1 -timeout 9m -run '^TestFault' ./... $(FAULTARGS)
