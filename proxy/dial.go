@@ -31,7 +31,7 @@ func (w *worker) pick(c *conn, r balancer.Request) {
 		if w.ticket == nil {
 			w.ticket = new(ticket)
 		}
-		*w.ticket = ticket{worker: w, conn: c, pool: pool}
+		*w.ticket = ticket{worker: w, conn: c, pool: pool, turn: w.server.turns.Add(1)}
 		r.Waiter = w.ticket
 		r.Again = c.flags&flagQueued != 0
 	}

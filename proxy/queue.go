@@ -13,6 +13,9 @@ type ticket struct {
 	worker *worker
 	conn   *conn // refers back to the ticket while it waits
 	pool   *Pool
+	// turn orders the clients of all loops that wait, for a hand-over. It is taken before the
+	// client enters the queue: whoever comes after a client that is seen to wait has a later one.
+	turn uint64
 }
 
 // granted is the message that a ticket's turn has come.
@@ -41,7 +44,7 @@ func (w *worker) wait(c *conn) {
 	s.tried = nil // when the client's turn comes, they may have recovered
 	w.boundWait(c)
 	if s.turn == 0 {
-		s.turn = w.server.turns.Add(1)
+		s.turn = s.ticket.turn
 	}
 	w.leaveRetrying(c)
 	c.backend = nil

@@ -53,8 +53,11 @@ func Show(ctx context.Context, source Source, o Options, in io.Reader, out io.Wr
 	if o.Color {
 		profile = colorprofile.ANSI
 	}
-	program := tea.NewProgram(newModel(ctx, source, o), tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out),
+	program := tea.NewProgram(newModel(ctx, source, o), tea.WithInput(in), tea.WithOutput(out),
 		tea.WithColorProfile(profile), tea.WithEnvironment(os.Environ()), tea.WithoutSignalHandler())
+	// Not tea.WithContext: that closes the terminal while it is being read.
+	stop := context.AfterFunc(ctx, program.Quit)
+	defer stop()
 	_, err := program.Run()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
 		return nil
