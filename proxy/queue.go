@@ -14,7 +14,7 @@ type ticket struct {
 	conn   *conn // refers back to the ticket while it waits
 	pool   *Pool
 	// turn orders the clients of all loops that wait, for a hand-over. It is taken before the
-	// client enters the queue: whoever comes after a client that is seen to wait has a later one.
+	// client enters the queue, so a client that comes when another is seen to wait has a later one.
 	turn uint64
 }
 
