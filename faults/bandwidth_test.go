@@ -26,7 +26,9 @@ type limited struct {
 }
 
 // TestFaultBandwidth holds each kind of limit against the bytes that have arrived in 10s: they are
-// within 5 % of the limit in all, and within 10 % of its share for each connection.
+// within 5 % of the limit in all, and within 20 % of its share for each connection: two loops get
+// different shares of a busy CPU. The tests of package bandwidth have a clock of their own, and
+// hold the shares to 5 %.
 func TestFaultBandwidth(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		t.Parallel() // it waits most of the time
@@ -79,7 +81,7 @@ func (l *limited) check(t *testing.T, received *counts) {
 	for i := range after {
 		rate := float64(after[i]-before[i]) / took
 		sum += rate
-		if share := l.want / float64(l.conns); math.Abs(rate-share) > share/10 {
+		if share := l.want / float64(l.conns); math.Abs(rate-share) > share/5 {
 			t.Errorf("%s: connection %d has %.0f bytes/s, want %.0f", l.name, i, rate, share)
 		}
 	}
