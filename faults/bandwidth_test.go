@@ -26,12 +26,10 @@ type limited struct {
 }
 
 // TestFaultBandwidth holds each kind of limit against the bytes that have arrived in 10s: they are
-// within 5 % of the limit in all, and within 20 % of its share for each connection: two loops get
-// different shares of a busy CPU. The tests of package bandwidth have a clock of their own, and
-// hold the shares to 5 %.
+// within 5 % of the limit in all, and within 10 % of its share for each connection. With -short, a
+// share may be 20 % off: between two event loops, it is sometimes 12 % off, which is not explained.
 func TestFaultBandwidth(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
-		t.Parallel() // it waits most of the time
 		var all sync.WaitGroup
 		for _, l := range []limited{
 			{"a connection", "    bandwidth: {out: 5MB/s}", 5e6, 1, false},
@@ -77,11 +75,14 @@ func (l *limited) check(t *testing.T, received *counts) {
 	before, began := received.all(), time.Now()
 	<-time.After(bandwidthOver)
 	after, took := received.all(), time.Since(began).Seconds()
-	sum := 0.0
+	sum, off := 0.0, 0.1
+	if testing.Short() {
+		off = 0.2
+	}
 	for i := range after {
 		rate := float64(after[i]-before[i]) / took
 		sum += rate
-		if share := l.want / float64(l.conns); math.Abs(rate-share) > share/5 {
+		if share := l.want / float64(l.conns); math.Abs(rate-share) > off*share {
 			t.Errorf("%s: connection %d has %.0f bytes/s, want %.0f", l.name, i, rate, share)
 		}
 	}
